@@ -1,0 +1,202 @@
+//! Log and projection in memory.
+
+use std::collections::HashMap;
+
+use super::{Backend, CommitError, Row, Snapshot, Transaction, Visit};
+use crate::error::{Result, StateError};
+use crate::key::KeyRange;
+use crate::limits::Exceeded;
+use crate::log::{Change, Head, Meta, StoreId, Tip};
+use crate::seq::Seq;
+use crate::state::{Entry, Projection, Slot, Slots};
+
+/// A log and its fold.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    store: StoreId,
+    log: Vec<Change>,
+    projection: Projection,
+    commit_ids: HashMap<String, (Seq, Seq)>,
+}
+
+impl Memory {
+    pub(crate) fn new(store: StoreId) -> Self {
+        Self { store, log: Vec::new(), projection: Projection::default(), commit_ids: HashMap::new() }
+    }
+
+    /// How many keys exist.
+    pub(crate) fn live(&self) -> usize {
+        self.projection.live()
+    }
+
+    fn at(&self, seq: Seq) -> Option<&Change> {
+        self.log.get(index(seq)?)
+    }
+
+    fn after(&self, seq: Seq) -> &[Change] {
+        usize::try_from(seq.as_u64()).ok().and_then(|start| self.log.get(start..)).unwrap_or_default()
+    }
+
+    fn end(&self) -> Tip {
+        let end = self.log.last().map(|c| Tip { head: Head { seq: c.seq, hash: c.hash }, at: c.at });
+        end.unwrap_or_else(|| Tip::genesis(self.store))
+    }
+
+    /// Takes in a change that continues the log.
+    pub(crate) fn push(&mut self, change: Change) {
+        if let Some(id) = change.meta.as_deref().and_then(Meta::commit_id)
+            && change.closes_commit()
+        {
+            let commit = self.log.iter().rev().take_while(|earlier| earlier.commit_seq == change.seq).count();
+            let first = Seq::new(change.seq.as_u64() - commit as u64);
+            self.commit_ids.entry(id.to_owned()).or_insert((first, change.seq));
+        }
+        self.projection.fold(change.clone());
+        self.log.push(change);
+    }
+}
+
+/// The place in the vector of a position.
+fn index(seq: Seq) -> Option<usize> {
+    usize::try_from(seq.as_u64().checked_sub(1)?).ok()
+}
+
+impl Backend for Memory {
+    type Transaction<'a> = MemoryTransaction<'a>;
+
+    fn begin(&mut self) -> Result<MemoryTransaction<'_>> {
+        Ok(MemoryTransaction { memory: self, appended: Vec::new() })
+    }
+}
+
+/// Holds what is appended back until the commit.
+pub(crate) struct MemoryTransaction<'a> {
+    memory: &'a mut Memory,
+    appended: Vec<Change>,
+}
+
+impl Transaction for MemoryTransaction<'_> {
+    fn tip(&self) -> Tip {
+        self.memory.end()
+    }
+
+    fn slot(&self, key: &str) -> Result<Option<Slot>> {
+        Ok(self.memory.projection.slot(key))
+    }
+
+    fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>> {
+        let range = KeyRange::prefix(prefix);
+        let read = self.memory.projection.range(&range, None).take(limit.saturating_add(1)).count();
+        Exceeded::check(read, limit, "keys", || format!("the prefix {prefix:?}"))?;
+        Ok(self.memory.projection.newest(prefix))
+    }
+
+    fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {
+        Ok(self.memory.commit_ids.get(commit_id).copied())
+    }
+
+    fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>> {
+        let after = self.memory.after(first.previous());
+        Ok(after.iter().take_while(|change| change.seq <= last).cloned().collect())
+    }
+
+    fn append(&mut self, changes: &[Change]) -> Result<()> {
+        self.appended.extend_from_slice(changes);
+        Ok(())
+    }
+
+    fn project(&mut self, _: &Change, _: Option<Slot>) -> Result<()> {
+        Ok(()) // Done with the log, at the commit.
+    }
+
+    fn commit(self) -> Result<(), CommitError> {
+        for change in self.appended {
+            self.memory.push(change);
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot for Memory {
+    fn store_id(&self) -> StoreId {
+        self.store
+    }
+
+    fn tip(&self) -> Result<Tip> {
+        Ok(self.end())
+    }
+
+    fn entry(&self, key: &str) -> Result<Option<Entry>> {
+        Ok(self.projection.last(key).and_then(Entry::of))
+    }
+
+    fn exists(&self, key: &str) -> Result<bool> {
+        Ok(self.projection.slot(key).is_some_and(|slot| slot.is_live()))
+    }
+
+    fn slot(&self, key: &str) -> Result<Option<Slot>> {
+        Ok(self.projection.slot(key))
+    }
+
+    fn change(&self, seq: Seq) -> Result<Option<Change>> {
+        Ok(self.at(seq).cloned())
+    }
+
+    fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
+        for change in self.after(after) {
+            if visit(change.clone())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(
+        &self,
+        range: &KeyRange,
+        after: Option<&str>,
+        deleted: bool,
+        visit: &mut Visit<'_, Row>,
+    ) -> Result<()> {
+        for change in self.projection.range(range, after) {
+            let row = match Entry::of(change) {
+                Some(entry) => Row::Live(entry),
+                None if deleted => Row::Deleted {
+                    key: change.key.as_ref().to_owned(),
+                    version: change.version,
+                    seq: change.seq,
+                },
+                None => continue,
+            };
+            if visit(row)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn keys(&self, range: &KeyRange, visit: &mut Visit<'_, String>) -> Result<()> {
+        for change in self.projection.range(range, None) {
+            if Slot::of(change).is_live() && visit(change.key.as_ref().to_owned())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_end(&self, seq: Seq) -> Result<Head> {
+        let mut seq = seq.min(self.end().head.seq);
+        while let Some(change) = self.at(seq) {
+            if change.closes_commit() {
+                return Ok(Head { seq, hash: change.hash });
+            }
+            seq = seq.previous();
+        }
+        if seq == Seq::ZERO { Ok(Head::genesis(self.store)) } else { Err(missing(seq)) }
+    }
+}
+
+/// The log has no change where it must have one.
+pub(super) fn missing(seq: Seq) -> StateError {
+    StateError::Corrupted(format!("change {seq} is missing from the log"))
+}

@@ -1,0 +1,144 @@
+//! Where log and projection live. Backends store and read; they decide nothing.
+
+mod memory;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+pub(crate) use memory::Memory;
+
+use std::ops::ControlFlow;
+
+use crate::error::{Result, StateError};
+use crate::key::KeyRange;
+use crate::log::{Change, Hash, Head, StoreId, Tip};
+use crate::seq::Seq;
+use crate::state::{Entry, Slot};
+
+/// Where batches are recorded.
+pub(crate) trait Backend: Send {
+    /// One storage transaction.
+    type Transaction<'a>: Transaction
+    where
+        Self: 'a;
+
+    /// Begins a storage transaction, alone among all writers of the store.
+    fn begin(&mut self) -> Result<Self::Transaction<'_>>;
+}
+
+/// A storage transaction of the writer; dropped without commit, it leaves no trace.
+pub(crate) trait Transaction {
+    /// The end of the log.
+    fn tip(&self) -> Tip;
+
+    /// The last change of the key.
+    fn slot(&self, key: &str) -> Result<Option<Slot>>;
+
+    /// The newest change under the prefix and its key; `LimitExceeded` if more than `limit` keys would be read.
+    fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>>;
+
+    /// The first and the last change of the commit with this id.
+    fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>>;
+
+    /// The changes from `first` to `last`.
+    fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>>;
+
+    /// Appends sealed changes to the log.
+    fn append(&mut self, changes: &[Change]) -> Result<()>;
+
+    /// Folds the last change of a key into the projection; `before` is the key's slot when the transaction began.
+    fn project(&mut self, change: &Change, before: Option<Slot>) -> Result<()>;
+
+    /// Makes it all visible, and durable where the store is.
+    fn commit(self) -> Result<(), CommitError>;
+}
+
+/// Why a storage transaction did not commit.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+pub(crate) enum CommitError {
+    /// Nothing of it was recorded.
+    NotRecorded(StateError),
+    /// All of it was recorded, or nothing; nobody knows.
+    Unknown(StateError),
+}
+
+/// One state of a store, for reading. Every method answers from the same state.
+pub(crate) trait Snapshot {
+    /// The store's identity.
+    fn store_id(&self) -> StoreId;
+
+    /// The end of the log.
+    fn tip(&self) -> Result<Tip>;
+
+    /// The current entry of the key.
+    fn entry(&self, key: &str) -> Result<Option<Entry>>;
+
+    /// Whether the key exists; does not read the value.
+    fn exists(&self, key: &str) -> Result<bool>;
+
+    /// The last change of the key, deletions included.
+    fn slot(&self, key: &str) -> Result<Option<Slot>>;
+
+    /// The change at a position.
+    fn change(&self, seq: Seq) -> Result<Option<Change>>;
+
+    /// The changes after a position, in order, until `visit` breaks.
+    fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()>;
+
+    /// The last change of the keys in the range after `after`, in the order of keys, until
+    /// `visit` breaks. Deleted keys come only if `deleted` asks for them.
+    fn rows(
+        &self,
+        range: &KeyRange,
+        after: Option<&str>,
+        deleted: bool,
+        visit: &mut Visit<'_, Row>,
+    ) -> Result<()>;
+
+    /// The keys that exist in the range, in order, until `visit` breaks.
+    fn keys(&self, range: &KeyRange, visit: &mut Visit<'_, String>) -> Result<()>;
+
+    /// The largest position at or below `seq` that ends a commit, and the hash there.
+    fn commit_end(&self, seq: Seq) -> Result<Head>;
+
+    /// The hash at a position; the genesis hash at zero.
+    fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {
+        if seq == Seq::ZERO {
+            return Ok(Some(Head::genesis(self.store_id()).hash));
+        }
+        Ok(self.change(seq)?.map(|change| change.hash))
+    }
+
+    /// How much of the write-ahead log is in use, in bytes; zero where there is none.
+    fn wal_bytes(&self) -> Result<u64> {
+        Ok(0)
+    }
+}
+
+/// What a reader calls with each item; breaking ends the read.
+pub(crate) type Visit<'a, T> = dyn FnMut(T) -> Result<ControlFlow<()>> + 'a;
+
+/// A row of the projection.
+#[derive(Debug)]
+pub(crate) enum Row {
+    /// A key that exists.
+    Live(Entry),
+    /// A key that was deleted.
+    Deleted { key: String, version: u64, seq: Seq },
+}
+
+impl Row {
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Live(entry) => &entry.key,
+            Self::Deleted { key, .. } => key,
+        }
+    }
+
+    pub(crate) fn seq(&self) -> Seq {
+        match self {
+            Self::Live(entry) => entry.seq,
+            Self::Deleted { seq, .. } => *seq,
+        }
+    }
+}

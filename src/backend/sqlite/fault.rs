@@ -1,0 +1,61 @@
+//! SQLite's errors in the words of the store.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi;
+
+use crate::error::StateError;
+
+/// The error of an operation on an open store.
+pub(super) fn storage(error: rusqlite::Error) -> StateError {
+    let Some(failure) = error.sqlite_error() else {
+        // Conversion errors may quote what they read; say only what kind they are.
+        return StateError::Corrupted(match error {
+            rusqlite::Error::InvalidColumnType(_, column, _) => {
+                format!("column {column} of a row has another type than the schema says")
+            }
+            _ => "a row has another shape than the schema says".into(),
+        });
+    };
+    match (failure.code, failure.extended_code) {
+        (ErrorCode::DiskFull, _) => StateError::StorageFull("the disk or a quota is full".into()),
+        (_, ffi::SQLITE_IOERR_WRITE) => StateError::StorageFull(
+            "a write was refused: the file reached a size limit, a quota is full, or the disk is failing"
+                .into(),
+        ),
+        (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => {
+            StateError::Busy("another process holds the store; try again, or raise the busy timeout".into())
+        }
+        (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, code) => {
+            StateError::Corrupted(format!("SQLite cannot read the database file: {}", ffi::code_to_str(code)))
+        }
+        (_, code) => StateError::Storage(format!("SQLite: {} ({code})", ffi::code_to_str(code))),
+    }
+}
+
+/// The error of opening a path.
+pub(super) fn open(path: &Path, error: rusqlite::Error) -> StateError {
+    match (error.sqlite_error().map(|failure| failure.code), storage(error)) {
+        (Some(ErrorCode::NotADatabase), _) => refuse(path, "is not a database"),
+        (Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly), _) => {
+            refuse(path, "cannot be opened; check the permissions of the file and its folder")
+        }
+        (_, StateError::Storage(why)) => refuse(path, &why),
+        (_, error) => error,
+    }
+}
+
+/// An error that names the path.
+pub(super) fn refuse(path: &Path, why: &str) -> StateError {
+    StateError::ConnectionError(format!("{} {why}", path.display()))
+}
+
+/// Whether a failed COMMIT is known to have recorded nothing: its frames could not be written,
+/// so the one that marks the commit was not.
+pub(super) fn not_recorded(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|failure| {
+        matches!(failure.code, ErrorCode::DiskFull | ErrorCode::DatabaseBusy)
+            || failure.extended_code == ffi::SQLITE_IOERR_WRITE
+    })
+}

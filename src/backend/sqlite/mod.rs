@@ -1,0 +1,75 @@
+//! Log and projection in SQLite.
+
+mod fault;
+mod open;
+mod path;
+mod row;
+mod snapshot;
+mod transaction;
+
+pub use open::Durability;
+pub(crate) use open::{Location, Opening};
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::error::Result;
+use crate::log::{StoreId, Tip};
+
+/// A connection to a store.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    conn: Connection,
+    store: StoreId,
+    /// The tip as of `data_version`, so that a writer who is alone need not read it.
+    known: Option<(i64, Tip)>,
+    /// What opens another connection to the same store.
+    opening: Opening,
+}
+
+impl Sqlite {
+    /// The tip, where it is not as it was when this connection last looked.
+    pub(crate) fn foreign_tip(&mut self) -> Result<Option<Tip>> {
+        let version = self.data_version()?;
+        if self.known.is_some_and(|(known, _)| known == version) {
+            return Ok(None);
+        }
+        let tip = self.read_tip()?;
+        self.known = Some((version, tip));
+        Ok(Some(tip))
+    }
+
+    /// Moves what is in the write-ahead log into the database: as far as readers allow, or, with
+    /// `truncate`, waiting for them up to the busy timeout and emptying the file.
+    pub(crate) fn checkpoint(&self, truncate: bool) -> Result<()> {
+        let sql = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
+        self.checkpoint_counts(sql).map(|_| ())
+    }
+
+    /// Pages in the write-ahead log since it was last started over.
+    pub(crate) fn wal_pages(&self) -> Result<u64> {
+        let (_, log, _) = self.checkpoint_counts("PRAGMA wal_checkpoint(NOOP)")?;
+        Ok(u64::try_from(log).unwrap_or(0))
+    }
+
+    fn checkpoint_counts(&self, sql: &str) -> Result<(i64, i64, i64)> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
+        statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(fault::storage)
+    }
+
+    /// A number that changes when another connection commits.
+    fn data_version(&self) -> Result<i64> {
+        let mut statement = self.conn.prepare_cached("PRAGMA data_version").map_err(fault::storage)?;
+        statement.query_row([], |row| row.get(0)).map_err(fault::storage)
+    }
+
+    fn set_busy_timeout(&self, timeout: Duration) -> Result<()> {
+        self.conn.busy_timeout(timeout).map_err(fault::storage)
+    }
+
+    /// Runs a statement that returns nothing.
+    fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.conn.prepare_cached(sql)?.execute([]).map(|_| ())
+    }
+}

@@ -1,0 +1,277 @@
+//! Opening a store's file: creating it, or checking that it is one.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Sqlite, fault, path};
+use crate::error::{Result, StateError};
+use crate::log::StoreId;
+
+/// Marks the file as a store: `unvs`.
+const APPLICATION_ID: i64 = 0x756e_7673;
+/// The newest format that this code reads and the one that it writes.
+const FORMAT: i64 = 1;
+/// Older ones have a bug that corrupts a database when two connections restart its log.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+const SCHEMA: &str = include_str!("../../../schema/001_store.sql");
+
+/// Creating a file and opening it must not be interleaved within a process: closing a file drops
+/// this process's locks on it.
+static OPENING: Mutex<()> = Mutex::new(());
+
+/// When a commit is acknowledged. It is a property of the file, chosen when it is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After it is on disk: it survives the loss of power. The default.
+    #[default]
+    Synced,
+    /// After it is with the operating system: it survives the process, but the newest commits
+    /// may be lost with the power. Faster.
+    Buffered,
+}
+
+impl Durability {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Synced => "synced",
+            Self::Buffered => "buffered",
+        }
+    }
+
+    /// The value of `PRAGMA synchronous`.
+    fn synchronous(self) -> i64 {
+        match self {
+            Self::Synced => 2,
+            Self::Buffered => 1,
+        }
+    }
+}
+
+/// Where a store lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Location {
+    File(PathBuf),
+    Memory,
+}
+
+/// How a connection is opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    pub(crate) location: Location,
+    /// Make the file where it is missing or empty.
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    /// None takes what the file says.
+    pub(crate) durability: Option<Durability>,
+    pub(crate) busy_timeout: Duration,
+    /// The id of the store, if this opening creates it.
+    pub(crate) new_store: StoreId,
+}
+
+impl Opening {
+    /// Opens the connection that writes, creating the store where that is asked for; or, of a
+    /// read-only store, its first connection.
+    pub(crate) fn first(mut self) -> Result<Sqlite> {
+        if rusqlite::version_number() < OLDEST_SQLITE {
+            let found = rusqlite::version();
+            return Err(StateError::ConnectionError(format!(
+                "SQLite {found} is too old; 3.51.3 or newer is needed"
+            )));
+        }
+        let _guard = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Location::File(file) = &self.location {
+            self.location = Location::File(path::prepare(file, self.create && !self.read_only)?);
+        }
+        let (conn, store, durability) = self.connect()?;
+        self.durability = Some(durability);
+        let sqlite = Sqlite { conn, store, known: None, opening: self };
+        if !sqlite.opening.read_only && sqlite.opening.is_file() {
+            // What a crash left in the write-ahead log is made durable before anybody reads it.
+            sqlite.checkpoint(true)?;
+        }
+        sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
+        Ok(sqlite)
+    }
+
+    /// Whether other connections can reach the store.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.location, Location::File(_))
+    }
+
+    fn shown(&self) -> &Path {
+        match &self.location {
+            Location::File(path) => path,
+            Location::Memory => Path::new("the store in memory"),
+        }
+    }
+
+    fn refuse(&self, why: &str) -> StateError {
+        fault::refuse(self.shown(), why)
+    }
+
+    fn connect(&self) -> Result<(Connection, StoreId, Durability)> {
+        let conn = match &self.location {
+            Location::Memory => Connection::open_in_memory(),
+            Location::File(path) => Connection::open_with_flags(path, self.flags()),
+        };
+        let conn = conn.map_err(|error| self.fault(error))?;
+        self.configure(&conn).map_err(|error| self.fault(error))?;
+        if self.is_empty(&conn)? {
+            if !self.create || self.read_only {
+                return Err(self.refuse("is empty, not a store"));
+            }
+            self.create(&conn)?;
+        }
+        let store = self.read_store_id(&conn)?;
+        let durability = self.read_durability(&conn)?;
+        if self.is_file() {
+            self.set_journal(&conn, durability)?;
+        }
+        Ok((conn, store, durability))
+    }
+
+    fn flags(&self) -> OpenFlags {
+        let access =
+            if self.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+        access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW
+    }
+
+    fn fault(&self, error: rusqlite::Error) -> StateError {
+        fault::open(self.shown(), error)
+    }
+
+    fn configure(&self, conn: &Connection) -> rusqlite::Result<()> {
+        // Opening retries at least so long: another opener may be creating or recovering the file.
+        conn.busy_timeout(self.busy_timeout.max(Duration::from_secs(5)))?;
+        conn.set_prepared_statement_cache_capacity(64);
+        // The file is not trusted: nothing that stands in its schema runs.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        conn.execute_batch("PRAGMA cell_size_check = ON")?;
+        // The writer checkpoints itself and sees its errors; SQLite's own swallows them.
+        conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))
+    }
+
+    /// Whether the file holds nothing at all. What is there but is no store of ours is an error.
+    fn is_empty(&self, conn: &Connection) -> Result<bool> {
+        let number =
+            |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|error| self.fault(error));
+        let application = number("PRAGMA application_id")?;
+        let format = number("PRAGMA user_version")?;
+        match (application, format) {
+            (APPLICATION_ID, FORMAT) => Ok(false),
+            (APPLICATION_ID, newer) if newer > FORMAT => Err(self.refuse(&format!(
+                "has format {newer}, but this version of univrs-state reads formats up to {FORMAT}; use a newer one"
+            ))),
+            (APPLICATION_ID, other) => Err(self.refuse(&format!("has format {other}, which never existed"))),
+            (0, 0) if number("SELECT count(*) FROM sqlite_schema")? == 0 => Ok(true),
+            _ => Err(self.refuse("is a database of something else, not a store")),
+        }
+    }
+
+    fn create(&self, conn: &Connection) -> Result<()> {
+        let fault = |error| self.fault(error);
+        conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(fault)?;
+        if self.is_file() {
+            self.set_journal(conn, Durability::Synced)?;
+        }
+        conn.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
+        // Another process may have been first.
+        let created = if self.is_empty(conn)? { self.create_schema(conn).map_err(fault) } else { Ok(()) };
+        let end = if created.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = conn.execute_batch(end).map_err(fault);
+        created.and(ended)
+    }
+
+    fn create_schema(&self, conn: &Connection) -> rusqlite::Result<()> {
+        conn.execute_batch(SCHEMA)?;
+        let mut insert = conn.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
+        insert.execute(("store_id", self.new_store.as_bytes().as_slice()))?;
+        insert.execute(("durability", self.durability.unwrap_or_default().name().as_bytes()))?;
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+        conn.pragma_update(None, "user_version", FORMAT)
+    }
+
+    fn read_meta(&self, conn: &Connection, name: &str) -> Result<Vec<u8>> {
+        conn.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).map_err(|error| {
+            match error {
+                rusqlite::Error::QueryReturnedNoRows => StateError::Corrupted(format!(
+                    "{} has no {name} in its table meta",
+                    self.shown().display()
+                )),
+                error => self.fault(error),
+            }
+        })
+    }
+
+    fn read_store_id(&self, conn: &Connection) -> Result<StoreId> {
+        let id = self.read_meta(conn, "store_id")?;
+        let bytes =
+            id.try_into().map_err(|_| StateError::Corrupted("the store id has not 16 bytes".into()))?;
+        Ok(StoreId::from_bytes(bytes))
+    }
+
+    fn read_durability(&self, conn: &Connection) -> Result<Durability> {
+        let name = self.read_meta(conn, "durability")?;
+        let recorded =
+            [Durability::Synced, Durability::Buffered].into_iter().find(|d| d.name().as_bytes() == name);
+        let recorded = recorded.ok_or_else(|| StateError::Corrupted("the durability is unknown".into()))?;
+        match self.durability {
+            Some(asked) if asked != recorded => Err(self.refuse(&format!(
+                "was created with durability {}, but is opened with {}; ask for the one or for none",
+                recorded.name(),
+                asked.name()
+            ))),
+            _ => Ok(recorded),
+        }
+    }
+
+    /// Sets how commits reach the disk, and reads it back: SQLite may refuse without an error.
+    fn set_journal(&self, conn: &Connection, durability: Durability) -> Result<()> {
+        let read =
+            |sql| conn.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(|error| self.fault(error));
+        let mode = read(if self.read_only { "PRAGMA journal_mode" } else { "PRAGMA journal_mode = WAL" })?;
+        if mode != "wal" {
+            return Err(self.refuse(&format!("cannot use a write-ahead log here (journal mode is {mode})")));
+        }
+        let wanted = durability.synchronous();
+        conn.pragma_update(None, "synchronous", wanted).map_err(|error| self.fault(error))?;
+        let found = conn.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0));
+        if found.map_err(|error| self.fault(error))? != wanted {
+            return Err(self.refuse("cannot be synced as its durability demands"));
+        }
+        Ok(())
+    }
+}
+
+impl Sqlite {
+    /// Another connection to the same store; one for reading refuses to write.
+    pub(crate) fn another(&self, reads_only: bool) -> Result<Self> {
+        let opening = Opening { create: false, ..self.opening.clone() };
+        let (conn, store, _) = opening.connect()?;
+        if store != self.store {
+            return Err(opening.refuse("was replaced by another store while it was open"));
+        }
+        let sqlite = Self { conn, store, known: None, opening };
+        sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
+        if reads_only {
+            sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
+        }
+        Ok(sqlite)
+    }
+
+    pub(crate) fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    pub(crate) fn id(&self) -> StoreId {
+        self.store
+    }
+}

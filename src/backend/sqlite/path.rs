@@ -1,0 +1,105 @@
+//! Which paths a store may have.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::fault::refuse;
+use crate::error::Result;
+
+/// The absolute path of a store's file, its folder resolved, checked to be a regular file.
+///
+/// An absolute path is never taken for a URL. With `create`, folder and file are made where they
+/// are missing, the file for its owner alone.
+pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.is_empty() || bytes.contains(&0) {
+        return Err(refuse(path, "is no path: it is empty or has a NUL"));
+    }
+    if bytes.ends_with(b"/") {
+        return Err(refuse(path, "ends with '/', but a store is a file"));
+    }
+    let absolute = std::path::absolute(path).map_err(|error| refuse(path, &error.to_string()))?;
+    let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(refuse(path, "is a directory, but a store is a file"));
+    };
+    if create {
+        create_folder(folder).map_err(|error| refuse(folder, &format!("cannot be created: {error}")))?;
+    }
+    let folder =
+        folder.canonicalize().map_err(|error| refuse(folder, &format!("cannot be entered: {error}")))?;
+    let file = folder.join(name);
+    if !exists_as_file(&file)? {
+        if !create {
+            return Err(refuse(&file, "does not exist"));
+        }
+        create_file(&file, &folder).map_err(|error| refuse(&file, &format!("cannot be created: {error}")))?;
+    }
+    for suffix in ["-wal", "-shm", "-journal"] {
+        exists_as_file(&beside(&file, suffix))?;
+    }
+    Ok(file)
+}
+
+/// The path of a file that SQLite keeps beside the database.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = file.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Whether a regular file is there; anything else there is an error.
+fn exists_as_file(path: &Path) -> Result<bool> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(refuse(path, &format!("cannot be looked at: {error}"))),
+    };
+    if kind.is_file() {
+        Ok(true)
+    } else if kind.is_dir() {
+        Err(refuse(path, "is a directory, but a store is a file"))
+    } else if kind.is_symlink() {
+        Err(refuse(path, "is a symbolic link; open the file that it points to"))
+    } else {
+        Err(refuse(path, "is not a regular file"))
+    }
+}
+
+fn create_file(file: &Path, folder: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(file) {
+        // Made by another process just now.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => sync_folder(folder),
+    }
+}
+
+/// Makes a folder and those above it, each durable in the one above.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        create_folder(above)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if !folder.is_dir() => Err(error),
+        _ => folder.parent().map_or(Ok(()), sync_folder),
+    }
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Rows of the tables and what they mean.
+
+use std::sync::Arc;
+
+use rusqlite::types::{Type, ValueRef};
+
+use super::fault;
+use crate::backend;
+use crate::error::{Result, StateError};
+use crate::log::{Change, ChangeKind, Hash, KV_STORE_ROW, Meta, StoreId, TOMBSTONES_ROW, Timestamp};
+use crate::seq::Seq;
+use crate::state::Entry;
+
+/// The columns of `changes` that [`change`] reads.
+pub(super) const CHANGE_COLUMNS: &str =
+    "seq, commit_seq, at, kind, key, version, created_at, prev, value, salt, value_hash, meta, hash";
+
+/// A number that must not be negative.
+pub(super) fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    u64::try_from(row.get::<_, i64>(column)?).map_err(|_| wrong(column, Type::Integer))
+}
+
+pub(super) fn seq(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Seq> {
+    unsigned(row, column).map(Seq::new)
+}
+
+fn timestamp(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp::from_micros)
+}
+
+fn text<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
+    row.get_ref(column)?.as_str().map_err(|_| wrong(column, Type::Text))
+}
+
+/// A blob, or none.
+fn blob<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<&'a [u8]>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Blob(bytes) => Ok(Some(bytes)),
+        _ => Err(wrong(column, Type::Blob)),
+    }
+}
+
+/// A blob of `N` bytes, or none.
+fn array<const N: usize>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<[u8; N]>> {
+    let bytes = blob(row, column)?;
+    bytes.map(|bytes| bytes.try_into().map_err(|_| wrong(column, Type::Blob))).transpose()
+}
+
+pub(super) fn hash(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Hash> {
+    array(row, column)?.map(Hash::from_bytes).ok_or_else(|| wrong(column, Type::Blob))
+}
+
+fn wrong(column: usize, expected: Type) -> rusqlite::Error {
+    rusqlite::Error::InvalidColumnType(column, String::new(), expected)
+}
+
+/// A change, as it stands in the table.
+pub(super) fn change(row: &rusqlite::Row<'_>) -> rusqlite::Result<Change> {
+    let meta = match blob(row, 11)? {
+        None => None,
+        Some(bytes) => Some(Arc::new(Meta::decode(bytes).ok_or_else(|| wrong(11, Type::Blob))?)),
+    };
+    Ok(Change {
+        seq: seq(row, 0)?,
+        commit_seq: seq(row, 1)?,
+        at: timestamp(row, 2)?,
+        kind: ChangeKind::from_code(row.get(3)?).ok_or_else(|| wrong(3, Type::Integer))?,
+        key: text(row, 4)?.into(),
+        version: unsigned(row, 5)?,
+        created_at: timestamp(row, 6)?,
+        prev: seq(row, 7)?,
+        value: blob(row, 8)?.map(Arc::from),
+        salt: array(row, 9)?,
+        value_hash: array(row, 10)?.map(Hash::from_bytes),
+        meta,
+        hash: hash(row, 12)?,
+    })
+}
+
+/// The columns of `kv_store` that [`entry`] reads.
+pub(super) const ENTRY_COLUMNS: &str = "key, value, version, created_at, updated_at, seq, checksum";
+
+/// An entry, its checksum checked.
+pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
+    let read = || -> rusqlite::Result<_> {
+        let value = blob(row, 1)?.ok_or_else(|| wrong(1, Type::Blob))?;
+        let numbers = (unsigned(row, 2)?, timestamp(row, 3)?, timestamp(row, 4)?, unsigned(row, 5)?);
+        Ok((text(row, 0)?, value, numbers, array::<16>(row, 6)?))
+    };
+    let (key, value, numbers, checksum) = read().map_err(fault::storage)?;
+    if checksum != Some(KV_STORE_ROW.row(store, key, numbers, value)) {
+        return Err(StateError::Corrupted(format!(
+            "the row of {key:?} in kv_store does not match its checksum"
+        )));
+    }
+    let (version, created_at, updated_at, seq) = numbers;
+    Ok(Entry {
+        key: key.to_owned(),
+        value: value.to_vec(),
+        version,
+        created_at: created_at.into(),
+        updated_at: updated_at.into(),
+        seq: Seq::new(seq),
+    })
+}
+
+/// A row of `kv_store`, or of `tombstones` in the same columns with no value; checksum checked.
+pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Row> {
+    if blob(row, 1).map_err(fault::storage)?.is_some() {
+        return entry(store, row).map(backend::Row::Live);
+    }
+    let read = || -> rusqlite::Result<_> {
+        Ok((text(row, 0)?, unsigned(row, 2)?, seq(row, 5)?, array::<16>(row, 6)?))
+    };
+    let (key, version, seq, checksum) = read().map_err(fault::storage)?;
+    if checksum != Some(tombstone_checksum(store, key, version, seq)) {
+        return Err(StateError::Corrupted(format!(
+            "the row of {key:?} in tombstones does not match its checksum"
+        )));
+    }
+    Ok(backend::Row::Deleted { key: key.to_owned(), version, seq })
+}
+
+/// The checksum of a key's row in `kv_store`.
+pub(super) fn entry_checksum(store: StoreId, change: &Change, value: &[u8]) -> [u8; 16] {
+    let numbers = (change.version, change.created_at, change.at, change.seq.as_u64());
+    KV_STORE_ROW.row(store, &change.key, numbers, value)
+}
+
+/// The checksum of a key's row in `tombstones`; it has no times and no value.
+pub(super) fn tombstone_checksum(store: StoreId, key: &str, version: u64, seq: Seq) -> [u8; 16] {
+    TOMBSTONES_ROW.row(store, key, (version, Timestamp::EPOCH, Timestamp::EPOCH, seq.as_u64()), &[])
+}
+
+/// A number as SQLite stores it; positions and versions stay far below the bound.
+pub(super) fn signed(value: u64) -> Result<i64> {
+    i64::try_from(value).map_err(|_| StateError::Storage("a number is too large for the file format".into()))
+}

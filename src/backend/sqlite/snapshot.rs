@@ -1,0 +1,180 @@
+//! Reading one state: the methods answer from the read transaction that the caller holds open.
+
+use rusqlite::types::Value;
+use rusqlite::{OptionalExtension, Params};
+
+use super::row::{self, CHANGE_COLUMNS, ENTRY_COLUMNS};
+use super::{Sqlite, fault};
+use crate::backend::{Row, Snapshot, Visit};
+use crate::error::{Result, StateError};
+use crate::key::KeyRange;
+use crate::log::{Change, Hash, Head, StoreId, Timestamp, Tip};
+use crate::seq::Seq;
+use crate::state::{Entry, Life, Slot};
+
+impl Sqlite {
+    /// Gives one state to `read`: a read transaction around it, however it ends.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(Result<&dyn Snapshot>) -> T) -> T {
+        if let Err(error) = self.run("BEGIN") {
+            return read(Err(fault::storage(error)));
+        }
+        let result = read(Ok(self));
+        if self.run("COMMIT").is_err() {
+            // A read transaction has nothing to lose; it must only not stay open.
+            let _ = self.run("ROLLBACK");
+        }
+        result
+    }
+
+    /// The first row of a query, read by `read`.
+    pub(super) fn first<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
+        statement.query_row(params, read).optional().map_err(fault::storage)
+    }
+
+    /// Every row of a query, until `visit` breaks.
+    fn each<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl Fn(&rusqlite::Row<'_>) -> Result<T>,
+        visit: &mut Visit<'_, T>,
+    ) -> Result<()> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
+        let mut rows = statement.query(params).map_err(fault::storage)?;
+        while let Some(row) = rows.next().map_err(fault::storage)? {
+            if visit(read(row)?)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_tip(&self) -> Result<Tip> {
+        let tip = self.first("SELECT seq, hash, at FROM changes ORDER BY seq DESC LIMIT 1", [], |r| {
+            let head = Head { seq: row::seq(r, 0)?, hash: row::hash(r, 1)? };
+            Ok(Tip { head, at: Timestamp::from_micros(r.get(2)?) })
+        })?;
+        Ok(tip.unwrap_or_else(|| Tip::genesis(self.store)))
+    }
+
+    pub(super) fn read_slot(&self, key: &str) -> Result<Option<Slot>> {
+        if let Some(entry) = self.entry(key)? {
+            let life = Life::Live { created_at: entry.created_at.into() };
+            return Ok(Some(Slot { version: entry.version, seq: entry.seq, life }));
+        }
+        let sql = "SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones WHERE key = ?1";
+        let row = self.first(sql, [key], |r| Ok(row::row(self.store, r)))?.transpose()?;
+        Ok(row.and_then(|row| match row {
+            Row::Deleted { version, seq, .. } => Some(Slot { version, seq, life: Life::Deleted }),
+            Row::Live(_) => None,
+        }))
+    }
+}
+
+/// The bounds of a range after a key, as SQL compares them. The text just after a key is the key
+/// and a NUL; a blob is greater than every text.
+pub(super) fn bounds(range: &KeyRange, after: Option<&str>) -> (String, Value) {
+    let start = after.map(|after| format!("{after}\0")).filter(|start| start.as_str() > range.start());
+    let end = range.end().map_or(Value::Blob(Vec::new()), |end| Value::Text(end.to_owned()));
+    (start.unwrap_or_else(|| range.start().to_owned()), end)
+}
+
+impl Snapshot for Sqlite {
+    fn store_id(&self) -> StoreId {
+        self.store
+    }
+
+    fn tip(&self) -> Result<Tip> {
+        self.read_tip()
+    }
+
+    fn entry(&self, key: &str) -> Result<Option<Entry>> {
+        let sql = format!("SELECT {ENTRY_COLUMNS} FROM kv_store WHERE key = ?1");
+        self.first(&sql, [key], |r| Ok(row::entry(self.store, r)))?.transpose()
+    }
+
+    fn exists(&self, key: &str) -> Result<bool> {
+        Ok(self.first("SELECT 1 FROM kv_store WHERE key = ?1", [key], |_| Ok(()))?.is_some())
+    }
+
+    fn slot(&self, key: &str) -> Result<Option<Slot>> {
+        self.read_slot(key)
+    }
+
+    fn change(&self, seq: Seq) -> Result<Option<Change>> {
+        let seq = row::signed(seq.as_u64())?;
+        let sql = format!(
+            "SELECT {CHANGE_COLUMNS}, (SELECT hash FROM changes WHERE seq = ?1 - 1) FROM changes WHERE seq = ?1"
+        );
+        let read = self.first(&sql, [seq], |r| {
+            let before = if seq == 1 { Head::genesis(self.store).hash } else { row::hash(r, 13)? };
+            Ok((row::change(r)?, before))
+        })?;
+        match read {
+            Some((change, before)) if !change.is_intact_after(before) => {
+                Err(StateError::Corrupted(format!("change {seq} does not match the hash chain")))
+            }
+            read => Ok(read.map(|(change, _)| change)),
+        }
+    }
+
+    fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
+        let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE seq > ?1 ORDER BY seq");
+        self.each(&sql, [row::signed(after.as_u64())?], |r| row::change(r).map_err(fault::storage), visit)
+    }
+
+    fn rows(
+        &self,
+        range: &KeyRange,
+        after: Option<&str>,
+        deleted: bool,
+        visit: &mut Visit<'_, Row>,
+    ) -> Result<()> {
+        let live = format!("SELECT {ENTRY_COLUMNS} FROM kv_store WHERE key >= ?1 AND key < ?2");
+        let sql = if deleted {
+            format!(
+                "{live} UNION ALL SELECT key, NULL, version, NULL, NULL, seq, checksum \
+                 FROM tombstones WHERE key >= ?1 AND key < ?2 ORDER BY 1"
+            )
+        } else {
+            format!("{live} ORDER BY key")
+        };
+        self.each(&sql, bounds(range, after), |r| row::row(self.store, r), visit)
+    }
+
+    fn keys(&self, range: &KeyRange, visit: &mut Visit<'_, String>) -> Result<()> {
+        let sql = "SELECT key FROM kv_store WHERE key >= ?1 AND key < ?2 ORDER BY key";
+        self.each(sql, bounds(range, None), |r| r.get(0).map_err(fault::storage), visit)
+    }
+
+    fn commit_end(&self, seq: Seq) -> Result<Head> {
+        let sql =
+            "SELECT seq, hash FROM changes WHERE seq <= ?1 AND seq = commit_seq ORDER BY seq DESC LIMIT 1";
+        let seq = row::signed(seq.as_u64())?;
+        let end = self.first(sql, [seq], |r| Ok(Head { seq: row::seq(r, 0)?, hash: row::hash(r, 1)? }))?;
+        Ok(end.unwrap_or_else(|| Head::genesis(self.store)))
+    }
+
+    fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {
+        if seq == Seq::ZERO {
+            return Ok(Some(Head::genesis(self.store).hash));
+        }
+        let seq = row::signed(seq.as_u64())?;
+        self.first("SELECT hash FROM changes WHERE seq = ?1", [seq], |r| row::hash(r, 0))
+    }
+
+    fn wal_bytes(&self) -> Result<u64> {
+        if !self.opening.is_file() {
+            return Ok(0);
+        }
+        let page = self.first("PRAGMA page_size", [], |r| row::unsigned(r, 0))?;
+        // A frame has a header of 24 bytes.
+        Ok(self.wal_pages()? * (page.unwrap_or(0) + 24))
+    }
+}

@@ -1,0 +1,228 @@
+//! The writer's storage transaction.
+
+use super::row::{self, CHANGE_COLUMNS};
+use super::{Sqlite, fault};
+use crate::backend::{Backend, CommitError, Transaction};
+use crate::error::Result;
+use crate::key::KeyRange;
+use crate::limits::Exceeded;
+use crate::log::{Change, ChangeKind, Meta, Tip};
+use crate::seq::Seq;
+use crate::state::{Life, Slot};
+
+/// An immediate transaction; rolls back when it is dropped.
+pub(crate) struct SqliteTransaction<'a> {
+    sqlite: &'a mut Sqlite,
+    data_version: i64,
+    tip: Tip,
+    appended: Tip,
+    open: bool,
+}
+
+impl Backend for Sqlite {
+    type Transaction<'a> = SqliteTransaction<'a>;
+
+    fn begin(&mut self) -> Result<SqliteTransaction<'_>> {
+        self.run("BEGIN IMMEDIATE").map_err(fault::storage)?;
+        match self.tip_inside() {
+            Ok((data_version, tip)) => {
+                Ok(SqliteTransaction { sqlite: self, data_version, tip, appended: tip, open: true })
+            }
+            Err(error) => {
+                let _ = self.run("ROLLBACK");
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Sqlite {
+    /// The tip inside a transaction; read again if another connection committed.
+    fn tip_inside(&self) -> Result<(i64, Tip)> {
+        let version = self.data_version()?;
+        match self.known {
+            Some((known, tip)) if known == version => Ok((version, tip)),
+            _ => Ok((version, self.read_tip()?)),
+        }
+    }
+}
+
+impl SqliteTransaction<'_> {
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+        let mut statement = self.sqlite.conn.prepare_cached(sql).map_err(fault::storage)?;
+        statement.execute(params).map_err(fault::storage)
+    }
+
+    /// Runs a statement that must touch exactly one row.
+    fn execute_one(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {
+        match self.execute(sql, params)? {
+            1 => Ok(()),
+            _ => Err(crate::error::StateError::Corrupted(
+                "a row of the projection is not where it was read".into(),
+            )),
+        }
+    }
+
+    fn insert(&self, change: &Change) -> Result<()> {
+        let prev = row::signed(change.prev.as_u64())?;
+        let meta = change.meta.as_deref().map(Meta::encode);
+        self.execute_one(
+            "INSERT INTO changes (seq, commit_seq, at, kind, key, version, created_at, prev, jump, value, salt, \
+             value_hash, meta, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13)",
+            (
+                row::signed(change.seq.as_u64())?,
+                row::signed(change.commit_seq.as_u64())?,
+                change.at.as_micros(),
+                change.kind.code(),
+                &*change.key,
+                row::signed(change.version)?,
+                change.created_at.as_micros(),
+                prev,
+                change.value.as_deref(),
+                change.salt.as_ref().map(<[u8; 16]>::as_slice),
+                change.value_hash.as_ref().map(|hash| hash.as_bytes().as_slice()),
+                meta,
+                change.hash.as_bytes().as_slice(),
+            ),
+        )
+    }
+
+    fn remember(&self, id: &str, changes: &[Change]) -> Result<()> {
+        if let (Some(first), Some(last)) = (changes.first(), changes.last()) {
+            let (first, last) = (row::signed(first.seq.as_u64())?, row::signed(last.seq.as_u64())?);
+            self.execute_one(
+                "INSERT INTO commit_ids (id, first, last) VALUES (?1, ?2, ?3)",
+                (id, first, last),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn project_value(&self, change: &Change, value: &[u8], before: Option<Slot>) -> Result<()> {
+        let sql = if before.is_some_and(|slot| slot.is_live()) {
+            "UPDATE kv_store SET value = ?2, version = ?3, created_at = ?4, updated_at = ?5, seq = ?6, checksum = ?7 \
+             WHERE key = ?1"
+        } else {
+            "INSERT INTO kv_store (key, value, version, created_at, updated_at, seq, checksum) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+        };
+        self.execute_one(
+            sql,
+            (
+                &*change.key,
+                value,
+                row::signed(change.version)?,
+                change.created_at.as_micros(),
+                change.at.as_micros(),
+                row::signed(change.seq.as_u64())?,
+                row::entry_checksum(self.sqlite.store, change, value).as_slice(),
+            ),
+        )?;
+        match before.map(|slot| slot.life) {
+            Some(Life::Deleted) => self.execute_one("DELETE FROM tombstones WHERE key = ?1", [&*change.key]),
+            _ => Ok(()),
+        }
+    }
+
+    fn project_deletion(&self, change: &Change, before: Option<Slot>) -> Result<()> {
+        if before.is_some_and(|slot| slot.is_live()) {
+            self.execute_one("DELETE FROM kv_store WHERE key = ?1", [&*change.key])?;
+        }
+        let checksum = row::tombstone_checksum(self.sqlite.store, &change.key, change.version, change.seq);
+        self.execute_one(
+            "INSERT OR REPLACE INTO tombstones (key, version, seq, checksum) VALUES (?1, ?2, ?3, ?4)",
+            (
+                &*change.key,
+                row::signed(change.version)?,
+                row::signed(change.seq.as_u64())?,
+                checksum.as_slice(),
+            ),
+        )
+    }
+}
+
+impl Transaction for SqliteTransaction<'_> {
+    fn tip(&self) -> Tip {
+        self.tip
+    }
+
+    fn slot(&self, key: &str) -> Result<Option<Slot>> {
+        self.sqlite.read_slot(key)
+    }
+
+    fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>> {
+        let range = KeyRange::prefix(prefix);
+        let mut read = 0;
+        let mut newest: Option<(String, Seq)> = None;
+        crate::backend::Snapshot::rows(&*self.sqlite, &range, None, true, &mut |row| {
+            read += 1;
+            Exceeded::check(read, limit, "keys", || format!("the prefix {prefix:?}"))?;
+            if range.shows(row.key()) && newest.as_ref().is_none_or(|(_, seq)| row.seq() > *seq) {
+                newest = Some((row.key().to_owned(), row.seq()));
+            }
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+        Ok(newest)
+    }
+
+    fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {
+        let sql = "SELECT first, last FROM commit_ids WHERE id = ?1";
+        self.sqlite.first(sql, [commit_id], |r| Ok((row::seq(r, 0)?, row::seq(r, 1)?)))
+    }
+
+    fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>> {
+        let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq");
+        let mut statement = self.sqlite.conn.prepare_cached(&sql).map_err(fault::storage)?;
+        let bounds = (row::signed(first.as_u64())?, row::signed(last.as_u64())?);
+        let rows = statement.query_map(bounds, row::change).map_err(fault::storage)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(fault::storage)
+    }
+
+    fn append(&mut self, changes: &[Change]) -> Result<()> {
+        for change in changes {
+            self.insert(change)?;
+        }
+        if let Some(last) = changes.last() {
+            if let Some(id) = last.meta.as_deref().and_then(Meta::commit_id) {
+                self.remember(id, changes)?;
+            }
+            let head = crate::log::Head { seq: last.seq, hash: last.hash };
+            self.appended = Tip { head, at: last.at };
+        }
+        Ok(())
+    }
+
+    fn project(&mut self, change: &Change, before: Option<Slot>) -> Result<()> {
+        match (&change.value, change.kind) {
+            (Some(value), ChangeKind::Created | ChangeKind::Updated) => {
+                self.project_value(change, value, before)
+            }
+            _ => self.project_deletion(change, before),
+        }
+    }
+
+    fn commit(mut self) -> Result<(), CommitError> {
+        self.open = false;
+        let Err(error) = self.sqlite.run("COMMIT") else {
+            self.sqlite.known = Some((self.data_version, self.appended));
+            return Ok(());
+        };
+        self.sqlite.known = None;
+        let not_recorded = fault::not_recorded(&error);
+        let _ = self.sqlite.run("ROLLBACK");
+        let error = fault::storage(error);
+        Err(if not_recorded { CommitError::NotRecorded(error) } else { CommitError::Unknown(error) })
+    }
+}
+
+impl Drop for SqliteTransaction<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            // SQLite may have rolled back by itself after an error.
+            if self.sqlite.conn.is_autocommit() || self.sqlite.run("ROLLBACK").is_ok() {
+                return;
+            }
+            self.sqlite.known = None;
+        }
+    }
+}

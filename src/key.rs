@@ -1,0 +1,158 @@
+//! What a key is, and ranges of keys.
+
+use crate::error::{Result, StateError};
+use crate::limits::MAX_KEY_LENGTH;
+
+/// Keys below this prefix belong to the store itself; programs read but do not write them, and
+/// wildcards and prefixes pass over them unless they name it.
+pub const RESERVED_PREFIX: &str = "/.univrs/";
+
+/// Checks a key: it starts with `/`, has 2 to [`MAX_KEY_LENGTH`] bytes, no empty segment, no
+/// control character and no `*`.
+///
+/// # Errors
+/// [`StateError::InvalidKey`] says which rule was broken and where.
+///
+/// ```
+/// use univrs_state::validate_key;
+/// assert!(validate_key("/nodes/n1/status").is_ok());
+/// assert!(validate_key("/nodes//status").is_err());
+/// ```
+pub fn validate_key(key: &str) -> Result<()> {
+    validate_path(key)?;
+    if let Some(at) = key.find('*') {
+        return Err(invalid(key, &format!("'*' at byte {at} is reserved for patterns")));
+    }
+    Ok(())
+}
+
+/// The rules that keys and patterns share: all of [`validate_key`]'s but the one about `*`.
+pub(crate) fn validate_path(path: &str) -> Result<()> {
+    if path.is_empty() {
+        return Err(StateError::InvalidKey("it is empty; a key looks like /nodes/n1".into()));
+    }
+    if !path.starts_with('/') {
+        return Err(invalid(path, "it must start with '/'"));
+    }
+    if path.len() > MAX_KEY_LENGTH {
+        return Err(invalid(
+            path,
+            &format!("it has {} bytes, at most {MAX_KEY_LENGTH} are allowed", path.len()),
+        ));
+    }
+    if let Some((at, c)) = path.char_indices().find(|(_, c)| c.is_control()) {
+        return Err(invalid(path, &format!("control character U+{:04X} at byte {at}", u32::from(c))));
+    }
+    if let Some(at) = path.find("//") {
+        return Err(invalid(path, &format!("empty segment at byte {at}")));
+    }
+    if path.ends_with('/') {
+        return Err(invalid(path, "it must not end with '/'"));
+    }
+    Ok(())
+}
+
+/// An error that quotes the key, shortened and escaped.
+pub(crate) fn invalid(key: &str, why: &str) -> StateError {
+    let mut shown: String = key.chars().take(64).collect();
+    if shown.len() < key.len() {
+        shown.push('…');
+    }
+    StateError::InvalidKey(format!("{shown:?}: {why}"))
+}
+
+/// The keys from `start` up to `end`; a prefix, searched as a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    prefix: String,
+    end: Option<String>,
+}
+
+impl KeyRange {
+    /// All keys that start with these bytes.
+    pub(crate) fn prefix(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), end: successor(prefix) }
+    }
+
+    /// The first string that may be in the range.
+    pub(crate) fn start(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The first string after the range; none if it is open.
+    pub(crate) fn end(&self) -> Option<&str> {
+        self.end.as_deref()
+    }
+
+    /// Whether a key that lies in the range is shown: reserved keys are, only if the prefix names them.
+    pub(crate) fn shows(&self, key: &str) -> bool {
+        names_reserved(&self.prefix) || !key.starts_with(RESERVED_PREFIX)
+    }
+}
+
+/// Whether a prefix or pattern names the reserved keys.
+pub(crate) fn names_reserved(prefix: &str) -> bool {
+    prefix.starts_with(RESERVED_PREFIX.trim_end_matches('/'))
+}
+
+/// The first string after all strings with this prefix. The byte order of UTF-8 is the order of
+/// code points, so the last character is replaced by the next one.
+fn successor(prefix: &str) -> Option<String> {
+    let mut rest = prefix.to_owned();
+    while let Some(last) = rest.pop() {
+        let next = if last == '\u{D7FF}' { Some('\u{E000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            rest.push(next);
+            return Some(rest);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_a_path_of_non_empty_segments() {
+        for good in ["/a", "/a/b", "/ä/ø", "/a b", "/.hidden", "/a%41", "/\u{10FFFF}"] {
+            assert_eq!(validate_key(good), Ok(()), "{good:?}");
+        }
+        assert_eq!(validate_key(&format!("/{}", "k".repeat(1023))), Ok(()));
+        for (bad, why) in [
+            ("", "empty"),
+            ("a", "start with"),
+            ("/", "end with"),
+            ("/a/", "end with"),
+            ("/a//b", "empty segment at byte 2"),
+            ("/a\0", "U+0000"),
+            ("/a\nb", "U+000A"),
+            ("/a\u{85}", "U+0085"),
+            ("/a*", "reserved for patterns"),
+        ] {
+            let error = validate_key(bad).unwrap_err();
+            assert!(error.to_string().contains(why), "{bad:?}: {error}");
+        }
+        let long = format!("/{}", "k".repeat(1024));
+        let error = validate_key(&long).unwrap_err().to_string();
+        assert!(error.contains("1025 bytes") && error.len() < 200, "{error}");
+    }
+
+    #[test]
+    fn a_prefix_is_a_range_of_bytes() {
+        let range = KeyRange::prefix("/a_b/");
+        assert_eq!((range.start(), range.end()), ("/a_b/", Some("/a_b0")));
+        assert_eq!(KeyRange::prefix("").end(), None);
+        assert_eq!(KeyRange::prefix("/\u{10FFFF}").end(), Some("0"));
+        assert_eq!(KeyRange::prefix("/\u{D7FF}").end(), Some("/\u{E000}"));
+        assert_eq!(KeyRange::prefix("\u{10FFFF}").end(), None);
+    }
+
+    #[test]
+    fn reserved_keys_show_only_where_they_are_named() {
+        assert!(!KeyRange::prefix("/").shows("/.univrs/x"));
+        assert!(!KeyRange::prefix("").shows("/.univrs/x"));
+        assert!(KeyRange::prefix("/.univrs").shows("/.univrs/x"));
+        assert!(KeyRange::prefix("/").shows("/.univrsal"));
+    }
+}

@@ -1,0 +1,69 @@
+//! `univrs-state`: an embedded key-value store whose truth is a log.
+//!
+//! Every mutation is a [`Change`] with a global, gapless [`Seq`], hashed onto the one before.
+//! What you read is a projection: the fold of that log. So watches resume from any position and
+//! miss nothing, every key has its history with who and why, and tampering shows.
+//!
+//! ```
+//! use univrs_state::{MemoryStore, StateStore};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+//! let store = MemoryStore::new(); // or SqliteStore::open("./state.db").await?
+//! let mut watch = store.watch("/workloads/*")?;
+//!
+//! let version = store.set("/workloads/api", b"3 replicas".to_vec()).await?;
+//! store.compare_and_set("/workloads/api", version, b"5 replicas".to_vec()).await?;
+//!
+//! let event = watch.try_next().await?.unwrap();
+//! assert_eq!(event.new_value.unwrap(), b"3 replicas");
+//! # Ok(()) }
+//! ```
+//!
+//! # A map
+//! - **Reach a store**: [`StateStore`] is the trait to depend on; [`SqliteStore`] and
+//!   [`MemoryStore`] implement it; [`Options`] opens them.
+//! - **Write**: [`Batch`] asks, [`Receipt`] answers; [`Meta`] says who and why.
+//! - **Read**: [`Entry`], [`Scan`] and [`Page`]; [`Commit`] and [`Change`] for the log.
+//! - **Watch**: [`WatchStream`] delivers [`WatchEvent`]s after a [`Cursor`].
+//! - **Prove**: [`Head`] is the end of a log, [`Follow`] checks a chain, [`VerifyReport`] a store.
+//! - **Fail**: [`StateError`], sorted by [`ErrorKind`].
+
+mod audit;
+mod backend;
+mod error;
+mod key;
+mod limits;
+mod log;
+mod pattern;
+mod seq;
+mod state;
+mod store;
+
+pub use audit::{Finding, VerifyReport};
+#[cfg(feature = "sqlite")]
+pub use backend::sqlite::Durability;
+pub use error::{ErrorKind, FailedCondition, Rejection, Result, StateError};
+pub use key::{RESERVED_PREFIX, validate_key};
+pub use limits::{Exceeded, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS, MAX_KEY_LENGTH};
+pub use log::{
+    Break, Change, ChangeKind, ChangeKind as EventType, Commit, Cursor, Follow, Hash, Head, Meta, SALT_BYTES,
+    StoreId, Timestamp,
+};
+pub use pattern::Pattern;
+pub use seq::Seq;
+pub use state::{Batch, Entry, TransactionOp};
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
+pub use store::{
+    Clock, Commits, Entropy, MemoryStore, Options, OsEntropy, Page, Receipt, Scan, StateStore, Stats,
+    SystemClock, WatchEvent, WatchStream, WatcherStats, WithMeta,
+};
+
+/// What most programs import.
+pub mod prelude {
+    #[cfg(feature = "sqlite")]
+    pub use crate::SqliteStore;
+    pub use crate::{
+        Batch, Cursor, Entry, EventType, MemoryStore, Meta, Result, Seq, StateError, StateStore,
+        TransactionOp, WatchEvent, WatchStream,
+    };
+}

@@ -1,0 +1,111 @@
+//! All limits, in one place, with their units.
+
+use std::fmt;
+
+use crate::error::{Result, StateError};
+
+/// The longest key, in bytes of UTF-8.
+pub const MAX_KEY_LENGTH: usize = 1024;
+/// The longest commit id, in bytes of UTF-8.
+pub const MAX_COMMIT_ID_LENGTH: usize = 128;
+/// The most conditions a batch may carry.
+pub const MAX_CONDITIONS: usize = 10_000;
+
+/// The limits of an open store. They guard the program that sets them and are not part of the
+/// file: a value recorded under a larger limit stays readable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one value. Default 1 MiB; at most 256 MiB.
+    pub value_bytes: usize,
+    /// Writes in one batch. Default 10 000; at most 1 000 000.
+    pub batch_writes: usize,
+    /// Bytes of one batch: keys, values, and the metadata once for each write. Default 16 MiB; at most 512 MiB.
+    pub batch_bytes: usize,
+    /// Bytes of the encoded metadata of a batch. Default 1 KiB; at most 64 KiB.
+    pub meta_bytes: usize,
+    /// Entries in one page of a scan, and keys that a prefix condition may read. Default 1 000; at most 100 000.
+    pub page_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            value_bytes: 1 << 20,
+            batch_writes: 10_000,
+            batch_bytes: 16 << 20,
+            meta_bytes: 1 << 10,
+            page_entries: 1_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Bytes of keys and values after which a page of a scan or of the log ends early.
+    pub(crate) const PAGE_BYTES: usize = 4 << 20;
+
+    /// Checks that every limit is usable.
+    pub(crate) fn check(&self) -> Result<()> {
+        let ranges = [
+            ("value_bytes", self.value_bytes, 256 << 20),
+            ("batch_writes", self.batch_writes, 1_000_000),
+            ("batch_bytes", self.batch_bytes, 512 << 20),
+            ("meta_bytes", self.meta_bytes, 64 << 10),
+            ("page_entries", self.page_entries, 100_000),
+        ];
+        for (name, actual, most) in ranges {
+            if actual == 0 || actual > most {
+                return Err(StateError::InvalidArgument(format!(
+                    "limit {name} is {actual}, but must lie between 1 and {most}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A limit and what went over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exceeded {
+    /// What is limited, such as `value`; names the key where there is one.
+    pub what: String,
+    /// The unit of both numbers: `bytes`, `writes`, `conditions` or `keys`.
+    pub unit: &'static str,
+    /// The limit.
+    pub limit: usize,
+    /// What was asked for. Where counting stopped at the limit, the first number over it.
+    pub actual: usize,
+}
+
+impl Exceeded {
+    /// An error if `actual` is over `limit`.
+    pub(crate) fn check(
+        actual: usize,
+        limit: usize,
+        unit: &'static str,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Self> {
+        if actual <= limit { Ok(()) } else { Err(Self { what: what(), unit, limit, actual }) }
+    }
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, unit, limit, actual } = self;
+        write!(f, "limit exceeded: {what} has {actual} {unit}, the limit is {limit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_cannot_work_is_refused_by_name() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        let error = Limits { batch_writes: 0, ..Limits::default() }.check().unwrap_err();
+        assert!(error.to_string().contains("batch_writes"), "{error}");
+        let error = Limits { value_bytes: usize::MAX, ..Limits::default() }.check().unwrap_err();
+        assert!(error.to_string().contains("value_bytes"), "{error}");
+    }
+}

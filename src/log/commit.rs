@@ -1,0 +1,44 @@
+//! What was recorded together.
+
+use std::sync::Arc;
+
+use super::{Change, Meta, Timestamp};
+use crate::seq::Seq;
+
+/// The changes of one batch: recorded together, read together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Commit {
+    /// The place of its first change.
+    pub first: Seq,
+    /// The place of its last change.
+    pub last: Seq,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Who wrote it, and why.
+    pub meta: Option<Arc<Meta>>,
+    /// Its changes, in order; never empty.
+    pub changes: Vec<Change>,
+}
+
+impl Commit {
+    /// Groups changes into commits; an unfinished one at the end is left out.
+    pub(crate) fn group(changes: impl IntoIterator<Item = Change>) -> Vec<Self> {
+        let mut commits = Vec::new();
+        let mut open = Vec::new();
+        for change in changes {
+            let closes = change.closes_commit();
+            open.push(change);
+            if closes {
+                commits.extend(Self::of(std::mem::take(&mut open)));
+            }
+        }
+        commits
+    }
+
+    /// The commit of these changes; none if there are none.
+    pub(crate) fn of(changes: Vec<Change>) -> Option<Self> {
+        let (first, last) = (changes.first()?, changes.last()?);
+        Some(Self { first: first.seq, last: last.seq, at: last.at, meta: last.meta.clone(), changes })
+    }
+}

@@ -1,0 +1,158 @@
+//! Checking a chain.
+
+use std::fmt;
+
+use super::{Change, ChangeKind, Hash, Head, StoreId, Timestamp, hash};
+use crate::seq::Seq;
+
+/// Follows a log and checks that each change continues it: position, commit, time, value and
+/// hash.
+///
+/// ```
+/// use univrs_state::{Follow, MemoryStore, Seq, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// store.set("/a", b"1".to_vec()).await?;
+/// let mut follow = Follow::genesis(store.store_id());
+/// for change in store.changes(Seq::ZERO, 100).await?.iter().flat_map(|commit| &commit.changes) {
+///     follow.check(change).expect("an intact log");
+/// }
+/// assert_eq!(follow.head(), store.head().await?);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Follow {
+    head: Head,
+    /// The commit that is open, and the time of the last one; none where the start is unknown.
+    commit: Option<(Seq, Timestamp)>,
+}
+
+/// Where and how a change contradicts the log before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Break {
+    /// Another position was due.
+    Position {
+        /// The position that was due.
+        expected: Seq,
+        /// The position that came.
+        found: Seq,
+    },
+    /// The commit's end or time does not fit its neighbours.
+    Commit(Seq),
+    /// Kind, version, value and salt do not fit each other.
+    Shape(Seq),
+    /// The value does not match its hash.
+    Value(Seq),
+    /// The header does not match the chain.
+    Chain(Seq),
+}
+
+impl Break {
+    /// The position of the contradiction.
+    pub fn seq(&self) -> Seq {
+        match self {
+            Self::Position { expected: seq, .. }
+            | Self::Commit(seq)
+            | Self::Shape(seq)
+            | Self::Value(seq)
+            | Self::Chain(seq) => *seq,
+        }
+    }
+}
+
+impl fmt::Display for Break {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position { expected, found } => {
+                write!(f, "change {expected} is missing, {found} follows instead")
+            }
+            Self::Commit(seq) => write!(f, "change {seq} does not fit its commit"),
+            Self::Shape(seq) => write!(f, "change {seq} is malformed"),
+            Self::Value(seq) => write!(f, "the value of change {seq} does not match its hash"),
+            Self::Chain(seq) => write!(f, "change {seq} does not match the hash chain"),
+        }
+    }
+}
+
+impl Follow {
+    /// From the start of a store's log.
+    pub fn genesis(store: StoreId) -> Self {
+        Self { head: Head::genesis(store), commit: Some((Seq::ZERO, Timestamp::EPOCH)) }
+    }
+
+    /// From a head that is the end of a commit.
+    pub fn after(head: Head) -> Self {
+        Self { head, commit: None }
+    }
+
+    /// The head of what was followed so far.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Whether the last change closed its commit.
+    pub fn is_whole(&self) -> bool {
+        self.commit.is_none_or(|(end, _)| end == self.head.seq)
+    }
+
+    /// Checks the next change, and goes on to it.
+    ///
+    /// # Errors
+    /// The first contradiction; the position stays before the change then.
+    pub fn check(&mut self, change: &Change) -> Result<(), Break> {
+        self.check_structure(change)?;
+        check_value(change)?;
+        if change.chained_onto(self.head.hash) != change.hash {
+            return Err(Break::Chain(change.seq));
+        }
+        self.go_on(change, change.hash);
+        Ok(())
+    }
+
+    /// Takes the change as it is, to look at the ones behind a contradiction.
+    pub fn skip(&mut self, change: &Change) {
+        self.go_on(change, change.hash);
+    }
+
+    fn go_on(&mut self, change: &Change, hash: Hash) {
+        self.head = Head { seq: change.seq, hash };
+        self.commit = Some((change.commit_seq, change.at));
+    }
+
+    fn check_structure(&self, change: &Change) -> Result<(), Break> {
+        let expected = self.head.seq.next();
+        if change.seq != expected {
+            return Err(Break::Position { expected, found: change.seq });
+        }
+        let fits = match self.commit {
+            _ if change.commit_seq < change.seq => false,
+            None => true,
+            Some((end, at)) if end == self.head.seq => change.at > at,
+            Some((end, at)) => change.commit_seq == end && change.at == at,
+        };
+        if !fits {
+            return Err(Break::Commit(change.seq));
+        }
+        let first = change.prev == Seq::ZERO;
+        let shape = change.prev < change.seq
+            && first == (change.version == 1)
+            && (!first || change.kind == ChangeKind::Created)
+            && change.version > 0
+            && (change.kind == ChangeKind::Deleted) == change.value_hash.is_none()
+            && (change.kind != ChangeKind::Created || change.created_at == change.at)
+            && change.created_at <= change.at
+            && change.value.is_some() == change.salt.is_some()
+            && (change.value.is_none() || change.value_hash.is_some());
+        if shape { Ok(()) } else { Err(Break::Shape(change.seq)) }
+    }
+}
+
+/// Checks a change's value against its hash; an erased one has nothing to check.
+pub(super) fn check_value(change: &Change) -> Result<(), Break> {
+    let computed = change.value.as_deref().zip(change.salt).map(|(value, salt)| hash::value(&salt, value));
+    match computed {
+        Some(hash) if change.value_hash != Some(hash) => Err(Break::Value(change.seq)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,224 @@
+//! Who wrote something, and why.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::cbor::{Decoder, Encoder};
+
+/// Who wrote a commit, and why. It stands on every change of the commit and is hashed with it,
+/// so it cannot be changed later.
+///
+/// ```
+/// use univrs_state::Meta;
+/// let meta = Meta::new().actor("kubelet@n7").reason("drain").label("ticket", "1182");
+/// assert_eq!(meta.labels["ticket"], "1182");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Meta {
+    /// Who wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it belongs to: a request, a job, a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<String>,
+    /// Anything else, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Set by `Batch::commit_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) commit_id: Option<String>,
+    /// Set by the store where it writes on its own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cause: Option<String>,
+}
+
+impl Meta {
+    /// Metadata that says nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With who wrote it.
+    #[must_use]
+    pub fn actor(mut self, actor: impl Into<String>) -> Self {
+        self.actor = Some(actor.into());
+        self
+    }
+
+    /// With why it was written.
+    #[must_use]
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// With what it belongs to.
+    #[must_use]
+    pub fn correlation(mut self, correlation: impl Into<String>) -> Self {
+        self.correlation = Some(correlation.into());
+        self
+    }
+
+    /// With a label; the last one of a name stays.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// The commit id of the batch, if it had one.
+    pub fn commit_id(&self) -> Option<&str> {
+        self.commit_id.as_deref()
+    }
+
+    /// Why the store itself wrote this, such as `migrated`; none for writes of programs.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// This metadata, and what it does not say from `base`.
+    #[must_use]
+    pub(crate) fn over(mut self, base: &Self) -> Self {
+        self.actor = self.actor.or_else(|| base.actor.clone());
+        self.reason = self.reason.or_else(|| base.reason.clone());
+        self.correlation = self.correlation.or_else(|| base.correlation.clone());
+        for (name, value) in &base.labels {
+            self.labels.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        self
+    }
+
+    fn fields(&self) -> [(&'static str, Option<&String>); 5] {
+        [
+            ("actor", self.actor.as_ref()),
+            ("cause", self.cause.as_ref()),
+            ("reason", self.reason.as_ref()),
+            ("commit_id", self.commit_id.as_ref()),
+            ("correlation", self.correlation.as_ref()),
+        ]
+    }
+
+    /// The map in deterministic CBOR. Keys of equal kind sort by length first, because the
+    /// length is the first byte of their encoding.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let fields = self.fields();
+        let labels = !self.labels.is_empty();
+        let count = fields.iter().filter(|(_, value)| value.is_some()).count() + usize::from(labels);
+        let mut encoder = Encoder::with_capacity(64);
+        encoder.map(count);
+        for (name, value) in fields {
+            if name == "reason" && labels {
+                self.encode_labels(&mut encoder);
+            }
+            if let Some(value) = value {
+                encoder.text(name);
+                encoder.text(value);
+            }
+        }
+        encoder.finish()
+    }
+
+    fn encode_labels(&self, encoder: &mut Encoder) {
+        let mut labels: Vec<_> = self.labels.iter().collect();
+        labels.sort_by_key(|(name, _)| (name.len(), name.as_bytes()));
+        encoder.text("labels");
+        encoder.map(labels.len());
+        for (name, value) in labels {
+            encoder.text(name);
+            encoder.text(value);
+        }
+    }
+
+    /// Metadata from its encoding; none if the bytes are anything but what [`encode`](Self::encode) writes.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut decoder = Decoder::new(bytes);
+        let mut meta = Self::default();
+        for _ in 0..decoder.map()? {
+            let field = match decoder.text()? {
+                "actor" => &mut meta.actor,
+                "cause" => &mut meta.cause,
+                "reason" => &mut meta.reason,
+                "commit_id" => &mut meta.commit_id,
+                "correlation" => &mut meta.correlation,
+                "labels" => {
+                    for _ in 0..decoder.map()? {
+                        let name = decoder.text()?.to_owned();
+                        meta.labels.insert(name, decoder.text()?.to_owned());
+                    }
+                    continue;
+                }
+                _ => return None,
+            };
+            *field = Some(decoder.text()?.to_owned());
+        }
+        (decoder.is_empty() && meta.encode() == bytes).then_some(meta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Meta {
+        let mut meta = Meta::new()
+            .actor("a")
+            .reason("r")
+            .correlation("c")
+            .label("zz", "1")
+            .label("b", "2")
+            .label("aa", "3");
+        meta.commit_id = Some("id".into());
+        meta.cause = Some("restored".into());
+        meta
+    }
+
+    #[test]
+    fn every_field_survives_encoding() {
+        for meta in [Meta::new(), full(), Meta::new().label("only", ""), Meta::new().reason("ä\u{202e}")] {
+            assert_eq!(Meta::decode(&meta.encode()), Some(meta));
+        }
+    }
+
+    #[test]
+    fn map_keys_are_sorted_by_their_encoded_bytes() {
+        let bytes = full().encode();
+        let text = String::from_utf8_lossy(&bytes);
+        let order = ["actor", "cause", "labels", "reason", "commit_id", "correlation"];
+        let places: Vec<_> = order.iter().map(|name| text.find(name).unwrap()).collect();
+        assert!(places.is_sorted(), "{text}");
+        let labels = ["\u{61}b", "\u{62}aa", "\u{62}zz"].map(|name| text.find(name));
+        assert!(labels[0] < labels[1] && labels[1] < labels[2], "{text:?}");
+    }
+
+    #[test]
+    fn bytes_that_the_encoder_would_not_write_are_refused() {
+        let good = Meta::new().actor("x").label("l", "v").encode();
+        assert!(Meta::decode(&good).is_some());
+        let longer_length = [&[0xb8, 0x02], good.get(1..).unwrap()].concat();
+        assert_eq!(Meta::decode(&longer_length), None, "a length not in its shortest form");
+        assert_eq!(Meta::decode(&[good.as_slice(), &[0]].concat()), None, "something after the map");
+        assert_eq!(Meta::decode(&good[..good.len() - 1]), None, "cut");
+        assert_eq!(Meta::decode(&[0xa1, 0x61, b'x', 0x61, b'y']), None, "an unknown field");
+        let twice =
+            [0xa2, 0x65, b'a', b'c', b't', b'o', b'r', 0x60, 0x65, b'a', b'c', b't', b'o', b'r', 0x60];
+        assert_eq!(Meta::decode(&twice), None, "a field twice");
+        assert_eq!(Meta::decode(&[]), None);
+    }
+
+    #[test]
+    fn what_a_batch_says_goes_over_what_the_handle_says() {
+        let base = Meta::new().actor("base").reason("base").label("a", "base").label("b", "base");
+        let meta = Meta::new().actor("own").label("a", "own").over(&base);
+        assert_eq!(meta, Meta::new().actor("own").reason("base").label("a", "own").label("b", "base"));
+    }
+}

@@ -1,0 +1,35 @@
+//! What happened: changes, their positions, the hash chain and its encoding.
+//!
+//! Nothing here reads a clock, draws randomness or does I/O.
+
+mod cbor;
+mod change;
+mod commit;
+mod cursor;
+mod draft;
+mod follow;
+mod hash;
+mod head;
+mod meta;
+mod seal;
+mod store_id;
+mod time;
+
+pub use change::{Change, ChangeKind, SALT_BYTES};
+pub use commit::Commit;
+pub use cursor::Cursor;
+pub use follow::{Break, Follow};
+pub use hash::Hash;
+pub use head::Head;
+pub use meta::Meta;
+pub use store_id::StoreId;
+pub use time::Timestamp;
+
+pub(crate) use draft::{Draft, Prev};
+#[cfg(feature = "sqlite")]
+pub(crate) use hash::{KV_STORE_ROW, TOMBSTONES_ROW};
+pub(crate) use head::Tip;
+pub(crate) use seal::seal;
+
+#[cfg(test)]
+mod vectors;

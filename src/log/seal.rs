@@ -1,0 +1,49 @@
+//! Numbering, stamping, salting and chaining.
+
+use std::sync::Arc;
+
+use super::{Change, Draft, Head, Meta, Prev, SALT_BYTES, Timestamp, Tip, hash};
+use crate::seq::Seq;
+
+/// Makes changes of drafts: numbered from the tip, stamped with `clock` (or just after the tip,
+/// where the clock is behind it), salted, and chained. Returns the new tip with them.
+///
+/// `salt` is asked once for each value, in order.
+pub(crate) fn seal(
+    drafts: Vec<Draft>,
+    meta: Option<&Arc<Meta>>,
+    tip: Tip,
+    clock: Timestamp,
+    mut salt: impl FnMut() -> [u8; SALT_BYTES],
+) -> (Vec<Change>, Tip) {
+    let at = clock.after(tip.at);
+    let before = tip.head.seq.as_u64();
+    let commit_seq = Seq::new(before + drafts.len() as u64);
+    let mut head = tip.head;
+    let mut changes = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let salt = draft.value.is_some().then(&mut salt);
+        let mut change = Change {
+            seq: head.seq.next(),
+            commit_seq,
+            at,
+            kind: draft.kind,
+            version: draft.version,
+            created_at: draft.created_at.unwrap_or(at),
+            prev: match draft.prev {
+                Prev::Recorded(seq) => seq,
+                Prev::Draft(index) => Seq::new(before + 1 + index as u64),
+            },
+            value_hash: draft.value.as_deref().zip(salt).map(|(value, salt)| hash::value(&salt, value)),
+            key: draft.key,
+            value: draft.value,
+            salt,
+            meta: meta.cloned(),
+            hash: head.hash,
+        };
+        change.hash = change.chained_onto(head.hash);
+        head = Head { seq: change.seq, hash: change.hash };
+        changes.push(change);
+    }
+    (changes, Tip { head, at })
+}

@@ -1,0 +1,270 @@
+//! The request: conditions, writes, metadata.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::key::{RESERVED_PREFIX, invalid, validate_key};
+use crate::limits::{Exceeded, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS};
+use crate::log::Meta;
+use crate::seq::Seq;
+
+/// A request to the store: conditions on the state before, writes in order, and metadata. All of
+/// it is recorded, or nothing. `Debug` does not show values.
+///
+/// ```
+/// use univrs_state::{Batch, MemoryStore, Meta, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// let receipt = store
+///     .commit(
+///         Batch::new()
+///             .expect_absent("/leases/build")
+///             .set("/leases/build", "n7")
+///             .set("/nodes/n7/leases", "1")
+///             .meta(Meta::new().actor("scheduler")),
+///     )
+///     .await?;
+/// assert_eq!(receipt.versions, [1, 1]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "a batch does nothing until it is committed"]
+pub struct Batch {
+    conditions: Vec<Condition>,
+    writes: Vec<Write>,
+    meta: Meta,
+}
+
+/// What must hold before the writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// The key has this version; 0 means absent.
+    Version { key: String, version: u64 },
+    /// Nothing under the prefix changed after this position.
+    UnchangedSince { prefix: String, seq: Seq },
+}
+
+/// One write.
+#[derive(Clone)]
+pub(crate) enum Write {
+    Set { key: Arc<str>, value: Arc<[u8]> },
+    Delete { key: Arc<str> },
+}
+
+impl Write {
+    pub(crate) fn key(&self) -> &Arc<str> {
+        match self {
+            Self::Set { key, .. } | Self::Delete { key } => key,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Set { key, value } => key.len() + value.len(),
+            Self::Delete { key } => key.len(),
+        }
+    }
+}
+
+impl Batch {
+    /// A batch without conditions and writes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Refuse the batch unless the key has this version; 0 means absent.
+    pub fn expect(mut self, key: impl Into<String>, version: u64) -> Self {
+        self.conditions.push(Condition::Version { key: key.into(), version });
+        self
+    }
+
+    /// Refuse the batch if the key exists.
+    pub fn expect_absent(self, key: impl Into<String>) -> Self {
+        self.expect(key, 0)
+    }
+
+    /// Refuse the batch if any key with this prefix changed after `seq`, or was created or
+    /// deleted. Reads at most one page of keys; more is
+    /// [`StateError::LimitExceeded`](crate::StateError::LimitExceeded).
+    pub fn expect_unchanged_since(mut self, prefix: impl Into<String>, seq: impl Into<Seq>) -> Self {
+        self.conditions.push(Condition::UnchangedSince { prefix: prefix.into(), seq: seq.into() });
+        self
+    }
+
+    /// Set the key to a value. A key may be written twice; each write is a change.
+    pub fn set(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.writes.push(Write::Set { key: key.into().into(), value: value.into().into() });
+        self
+    }
+
+    /// Delete the key; where it is absent, nothing is recorded for it.
+    pub fn delete(mut self, key: impl Into<String>) -> Self {
+        self.writes.push(Write::Delete { key: key.into().into() });
+        self
+    }
+
+    /// Say who writes and why; replaces what was said before. A [`commit_id`](Self::commit_id) stays.
+    pub fn meta(mut self, meta: Meta) -> Self {
+        let commit_id = self.meta.commit_id.take();
+        self.meta = Meta { commit_id: commit_id.or(meta.commit_id.clone()), ..meta };
+        self
+    }
+
+    /// Make a retry safe: the same id (1 to 128 bytes) returns the first receipt instead of
+    /// writing again. The same id with other keys or kinds of writes is
+    /// [`StateError::CommitIdReused`](crate::StateError::CommitIdReused).
+    pub fn commit_id(mut self, id: impl Into<String>) -> Self {
+        self.meta.commit_id = Some(id.into());
+        self
+    }
+
+    /// How many writes it has.
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Whether it writes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    pub(crate) fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    pub(crate) fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+
+    /// The metadata of its changes; none if nothing is said.
+    pub(crate) fn recorded_meta(&self) -> Option<Arc<Meta>> {
+        (!self.meta.is_empty()).then(|| Arc::new(self.meta.clone()))
+    }
+
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.meta.commit_id()
+    }
+
+    /// This batch, saying what `base` says where it says nothing itself.
+    pub(crate) fn stamped(mut self, base: &Meta) -> Self {
+        self.meta = self.meta.over(base);
+        self
+    }
+
+    /// Bytes that it takes: keys, values, and the metadata for each write.
+    pub(crate) fn size(&self) -> usize {
+        let meta = if self.meta.is_empty() { 0 } else { self.meta.encode().len() };
+        self.writes.iter().map(|write| write.size() + meta).sum()
+    }
+
+    /// Checks keys and limits: all that can be refused without knowing the state.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<()> {
+        Exceeded::check(self.writes.len(), limits.batch_writes, "writes", || "the batch".into())?;
+        Exceeded::check(self.conditions.len(), MAX_CONDITIONS, "conditions", || "the batch".into())?;
+        for condition in &self.conditions {
+            if let Condition::Version { key, .. } = condition {
+                validate_key(key)?;
+            }
+        }
+        for write in &self.writes {
+            let key = write.key();
+            validate_key(key)?;
+            if key.starts_with(RESERVED_PREFIX) {
+                return Err(invalid(key, &format!("keys below {RESERVED_PREFIX} belong to the store")));
+            }
+            if let Write::Set { value, .. } = write {
+                Exceeded::check(value.len(), limits.value_bytes, "bytes", || format!("the value of {key}"))?;
+            }
+        }
+        if let Some(id) = self.id() {
+            Exceeded::check(id.len(), MAX_COMMIT_ID_LENGTH, "bytes", || "the commit id".into())?;
+            if id.is_empty() {
+                return Err(crate::error::StateError::InvalidArgument("the commit id is empty".into()));
+            }
+        }
+        Exceeded::check(self.meta.encode().len(), limits.meta_bytes, "bytes", || "the metadata".into())?;
+        Exceeded::check(self.size(), limits.batch_bytes, "bytes", || "the batch".into())?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("conditions", &self.conditions)
+            .field("writes", &self.writes)
+            .field("meta", &self.meta)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set { key, value } => write!(f, "set {key} ({} bytes)", value.len()),
+            Self::Delete { key } => write!(f, "delete {key}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::StateError;
+
+    fn refusal(batch: impl Into<Batch>) -> StateError {
+        batch.into().check(&Limits::default()).unwrap_err()
+    }
+
+    #[test]
+    fn limits_count_to_the_byte_and_name_limit_and_actual() {
+        let limits = Limits::default();
+        let mib = 1 << 20;
+        assert_eq!(Batch::new().set("/a", vec![0; mib]).check(&limits), Ok(()));
+        let error = refusal(Batch::new().set("/a", vec![0; mib + 1])).to_string();
+        assert!(error.contains("/a has 1048577 bytes, the limit is 1048576"), "{error}");
+
+        let many = |n| (0..n).fold(Batch::new(), |batch, i| batch.delete(format!("/{i}")));
+        assert_eq!(many(10_000).check(&limits), Ok(()));
+        assert!(refusal(many(10_001)).to_string().contains("10001 writes"));
+
+        // Sixteen writes of 1 MiB less the bytes of their keys fill a batch exactly.
+        let full = (0..16).fold(Batch::new(), |batch, i| batch.set(format!("/{i:03}"), vec![0; mib - 4]));
+        assert_eq!(full.check(&limits), Ok(()));
+        let with_meta = full.clone().meta(Meta::new().actor("a"));
+        assert!(refusal(with_meta).to_string().contains("the batch has"), "meta counts for each write");
+        assert!(refusal(full.delete("/x")).to_string().contains("16777218 bytes, the limit is 16777216"));
+    }
+
+    #[test]
+    fn metadata_over_its_limit_is_refused() {
+        let room = 1024 - Meta::new().reason("x".repeat(900)).encode().len();
+        let fits = Meta::new().reason("x".repeat(900 + room));
+        assert_eq!(Batch::new().delete("/a").meta(fits.clone()).check(&Limits::default()), Ok(()));
+        let error = refusal(Batch::new().delete("/a").meta(fits.label("l", "")));
+        assert!(error.to_string().contains("the metadata has 1035 bytes"), "{error}");
+    }
+
+    #[test]
+    fn reserved_keys_are_not_written_but_may_be_expected() {
+        assert!(matches!(refusal(Batch::new().set("/.univrs/x", "")), StateError::InvalidKey(_)));
+        assert!(matches!(refusal(Batch::new().delete("/.univrs/x")), StateError::InvalidKey(_)));
+        assert_eq!(Batch::new().expect_absent("/.univrs/x").check(&Limits::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_commit_id_is_kept_whatever_the_order_of_the_builder() {
+        let batch = Batch::new().commit_id("id").meta(Meta::new().actor("a"));
+        assert_eq!((batch.id(), batch.recorded_meta().unwrap().actor.as_deref()), (Some("id"), Some("a")));
+        assert!(matches!(refusal(Batch::new().commit_id("")), StateError::InvalidArgument(_)));
+        assert!(matches!(refusal(Batch::new().commit_id("x".repeat(129))), StateError::LimitExceeded(_)));
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let batch = Batch::new().set("/a", "hunter2").expect("/b", 3);
+        let text = format!("{batch:?}");
+        assert!(!text.contains("hunter2") && text.contains("set /a (7 bytes)"), "{text}");
+    }
+}

@@ -1,0 +1,124 @@
+//! What changes, or why it is refused.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Batch, Condition, Life, Slot, Write};
+use crate::error::{FailedCondition, Rejection};
+use crate::log::{ChangeKind, Draft, Prev, Timestamp};
+use crate::seq::Seq;
+
+/// The state that a decision is taken on: the slots of the keys that the batch names, and the
+/// newest change under each prefix that it names.
+pub(crate) trait Slots {
+    /// The last change of the key.
+    fn slot(&self, key: &str) -> Option<Slot>;
+    /// The newest change under the prefix, and its key.
+    fn newest(&self, prefix: &str) -> Option<(String, Seq)>;
+}
+
+/// What a batch comes to.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    /// The changes, in the order of the writes; a deletion of an absent key leaves none.
+    pub(crate) drafts: Vec<Draft>,
+    /// For each write the key's version after it; 0 if it is absent then.
+    pub(crate) versions: Vec<u64>,
+}
+
+/// Decides a batch on the state before it.
+pub(crate) fn decide(batch: &Batch, head: Seq, slots: &impl Slots) -> Result<Decision, Rejection> {
+    let failed: Vec<_> = batch.conditions().iter().filter_map(|c| check(c, head, slots)).collect();
+    if !failed.is_empty() {
+        return Err(Rejection { failed });
+    }
+    let mut drafts: Vec<Draft> = Vec::with_capacity(batch.len());
+    let mut versions = Vec::with_capacity(batch.len());
+    let mut written: HashMap<&Arc<str>, Place> = HashMap::new();
+    for write in batch.writes() {
+        let key = write.key();
+        let place = match written.get(key) {
+            Some(place) => *place,
+            None => Place::recorded(slots.slot(key)),
+        };
+        let (kind, value, stage) = match (write, place.stage) {
+            (Write::Set { value, .. }, Stage::Absent) => (ChangeKind::Created, Some(value), Stage::New),
+            (Write::Set { value, .. }, stage) => (ChangeKind::Updated, Some(value), stage),
+            (Write::Delete { .. }, Stage::Absent) => {
+                versions.push(0);
+                continue;
+            }
+            (Write::Delete { .. }, _) => (ChangeKind::Deleted, None, Stage::Absent),
+        };
+        let created_at = match place.stage {
+            Stage::Living { since } => Some(since),
+            Stage::Absent | Stage::New => None,
+        };
+        let version = place.version + 1;
+        written.insert(key, Place { version, prev: Prev::Draft(drafts.len()), stage });
+        versions.push(if stage == Stage::Absent { 0 } else { version });
+        drafts.push(Draft {
+            kind,
+            key: key.clone(),
+            version,
+            created_at,
+            prev: place.prev,
+            value: value.cloned(),
+        });
+    }
+    Ok(Decision { drafts, versions })
+}
+
+/// Where a key stands while its batch is decided.
+#[derive(Clone, Copy)]
+struct Place {
+    version: u64,
+    prev: Prev,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Absent,
+    /// It was created by this very batch.
+    New,
+    Living {
+        since: Timestamp,
+    },
+}
+
+impl Place {
+    fn recorded(slot: Option<Slot>) -> Self {
+        let stage = match slot.map(|slot| slot.life) {
+            Some(Life::Live { created_at }) => Stage::Living { since: created_at },
+            Some(Life::Deleted) | None => Stage::Absent,
+        };
+        Self {
+            version: slot.map_or(0, |slot| slot.version),
+            prev: Prev::Recorded(slot.map_or(Seq::ZERO, |slot| slot.seq)),
+            stage,
+        }
+    }
+}
+
+fn check(condition: &Condition, head: Seq, slots: &impl Slots) -> Option<FailedCondition> {
+    match condition {
+        Condition::Version { key, version: expected } => {
+            let found = slots.slot(key).map_or(0, |slot| slot.live_version());
+            (found != *expected).then(|| FailedCondition::Version {
+                key: key.clone(),
+                expected: *expected,
+                found,
+            })
+        }
+        Condition::UnchangedSince { prefix, seq: expected } => {
+            let (found, key) = if *expected > head {
+                (head, None)
+            } else {
+                let (key, newest) = slots.newest(prefix).filter(|(_, newest)| newest > expected)?;
+                (newest, Some(key))
+            };
+            Some(FailedCondition::ChangedSince { prefix: prefix.clone(), expected: *expected, found, key })
+        }
+    }
+}

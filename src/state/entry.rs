@@ -1,0 +1,63 @@
+//! The current state of a key.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::log::Change;
+use crate::seq::Seq;
+
+/// The current state of a key. `Debug` does not show the value.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// The value: any bytes.
+    pub value: Vec<u8>,
+    /// The key's version: its count of changes, from 1 on. It never repeats, deletions count.
+    pub version: u64,
+    /// When this life of the key began.
+    pub created_at: SystemTime,
+    /// When the value was written.
+    pub updated_at: SystemTime,
+    /// The place in the log of the change that wrote it.
+    pub seq: Seq,
+}
+
+impl Entry {
+    /// The value, read as JSON.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if it is not JSON of this shape.
+    pub fn value_json<T: DeserializeOwned>(&self) -> Result<T> {
+        Ok(serde_json::from_slice(&self.value)?)
+    }
+
+    /// The entry that this change left; none if it deleted the key or its value was erased.
+    pub(crate) fn of(change: &Change) -> Option<Self> {
+        Some(Self {
+            key: change.key.as_ref().to_owned(),
+            value: change.value.as_deref()?.to_vec(),
+            version: change.version,
+            created_at: change.created_at.into(),
+            updated_at: change.at.into(),
+            seq: change.seq,
+        })
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key)
+            .field("value_bytes", &self.value.len())
+            .field("version", &self.version)
+            .field("created_at", &self.created_at)
+            .field("updated_at", &self.updated_at)
+            .field("seq", &self.seq)
+            .finish()
+    }
+}

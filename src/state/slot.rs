@@ -1,0 +1,39 @@
+//! What a decision needs to know of a key.
+
+use crate::log::{Change, ChangeKind, Timestamp};
+use crate::seq::Seq;
+
+/// The last change of a key, without its value: what a decision needs. Deleted keys keep theirs,
+/// so that versions go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) version: u64,
+    pub(crate) seq: Seq,
+    pub(crate) life: Life,
+}
+
+/// Whether the key exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    Live { created_at: Timestamp },
+    Deleted,
+}
+
+impl Slot {
+    pub(crate) fn of(change: &Change) -> Self {
+        let life = match change.kind {
+            ChangeKind::Deleted => Life::Deleted,
+            _ => Life::Live { created_at: change.created_at },
+        };
+        Self { version: change.version, seq: change.seq, life }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.life, Life::Live { .. })
+    }
+
+    /// The version that conditions compare: 0 for a deleted key.
+    pub(crate) fn live_version(&self) -> u64 {
+        if self.is_live() { self.version } else { 0 }
+    }
+}

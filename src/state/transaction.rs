@@ -1,0 +1,84 @@
+//! Operations of the simple `transaction` verb.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Batch;
+use crate::error::Result;
+
+/// One operation of [`transaction`](crate::StateStore::transaction). `Debug` does not show values.
+#[derive(Clone, PartialEq, Eq)]
+pub enum TransactionOp {
+    /// Set a key to a value.
+    Set {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// Delete a key; an absent one is no error.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Refuse the transaction unless the key has this version before it.
+    CheckVersion {
+        /// The key.
+        key: String,
+        /// The version; 0 means absent.
+        expected_version: u64,
+    },
+}
+
+impl TransactionOp {
+    /// Set a key to a value.
+    pub fn set(key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        Self::Set { key: key.into(), value: value.into() }
+    }
+
+    /// Set a key to a value encoded as JSON.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if the value cannot be encoded.
+    pub fn set_json<T: Serialize>(key: impl Into<String>, value: &T) -> Result<Self> {
+        Ok(Self::Set { key: key.into(), value: serde_json::to_vec(value)? })
+    }
+
+    /// Delete a key.
+    pub fn delete(key: impl Into<String>) -> Self {
+        Self::Delete { key: key.into() }
+    }
+
+    /// Refuse the transaction unless the key has this version (0: absent).
+    pub fn check_version(key: impl Into<String>, expected_version: u64) -> Self {
+        Self::CheckVersion { key: key.into(), expected_version }
+    }
+}
+
+impl From<Vec<TransactionOp>> for Batch {
+    /// Checks become conditions on the state before, the rest writes in order.
+    fn from(ops: Vec<TransactionOp>) -> Self {
+        ops.into_iter().fold(Self::new(), |batch, op| match op {
+            TransactionOp::Set { key, value } => batch.set(key, value),
+            TransactionOp::Delete { key } => batch.delete(key),
+            TransactionOp::CheckVersion { key, expected_version } => batch.expect(key, expected_version),
+        })
+    }
+}
+
+impl fmt::Debug for TransactionOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set { key, value } => {
+                f.debug_struct("Set").field("key", key).field("value_bytes", &value.len()).finish()
+            }
+            Self::Delete { key } => f.debug_struct("Delete").field("key", key).finish(),
+            Self::CheckVersion { key, expected_version } => f
+                .debug_struct("CheckVersion")
+                .field("key", key)
+                .field("expected_version", expected_version)
+                .finish(),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! An open store: what both kinds of stores have in common.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::engine::{Engine, Order};
+use super::shared::Shared;
+use super::{Page, Receipt, Scan, StateStore, Stats, WatchStream, read};
+use crate::audit::{VerifyReport, verify};
+use crate::backend::Snapshot;
+use crate::error::{Result, StateError};
+use crate::key::validate_key;
+use crate::limits::{Exceeded, Limits};
+use crate::log::{Change, Commit, Cursor, Head};
+use crate::pattern::Pattern;
+use crate::seq::Seq;
+use crate::state::{Batch, Entry};
+
+/// How long dropping the last handle waits for the writer.
+pub(super) const DROP_WAIT: Duration = Duration::from_secs(5);
+
+/// Bytes of batches that may wait for the writer; more callers wait for room.
+const QUEUE_BYTES: usize = 64 << 20;
+/// A batch's share of the queue is counted in these units.
+const QUEUE_UNIT: usize = 256;
+
+/// An open store. Its engine closes when the last handle is dropped.
+pub(super) struct Core {
+    /// Itself, for its watches: they find it again without keeping it open.
+    this: Weak<Core>,
+    pub(super) shared: Arc<Shared>,
+    engine: Box<dyn Engine>,
+    limits: Limits,
+    read_only: bool,
+    queue: Arc<Semaphore>,
+}
+
+impl Core {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        engine: Box<dyn Engine>,
+        limits: Limits,
+        read_only: bool,
+    ) -> Arc<Self> {
+        let queue = Arc::new(Semaphore::new(QUEUE_BYTES / QUEUE_UNIT));
+        Arc::new_cyclic(|this| Self { this: this.clone(), shared, engine, limits, read_only, queue })
+    }
+
+    /// Starts a read; the receiver fails if the store closes first.
+    pub(super) fn start<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T>> {
+        let (reply, receiver) = oneshot::channel();
+        self.engine.read(Box::new(move |snapshot| {
+            // Nobody waits for a read whose caller is gone.
+            if !reply.is_closed() {
+                let _ = reply.send(snapshot.and_then(read));
+            }
+        }));
+        receiver
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.shared.is_closed() {
+            return Err(StateError::Closed);
+        }
+        self.start(read).await.unwrap_or(Err(StateError::Closed))
+    }
+
+    pub(super) async fn close(&self) -> Result<()> {
+        let (reply, receiver) = oneshot::channel();
+        self.engine.close(Box::new(move |result| {
+            let _ = reply.send(result);
+        }));
+        // An engine that is gone has closed.
+        receiver.await.unwrap_or(Ok(()))
+    }
+
+    pub(super) async fn stats(&self) -> Result<Stats> {
+        let wal_bytes = self.read(|snapshot| snapshot.wal_bytes()).await?;
+        let counters = self.shared.counters();
+        Ok(Stats {
+            head: self.shared.head(),
+            batches: counters.batches,
+            groups: counters.groups,
+            largest_group: counters.largest_group,
+            wal_bytes,
+            checkpoints: counters.checkpoints,
+            failed_checkpoints: counters.failed_checkpoints,
+            last_checkpoint: counters.last_checkpoint,
+            longest_checkpoint: counters.longest_checkpoint,
+            watchers: self.shared.watcher_stats(),
+        })
+    }
+
+    pub(super) async fn verify(&self) -> Result<VerifyReport> {
+        self.read(verify).await
+    }
+
+    /// A stream from after a cursor, or from now on.
+    fn stream(&self, pattern: &str, after: Option<Cursor>) -> Result<WatchStream> {
+        let pattern: Pattern = pattern.parse()?;
+        if self.shared.is_closed() {
+            return Err(StateError::Closed);
+        }
+        let store = self.shared.store;
+        if let Some(cursor) = after {
+            cursor.belongs_to(store)?;
+        }
+        let after = after.unwrap_or_else(|| Cursor::new(store, self.shared.head()));
+        let stream = WatchStream::new(self.this.clone(), self.shared.clone(), pattern, after);
+        self.engine.attend();
+        Ok(stream)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        let (reply, receiver) = std::sync::mpsc::channel();
+        self.engine.close(Box::new(move |result| {
+            let _ = reply.send(result);
+        }));
+        // Nobody is left to tell; what was acknowledged is recorded.
+        let _ = receiver.recv_timeout(DROP_WAIT);
+    }
+}
+
+#[async_trait]
+impl StateStore for Core {
+    async fn commit(&self, batch: Batch) -> Result<Receipt> {
+        batch.check(&self.limits)?;
+        if self.read_only {
+            return Err(StateError::ReadOnly);
+        }
+        let share = (batch.size() / QUEUE_UNIT + 1).min(QUEUE_BYTES / QUEUE_UNIT);
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        let room = self.queue.clone().acquire_many_owned(share).await;
+        let (reply, receiver) = oneshot::channel();
+        if self.shared.is_closed() {
+            return Err(StateError::Closed);
+        }
+        self.engine.order(Order { batch, reply, room: room.map_err(|_| StateError::Closed)? });
+        receiver.await.unwrap_or(Err(StateError::Closed))
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>> {
+        validate_key(key)?;
+        let key = key.to_owned();
+        self.read(move |snapshot| snapshot.entry(&key)).await
+    }
+
+    async fn get_many(&self, keys: &[&str]) -> Result<Page> {
+        Exceeded::check(keys.len(), self.limits.page_entries, "keys", || "get_many".into())?;
+        keys.iter().try_for_each(|key| validate_key(key))?;
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        self.read(move |snapshot| read::get_many(snapshot, &keys)).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Page> {
+        let limits = self.limits.clone();
+        self.read(move |snapshot| read::scan(snapshot, &limits, &scan)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        let prefix = prefix.to_owned();
+        self.read(move |snapshot| read::list(snapshot, &prefix)).await
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool> {
+        validate_key(key)?;
+        let key = key.to_owned();
+        self.read(move |snapshot| snapshot.exists(&key)).await
+    }
+
+    async fn version(&self, key: &str) -> Result<u64> {
+        validate_key(key)?;
+        let key = key.to_owned();
+        self.read(move |snapshot| Ok(snapshot.slot(&key)?.map_or(0, |slot| slot.live_version()))).await
+    }
+
+    async fn head(&self) -> Result<Head> {
+        self.read(|snapshot| Ok(snapshot.tip()?.head)).await
+    }
+
+    async fn changes(&self, after: Seq, limit: usize) -> Result<Vec<Commit>> {
+        self.read(move |snapshot| read::changes(snapshot, after, limit)).await
+    }
+
+    async fn history(&self, key: &str, before: Option<Seq>, limit: usize) -> Result<Vec<Change>> {
+        validate_key(key)?;
+        let key = key.to_owned();
+        self.read(move |snapshot| read::history(snapshot, &key, before, limit)).await
+    }
+
+    fn watch(&self, pattern: &str) -> Result<WatchStream> {
+        self.stream(pattern, None)
+    }
+
+    fn watch_after(&self, pattern: &str, after: Cursor) -> Result<WatchStream> {
+        self.stream(pattern, Some(after))
+    }
+}

@@ -1,0 +1,55 @@
+//! Where randomness comes from.
+
+use std::sync::{Mutex, PoisonError};
+
+/// A source of random bytes, for the salts of values and the ids of stores.
+pub trait Entropy: Send + Sync {
+    /// Fills the buffer with random bytes; false if there are none to be had.
+    fn fill(&self, buffer: &mut [u8]) -> bool;
+}
+
+/// The operating system's random bytes, drawn a few kilobytes at a time.
+#[derive(Default)]
+pub struct OsEntropy {
+    pool: Mutex<Vec<u8>>,
+}
+
+impl Entropy for OsEntropy {
+    fn fill(&self, buffer: &mut [u8]) -> bool {
+        const POOL: usize = 4096;
+        if buffer.len() > POOL {
+            return getrandom::fill(buffer).is_ok();
+        }
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.len() < buffer.len() {
+            let mut fresh = vec![0; POOL];
+            if getrandom::fill(&mut fresh).is_err() {
+                return false;
+            }
+            *pool = fresh;
+        }
+        let rest = pool.len() - buffer.len();
+        for (byte, random) in buffer.iter_mut().zip(pool.drain(rest..)) {
+            *byte = random;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bytes_are_given_out_twice() {
+        let entropy = OsEntropy::default();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..2000 {
+            let mut salt = [0; 16];
+            assert!(entropy.fill(&mut salt));
+            assert!(seen.insert(salt));
+        }
+        let mut large = vec![0; 10_000];
+        assert!(entropy.fill(&mut large) && large.iter().any(|byte| *byte != 0));
+    }
+}

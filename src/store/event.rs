@@ -1,0 +1,72 @@
+//! What a watch delivers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::{Change, ChangeKind, Meta, Timestamp};
+use crate::seq::Seq;
+
+/// A change, as a watch delivers it. `Debug` does not show values.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WatchEvent {
+    /// The key that changed.
+    pub key: String,
+    /// What happened to it.
+    pub event_type: ChangeKind,
+    /// The value before; none where the key was created.
+    pub old_value: Option<Vec<u8>>,
+    /// The value after; none where the key was deleted.
+    pub new_value: Option<Vec<u8>>,
+    /// The version after; 0 where the key was deleted.
+    pub new_version: u64,
+    /// The place of the change in the log.
+    pub seq: Seq,
+    /// The place of the last change of its commit, which may be one that the pattern does not match.
+    pub commit_seq: Seq,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Who wrote it, and why.
+    pub meta: Option<Arc<Meta>>,
+    /// Whether a value that belongs here was erased since, so that it is none.
+    pub erased: bool,
+}
+
+impl WatchEvent {
+    /// The event of a change; `old` is the key's previous change.
+    pub(super) fn of(change: &Change, old: Option<&Change>) -> Self {
+        let owned = |change: &Change| change.value.as_deref().map(<[u8]>::to_vec);
+        Self {
+            key: change.key.as_ref().to_owned(),
+            event_type: change.kind,
+            old_value: old.and_then(owned),
+            new_value: owned(change),
+            new_version: if change.kind == ChangeKind::Deleted { 0 } else { change.version },
+            seq: change.seq,
+            commit_seq: change.commit_seq,
+            at: change.at,
+            meta: change.meta.clone(),
+            erased: change.is_erased() || old.is_some_and(Change::is_erased),
+        }
+    }
+}
+
+impl fmt::Debug for WatchEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map(Vec::len);
+        f.debug_struct("WatchEvent")
+            .field("key", &self.key)
+            .field("event_type", &self.event_type)
+            .field("old_value_bytes", &bytes(&self.old_value))
+            .field("new_value_bytes", &bytes(&self.new_value))
+            .field("new_version", &self.new_version)
+            .field("seq", &self.seq)
+            .field("commit_seq", &self.commit_seq)
+            .field("at", &self.at)
+            .field("meta", &self.meta)
+            .field("erased", &self.erased)
+            .finish()
+    }
+}

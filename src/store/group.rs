@@ -1,0 +1,205 @@
+//! The write path: load, decide, seal, record, for a group of batches in one storage transaction.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use super::{Clock, Entropy, Receipt};
+use crate::backend::{Backend, CommitError, Transaction};
+use crate::error::{Result, StateError};
+use crate::key::KeyRange;
+use crate::limits::Limits;
+use crate::log::{Change, SALT_BYTES, Tip, seal};
+use crate::seq::Seq;
+use crate::state::{Batch, Condition, Slot, Slots, Write, decide};
+
+/// What the write path takes from outside.
+pub(super) struct Rules {
+    pub(super) limits: Limits,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+}
+
+/// What became of a group.
+pub(super) struct Outcome {
+    /// One result for each batch, in order.
+    pub(super) results: Vec<Result<Receipt>>,
+    /// The end of the log, as far as it is known.
+    pub(super) tip: Option<Tip>,
+    /// Nobody knows whether the group was recorded: the connection must not be trusted.
+    pub(super) unknown: bool,
+}
+
+/// Commits batches in order, together. Each is decided on the state that the ones before it
+/// leave, and refused ones leave no trace; a failure of storage is one of the whole group. Where
+/// the disk is full, the batches are tried again one by one, so that only what does not fit fails.
+pub(super) fn commit_group<B: Backend>(backend: &mut B, rules: &Rules, batches: &[Batch]) -> Outcome {
+    match try_group(backend, rules, batches) {
+        Ok(outcome) => outcome,
+        Err(CommitError::NotRecorded(StateError::StorageFull(_))) if batches.len() > 1 => {
+            let mut all = Outcome { results: Vec::with_capacity(batches.len()), tip: None, unknown: false };
+            for batch in batches {
+                let one = commit_group(backend, rules, std::slice::from_ref(batch));
+                all.results.extend(one.results);
+                all.tip = one.tip.or(all.tip);
+                all.unknown |= one.unknown;
+            }
+            all
+        }
+        Err(error) => {
+            // Also a refusal does not stand: it may rest on a batch of the group that failed.
+            let (error, unknown) = match error {
+                CommitError::NotRecorded(error) => (error, false),
+                CommitError::Unknown(error) => (StateError::OutcomeUnknown(error.to_string()), true),
+            };
+            Outcome { results: vec![Err(error); batches.len()], tip: None, unknown }
+        }
+    }
+}
+
+fn try_group<B: Backend>(backend: &mut B, rules: &Rules, batches: &[Batch]) -> Result<Outcome, CommitError> {
+    let mut transaction = backend.begin().map_err(CommitError::NotRecorded)?;
+    let mut group = Group::new(transaction.tip());
+    let results = batches.iter().map(|batch| group.take(&transaction, rules, batch)).collect();
+    let tip = Some(group.tip);
+    if !group.changes.is_empty() {
+        group.record(&mut transaction).map_err(CommitError::NotRecorded)?;
+        transaction.commit()?;
+    }
+    Ok(Outcome { results, tip, unknown: false })
+}
+
+/// The state that the batches of a group see: what is recorded, and over it what the group has
+/// decided so far.
+struct Group {
+    tip: Tip,
+    keys: HashMap<Arc<str>, Key>,
+    /// The newest recorded change under the prefixes that conditions name.
+    prefixes: HashMap<String, Option<(String, Seq)>>,
+    commit_ids: HashMap<String, (usize, usize)>,
+    changes: Vec<Change>,
+    /// Where the changes of each batch end.
+    ends: Vec<usize>,
+}
+
+struct Key {
+    before: Option<Slot>,
+    now: Option<Slot>,
+    /// The index of its last change in the group.
+    last: Option<usize>,
+}
+
+impl Slots for Group {
+    fn slot(&self, key: &str) -> Option<Slot> {
+        self.keys.get(key).and_then(|key| key.now)
+    }
+
+    fn newest(&self, prefix: &str) -> Option<(String, Seq)> {
+        let range = KeyRange::prefix(prefix);
+        let pending = self.changes.iter().rev().find(|c| c.key.starts_with(prefix) && range.shows(&c.key));
+        match pending {
+            Some(change) => Some((change.key.as_ref().to_owned(), change.seq)),
+            None => self.prefixes.get(prefix).cloned().flatten(),
+        }
+    }
+}
+
+impl Group {
+    fn new(tip: Tip) -> Self {
+        Self {
+            tip,
+            keys: HashMap::new(),
+            prefixes: HashMap::new(),
+            commit_ids: HashMap::new(),
+            changes: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Load, decide and seal one batch.
+    fn take(&mut self, transaction: &impl Transaction, rules: &Rules, batch: &Batch) -> Result<Receipt> {
+        if let Some(receipt) = self.remembered(transaction, batch)? {
+            return Ok(receipt);
+        }
+        self.load(transaction, &rules.limits, batch)?;
+        let decision = decide(batch, self.tip.head.seq, self)?;
+        let before = self.tip;
+        if !decision.drafts.is_empty() {
+            let values = decision.drafts.iter().filter(|draft| draft.value.is_some()).count();
+            let mut salts = vec![0; values * SALT_BYTES];
+            if !rules.entropy.fill(&mut salts) {
+                return Err(StateError::Storage("the system gave no random bytes".into()));
+            }
+            let mut salts = salts.chunks_exact(SALT_BYTES);
+            let salt = || salts.next().and_then(|salt| salt.try_into().ok()).unwrap_or_default();
+            let (changes, tip) =
+                seal(decision.drafts, batch.recorded_meta().as_ref(), self.tip, rules.clock.now(), salt);
+            self.pend(batch, changes, tip);
+        }
+        Ok(Receipt::of(decision.versions, before, self.tip))
+    }
+
+    fn remembered(&self, transaction: &impl Transaction, batch: &Batch) -> Result<Option<Receipt>> {
+        let Some(id) = batch.id() else { return Ok(None) };
+        if let Some((start, end)) = self.commit_ids.get(id) {
+            let changes = self.changes.get(*start..*end).unwrap_or_default();
+            return Receipt::again(batch, changes).map(Some);
+        }
+        match transaction.remembered(id)? {
+            Some((first, last)) => Receipt::again(batch, &transaction.recorded(first, last)?).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn load(&mut self, transaction: &impl Transaction, limits: &Limits, batch: &Batch) -> Result<()> {
+        for condition in batch.conditions() {
+            match condition {
+                Condition::Version { key, .. } => self.load_key(transaction, &Arc::from(key.as_str()))?,
+                Condition::UnchangedSince { prefix, .. } if self.prefixes.contains_key(prefix) => {}
+                Condition::UnchangedSince { prefix, .. } => {
+                    let newest = transaction.newest(prefix, limits.page_entries)?;
+                    self.prefixes.insert(prefix.clone(), newest);
+                }
+            }
+        }
+        batch.writes().iter().map(Write::key).try_for_each(|key| self.load_key(transaction, key))
+    }
+
+    fn load_key(&mut self, transaction: &impl Transaction, key: &Arc<str>) -> Result<()> {
+        if let Entry::Vacant(vacant) = self.keys.entry(key.clone()) {
+            let before = transaction.slot(key)?;
+            vacant.insert(Key { before, now: before, last: None });
+        }
+        Ok(())
+    }
+
+    fn pend(&mut self, batch: &Batch, changes: Vec<Change>, tip: Tip) {
+        let start = self.changes.len();
+        for (index, change) in (start..).zip(&changes) {
+            if let Some(key) = self.keys.get_mut(&change.key) {
+                key.now = Some(Slot::of(change));
+                key.last = Some(index);
+            }
+        }
+        self.changes.extend(changes);
+        self.ends.push(self.changes.len());
+        if let Some(id) = batch.id() {
+            self.commit_ids.insert(id.to_owned(), (start, self.changes.len()));
+        }
+        self.tip = tip;
+    }
+
+    /// Appends every change, commit by commit, and projects the last one of each key, in the
+    /// order of keys.
+    fn record(&self, transaction: &mut impl Transaction) -> Result<()> {
+        let mut start = 0;
+        for end in &self.ends {
+            transaction.append(self.changes.get(start..*end).unwrap_or_default())?;
+            start = *end;
+        }
+        let mut last: Vec<_> =
+            self.keys.values().filter_map(|key| Some((self.changes.get(key.last?)?, key.before))).collect();
+        last.sort_unstable_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+        last.into_iter().try_for_each(|(change, before)| transaction.project(change, before))
+    }
+}

@@ -1,0 +1,177 @@
+//! The store in memory.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+
+use super::core::Core;
+use super::engine::{Closed, Engine, Order, Read};
+use super::forward::forward;
+use super::group::{Rules, commit_group};
+use super::shared::Shared;
+use super::{Options, Page, Receipt, Scan, StateStore, Stats, WatchStream};
+use crate::audit::VerifyReport;
+use crate::backend::Memory;
+use crate::error::{Result, StateError};
+use crate::log::{Change, Commit, Cursor, Follow, Head, StoreId};
+use crate::seq::Seq;
+use crate::state::{Batch, Entry, TransactionOp};
+
+/// A store in memory: the same log, hashes, versions and watches as on disk, gone with its last
+/// handle. For tests, and for state that is replayed from elsewhere.
+///
+/// Clones are handles on the same store. The whole log stays in memory.
+#[derive(Clone)]
+pub struct MemoryStore {
+    core: Arc<Core>,
+    memory: Arc<RwLock<Memory>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    ///
+    /// # Panics
+    /// If the operating system gives no random bytes; [`Options::memory`] returns an error instead.
+    #[expect(clippy::expect_used, reason = "the familiar constructor cannot return an error")]
+    pub fn new() -> Self {
+        Options::new().memory().expect("the default options are valid and the system has random bytes")
+    }
+
+    /// Options for an empty store: `MemoryStore::options().limits(..).memory()`.
+    pub fn options() -> Options {
+        Options::new()
+    }
+
+    pub(super) fn with(rules: Rules, store: StoreId, log: impl IntoIterator<Item = Change>) -> Result<Self> {
+        let mut memory = Memory::new(store);
+        let mut follow = Follow::genesis(store);
+        for change in log {
+            follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
+            memory.push(change);
+        }
+        if !follow.is_whole() {
+            return Err(StateError::Corrupted(format!(
+                "the commit of change {} is cut off",
+                follow.head().seq
+            )));
+        }
+        let limits = rules.limits.clone();
+        let shared = Arc::new(Shared::new(store, follow.head()));
+        let memory = Arc::new(RwLock::new(memory));
+        let engine = MemoryEngine { memory: memory.clone(), shared: shared.clone(), rules };
+        Ok(Self { core: Core::new(shared, Box::new(engine), limits, false), memory })
+    }
+
+    /// The store that these changes make: the whole log of a store from its first change on, checked.
+    ///
+    /// # Errors
+    /// [`StateError::Corrupted`] where a change contradicts the chain or the last commit is cut off.
+    ///
+    /// ```
+    /// use univrs_state::{MemoryStore, Seq, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// store.set("/a", b"1".to_vec()).await?;
+    /// let log = store.changes(Seq::ZERO, 1000).await?.into_iter().flat_map(|commit| commit.changes);
+    /// let copy = MemoryStore::replay(store.store_id(), log)?;
+    /// assert_eq!(copy.head().await?, store.head().await?);
+    /// # Ok(()) }
+    /// ```
+    pub fn replay(store: StoreId, log: impl IntoIterator<Item = Change>) -> Result<Self> {
+        Options::new().store_id(store).replay(log)
+    }
+
+    /// How many keys exist.
+    pub fn len(&self) -> usize {
+        self.memory.read().unwrap_or_else(PoisonError::into_inner).live()
+    }
+
+    /// Whether no key exists.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The store's identity.
+    pub fn store_id(&self) -> StoreId {
+        self.core.shared.store
+    }
+
+    /// What the store has been doing.
+    ///
+    /// # Errors
+    /// [`StateError::Closed`].
+    pub async fn stats(&self) -> Result<Stats> {
+        self.core.stats().await
+    }
+
+    /// Checks the whole log against its hashes and the projection against the log.
+    ///
+    /// # Errors
+    /// [`StateError::Closed`]; contradictions are in the report.
+    pub async fn verify(&self) -> Result<VerifyReport> {
+        self.core.verify().await
+    }
+
+    /// Closes the store for all its handles: watches end, later calls return [`StateError::Closed`].
+    ///
+    /// # Errors
+    /// None; the result is that of every store.
+    pub async fn close(&self) -> Result<()> {
+        self.core.close().await
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("store_id", &self.store_id()).finish_non_exhaustive()
+    }
+}
+
+forward!([] MemoryStore, |this| this.core, all);
+
+/// Orders by a lock and runs everything on the caller's thread: nothing of it blocks for long.
+struct MemoryEngine {
+    memory: Arc<RwLock<Memory>>,
+    shared: Arc<Shared>,
+    rules: Rules,
+}
+
+impl Engine for MemoryEngine {
+    fn order(&self, order: Order) {
+        let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.is_closed() {
+            return;
+        }
+        let outcome = commit_group(&mut *memory, &self.rules, std::slice::from_ref(&order.batch));
+        self.shared.count(|counters| counters.group(1));
+        let news = outcome.tip.is_some_and(|tip| self.shared.advance(tip.head));
+        drop(memory);
+        if let Some(result) = outcome.results.into_iter().next() {
+            let _ = order.reply.send(result);
+        }
+        if news {
+            self.shared.ring();
+        }
+    }
+
+    fn read(&self, read: Read) {
+        if !self.shared.is_closed() {
+            read(Ok(&*self.memory.read().unwrap_or_else(PoisonError::into_inner)));
+        }
+    }
+
+    fn close(&self, closed: Closed) {
+        // A commit under way ends first.
+        let memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        self.shared.close();
+        drop(memory);
+        closed(Ok(()));
+    }
+}

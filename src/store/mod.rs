@@ -1,0 +1,39 @@
+//! How programs reach the log and its projection: the trait, the queue, watches.
+//!
+//! The only clock and the only randomness of the crate are here.
+
+mod clock;
+mod core;
+mod engine;
+mod entropy;
+mod event;
+mod forward;
+mod group;
+mod memory;
+mod options;
+mod page;
+mod read;
+mod receipt;
+mod shared;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod state_store;
+mod stats;
+mod watch;
+mod with_meta;
+#[cfg(feature = "sqlite")]
+mod writer;
+
+pub use clock::{Clock, SystemClock};
+pub use entropy::{Entropy, OsEntropy};
+pub use event::WatchEvent;
+pub use memory::MemoryStore;
+pub use options::Options;
+pub use page::{Page, Scan};
+pub use receipt::Receipt;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+pub use state_store::StateStore;
+pub use stats::{Stats, WatcherStats};
+pub use watch::{Commits, WatchStream};
+pub use with_meta::WithMeta;

@@ -1,0 +1,213 @@
+//! How a store is opened.
+
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+use std::sync::Arc;
+#[cfg(feature = "sqlite")]
+use std::time::Duration;
+
+#[cfg(feature = "sqlite")]
+use super::SqliteStore;
+use super::group::Rules;
+use super::{Clock, Entropy, MemoryStore, OsEntropy, SystemClock};
+#[cfg(feature = "sqlite")]
+use crate::backend::sqlite::{Durability, Location, Opening};
+use crate::error::{Result, StateError};
+use crate::limits::Limits;
+use crate::log::{Change, StoreId};
+
+/// How a store is opened. Every option has a default.
+///
+/// | option | default | |
+/// |---|---|---|
+/// | `limits` | [`Limits::default`] | sizes that are refused above |
+/// | `clock` | [`SystemClock`] | where commit times come from |
+/// | `entropy` | [`OsEntropy`] | where salts and store ids come from |
+/// | `store_id` | random | the id of a store that is created; an existing one keeps its own |
+/// | `durability` | that of the file; `Synced` when it is created | when a commit is acknowledged |
+/// | `create` | yes | make folder and file where they are missing |
+/// | `read_only` | no | open without writing anything |
+/// | `busy_timeout` | 5 s | how long a commit waits for other processes |
+///
+/// ```
+/// use univrs_state::{MemoryStore, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let mut limits = univrs_state::Limits::default();
+/// limits.value_bytes = 16;
+/// let store = MemoryStore::options().limits(limits).memory()?;
+/// assert!(store.set("/a", vec![0; 17]).await.is_err());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    store_id: Option<StoreId>,
+    #[cfg(feature = "sqlite")]
+    durability: Option<Durability>,
+    #[cfg(feature = "sqlite")]
+    create: bool,
+    #[cfg(feature = "sqlite")]
+    read_only: bool,
+    #[cfg(feature = "sqlite")]
+    busy_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy::default()),
+            store_id: None,
+            #[cfg(feature = "sqlite")]
+            durability: None,
+            #[cfg(feature = "sqlite")]
+            create: true,
+            #[cfg(feature = "sqlite")]
+            read_only: false,
+            #[cfg(feature = "sqlite")]
+            busy_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sizes above which something is refused.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where commit times come from.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Where salts and store ids come from.
+    #[must_use]
+    pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
+        self.entropy = Arc::new(entropy);
+        self
+    }
+
+    /// The id of a store that is created by this opening; an existing one keeps its own.
+    #[must_use]
+    pub fn store_id(mut self, store: StoreId) -> Self {
+        self.store_id = Some(store);
+        self
+    }
+
+    /// When a commit is acknowledged. A file keeps what it was created with, and opening it with
+    /// another durability is refused.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Whether to make folder and file where they are missing.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Whether to open without writing anything; commits are refused then, and a path that does
+    /// not exist is an error.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// How long a commit waits for other processes that write, before it is [`StateError::Busy`].
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// Opens a store on disk.
+    ///
+    /// The path is taken as it is, never as a URL, and must be a regular file; a new one is
+    /// readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`StateError::ConnectionError`] says what is wrong with the path, the file or its format;
+    /// [`StateError::InvalidArgument`] names a limit that cannot be.
+    #[cfg(feature = "sqlite")]
+    pub async fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore> {
+        self.open_at(Location::File(path.as_ref().to_owned())).await
+    }
+
+    /// Opens an SQLite store in memory; it lives as long as its handles.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`] names a limit that cannot be; [`StateError::Storage`].
+    #[cfg(feature = "sqlite")]
+    pub async fn in_memory(self) -> Result<SqliteStore> {
+        self.open_at(Location::Memory).await
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn open_at(self, location: Location) -> Result<SqliteStore> {
+        let opening = Opening {
+            read_only: self.read_only && location != Location::Memory,
+            location,
+            create: self.create,
+            durability: self.durability,
+            busy_timeout: self.busy_timeout,
+            new_store: self.new_store_id()?,
+        };
+        SqliteStore::start(opening, self.rules()?).await
+    }
+
+    /// An empty store in memory.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`] names a limit that cannot be; [`StateError::Storage`] if there are no random bytes.
+    pub fn memory(self) -> Result<MemoryStore> {
+        self.replay(None)
+    }
+
+    /// The store in memory that these changes make: the whole log of the store named by
+    /// [`store_id`](Self::store_id), from its first change on.
+    ///
+    /// # Errors
+    /// [`StateError::Corrupted`] where a change contradicts the chain or the last commit is cut off.
+    pub fn replay(self, log: impl IntoIterator<Item = Change>) -> Result<MemoryStore> {
+        let store = self.new_store_id()?;
+        MemoryStore::with(self.rules()?, store, log)
+    }
+
+    fn rules(self) -> Result<Rules> {
+        self.limits.check()?;
+        Ok(Rules { limits: self.limits, clock: self.clock, entropy: self.entropy })
+    }
+
+    fn new_store_id(&self) -> Result<StoreId> {
+        if let Some(store) = self.store_id {
+            return Ok(store);
+        }
+        let mut bytes = [0; 16];
+        if self.entropy.fill(&mut bytes) {
+            Ok(StoreId::from_bytes(bytes))
+        } else {
+            Err(StateError::Storage("the system gave no random bytes".into()))
+        }
+    }
+}

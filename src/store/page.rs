@@ -1,0 +1,68 @@
+//! Scans and what they return.
+
+use crate::log::Cursor;
+use crate::state::Entry;
+
+/// What to read: the entries whose keys start with a prefix, a page at a time.
+///
+/// All pages of one scan are one state: the first page's. Follow [`Page::next`] to the end.
+///
+/// ```
+/// use univrs_state::{MemoryStore, Scan, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// for n in 0..5 {
+///     store.set(&format!("/nodes/n{n}"), b"up".to_vec()).await?;
+/// }
+/// let mut entries = Vec::new();
+/// let mut next = Some(Scan::prefix("/nodes/").limit(2));
+/// while let Some(scan) = next {
+///     let page = store.scan(scan).await?;
+///     entries.extend(page.entries);
+///     next = page.next;
+/// }
+/// assert_eq!(entries.len(), 5);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan {
+    pub(super) prefix: String,
+    pub(super) after: Option<String>,
+    pub(super) limit: Option<usize>,
+    pub(super) as_of: Option<Cursor>,
+}
+
+impl Scan {
+    /// The entries whose keys start with these bytes; never a pattern. Reserved keys only if the
+    /// prefix names them.
+    pub fn prefix(prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), after: None, limit: None, as_of: None }
+    }
+
+    /// Only keys after this one, in the order of bytes.
+    #[must_use]
+    pub fn after(mut self, key: impl Into<String>) -> Self {
+        self.after = Some(key.into());
+        self
+    }
+
+    /// At most so many entries in a page; by default as many as the store's limit allows. A page
+    /// of large values ends earlier.
+    #[must_use]
+    pub fn limit(mut self, entries: usize) -> Self {
+        self.limit = Some(entries);
+        self
+    }
+}
+
+/// Entries of one state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// The position that they are of. A watch resumed from here misses nothing.
+    pub cursor: Cursor,
+    /// What reads on from here, in the same state; none at the end.
+    pub next: Option<Scan>,
+}

@@ -1,0 +1,218 @@
+//! What reads of a snapshot mean: pure functions over one state.
+
+use std::ops::ControlFlow;
+
+use super::{Page, Scan, WatchEvent};
+use crate::backend::{Row, Snapshot};
+use crate::error::{Result, StateError};
+use crate::key::KeyRange;
+use crate::limits::{Exceeded, Limits};
+use crate::log::{Change, ChangeKind, Commit, Cursor, Follow, Head};
+use crate::pattern::Pattern;
+use crate::seq::Seq;
+use crate::state::Entry;
+
+/// The most changes of one page of the log, but for those that finish its last commit.
+pub(super) const PAGE_CHANGES: usize = 1_000;
+
+/// The entries of these keys, in the order asked.
+pub(super) fn get_many(snapshot: &dyn Snapshot, keys: &[String]) -> Result<Page> {
+    let cursor = Cursor::new(snapshot.store_id(), snapshot.tip()?.head);
+    let entries = keys.iter().filter_map(|key| snapshot.entry(key).transpose()).collect::<Result<_>>()?;
+    Ok(Page { entries, cursor, next: None })
+}
+
+/// One page of a scan.
+pub(super) fn scan(snapshot: &dyn Snapshot, limits: &Limits, scan: &Scan) -> Result<Page> {
+    let limit = scan.limit.unwrap_or(limits.page_entries);
+    if limit == 0 {
+        return Err(StateError::InvalidArgument("a scan's limit is 0; it must be at least 1".into()));
+    }
+    Exceeded::check(limit, limits.page_entries, "entries", || "the page of a scan".into())?;
+    let tip = snapshot.tip()?.head;
+    let as_of = scan.as_of.map_or(Ok(tip), |cursor| resolve(snapshot, cursor))?;
+    let range = KeyRange::prefix(&scan.prefix);
+    let mut page = Page { entries: Vec::new(), cursor: Cursor::new(snapshot.store_id(), as_of), next: None };
+    let mut bytes = 0;
+    snapshot.rows(&range, scan.after.as_deref(), as_of.seq < tip.seq, &mut |row| {
+        let Some(entry) = entry_as_of(snapshot, row, as_of.seq)?.filter(|entry| range.shows(&entry.key))
+        else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        bytes += entry.key.len() + entry.value.len();
+        if let Some(last) = page.entries.last()
+            && (page.entries.len() == limit || bytes > Limits::PAGE_BYTES)
+        {
+            page.next =
+                Some(Scan { after: Some(last.key.clone()), as_of: Some(page.cursor), ..scan.clone() });
+            return Ok(ControlFlow::Break(()));
+        }
+        page.entries.push(entry);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(page)
+}
+
+/// What a key was at a position: its row, or an older change of it.
+fn entry_as_of(snapshot: &dyn Snapshot, row: Row, as_of: Seq) -> Result<Option<Entry>> {
+    let mut seq = row.seq();
+    if seq <= as_of {
+        return Ok(match row {
+            Row::Live(entry) => Some(entry),
+            Row::Deleted { .. } => None,
+        });
+    }
+    while seq != Seq::ZERO {
+        let change = recorded(snapshot, seq)?;
+        if seq <= as_of {
+            return Ok(Entry::of(&change));
+        }
+        seq = change.prev;
+    }
+    Ok(None)
+}
+
+/// The change at a position that the log must have.
+fn recorded(snapshot: &dyn Snapshot, seq: Seq) -> Result<Change> {
+    let change = snapshot.change(seq)?;
+    change.ok_or_else(|| StateError::Corrupted(format!("change {seq} is missing from the log")))
+}
+
+/// The change before `change` of the same key; none if it is the first.
+fn previous(snapshot: &dyn Snapshot, change: &Change) -> Result<Option<Change>> {
+    if change.prev == Seq::ZERO {
+        return Ok(None);
+    }
+    let previous = recorded(snapshot, change.prev)?;
+    if previous.key != change.key || previous.version + 1 != change.version {
+        let Change { seq, prev, .. } = change;
+        return Err(StateError::Corrupted(format!("change {seq} does not follow change {prev} of its key")));
+    }
+    Ok(Some(previous))
+}
+
+/// The keys that exist with this prefix.
+pub(super) fn list(snapshot: &dyn Snapshot, prefix: &str) -> Result<Vec<String>> {
+    let range = KeyRange::prefix(prefix);
+    let mut keys = Vec::new();
+    snapshot.keys(&range, &mut |key| {
+        if range.shows(&key) {
+            keys.push(key);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(keys)
+}
+
+/// The changes of a key before a position, newest first.
+pub(super) fn history(
+    snapshot: &dyn Snapshot,
+    key: &str,
+    before: Option<Seq>,
+    limit: usize,
+) -> Result<Vec<Change>> {
+    let mut history = Vec::new();
+    let Some(slot) = snapshot.slot(key)? else { return Ok(history) };
+    let mut next = Some(recorded(snapshot, slot.seq)?);
+    while let Some(change) = next
+        && history.len() < limit
+    {
+        if change.key.as_ref() != key {
+            return Err(StateError::Corrupted(format!("change {} is not one of {key}", change.seq)));
+        }
+        next = previous(snapshot, &change)?;
+        if before.is_none_or(|before| change.seq < before) {
+            history.push(change);
+        }
+    }
+    Ok(history)
+}
+
+/// Where a cursor stands: checked against the log, and rounded down to the end of a commit.
+pub(super) fn resolve(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
+    cursor.belongs_to(snapshot.store_id())?;
+    let (seq, end) = (cursor.seq(), snapshot.tip()?.head.seq);
+    if seq > end {
+        return Err(StateError::CursorDiverged(format!(
+            "position {seq} lies beyond the end of the log at {end}; an older copy of the store may have been restored"
+        )));
+    }
+    if let Some(head) = cursor.head()
+        && snapshot.hash_at(seq)? != Some(head.hash)
+    {
+        return Err(StateError::CursorDiverged(format!(
+            "the log has another hash at position {seq}; the store went on from an older copy"
+        )));
+    }
+    snapshot.commit_end(seq)
+}
+
+/// Whole commits after a position, checked against the chain: at most `limit` changes and
+/// [`Limits::PAGE_BYTES`], but for those that finish the last commit.
+fn follow(snapshot: &dyn Snapshot, after: Head, limit: usize, mut visit: impl FnMut(Change)) -> Result<Head> {
+    let mut follow = Follow::after(after);
+    let (mut changes, mut bytes) = (0, 0);
+    snapshot.changes(after.seq, &mut |change| {
+        follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
+        changes += 1;
+        bytes += change.size();
+        let full = change.closes_commit() && (changes >= limit || bytes >= Limits::PAGE_BYTES);
+        visit(change);
+        Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    if follow.is_whole() {
+        Ok(follow.head())
+    } else {
+        Err(StateError::Corrupted(format!("the commit of change {} is cut off", follow.head().seq)))
+    }
+}
+
+/// Whole commits after a position.
+pub(super) fn changes(snapshot: &dyn Snapshot, after: Seq, limit: usize) -> Result<Vec<Commit>> {
+    let after = resolve(snapshot, after.into())?;
+    let mut changes = Vec::new();
+    if limit > 0 {
+        follow(snapshot, after, limit, |change| changes.push(change))?;
+    }
+    Ok(Commit::group(changes))
+}
+
+/// A page of a watch.
+pub(super) struct WatchPage {
+    /// The matching events of each commit that has any, and the head at its end.
+    pub(super) commits: Vec<(Vec<WatchEvent>, Head)>,
+    /// Where the page ends: everything up to here was delivered or passed over.
+    pub(super) end: Head,
+}
+
+/// The commits after a cursor, as a watch of the pattern sees them.
+pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
+    let after = resolve(snapshot, after)?;
+    let mut matching = Vec::new();
+    let mut ends = Vec::new();
+    let end = follow(snapshot, after, PAGE_CHANGES, |change| {
+        if change.closes_commit() {
+            ends.push(Head { seq: change.seq, hash: change.hash });
+        }
+        if pattern.matches(&change.key) {
+            matching.push(change);
+        }
+    })?;
+    let mut commits: Vec<(Vec<WatchEvent>, Head)> = Vec::new();
+    let mut ends = ends.into_iter();
+    for change in matching {
+        let old = match change.kind {
+            ChangeKind::Created => None,
+            ChangeKind::Updated | ChangeKind::Deleted => previous(snapshot, &change)?,
+        };
+        let event = WatchEvent::of(&change, old.as_ref());
+        match commits.last_mut() {
+            Some((events, head)) if head.seq == change.commit_seq => events.push(event),
+            _ => {
+                let head = ends.find(|end| end.seq == change.commit_seq).unwrap_or(end);
+                commits.push((vec![event], head));
+            }
+        }
+    }
+    Ok(WatchPage { commits, end })
+}

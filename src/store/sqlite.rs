@@ -1,0 +1,106 @@
+//! The store on SQLite.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::core::Core;
+use super::forward::forward;
+use super::group::Rules;
+use super::writer::{self, SqliteEngine};
+use super::{Options, Page, Receipt, Scan, StateStore, Stats, WatchStream};
+use crate::audit::VerifyReport;
+use crate::backend::sqlite::Opening;
+use crate::error::{Result, StateError};
+use crate::log::{Change, Commit, Cursor, Head, StoreId};
+use crate::seq::Seq;
+use crate::state::{Batch, Entry, TransactionOp};
+
+/// The durable store: log and projection in one SQLite file. An acknowledged write survives the
+/// loss of power (unless the file was created with [`Durability::Buffered`](crate::Durability)).
+///
+/// Clones are handles on the same store; other processes may open the same file. One thread
+/// writes, and everything that waits for it shares one storage transaction; reads run on threads
+/// of their own. No runtime is blocked, and none in particular is needed.
+///
+/// [`close`](Self::close) ends it in an orderly way. Dropping the last handle does the same, but
+/// waits for it 5 seconds at most.
+#[derive(Clone)]
+pub struct SqliteStore {
+    core: Arc<Core>,
+}
+
+impl SqliteStore {
+    /// Opens the store at this path; makes file and folder where they are missing.
+    ///
+    /// # Errors
+    /// [`StateError::ConnectionError`] says what is wrong with the path, the file or its format.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path).await
+    }
+
+    /// A store in SQLite's memory; it lives as long as its handles.
+    ///
+    /// # Errors
+    /// [`StateError::Storage`] if there is no memory or no thread to be had.
+    pub async fn in_memory() -> Result<Self> {
+        Options::new().in_memory().await
+    }
+
+    /// Options: `SqliteStore::options().read_only(true).open(path)`.
+    pub fn options() -> Options {
+        Options::new()
+    }
+
+    pub(super) async fn start(opening: Opening, rules: Rules) -> Result<Self> {
+        let (limits, read_only) = (rules.limits.clone(), opening.read_only);
+        let (started, start) = oneshot::channel();
+        writer::spawn(opening, rules, started)?;
+        let (shared, engine): (_, SqliteEngine) = start.await.unwrap_or(Err(StateError::Closed))?;
+        Ok(Self { core: Core::new(shared, Box::new(engine), limits, read_only) })
+    }
+
+    /// The store's identity.
+    pub fn store_id(&self) -> StoreId {
+        self.core.shared.store
+    }
+
+    /// What the store has been doing.
+    ///
+    /// # Errors
+    /// [`StateError::Closed`], [`StateError::Storage`].
+    pub async fn stats(&self) -> Result<Stats> {
+        self.core.stats().await
+    }
+
+    /// Checks the whole log against its hashes, every row against its checksum, and the
+    /// projection against the log. Reads one state throughout: the write-ahead log is not
+    /// started over while it runs.
+    ///
+    /// # Errors
+    /// [`StateError::Closed`], [`StateError::Storage`]; contradictions are in the report.
+    pub async fn verify(&self) -> Result<VerifyReport> {
+        self.core.verify().await
+    }
+
+    /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is
+    /// moved into the database, watches end, and later calls return [`StateError::Closed`].
+    ///
+    /// # Errors
+    /// [`StateError::Storage`] if the write-ahead log could not be moved; everything acknowledged
+    /// is still recorded in it.
+    pub async fn close(&self) -> Result<()> {
+        self.core.close().await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("store_id", &self.store_id()).finish_non_exhaustive()
+    }
+}
+
+forward!([] SqliteStore, |this| this.core, all);

@@ -1,0 +1,308 @@
+//! The trait that programs depend on.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Page, Receipt, Scan, WatchStream, WithMeta};
+use crate::error::{FailedCondition, Result, StateError};
+use crate::log::{Change, Commit, Cursor, Head, Meta};
+use crate::seq::Seq;
+use crate::state::{Batch, Entry, TransactionOp};
+
+/// A store of versioned entries under hierarchical keys, whose truth is a log.
+///
+/// The trait is object safe, and implemented for `Arc<S>`, `Box<S>` and `&S`, so
+/// `Arc<dyn StateStore>` has all of it. On a bare `&dyn StateStore` call the typed helpers
+/// through one more reference: `(&store).get_json(..)`.
+///
+/// Operations are strictly serializable; their order is that of [`Seq`]. A future that is dropped
+/// before it is ready leaves its batch recorded whole or not at all.
+///
+/// # Errors
+/// Every method returns [`StateError::InvalidKey`] for a key or pattern that breaks the rules,
+/// [`StateError::Closed`] after the store was closed, and [`StateError::Storage`] or
+/// [`StateError::Corrupted`] when the storage fails; writes also
+/// [`StateError::LimitExceeded`], [`StateError::StorageFull`], [`StateError::Busy`],
+/// [`StateError::ReadOnly`] and [`StateError::OutcomeUnknown`]. What else a method returns, it says.
+#[async_trait]
+pub trait StateStore: Send + Sync {
+    /// Records a batch, or refuses it whole.
+    ///
+    /// # Errors
+    /// [`StateError::Rejected`] lists every condition that failed; [`StateError::CommitIdReused`].
+    async fn commit(&self, batch: Batch) -> Result<Receipt>;
+
+    /// The current entry of a key; none if it is absent.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn get(&self, key: &str) -> Result<Option<Entry>>;
+
+    /// The entries of several keys in one state, in the order asked, absent ones left out.
+    ///
+    /// # Errors
+    /// [`StateError::LimitExceeded`] for more keys than a page may have entries.
+    async fn get_many(&self, keys: &[&str]) -> Result<Page>;
+
+    /// A page of the entries whose keys start with a prefix.
+    ///
+    /// # Errors
+    /// [`StateError::LimitExceeded`] for a larger page than the store's limit.
+    async fn scan(&self, scan: Scan) -> Result<Page>;
+
+    /// All keys that start with these bytes (never a pattern), in the order of bytes.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn list(&self, prefix: &str) -> Result<Vec<String>>;
+
+    /// Whether a key exists; its value is not read.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn exists(&self, key: &str) -> Result<bool>;
+
+    /// The version of a key; 0 if it is absent.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn version(&self, key: &str) -> Result<u64>;
+
+    /// The end of the log.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn head(&self) -> Result<Head>;
+
+    /// Whole commits after a position, in order: until `limit` changes or 4 MiB are reached, then
+    /// to the end of that commit. A position inside a commit counts as the one before it.
+    ///
+    /// # Errors
+    /// [`StateError::CursorDiverged`] for a position beyond the head; [`StateError::Compacted`].
+    async fn changes(&self, after: Seq, limit: usize) -> Result<Vec<Commit>>;
+
+    /// Changes of a key, deletions included, newest first: at most `limit`, only those before a
+    /// position if one is given.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn history(&self, key: &str, before: Option<Seq>, limit: usize) -> Result<Vec<Change>>;
+
+    /// The changes of matching keys from now on. Changes that this store's handles had
+    /// acknowledged before the call are not among them; recent ones of another process may be.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidKey`] for a bad pattern.
+    fn watch(&self, pattern: &str) -> Result<WatchStream>;
+
+    /// The changes of matching keys after a position: resumes a watch. Whether the log still has
+    /// the position shows at the first poll.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidKey`] for a bad pattern, [`StateError::CursorDiverged`] for a cursor of
+    /// another store.
+    fn watch_after(&self, pattern: &str, after: Cursor) -> Result<WatchStream>;
+
+    /// Sets a key to a value; returns its new version.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn set(&self, key: &str, value: Vec<u8>) -> Result<u64> {
+        let receipt = self.commit(Batch::new().set(key, value)).await?;
+        Ok(last_version(&receipt))
+    }
+
+    /// Deletes a key. An absent one is no error, and nothing is recorded then.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.commit(Batch::new().delete(key)).await.map(|_| ())
+    }
+
+    /// Sets a key if it has this version (0: absent); returns the new one.
+    ///
+    /// # Errors
+    /// [`StateError::VersionConflict`] if it has another.
+    async fn compare_and_set(&self, key: &str, expected_version: u64, value: Vec<u8>) -> Result<u64> {
+        let batch = Batch::new().expect(key, expected_version).set(key, value);
+        Ok(last_version(&self.commit(batch).await.map_err(conflict)?))
+    }
+
+    /// Sets a key that is absent; returns its version, which goes on from before a deletion.
+    ///
+    /// # Errors
+    /// [`StateError::AlreadyExists`].
+    async fn create_if_not_exists(&self, key: &str, value: Vec<u8>) -> Result<u64> {
+        match self.commit(Batch::new().expect_absent(key).set(key, value)).await {
+            Err(StateError::Rejected(_)) => Err(StateError::AlreadyExists(key.to_owned())),
+            receipt => receipt.map(|receipt| last_version(&receipt)),
+        }
+    }
+
+    /// Records operations together. Checks are judged on the state before, wherever they stand.
+    ///
+    /// # Errors
+    /// [`StateError::VersionConflict`] of the first check that failed.
+    async fn transaction(&self, ops: Vec<TransactionOp>) -> Result<Receipt> {
+        self.commit(ops.into()).await.map_err(conflict)
+    }
+
+    /// The value of a key, read as JSON; none if it is absent.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`] if it is not JSON of this shape.
+    async fn get_json<T: DeserializeOwned + Send>(&self, key: &str) -> Result<Option<T>>
+    where
+        Self: Sized,
+    {
+        self.get(key).await?.map(|entry| entry.value_json()).transpose()
+    }
+
+    /// The value of a key, read as JSON, and its version.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`] if it is not JSON of this shape.
+    async fn get_json_versioned<T: DeserializeOwned + Send>(&self, key: &str) -> Result<Option<(T, u64)>>
+    where
+        Self: Sized,
+    {
+        self.get(key).await?.map(|entry| Ok((entry.value_json()?, entry.version))).transpose()
+    }
+
+    /// Sets a key to a value written as JSON; returns its new version.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`] if it cannot be written as JSON.
+    async fn set_json<T: Serialize + Send + Sync>(&self, key: &str, value: &T) -> Result<u64>
+    where
+        Self: Sized,
+    {
+        self.set(key, serde_json::to_vec(value)?).await
+    }
+
+    /// Sets a key to a value written as JSON if it has this version (0: absent); returns the new one.
+    ///
+    /// # Errors
+    /// [`StateError::VersionConflict`], [`StateError::SerializationError`].
+    async fn compare_and_set_json<T: Serialize + Send + Sync>(
+        &self,
+        key: &str,
+        expected_version: u64,
+        value: &T,
+    ) -> Result<u64>
+    where
+        Self: Sized,
+    {
+        self.compare_and_set(key, expected_version, serde_json::to_vec(value)?).await
+    }
+
+    /// Reads a key as JSON, changes it, and writes it if nobody else did meanwhile; else again.
+    /// `change` gets none for an absent key, and deletes by returning none. Returns the version
+    /// after; 0 if the key is absent then.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`] if it is not JSON of this shape or cannot be written so.
+    async fn update_json<T, F>(&self, key: &str, mut change: F) -> Result<u64>
+    where
+        Self: Sized,
+        T: Serialize + DeserializeOwned + Send + Sync,
+        F: FnMut(Option<T>) -> Option<T> + Send,
+    {
+        loop {
+            let (value, version) = self.get_json_versioned(key).await?.unzip();
+            let version = version.unwrap_or(0);
+            let batch = match change(value) {
+                Some(value) => Batch::new().expect(key, version).set(key, serde_json::to_vec(&value)?),
+                None if version == 0 => return Ok(0),
+                None => Batch::new().expect(key, version).delete(key),
+            };
+            match self.commit(batch).await {
+                Err(StateError::Rejected(_)) => {}
+                receipt => return receipt.map(|receipt| last_version(&receipt)),
+            }
+        }
+    }
+
+    /// The value of a key, read as CBOR; none if it is absent.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`] if it is not CBOR of this shape.
+    async fn get_cbor<T: DeserializeOwned + Send>(&self, key: &str) -> Result<Option<T>>
+    where
+        Self: Sized,
+    {
+        self.get(key).await?.map(|entry| decode_cbor(&entry.value)).transpose()
+    }
+
+    /// Sets a key to a value written as CBOR; returns its new version.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`] if it cannot be written as CBOR.
+    async fn set_cbor<T: Serialize + Send + Sync>(&self, key: &str, value: &T) -> Result<u64>
+    where
+        Self: Sized,
+    {
+        let mut bytes = Vec::new();
+        // The messages of both codecs may quote the value.
+        let written = ciborium::into_writer(value, &mut bytes).is_ok();
+        if !written {
+            return Err(StateError::SerializationError(format!(
+                "the value for {key} cannot be written as CBOR"
+            )));
+        }
+        self.set(key, bytes).await
+    }
+
+    /// A handle that says who writes and why in every batch that says nothing itself.
+    ///
+    /// ```
+    /// use univrs_state::{MemoryStore, Meta, Seq, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// store.with_meta(Meta::new().actor("scheduler")).set("/a", b"1".to_vec()).await?;
+    /// let commits = store.changes(Seq::ZERO, 1).await?;
+    /// assert_eq!(commits[0].meta.as_ref().unwrap().actor.as_deref(), Some("scheduler"));
+    /// # Ok(()) }
+    /// ```
+    fn with_meta(&self, meta: Meta) -> WithMeta<Self>
+    where
+        Self: Sized + Clone,
+    {
+        WithMeta::new(self.clone(), meta)
+    }
+}
+
+/// The version after a batch's last write.
+fn last_version(receipt: &Receipt) -> u64 {
+    receipt.versions.last().copied().unwrap_or(0)
+}
+
+/// The first failed version condition in the words of the simple verbs.
+fn conflict(error: StateError) -> StateError {
+    match error {
+        StateError::Rejected(rejection) => match rejection.failed.first() {
+            Some(FailedCondition::Version { expected, found, .. }) => {
+                StateError::VersionConflict { expected: *expected, found: *found }
+            }
+            _ => StateError::Rejected(rejection),
+        },
+        error => error,
+    }
+}
+
+fn decode_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    use ciborium::de::Error;
+    let mut rest = bytes;
+    let why = match ciborium::from_reader(&mut rest) {
+        Ok(value) if rest.is_empty() => return Ok(value),
+        Ok(_) => format!("{} bytes follow the value", rest.len()),
+        Err(Error::Io(_)) => "CBOR ends too early".into(),
+        Err(Error::Syntax(at)) => format!("not CBOR (byte {at})"),
+        Err(Error::Semantic(Some(at), _)) => format!("CBOR of another shape (byte {at})"),
+        Err(Error::Semantic(None, _)) => "CBOR of another shape".into(),
+        Err(Error::RecursionLimitExceeded) => "CBOR is nested too deeply".into(),
+    };
+    Err(StateError::SerializationError(why))
+}

@@ -1,0 +1,5 @@
+//! The promises of the store, each in a file.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod smoke;

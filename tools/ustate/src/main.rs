@@ -1,0 +1,2 @@
+//! ustate
+fn main() {}
