@@ -37,7 +37,6 @@ impl ChangeKind {
         }
     }
 
-    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
     pub(crate) fn from_code(code: i64) -> Option<Self> {
         match code {
             1 => Some(Self::Created),
@@ -139,7 +138,6 @@ impl Change {
     }
 
     /// Whether header and value match the chain, given the hash of the change before.
-    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
     pub(crate) fn is_intact_after(&self, before: Hash) -> bool {
         self.chained_onto(before) == self.hash && self.has_its_value()
     }

@@ -1,86 +1,43 @@
-//! BLAKE3 in five separate domains.
+//! BLAKE3, in a separate domain for each use.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreId, Timestamp};
+use super::StoreId;
 use crate::error::StateError;
 
 /// A BLAKE3 hash; prints and parses as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash([u8; 32]);
 
-/// BLAKE3 in `derive_key` mode with a context that is hashed once.
-pub(crate) struct Kdf(LazyLock<ContextKey>);
-
-macro_rules! kdf {
-    ($(#[$doc:meta])* $name:ident = $context:literal) => {
-        $(#[$doc])*
-        pub(crate) static $name: Kdf = Kdf(LazyLock::new(|| hash_derive_key_context($context)));
-    };
+/// BLAKE3 in `derive_key` mode, with a context that is hashed once.
+pub(crate) struct Domain {
+    context: &'static str,
+    key: OnceLock<ContextKey>,
 }
-kdf!(
-    /// The start of the chain, from the store id.
-    GENESIS = "univrs-state 1 genesis"
-);
-kdf!(
-    /// A change's header.
-    HEADER = "univrs-state 1 header"
-);
-kdf!(
-    /// A link of the chain.
-    CHAIN = "univrs-state 1 chain"
-);
-kdf!(
-    /// A value with its salt.
-    VALUE = "univrs-state 1 value"
-);
-kdf!(
-    /// A row of the table `kv_store`.
-    KV_STORE_ROW = "univrs-state 1 kv_store row"
-);
-kdf!(
-    /// A row of the table `tombstones`.
-    TOMBSTONES_ROW = "univrs-state 1 tombstones row"
-);
 
-impl Kdf {
+static GENESIS: Domain = Domain::new("univrs-state 1 genesis");
+static HEADER: Domain = Domain::new("univrs-state 1 header");
+static CHAIN: Domain = Domain::new("univrs-state 1 chain");
+static VALUE: Domain = Domain::new("univrs-state 1 value");
+
+impl Domain {
+    pub(crate) const fn new(context: &'static str) -> Self {
+        Self { context, key: OnceLock::new() }
+    }
+
     /// The hash of the parts, one after the other.
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> Hash {
-        let mut hasher = blake3::Hasher::new_from_context_key(&self.0);
+        let key = self.key.get_or_init(|| hash_derive_key_context(self.context));
+        let mut hasher = blake3::Hasher::new_from_context_key(key);
         for part in parts {
             hasher.update(part);
         }
         Hash(*hasher.finalize().as_bytes())
-    }
-
-    /// The first 16 bytes of the hash of a projection row: store id, key length and key, version,
-    /// `created_at`, `updated_at`, seq (integers as eight bytes, big-endian), then the value.
-    pub(crate) fn row(
-        &self,
-        store: StoreId,
-        key: &str,
-        numbers: (u64, Timestamp, Timestamp, u64),
-        value: &[u8],
-    ) -> [u8; 16] {
-        let (version, created_at, updated_at, seq) = numbers;
-        let hash = self.hash(&[
-            store.as_bytes(),
-            &(key.len() as u64).to_be_bytes(),
-            key.as_bytes(),
-            &version.to_be_bytes(),
-            &created_at.as_micros().to_be_bytes(),
-            &updated_at.as_micros().to_be_bytes(),
-            &seq.to_be_bytes(),
-            value,
-        ]);
-        let mut short = [0; 16];
-        short.copy_from_slice(hash.0.split_at(16).0);
-        short
     }
 }
 

@@ -27,7 +27,7 @@ pub use time::Timestamp;
 
 pub(crate) use draft::{Draft, Prev};
 #[cfg(feature = "sqlite")]
-pub(crate) use hash::{KV_STORE_ROW, TOMBSTONES_ROW};
+pub(crate) use hash::Domain;
 pub(crate) use head::Tip;
 pub(crate) use seal::seal;
 

@@ -1,1 +1,147 @@
+//! The frozen vectors of `schema/vectors.json`: the format must not drift.
 
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::seq::Seq;
+
+const FROZEN: &str = include_str!("../../schema/vectors.json");
+const README: &str = include_str!("../../schema/README.md");
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(b"0123456789abcdef"[digit as usize]))
+        .collect()
+}
+
+/// Two commits: a creation and a deletion of keys, and an update with full metadata.
+fn sealed() -> (StoreId, Vec<Change>) {
+    let store = StoreId::from_bytes(std::array::from_fn(|i| u8::try_from(i).unwrap()));
+    let draft = |kind, key: &str, version, created_at, prev, value: Option<&[u8]>| Draft {
+        kind,
+        key: key.into(),
+        version,
+        created_at,
+        prev,
+        value: value.map(Arc::from),
+    };
+    let mut salts = 0_u8;
+    let mut salt = || {
+        salts += 1;
+        [salts; SALT_BYTES]
+    };
+    let first = vec![
+        draft(ChangeKind::Created, "/a", 1, None, Prev::Recorded(Seq::ZERO), Some(b"1")),
+        draft(ChangeKind::Created, "/nodes/n1/ä", 1, None, Prev::Recorded(Seq::ZERO), Some(b"")),
+        draft(ChangeKind::Deleted, "/a", 2, None, Prev::Draft(0), None),
+    ];
+    let noon = Timestamp::from_micros(1_767_225_600_000_000);
+    let (mut changes, tip) = seal(first, None, Tip::genesis(store), noon, &mut salt);
+    let second = vec![draft(
+        ChangeKind::Updated,
+        "/nodes/n1/ä",
+        2,
+        Some(noon),
+        Prev::Recorded(Seq::new(2)),
+        Some(&[0xff; 300]),
+    )];
+    let mut meta = Meta::new()
+        .actor("kubelet@n7")
+        .reason("drain")
+        .correlation("req-1")
+        .label("zone", "b")
+        .label("a", "");
+    meta.commit_id = Some("0b5e".into());
+    let (more, _) = seal(second, Some(&Arc::new(meta)), tip, Timestamp::EPOCH, &mut salt);
+    changes.extend(more);
+    (store, changes)
+}
+
+fn computed() -> Value {
+    let (store, changes) = sealed();
+    let rows: Vec<Value> = changes
+        .iter()
+        .map(|change| {
+            json!({
+                "seq": change.seq, "commit_seq": change.commit_seq, "at": change.at, "kind": change.kind.code(),
+                "key": change.key, "version": change.version, "created_at": change.created_at, "prev": change.prev,
+                "value": change.value.as_deref().map(hex),
+                "salt": change.salt.map(|salt| hex(&salt)),
+                "value_hash": change.value_hash,
+                "meta": change.meta,
+                "meta_cbor": change.meta.as_ref().map(|meta| hex(&meta.encode())),
+                "header": hex(&change.header()),
+                "header_hash": change.header_hash(),
+                "hash": change.hash,
+            })
+        })
+        .collect();
+    json!({ "store_id": store.to_string(), "genesis": Head::genesis(store).hash, "changes": rows })
+}
+
+#[test]
+fn the_format_is_what_it_was_when_it_was_frozen() {
+    let frozen: Value = serde_json::from_str(FROZEN).unwrap();
+    let computed = computed();
+    assert_eq!(computed, frozen, "computed:\n{}", serde_json::to_string_pretty(&computed).unwrap());
+}
+
+#[test]
+fn the_description_of_the_format_shows_the_frozen_vectors() {
+    let (store, changes) = sealed();
+    let mut shown = vec![store.to_string(), Head::genesis(store).hash.to_string()];
+    for change in changes.iter().take(3) {
+        shown.extend([hex(&change.header()), change.header_hash().to_string(), change.hash.to_string()]);
+        shown.extend(change.value_hash.map(|hash| hash.to_string()));
+    }
+    for hex in shown {
+        assert!(README.contains(&hex), "schema/README.md lacks {hex}");
+    }
+}
+
+type Spoil = fn(&mut Change);
+
+#[test]
+fn a_sealed_log_follows_and_any_changed_field_breaks_it() {
+    let (store, changes) = sealed();
+    let follow_all = |changes: &[Change]| {
+        let mut follow = Follow::genesis(store);
+        changes.iter().try_for_each(|change| follow.check(change))
+    };
+    assert_eq!(follow_all(&changes), Ok(()));
+    let spoils: [(&str, Spoil); 15] = [
+        ("seq", |c| c.seq = c.seq.next()),
+        ("commit_seq", |c| c.commit_seq = c.commit_seq.next()),
+        ("at", |c| c.at = Timestamp::from_micros(c.at.as_micros() + 1)),
+        ("kind", |c| c.kind = ChangeKind::Deleted),
+        ("key", |c| c.key = "/b".into()),
+        ("version", |c| c.version += 1),
+        ("created_at", |c| c.created_at = Timestamp::EPOCH),
+        ("prev", |c| c.prev = Seq::new(1)),
+        ("value", |c| c.value = Some(Arc::from(&b"x"[..]))),
+        ("no value", |c| c.value = None),
+        ("salt", |c| c.salt = Some([9; 16])),
+        ("value_hash", |c| c.value_hash = Some(Hash::from_bytes([9; 32]))),
+        ("meta", |c| c.meta = Some(Arc::new(Meta::new().actor("mallory")))),
+        ("no meta", |c| c.meta = None),
+        ("hash", |c| c.hash = Hash::from_bytes([9; 32])),
+    ];
+    let last = changes.len() - 1;
+    for (field, spoil) in spoils {
+        let mut spoiled = changes.clone();
+        spoil(&mut spoiled[last]);
+        let broken = follow_all(&spoiled).expect_err(field);
+        let due = if field == "seq" { changes[last].seq } else { spoiled[last].seq };
+        assert_eq!(broken.seq(), due, "{field}");
+    }
+    let other = Follow::genesis(StoreId::from_bytes([0xee; 16])).check(&changes[0]);
+    assert_eq!(other, Err(Break::Chain(Seq::new(1))), "a change of another store");
+    assert_eq!(follow_all(&changes[1..]).unwrap_err().seq(), Seq::new(1), "the first change is missing");
+    let erased: Vec<Change> =
+        changes.iter().map(|c| Change { value: None, salt: None, ..c.clone() }).collect();
+    assert_eq!(follow_all(&erased), Ok(()), "values may be erased, hashes stay");
+}
