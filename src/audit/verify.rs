@@ -1,13 +1,9 @@
 //! Checking a whole store.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::backend::{Row, Snapshot};
-use crate::error::{Result, StateError};
-use crate::key::KeyRange;
-use crate::log::{Change, ChangeKind, Follow, Head};
+use crate::log::{Change, ChangeKind, Follow, Head, Meta, StoreId};
 use crate::seq::Seq;
 use crate::state::Entry;
 
@@ -58,48 +54,112 @@ impl VerifyReport {
     }
 }
 
-/// Checks a store: every change against the chain and its neighbours, the key's count and links,
-/// and the projection against the fold.
-pub(crate) fn verify(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
-    let mut report = VerifyReport {
-        head: Head::genesis(snapshot.store_id()),
-        changes: 0,
-        keys: 0,
-        tombstones: 0,
-        findings: Vec::new(),
-        contradictions: 0,
-    };
-    let fold = verify_log(snapshot, &mut report)?;
-    verify_projection(snapshot, fold, &mut report)?;
-    Ok(report)
+/// A verification under way: takes the whole log in order, then the projection, wherever they come from.
+pub(crate) struct Verification {
+    follow: Follow,
+    /// The last change of each key, its value dropped once it was checked.
+    fold: BTreeMap<Arc<str>, Change>,
+    /// The first and last change of each commit that has an id.
+    commit_ids: BTreeMap<String, (Seq, Seq)>,
+    /// Where the open commit begins.
+    first: Seq,
+    report: VerifyReport,
 }
 
-/// The last change of each key, its value dropped once it was checked.
-type Fold = BTreeMap<Arc<str>, Change>;
-
-fn verify_log(snapshot: &dyn Snapshot, report: &mut VerifyReport) -> Result<Fold> {
-    let mut follow = Follow::genesis(snapshot.store_id());
-    let mut fold = Fold::new();
-    let read = snapshot.changes(Seq::ZERO, &mut |change| {
-        report.changes += 1;
-        if let Err(error) = follow.check(&change) {
-            report.find(Some(error.seq()), Some(&change.key), error.to_string());
-            follow.skip(&change);
-        }
-        let last = fold.get(&change.key);
-        if let Some(what) = contradicts(&change, last) {
-            report.find(Some(change.seq), Some(&change.key), what);
-        }
-        fold.insert(change.key.clone(), Change { value: None, ..change });
-        Ok(ControlFlow::Continue(()))
-    });
-    if let Some(error) = corruption(read)? {
-        report.find(Some(follow.head().seq.next()), None, error);
-    } else if !follow.is_whole() {
-        report.find(Some(follow.head().seq), None, "the last commit is cut off");
+impl Verification {
+    pub(crate) fn new(store: StoreId) -> Self {
+        let report = VerifyReport {
+            head: Head::genesis(store),
+            changes: 0,
+            keys: 0,
+            tombstones: 0,
+            findings: Vec::new(),
+            contradictions: 0,
+        };
+        let (follow, first) = (Follow::genesis(store), Seq::ZERO.next());
+        Self { follow, fold: BTreeMap::new(), commit_ids: BTreeMap::new(), first, report }
     }
-    report.head = follow.head();
-    Ok(fold)
+
+    /// Checks the next change against the chain, its neighbours and the key's last change.
+    pub(crate) fn change(&mut self, change: Change) {
+        self.report.changes += 1;
+        if let Err(error) = self.follow.check(&change) {
+            self.report.find(Some(error.seq()), Some(&change.key), error.to_string());
+            self.follow.skip(&change);
+        }
+        if let Some(what) = contradicts(&change, self.fold.get(&change.key)) {
+            self.report.find(Some(change.seq), Some(&change.key), what);
+        }
+        if change.closes_commit() {
+            if let Some(id) = change.meta.as_deref().and_then(Meta::commit_id) {
+                self.commit_ids.insert(id.to_owned(), (self.first, change.seq));
+            }
+            self.first = change.seq.next();
+        }
+        self.fold.insert(change.key.clone(), Change { value: None, ..change });
+    }
+
+    /// The log has ended, or could not be read on.
+    pub(crate) fn end_of_log(&mut self, unreadable: Option<String>) {
+        self.report.head = self.follow.head();
+        if let Some(what) = unreadable {
+            self.report.find(Some(self.follow.head().seq.next()), None, what);
+        } else if !self.follow.is_whole() {
+            self.report.find(Some(self.follow.head().seq), None, "the last commit is cut off");
+        }
+    }
+
+    /// Compares a remembered commit id with the log.
+    pub(crate) fn commit_id(&mut self, id: &str, first: Seq, last: Seq) {
+        if self.commit_ids.remove(id) != Some((first, last)) {
+            self.report.find(Some(last), None, "commit_ids names a commit that the log does not have so");
+        }
+    }
+
+    /// The commit ids have ended, or could not be read on.
+    pub(crate) fn end_of_commit_ids(&mut self, unreadable: Option<String>) {
+        if let Some(what) = unreadable {
+            self.report.find(None, None, what);
+        } else {
+            for (_, last) in self.commit_ids.values() {
+                self.report.find(Some(*last), None, "commit_ids lacks the id of the commit");
+            }
+        }
+    }
+
+    /// Compares an entry of the projection with the fold.
+    pub(crate) fn entry(&mut self, entry: &Entry) {
+        self.report.keys += 1;
+        let last = self.fold.remove(entry.key.as_str());
+        self.compare(entry.seq, &entry.key, last.is_some_and(|last| is_of(entry, &last)));
+    }
+
+    /// Compares a deleted key of the projection with the fold.
+    pub(crate) fn tombstone(&mut self, key: &str, version: u64, seq: Seq) {
+        self.report.tombstones += 1;
+        let deleted =
+            |last: Change| last.kind == ChangeKind::Deleted && (last.version, last.seq) == (version, seq);
+        let last = self.fold.remove(key);
+        self.compare(seq, key, last.is_some_and(deleted));
+    }
+
+    fn compare(&mut self, seq: Seq, key: &str, same: bool) {
+        if !same {
+            self.report.find(Some(seq), Some(key), "the projection does not equal the fold of the log");
+        }
+    }
+
+    /// The projection has ended, or could not be read on.
+    pub(crate) fn finish(mut self, unreadable: Option<String>) -> VerifyReport {
+        if let Some(what) = unreadable {
+            self.report.find(None, None, what);
+        } else {
+            for last in self.fold.values() {
+                self.report.find(Some(last.seq), Some(&last.key), "the projection lacks the key");
+            }
+        }
+        self.report
+    }
 }
 
 /// How a change contradicts the key's last change before it.
@@ -117,53 +177,10 @@ fn contradicts(change: &Change, last: Option<&Change>) -> Option<&'static str> {
     }
 }
 
-fn verify_projection(snapshot: &dyn Snapshot, mut fold: Fold, report: &mut VerifyReport) -> Result<()> {
-    let read = snapshot.rows(&KeyRange::prefix(""), None, true, &mut |row| {
-        let last = fold.remove(row.key());
-        let same = match &row {
-            Row::Live(entry) => {
-                report.keys += 1;
-                last.as_ref().is_some_and(|last| is_of(entry, last))
-            }
-            Row::Deleted { version, seq, .. } => {
-                report.tombstones += 1;
-                last.as_ref().is_some_and(|last| {
-                    last.kind == ChangeKind::Deleted && (last.version, last.seq) == (*version, *seq)
-                })
-            }
-        };
-        if !same {
-            report.find(
-                Some(row.seq()),
-                Some(row.key()),
-                "the projection does not equal the fold of the log",
-            );
-        }
-        Ok(ControlFlow::Continue(()))
-    });
-    if let Some(error) = corruption(read)? {
-        report.find(None, None, error);
-    } else {
-        for last in fold.values() {
-            report.find(Some(last.seq), Some(&last.key), "the projection lacks the key");
-        }
-    }
-    Ok(())
-}
-
 /// Whether an entry is what a change left; the change has lost its value, but not its hash.
 fn is_of(entry: &Entry, last: &Change) -> bool {
     let with_value = Change { value: Some(entry.value.as_slice().into()), ..last.clone() };
     last.kind != ChangeKind::Deleted
         && with_value.has_its_value()
         && Entry::of(&with_value).is_some_and(|expected| expected == *entry)
-}
-
-/// The message of a corruption, which is a finding; other errors stay errors.
-fn corruption(read: Result<()>) -> Result<Option<String>> {
-    match read {
-        Ok(()) => Ok(None),
-        Err(StateError::Corrupted(what)) => Ok(Some(what)),
-        Err(error) => Err(error),
-    }
 }

@@ -184,6 +184,15 @@ impl Snapshot for Memory {
         Ok(())
     }
 
+    fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
+        for (id, (first, last)) in &self.commit_ids {
+            if visit((id.clone(), *first, *last))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn commit_end(&self, seq: Seq) -> Result<Head> {
         let mut seq = seq.min(self.end().head.seq);
         while let Some(change) = self.at(seq) {

@@ -54,7 +54,6 @@ pub(crate) trait Transaction {
 
 /// Why a storage transaction did not commit.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 pub(crate) enum CommitError {
     /// Nothing of it was recorded.
     NotRecorded(StateError),
@@ -108,6 +107,9 @@ pub(crate) trait Snapshot {
         }
         Ok(self.change(seq)?.map(|change| change.hash))
     }
+
+    /// The remembered commit ids with the first and last change of their commits, until `visit` breaks.
+    fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()>;
 
     /// How much of the write-ahead log is in use, in bytes; zero where there is none.
     fn wal_bytes(&self) -> Result<u64> {

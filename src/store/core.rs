@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::engine::{Engine, Order};
 use super::shared::Shared;
 use super::{Page, Receipt, Scan, StateStore, Stats, WatchStream, read};
-use crate::audit::{VerifyReport, verify};
+use crate::audit::VerifyReport;
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 use crate::key::validate_key;
@@ -101,7 +101,7 @@ impl Core {
     }
 
     pub(super) async fn verify(&self) -> Result<VerifyReport> {
-        self.read(verify).await
+        self.read(read::verify).await
     }
 
     /// A stream from after a cursor, or from now on.

@@ -9,7 +9,7 @@ use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::Limits;
-use crate::log::{Change, SALT_BYTES, Tip, seal};
+use crate::log::{Change, Meta, SALT_BYTES, Tip, seal};
 use crate::seq::Seq;
 use crate::state::{Batch, Condition, Slot, Slots, Write, decide};
 
@@ -146,7 +146,17 @@ impl Group {
             return Receipt::again(batch, changes).map(Some);
         }
         match transaction.remembered(id)? {
-            Some((first, last)) => Receipt::again(batch, &transaction.recorded(first, last)?).map(Some),
+            Some((first, last)) => {
+                let changes = transaction.recorded(first, last)?;
+                if !changes.iter().all(|change| change.meta.as_deref().and_then(Meta::commit_id) == Some(id))
+                {
+                    let what = format!(
+                        "the changes {first} to {last} have not the commit id that is remembered for them"
+                    );
+                    return Err(StateError::Corrupted(what));
+                }
+                Receipt::again(batch, &changes).map(Some)
+            }
             None => Ok(None),
         }
     }

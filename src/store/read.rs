@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::{Page, Scan, WatchEvent};
+use crate::audit::{Verification, VerifyReport};
 use crate::backend::{Row, Snapshot};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
@@ -215,4 +216,36 @@ pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
         }
     }
     Ok(WatchPage { commits, end })
+}
+
+/// Verifies the whole store. Corruption is a finding; other errors stay errors.
+pub(super) fn verify(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
+    let mut verification = Verification::new(snapshot.store_id());
+    let log = snapshot.changes(Seq::ZERO, &mut |change| {
+        verification.change(change);
+        Ok(ControlFlow::Continue(()))
+    });
+    verification.end_of_log(corruption(log)?);
+    let commit_ids = snapshot.commit_ids(&mut |(id, first, last)| {
+        verification.commit_id(&id, first, last);
+        Ok(ControlFlow::Continue(()))
+    });
+    verification.end_of_commit_ids(corruption(commit_ids)?);
+    let projection = snapshot.rows(&KeyRange::prefix(""), None, true, &mut |row| {
+        match &row {
+            Row::Live(entry) => verification.entry(entry),
+            Row::Deleted { key, version, seq } => verification.tombstone(key, *version, *seq),
+        }
+        Ok(ControlFlow::Continue(()))
+    });
+    Ok(verification.finish(corruption(projection)?))
+}
+
+/// The message of a corruption.
+fn corruption(read: Result<()>) -> Result<Option<String>> {
+    match read {
+        Ok(()) => Ok(None),
+        Err(StateError::Corrupted(what)) => Ok(Some(what)),
+        Err(error) => Err(error),
+    }
 }

@@ -61,7 +61,6 @@ impl Counters {
         self.largest_group = self.largest_group.max(batches as u64);
     }
 
-    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
     pub(super) fn checkpoint(&mut self, took: Duration, failed: bool) {
         self.checkpoints += 1;
         self.failed_checkpoints += u64::from(failed);

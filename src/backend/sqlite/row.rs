@@ -7,13 +7,38 @@ use rusqlite::types::{Type, ValueRef};
 use super::fault;
 use crate::backend;
 use crate::error::{Result, StateError};
-use crate::log::{Change, ChangeKind, Hash, KV_STORE_ROW, Meta, StoreId, TOMBSTONES_ROW, Timestamp};
+use crate::log::{Change, ChangeKind, Domain, Hash, Meta, StoreId, Timestamp};
 use crate::seq::Seq;
 use crate::state::Entry;
 
 /// The columns of `changes` that [`change`] reads.
 pub(super) const CHANGE_COLUMNS: &str =
     "seq, commit_seq, at, kind, key, version, created_at, prev, value, salt, value_hash, meta, hash";
+
+static KV_STORE_ROW: Domain = Domain::new("univrs-state 1 kv_store row");
+static TOMBSTONES_ROW: Domain = Domain::new("univrs-state 1 tombstones row");
+
+/// The first 16 bytes of the hash of a row of the projection: store id, length of the key, key,
+/// version, `created_at`, `updated_at`, seq, value; integers as eight bytes, big-endian.
+fn checksum(domain: &Domain, store: StoreId, key: &str, numbers: Numbers, value: &[u8]) -> [u8; 16] {
+    let (version, created_at, updated_at, seq) = numbers;
+    let hash = domain.hash(&[
+        store.as_bytes(),
+        &(key.len() as u64).to_be_bytes(),
+        key.as_bytes(),
+        &version.to_be_bytes(),
+        &created_at.as_micros().to_be_bytes(),
+        &updated_at.as_micros().to_be_bytes(),
+        &seq.to_be_bytes(),
+        value,
+    ]);
+    let mut short = [0; 16];
+    short.copy_from_slice(hash.as_bytes().split_at(16).0);
+    short
+}
+
+/// Version, `created_at`, `updated_at`, seq.
+type Numbers = (u64, Timestamp, Timestamp, u64);
 
 /// A number that must not be negative.
 pub(super) fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -89,7 +114,7 @@ pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
         Ok((text(row, 0)?, value, numbers, array::<16>(row, 6)?))
     };
     let (key, value, numbers, checksum) = read().map_err(fault::storage)?;
-    if checksum != Some(KV_STORE_ROW.row(store, key, numbers, value)) {
+    if checksum != Some(self::checksum(&KV_STORE_ROW, store, key, numbers, value)) {
         return Err(StateError::Corrupted(format!(
             "the row of {key:?} in kv_store does not match its checksum"
         )));
@@ -125,12 +150,12 @@ pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Ro
 /// The checksum of a key's row in `kv_store`.
 pub(super) fn entry_checksum(store: StoreId, change: &Change, value: &[u8]) -> [u8; 16] {
     let numbers = (change.version, change.created_at, change.at, change.seq.as_u64());
-    KV_STORE_ROW.row(store, &change.key, numbers, value)
+    checksum(&KV_STORE_ROW, store, &change.key, numbers, value)
 }
 
 /// The checksum of a key's row in `tombstones`; it has no times and no value.
 pub(super) fn tombstone_checksum(store: StoreId, key: &str, version: u64, seq: Seq) -> [u8; 16] {
-    TOMBSTONES_ROW.row(store, key, (version, Timestamp::EPOCH, Timestamp::EPOCH, seq.as_u64()), &[])
+    checksum(&TOMBSTONES_ROW, store, key, (version, Timestamp::EPOCH, Timestamp::EPOCH, seq.as_u64()), &[])
 }
 
 /// A number as SQLite stores it; positions and versions stay far below the bound.

@@ -153,6 +153,11 @@ impl Snapshot for Sqlite {
         self.each(sql, bounds(range, None), |r| r.get(0).map_err(fault::storage), visit)
     }
 
+    fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
+        let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, row::seq(r, 1)?, row::seq(r, 2)?));
+        self.each("SELECT id, first, last FROM commit_ids", [], |r| read(r).map_err(fault::storage), visit)
+    }
+
     fn commit_end(&self, seq: Seq) -> Result<Head> {
         let sql =
             "SELECT seq, hash FROM changes WHERE seq <= ?1 AND seq = commit_seq ORDER BY seq DESC LIMIT 1";
