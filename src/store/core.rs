@@ -114,7 +114,10 @@ impl Core {
         if let Some(cursor) = after {
             cursor.belongs_to(store)?;
         }
-        let after = after.unwrap_or_else(|| Cursor::new(store, self.shared.head()));
+        let after = match after {
+            Some(after) => after,
+            None => Cursor::new(store, self.engine.now()?),
+        };
         let stream = WatchStream::new(self.this.clone(), self.shared.clone(), pattern, after);
         self.engine.attend();
         Ok(stream)

@@ -5,6 +5,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::Receipt;
 use crate::backend::Snapshot;
 use crate::error::Result;
+use crate::log::Head;
 use crate::state::Batch;
 
 /// A batch on its way to the writer.
@@ -30,7 +31,10 @@ pub(super) trait Engine: Send + Sync {
     /// Runs a read, on another thread if it may block.
     fn read(&self, read: Read);
 
-    /// Called when a watch has joined: commits of other processes must be noticed from now on.
+    /// The newest recorded head, of other processes too.
+    fn now(&self) -> Result<Head>;
+
+    /// Called when a watch has joined: commits of other processes must ring the bell from now on.
     fn attend(&self) {}
 
     /// Finishes what was ordered, then lets go of the storage.

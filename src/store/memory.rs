@@ -167,6 +167,10 @@ impl Engine for MemoryEngine {
         }
     }
 
+    fn now(&self) -> Result<Head> {
+        Ok(self.shared.head())
+    }
+
     fn close(&self, closed: Closed) {
         // A commit under way ends first.
         let memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);

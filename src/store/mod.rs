@@ -12,6 +12,8 @@ mod group;
 mod memory;
 mod options;
 mod page;
+#[cfg(feature = "sqlite")]
+mod poller;
 mod read;
 mod receipt;
 mod shared;

@@ -89,8 +89,9 @@ pub trait StateStore: Send + Sync {
     /// See the trait.
     async fn history(&self, key: &str, before: Option<Seq>, limit: usize) -> Result<Vec<Change>>;
 
-    /// The changes of matching keys from now on. Changes that this store's handles had
-    /// acknowledged before the call are not among them; recent ones of another process may be.
+    /// The changes of matching keys from now on: those that were acknowledged before the call, to
+    /// whomever, are not among them; those that are committed after it are. Looks for the newest
+    /// position on the caller's thread, which takes microseconds.
     ///
     /// # Errors
     /// [`StateError::InvalidKey`] for a bad pattern.

@@ -4,42 +4,49 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use tokio::sync::oneshot;
 
 use super::Receipt;
 use super::engine::{Closed, Engine, Order, Read};
 use super::group::{Outcome, Rules, commit_group};
+use super::poller::Poller;
 use super::shared::Shared;
 use crate::backend::sqlite::{Opening, Sqlite};
 use crate::error::{Result, StateError};
+use crate::log::Head;
 use crate::state::Batch;
 
-/// How often the writer looks for commits of other processes while there are watches.
-const POLL: Duration = Duration::from_millis(20);
 /// The most batches of one group, and bytes after which it is closed.
 const GROUP_BATCHES: usize = 4096;
 const GROUP_BYTES: usize = 16 << 20;
 /// Pages in the write-ahead log after which a group is followed by a checkpoint.
 const CHECKPOINT_PAGES: u64 = 16_000;
-/// Pages after which the writer waits for readers, up to the busy timeout, to start the log over.
+/// Pages after which a checkpoint waits for readers, so that the log can start over.
 const WAL_CAP_PAGES: u64 = 4 * CHECKPOINT_PAGES;
+/// How long it waits.
+const WAL_CAP_WAIT: Duration = Duration::from_millis(100);
 
 /// What the writer is asked for.
 enum Task {
     Commit(Order),
     /// Only of a store in memory, which has one connection.
     Read(Read),
-    /// A watch has joined.
-    Attend,
     Close(Closed),
 }
 
-/// The queue of the writer and that of the readers.
+/// The queues to the threads.
 pub(super) struct SqliteEngine {
+    shared: Arc<Shared>,
     tasks: Sender<Task>,
     /// None in a store in memory.
-    reads: Option<Sender<Read>>,
+    file: Option<FileThreads>,
+}
+
+/// What only a store on disk has: other connections.
+struct FileThreads {
+    reads: Sender<Read>,
+    poller: Arc<Poller>,
 }
 
 impl Engine for SqliteEngine {
@@ -48,14 +55,20 @@ impl Engine for SqliteEngine {
     }
 
     fn read(&self, read: Read) {
-        match &self.reads {
-            Some(reads) => drop(reads.send(read)),
+        match &self.file {
+            Some(file) => drop(file.reads.send(read)),
             None => drop(self.tasks.send(Task::Read(read))),
         }
     }
 
+    fn now(&self) -> Result<Head> {
+        self.file.as_ref().map_or_else(|| Ok(self.shared.head()), |file| file.poller.now())
+    }
+
     fn attend(&self) {
-        let _ = self.tasks.send(Task::Attend);
+        if let Some(file) = &self.file {
+            file.poller.wake();
+        }
     }
 
     fn close(&self, closed: Closed) {
@@ -98,9 +111,11 @@ struct Writer {
     rules: Rules,
     shared: Arc<Shared>,
     tasks: Receiver<Task>,
+    poller: Option<Arc<Poller>>,
     readers: Vec<JoinHandle<()>>,
     /// Ends the readers when it is dropped.
     stop_readers: Option<Sender<()>>,
+    checkpoints: Checkpoints,
     /// Why no more batches are taken, after the connection was lost for good.
     lost: Option<StateError>,
 }
@@ -110,14 +125,30 @@ impl Writer {
         let mut sqlite = opening.first()?;
         let head = match sqlite.foreign_tip()? {
             Some(tip) => tip.head,
-            None => crate::log::Head::genesis(sqlite.id()),
+            None => Head::genesis(sqlite.id()),
         };
         let shared = Arc::new(Shared::new(sqlite.id(), head));
         let (task_sender, tasks) = unbounded();
-        let mut writer =
-            Self { sqlite, rules, shared, tasks, readers: Vec::new(), stop_readers: None, lost: None };
-        let reads = if writer.sqlite.opening().is_file() { Some(writer.start_readers()?) } else { None };
-        Ok((writer, SqliteEngine { tasks: task_sender, reads }))
+        let mut writer = Self {
+            sqlite,
+            rules,
+            shared: shared.clone(),
+            tasks,
+            poller: None,
+            readers: Vec::new(),
+            stop_readers: None,
+            checkpoints: Checkpoints::default(),
+            lost: None,
+        };
+        let mut engine = SqliteEngine { shared: shared.clone(), tasks: task_sender, file: None };
+        if writer.sqlite.opening().is_file() {
+            let reads = writer.start_readers()?;
+            let poller =
+                Poller::start(writer.sqlite.another(true)?, shared).map_err(|error| no_thread(&error))?;
+            writer.poller = Some(poller.clone());
+            engine.file = Some(FileThreads { reads, poller });
+        }
+        Ok((writer, engine))
     }
 
     fn start_readers(&mut self) -> Result<Sender<Read>> {
@@ -139,49 +170,16 @@ impl Writer {
     }
 
     fn run(mut self) {
-        let mut held = None;
+        let mut met = None;
         let closed = loop {
-            let task = match held.take() {
-                Some(task) => task,
-                None => match self.wait() {
-                    Ok(Some(task)) => task,
-                    Ok(None) => continue,
-                    Err(()) => break None,
-                },
-            };
+            let Some(task) = met.take().or_else(|| self.tasks.recv().ok()) else { break None };
             match task {
-                Task::Commit(order) => held = self.commit(order),
+                Task::Commit(order) => met = self.commit(order),
                 Task::Read(read) => self.sqlite.read(read),
-                Task::Attend => self.notice(),
                 Task::Close(closed) => break Some(closed),
             }
         };
         self.close(closed);
-    }
-
-    /// The next task. While there are watches, also looks for commits of other processes.
-    fn wait(&mut self) -> std::result::Result<Option<Task>, ()> {
-        if self.shared.watching() == 0 || !self.sqlite.opening().is_file() {
-            return self.tasks.recv().map(Some).map_err(|_| ());
-        }
-        match self.tasks.recv_timeout(POLL) {
-            Ok(task) => Ok(Some(task)),
-            Err(RecvTimeoutError::Timeout) => {
-                self.notice();
-                Ok(None)
-            }
-            Err(RecvTimeoutError::Disconnected) => Err(()),
-        }
-    }
-
-    /// Rings for commits of other processes.
-    fn notice(&mut self) {
-        // A failure to look shows to whoever reads or writes.
-        if let Ok(Some(tip)) = self.sqlite.foreign_tip()
-            && self.shared.advance(tip.head)
-        {
-            self.shared.ring();
-        }
     }
 
     /// Commits everything that waits as one group; returns a task that was met behind it.
@@ -236,31 +234,35 @@ impl Writer {
         outcome
     }
 
-    fn checkpoint_if_due(&self) {
+    fn checkpoint_if_due(&mut self) {
         if !self.sqlite.opening().is_file() {
             return;
         }
-        match self.sqlite.wal_pages() {
-            Ok(pages) if pages >= CHECKPOINT_PAGES => self.checkpoint(pages >= WAL_CAP_PAGES),
-            _ => {}
+        // A failure to ask shows at the next commit.
+        let due = self.sqlite.wal_pages().is_ok_and(|pages| self.checkpoints.are_due(pages));
+        if due {
+            let wait = (self.checkpoints.pages >= WAL_CAP_PAGES).then_some(WAL_CAP_WAIT);
+            let start = Instant::now();
+            let failed = self.sqlite.checkpoint(wait).is_err();
+            self.shared.count(|counters| counters.checkpoint(start.elapsed(), failed));
         }
-    }
-
-    fn checkpoint(&self, truncate: bool) {
-        let start = Instant::now();
-        let failed = self.sqlite.checkpoint(truncate).is_err();
-        self.shared.count(|counters| counters.checkpoint(start.elapsed(), failed));
     }
 
     fn close(mut self, closed: Option<Closed>) {
         self.shared.close();
+        if let Some(poller) = self.poller.take() {
+            poller.stop();
+        }
         self.stop_readers = None;
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
         let opening = self.sqlite.opening();
-        let result =
-            if opening.is_file() && !opening.read_only { self.sqlite.checkpoint(true) } else { Ok(()) };
+        let result = if opening.is_file() && !opening.read_only {
+            self.sqlite.checkpoint(Some(Duration::ZERO))
+        } else {
+            Ok(())
+        };
         drop(self.sqlite);
         // Whoever else closes now finds it done; whatever else waits is dropped.
         let others: Vec<Task> = self.tasks.try_iter().collect();
@@ -271,12 +273,30 @@ impl Writer {
             }
         }
         if let Some(closed) = closed {
-            closed(match result {
-                // Another process is at work on the file, and will do it.
-                Err(StateError::Busy(_)) => Ok(()),
-                result => result,
-            });
+            closed(result);
         }
+    }
+}
+
+/// When the write-ahead log is due to be moved into the database.
+#[derive(Default)]
+struct Checkpoints {
+    pages: u64,
+    /// Pages at the last one: where a reader kept the log from starting over, it goes on from there.
+    last: u64,
+}
+
+impl Checkpoints {
+    fn are_due(&mut self, pages: u64) -> bool {
+        if pages < self.pages {
+            self.last = 0; // The log was started over.
+        }
+        self.pages = pages;
+        let due = pages - self.last >= CHECKPOINT_PAGES;
+        if due {
+            self.last = pages;
+        }
+        due
     }
 }
 

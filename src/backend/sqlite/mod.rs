@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::error::Result;
+use crate::error::{Result, StateError};
 use crate::log::{StoreId, Tip};
 
 /// A connection to a store.
@@ -40,11 +40,19 @@ impl Sqlite {
         Ok(Some(tip))
     }
 
-    /// Moves what is in the write-ahead log into the database: as far as readers allow, or, with
-    /// `truncate`, waiting for them up to the busy timeout and emptying the file.
-    pub(crate) fn checkpoint(&self, truncate: bool) -> Result<()> {
-        let sql = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
-        self.checkpoint_counts(sql).map(|_| ())
+    /// Moves what is in the write-ahead log into the database as far as readers allow; waits for
+    /// them so long, if a time is given, and then empties the file.
+    pub(crate) fn checkpoint(&self, truncate: Option<Duration>) -> Result<()> {
+        let Some(wait) = truncate else {
+            return self.checkpoint_counts("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ());
+        };
+        self.set_busy_timeout(wait)?;
+        let checkpoint = self.checkpoint_counts("PRAGMA wal_checkpoint(TRUNCATE)");
+        self.set_busy_timeout(self.opening.busy_timeout)?;
+        match checkpoint {
+            Ok(_) | Err(StateError::Busy(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Pages in the write-ahead log since it was last started over.

@@ -92,7 +92,7 @@ impl Opening {
         let sqlite = Sqlite { conn, store, known: None, opening: self };
         if !sqlite.opening.read_only && sqlite.opening.is_file() {
             // What a crash left in the write-ahead log is made durable before anybody reads it.
-            sqlite.checkpoint(true)?;
+            sqlite.checkpoint(Some(Duration::ZERO))?;
         }
         sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
         Ok(sqlite)
