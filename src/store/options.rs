@@ -125,7 +125,8 @@ impl Options {
     }
 
     /// Whether to open without writing anything; commits are refused then, and a path that does
-    /// not exist is an error.
+    /// not exist is an error. Where the folder cannot be written and no process has the store open,
+    /// it is read as a file that nobody changes: see [`SqliteStore::is_immutable`].
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
@@ -172,6 +173,7 @@ impl Options {
             durability: self.durability,
             busy_timeout: self.busy_timeout,
             new_store: self.new_store_id()?,
+            immutable: false,
         };
         SqliteStore::start(opening, self.rules()?).await
     }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::core::Core;
 use super::forward::forward;
 use super::group::Rules;
-use super::writer::{self, SqliteEngine};
+use super::writer;
 use super::{Options, Page, Receipt, Scan, StateStore, Stats, WatchStream};
 use crate::audit::VerifyReport;
 use crate::backend::sqlite::Opening;
@@ -31,6 +31,7 @@ use crate::state::{Batch, Entry, TransactionOp};
 #[derive(Clone)]
 pub struct SqliteStore {
     core: Arc<Core>,
+    immutable: bool,
 }
 
 impl SqliteStore {
@@ -59,13 +60,21 @@ impl SqliteStore {
         let (limits, read_only) = (rules.limits.clone(), opening.read_only);
         let (started, start) = oneshot::channel();
         writer::spawn(opening, rules, started)?;
-        let (shared, engine): (_, SqliteEngine) = start.await.unwrap_or(Err(StateError::Closed))?;
-        Ok(Self { core: Core::new(shared, Box::new(engine), limits, read_only) })
+        let engine = start.await.unwrap_or(Err(StateError::Closed))?;
+        let (shared, immutable) = (engine.shared.clone(), engine.immutable);
+        Ok(Self { core: Core::new(shared, Box::new(engine), limits, read_only), immutable })
     }
 
     /// The store's identity.
     pub fn store_id(&self) -> StoreId {
         self.core.shared.store
+    }
+
+    /// Whether it was opened as a file that nobody changes, because it is read-only in a folder that
+    /// cannot be written. Should its owner open it meanwhile, reads may fail as corrupted, and
+    /// watches see nothing new: open it again then.
+    pub fn is_immutable(&self) -> bool {
+        self.immutable
     }
 
     /// What the store has been doing.

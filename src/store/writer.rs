@@ -37,7 +37,8 @@ enum Task {
 
 /// The queues to the threads.
 pub(super) struct SqliteEngine {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) immutable: bool,
     tasks: Sender<Task>,
     /// None in a store in memory.
     file: Option<FileThreads>,
@@ -84,13 +85,12 @@ impl Engine for SqliteEngine {
 pub(super) fn spawn(
     opening: Opening,
     rules: Rules,
-    started: oneshot::Sender<Result<(Arc<Shared>, SqliteEngine)>>,
+    started: oneshot::Sender<Result<SqliteEngine>>,
 ) -> Result<()> {
     let run = move || match Writer::open(opening, rules) {
         Ok((writer, engine)) => {
-            let shared = writer.shared.clone();
             // Where nobody waits any more, the engine is dropped, and the writer ends.
-            let _ = started.send(Ok((shared, engine)));
+            let _ = started.send(Ok(engine));
             writer.run();
         }
         Err(error) => drop(started.send(Err(error))),
@@ -140,7 +140,12 @@ impl Writer {
             checkpoints: Checkpoints::default(),
             lost: None,
         };
-        let mut engine = SqliteEngine { shared: shared.clone(), tasks: task_sender, file: None };
+        let mut engine = SqliteEngine {
+            shared: shared.clone(),
+            immutable: writer.sqlite.opening().immutable,
+            tasks: task_sender,
+            file: None,
+        };
         if writer.sqlite.opening().is_file() {
             let reads = writer.start_readers()?;
             let poller =

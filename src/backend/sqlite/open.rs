@@ -71,6 +71,8 @@ pub(crate) struct Opening {
     pub(crate) busy_timeout: Duration,
     /// The id of the store, if this opening creates it.
     pub(crate) new_store: StoreId,
+    /// Take the file as one that nobody changes; set where a read-only file cannot be opened else.
+    pub(crate) immutable: bool,
 }
 
 impl Opening {
@@ -87,7 +89,15 @@ impl Opening {
         if let Location::File(file) = &self.location {
             self.location = Location::File(path::prepare(file, self.create && !self.read_only)?);
         }
-        let (conn, store, durability) = self.connect()?;
+        let (conn, store, durability) = match self.connect() {
+            // Where the folder cannot be written and nobody has the store open, SQLite has no
+            // place for its shared memory, and needs none.
+            Err(StateError::ConnectionError(_)) if self.read_only && self.has_no_log() => {
+                self.immutable = true;
+                self.connect()?
+            }
+            connection => connection?,
+        };
         self.durability = Some(durability);
         let sqlite = Sqlite { conn, store, known: None, opening: self };
         if !sqlite.opening.read_only && sqlite.opening.is_file() {
@@ -101,6 +111,13 @@ impl Opening {
     /// Whether other connections can reach the store.
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.location, Location::File(_))
+    }
+
+    fn has_no_log(&self) -> bool {
+        match &self.location {
+            Location::File(file) => path::beside(file, "-wal").metadata().is_err(),
+            Location::Memory => false,
+        }
     }
 
     fn shown(&self) -> &Path {
@@ -117,6 +134,10 @@ impl Opening {
     fn connect(&self) -> Result<(Connection, StoreId, Durability)> {
         let conn = match &self.location {
             Location::Memory => Connection::open_in_memory(),
+            Location::File(path) if self.immutable => Connection::open_with_flags(
+                path::immutable_url(path),
+                self.flags() | OpenFlags::SQLITE_OPEN_URI,
+            ),
             Location::File(path) => Connection::open_with_flags(path, self.flags()),
         };
         let conn = conn.map_err(|error| self.fault(error))?;
@@ -238,7 +259,7 @@ impl Opening {
         let read =
             |sql| conn.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(|error| self.fault(error));
         let mode = read(if self.read_only { "PRAGMA journal_mode" } else { "PRAGMA journal_mode = WAL" })?;
-        if mode != "wal" {
+        if mode != "wal" && !self.immutable {
             return Err(self.refuse(&format!("cannot use a write-ahead log here (journal mode is {mode})")));
         }
         let wanted = durability.synchronous();

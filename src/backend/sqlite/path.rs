@@ -49,6 +49,14 @@ pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The URL of a file that nobody changes; every byte but the plainest is escaped.
+pub(super) fn immutable_url(file: &Path) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/.-_".contains(byte);
+    let escape = |byte: &u8| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+    let url: String = file.as_os_str().as_encoded_bytes().iter().map(escape).collect();
+    format!("file:{url}?immutable=1")
+}
+
 /// Whether a regular file is there; anything else there is an error.
 fn exists_as_file(path: &Path) -> Result<bool> {
     let kind = match fs::symlink_metadata(path) {

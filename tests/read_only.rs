@@ -1,0 +1,86 @@
+//! A store that its reader may not write: another user's file, in a folder that cannot be written.
+//! The test runs itself again as that other user.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use univrs_state::{SqliteStore, StateError, StateStore};
+
+const FILE: &str = "UNIVRS_READ_ONLY_FILE";
+
+/// Runs the test of this name as nobody, with the path in the environment.
+fn as_nobody(test: &str, file: &Path) {
+    let own = std::env::current_exe().unwrap();
+    // The folders of the build may be closed to others; a copy is not.
+    let copy = file.parent().unwrap().join("test-binary");
+    std::fs::copy(own, &copy).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&copy)
+        .args([test, "--exact", "--ignored", "--nocapture"])
+        .env(FILE, file)
+        .output()
+        .unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+fn given_file() -> PathBuf {
+    let file: PathBuf = std::env::var_os(FILE).expect("run by another test").into();
+    let probe = file.with_file_name("probe");
+    assert!(std::fs::write(&probe, "").is_err(), "the premise: this user cannot write the folder");
+    file
+}
+
+/// A folder that others may enter but not write, with a store that others may read.
+async fn readable_store(folder: &Path) -> (SqliteStore, PathBuf) {
+    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+    let file = folder.join("with space & %41?.db");
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.set("/a", b"1".to_vec()).await.unwrap();
+    for name in std::fs::read_dir(folder).unwrap() {
+        std::fs::set_permissions(name.unwrap().path(), PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    (store, file)
+}
+
+#[tokio::test]
+async fn a_closed_store_of_another_user_is_read_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = readable_store(folder.path()).await;
+    store.close().await.unwrap();
+    as_nobody("read_only::nobody_reads_a_closed_store", &file);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing was left beside file and copy");
+}
+
+#[tokio::test]
+#[ignore = "run by another test, as another user"]
+async fn nobody_reads_a_closed_store() {
+    let file = given_file();
+    let store = SqliteStore::options().read_only(true).open(&file).await.unwrap();
+    assert!(store.is_immutable());
+    assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"1");
+    assert!(store.verify().await.unwrap().is_intact());
+    assert_eq!(store.set("/a", vec![]).await, Err(StateError::ReadOnly));
+    let error = SqliteStore::open(&file).await.unwrap_err();
+    assert!(matches!(&error, StateError::ConnectionError(why) if why.contains("permissions")), "{error}");
+}
+
+#[tokio::test]
+async fn an_open_store_of_another_user_is_read_beside_its_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = readable_store(folder.path()).await;
+    as_nobody("read_only::nobody_reads_an_open_store", &file);
+    store.set("/a", b"2".to_vec()).await.unwrap();
+    assert!(store.verify().await.unwrap().is_intact());
+}
+
+#[tokio::test]
+#[ignore = "run by another test, as another user"]
+async fn nobody_reads_an_open_store() {
+    let store = SqliteStore::options().read_only(true).open(given_file()).await.unwrap();
+    assert!(!store.is_immutable());
+    assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"1");
+}
