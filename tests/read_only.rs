@@ -1,7 +1,7 @@
 //! A store that its reader may not write: another user's file, in a folder that cannot be written.
 //! The test runs itself again as that other user.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,18 +13,24 @@ const FILE: &str = "UNIVRS_READ_ONLY_FILE";
 fn as_nobody(test: &str, file: &Path) {
     let own = std::env::current_exe().unwrap();
     // The folders of the build may be closed to others; a copy is not.
-    let copy = file.parent().unwrap().join("test-binary");
+    let folder = file.parent().unwrap();
+    let copy = folder.join("test-binary");
     std::fs::copy(own, &copy).unwrap();
-    let output = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&copy)
-        .args([test, "--exact", "--ignored", "--nocapture"])
-        .env(FILE, file)
-        .output()
-        .unwrap();
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    // Root may write everywhere; anybody else only loses the folder.
+    let mut command = if copy.metadata().unwrap().uid() == 0 {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy);
+        command
+    } else {
+        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o555)).unwrap();
+        Command::new(&copy)
+    };
+    let output =
+        command.args([test, "--exact", "--ignored", "--nocapture"]).env(FILE, file).output().unwrap();
+    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 fn given_file() -> PathBuf {
