@@ -7,6 +7,8 @@ mod core;
 mod engine;
 mod entropy;
 mod event;
+#[cfg(test)]
+mod faults;
 mod forward;
 mod group;
 mod memory;
