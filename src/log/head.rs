@@ -11,6 +11,17 @@ use crate::seq::Seq;
 
 /// The end of a log: the last position and the hash of everything up to it. Prints and parses
 /// as `4711:9f2c…` (64 hexadecimal digits), to be kept elsewhere as an anchor.
+///
+/// ```
+/// use univrs_state::{Head, MemoryStore, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// store.set("/a", b"1".to_vec()).await?;
+/// let printed = store.head().await?.to_string();
+/// assert!(printed.starts_with("1:"));
+/// assert_eq!(printed.parse::<Head>()?, store.head().await?);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Head {
     /// The position of the last change; zero in an empty store.

@@ -28,6 +28,20 @@ use crate::state::{Batch, Entry, TransactionOp};
 ///
 /// [`close`](Self::close) ends it in an orderly way. Dropping the last handle does the same, but
 /// waits for it 5 seconds at most.
+///
+/// ```
+/// use univrs_state::{SqliteStore, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("state.db");
+/// let store = SqliteStore::open(&path).await?;
+/// store.set("/config/replicas", b"3".to_vec()).await?;
+/// store.close().await?;
+///
+/// let store = SqliteStore::open(&path).await?;
+/// assert_eq!(store.version("/config/replicas").await?, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct SqliteStore {
     core: Arc<Core>,

@@ -19,6 +19,25 @@ use crate::state::{Batch, Entry, TransactionOp};
 /// Operations are strictly serializable; their order is that of [`Seq`]. A future that is dropped
 /// before it is ready leaves its batch recorded whole or not at all.
 ///
+/// ```
+/// use std::sync::Arc;
+/// use univrs_state::{MemoryStore, Result, StateError, StateStore};
+///
+/// /// Takes a lease that nobody holds.
+/// async fn lease(store: &Arc<dyn StateStore>, holder: &str) -> Result<bool> {
+///     match store.create_if_not_exists("/leases/build", holder.into()).await {
+///         Ok(_) => Ok(true),
+///         Err(StateError::AlreadyExists(_)) => Ok(false),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// let store: Arc<dyn StateStore> = Arc::new(MemoryStore::new());
+/// assert!(lease(&store, "n1").await?);
+/// assert!(!lease(&store, "n2").await?);
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// Every method returns [`StateError::InvalidKey`] for a key or pattern that breaks the rules,
 /// [`StateError::Closed`] after the store was closed, and [`StateError::Storage`] or
@@ -202,6 +221,17 @@ pub trait StateStore: Send + Sync {
     /// Reads a key as JSON, changes it, and writes it if nobody else did meanwhile; else again.
     /// `change` gets none for an absent key, and deletes by returning none. Returns the version
     /// after; 0 if the key is absent then.
+    ///
+    /// ```
+    /// use univrs_state::{MemoryStore, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// for _ in 0..3 {
+    ///     store.update_json("/hits", |hits: Option<u64>| Some(hits.unwrap_or(0) + 1)).await?;
+    /// }
+    /// assert_eq!(store.get_json::<u64>("/hits").await?, Some(3));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`StateError::SerializationError`] if it is not JSON of this shape or cannot be written so.
