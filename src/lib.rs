@@ -70,3 +70,8 @@ pub mod prelude {
         TransactionOp, WatchEvent, WatchStream,
     };
 }
+
+/// The snippets of the README, run as tests.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeDoctests;
