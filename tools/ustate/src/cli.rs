@@ -1,0 +1,93 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::tz::TimeZone;
+
+use crate::commands::{completions, delete, get, history, init, list, log, set, show, tree, verify, watch};
+use crate::output::Format;
+use crate::time::{parse_duration, parse_zone};
+
+/// Look into, watch and verify a univrs-state store.
+///
+/// A store is one file: a log of every change, chained by hashes, and the entries it adds up to.
+/// Reading never changes the file and works while other programs write to it.
+#[derive(Debug, Parser)]
+#[command(name = "ustate", version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
+#[command(max_term_width = 100, subcommand_required = true, infer_long_args = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done                        5  integrity: stored bytes are wrong
+  1  the answer is no            6  history not available
+  2  usage                       7  input or output failed
+  3  no usable store             70 a bug
+  4  busy                        130, 143 ended by a signal
+
+Examples:
+  ustate init state.db && export USTATE_DB=state.db
+  ustate set /nodes/n1 '{\"ready\":true}' --type json -m 'first boot'
+  ustate watch '/nodes/**' --cursor-file agent.cursor
+  ustate verify";
+
+/// Options of all commands.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // switches of a command line
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The store's file.
+    #[arg(long, global = true, env = "USTATE_DB", value_name = "PATH", hide_env_values = true)]
+    pub(crate) db: Option<PathBuf>,
+    /// The form of the output.
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub(crate) output: Format,
+    /// Short for --output json.
+    #[arg(long, global = true, conflicts_with = "output")]
+    pub(crate) json: bool,
+    /// When to use colour; NO_COLOR is respected.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: clap::ColorChoice,
+    /// Show times in UTC, as is the default.
+    #[arg(long, global = true, conflicts_with_all = ["tz", "relative"])]
+    pub(crate) utc: bool,
+    /// Show times in this zone: Europe/Berlin, +02:00, local.
+    #[arg(long, global = true, value_name = "ZONE", value_parser = parse_zone)]
+    pub(crate) tz: Option<TimeZone>,
+    /// Show times as a distance from now.
+    #[arg(long, global = true)]
+    pub(crate) relative: bool,
+    /// Say nothing but data and errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; show values whole.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// How long to wait for other processes that write.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) busy_timeout: Duration,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Get(get::Get),
+    List(list::List),
+    Tree(tree::Tree),
+    Set(set::Set),
+    Delete(delete::Delete),
+    Watch(watch::Watch),
+    Log(log::Log),
+    Show(show::Show),
+    History(history::History),
+    Verify(verify::Verify),
+    Init(init::Init),
+    Completions(completions::Completions),
+}

@@ -1,0 +1,163 @@
+//! `ustate delete`
+
+use std::io::{BufRead, Write};
+
+use clap::Args;
+use univrs_state::{Batch, StateStore, validate_key};
+
+use crate::context::{Context, may_write};
+use crate::escape::{escape, escape_field};
+use crate::json::{Object, quote};
+use crate::origin::Origin;
+use crate::output::Format;
+use crate::stop::{Done, Exit, Failure, fail};
+use crate::time::rfc3339;
+use crate::value::counted;
+
+/// Delete keys, all in one commit.
+///
+/// Their history stays in the log. Exit code 1 says that none of them existed. Fields of -o tsv:
+/// seq, key, of what was deleted.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The keys.
+    #[arg(required_unless_present = "prefix", conflicts_with = "prefix", value_name = "KEY")]
+    keys: Vec<String>,
+    /// All keys that start with these bytes. Asks first.
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    origin: Origin,
+}
+
+impl Delete {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        may_write()?;
+        context.refuse(Format::Raw, "delete")?;
+        self.keys.iter().try_for_each(|key| validate_key(key))?;
+        let (present, absent) = self.sort_out(context).await?;
+        if present.is_empty() {
+            return fail(self.nothing());
+        }
+        if self.dry_run {
+            return report(context, &Deleted { present, absent, receipt: None });
+        }
+        self.ask(context, present.len())?;
+        let store = context.open_to_write().await?;
+        // The keys that were there when they were counted; what came later stays.
+        let batch = Batch::new().meta(self.origin.meta());
+        let receipt = store.commit(present.iter().fold(batch, Batch::delete)).await?;
+        if receipt.is_empty() {
+            return fail(self.nothing());
+        }
+        let commits = store.changes(receipt.first.previous(), 1).await?;
+        let deleted: Vec<String> = commits
+            .first()
+            .map(|commit| commit.changes.iter().map(|change| change.key.to_string()).collect())
+            .unwrap_or_default();
+        store.close().await?;
+        report(context, &Deleted { present: deleted, absent, receipt: Some(receipt) })
+    }
+
+    /// Which of the keys exist now, and which do not.
+    async fn sort_out(&self, context: &Context) -> Done<(Vec<String>, Vec<String>)> {
+        let store = context.open().await?;
+        if let Some(prefix) = &self.prefix {
+            return Ok((store.list(prefix).await?, Vec::new()));
+        }
+        let (mut present, mut absent) = (Vec::new(), Vec::new());
+        for key in &self.keys {
+            let exists = store.exists(key).await?;
+            if exists { &mut present } else { &mut absent }.push(key.clone());
+        }
+        present.dedup();
+        Ok((present, absent))
+    }
+
+    fn nothing(&self) -> Failure {
+        let what = match (&self.prefix, self.keys.as_slice()) {
+            (Some(prefix), _) => format!("no key starts with {prefix}"),
+            (None, [key]) => format!("{key} does not exist"),
+            (None, _) => "none of the keys exists".into(),
+        };
+        Failure::new(Exit::No, "key_not_found", what).fact("nothing was recorded")
+    }
+
+    /// Asks before a whole prefix goes.
+    fn ask(&self, context: &Context, keys: usize) -> Done {
+        let Some(prefix) = self.prefix.as_deref().filter(|_| !self.yes) else { return Ok(()) };
+        let question = format!("delete {} starting with {}", counted(keys as u64, "key"), escape(prefix));
+        if !crate::is_interactive() {
+            let failure = Failure::usage(format!("{question}? there is no terminal to ask on"));
+            return fail(failure.fact("--yes deletes without asking, --dry-run lists the keys"));
+        }
+        let mut answer = String::new();
+        let asked = write!(std::io::stderr(), "{question}? [y/N] ");
+        let answered = asked.and_then(|()| std::io::stdin().lock().read_line(&mut answer));
+        answered.map_err(|error| Failure::io("cannot ask", &error))?;
+        if matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Ok(());
+        }
+        context.note("nothing was deleted");
+        fail(Failure::new(Exit::No, "declined", "not confirmed"))
+    }
+}
+
+/// What came of it.
+struct Deleted {
+    present: Vec<String>,
+    absent: Vec<String>,
+    /// None in a rehearsal.
+    receipt: Option<univrs_state::Receipt>,
+}
+
+fn report(context: &mut Context, deleted: &Deleted) -> Done {
+    let seqs = |i: usize| {
+        let first = deleted.receipt.as_ref().map(|receipt| receipt.first.as_u64());
+        first.map(|first| (first + i as u64).to_string()).unwrap_or_default()
+    };
+    match context.format {
+        Format::Human => {
+            for (i, key) in deleted.present.iter().enumerate() {
+                let done = if deleted.receipt.is_some() { "deleted" } else { "would delete" };
+                if !context.quiet {
+                    context.out.line(format!("{} {done} {}", seqs(i), escape(key)).trim_start())?;
+                }
+            }
+            context.out.flush()?;
+            for key in &deleted.absent {
+                context.note(&format!("{key} does not exist"));
+            }
+            Ok(())
+        }
+        Format::Tsv => {
+            let mut keys = deleted.present.iter().enumerate();
+            keys.try_for_each(|(i, key)| context.out.fields([&seqs(i), &escape_field(key)]))
+        }
+        _ => {
+            let list = |keys: &[String]| keys.iter().map(|key| quote(key)).collect::<Vec<_>>();
+            let mut object = Object::of_type("receipt");
+            if let Some(receipt) = &deleted.receipt {
+                object = object
+                    .number("first", receipt.first.as_u64())
+                    .number("last", receipt.last.as_u64())
+                    .text("at", &rfc3339(receipt.at))
+                    .text("head", &receipt.head.to_string());
+            } else {
+                object = object.flag("dry_run", true);
+            }
+            context.out.line(
+                &object
+                    .list("deleted", list(&deleted.present))
+                    .list("absent", list(&deleted.absent))
+                    .finish(),
+            )
+        }
+    }
+}

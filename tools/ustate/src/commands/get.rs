@@ -1,0 +1,127 @@
+//! `ustate get`
+
+use clap::Args;
+use univrs_state::{ChangeKind, Entry, SqliteStore, StateStore, Timestamp};
+
+use crate::context::{Context, quoted_text};
+use crate::escape::{escape, escape_field};
+use crate::json::Object;
+use crate::output::{DIM, Format};
+use crate::stop::{Done, Exit, Failure, fail};
+use crate::time::{ago, rfc3339};
+use crate::value::{Encoded, size, whole};
+
+/// Print the value of a key.
+///
+/// Exit code 1 says that the key does not exist. Fields of -o tsv: key, version, seq, updated,
+/// encoding, value.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The key.
+    key: String,
+    /// Its version, times and place in the log as well.
+    #[arg(long)]
+    meta: bool,
+}
+
+impl Get {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        let store = context.open().await?;
+        let Some(entry) = store.get(&self.key).await? else {
+            return fail(absent(context, &store, &self.key).await?);
+        };
+        match context.format {
+            Format::Human => self.human(context, &store, &entry).await,
+            Format::Raw => context.out.bytes(&entry.value),
+            Format::Tsv => tsv(context, &entry),
+            Format::Json | Format::Ndjson => {
+                let mut object = entry_object(&entry);
+                if self.meta
+                    && let Some(change) = store.history(&self.key, None, 1).await?.first()
+                {
+                    object = object.meta(change.meta.as_deref());
+                }
+                context.out.line(&object.finish())
+            }
+        }
+    }
+
+    async fn human(&self, context: &mut Context, store: &SqliteStore, entry: &Entry) -> Done {
+        if self.meta {
+            let at = |time| context.times.exact(Timestamp::from(time));
+            let mut facts = vec![
+                ("key", escape(&entry.key).into_owned()),
+                ("version", entry.version.to_string()),
+                ("seq", entry.seq.to_string()),
+                ("created", at(entry.created_at)),
+                ("updated", at(entry.updated_at)),
+                ("size", size(entry.value.len() as u64)),
+            ];
+            let last = store.history(&self.key, None, 1).await?;
+            if let Some(meta) = last.first().and_then(|change| change.meta.as_deref()) {
+                let said =
+                    [("actor", &meta.actor), ("reason", &meta.reason), ("correlation", &meta.correlation)];
+                facts.extend(
+                    said.into_iter()
+                        .filter_map(|(name, text)| Some((name, escape(text.as_ref()?).into_owned()))),
+                );
+            }
+            for (name, fact) in facts {
+                let name = context.out.paint(DIM, &format!("{name:<11}"));
+                context.out.line(&format!("{name} {fact}"))?;
+            }
+            context.out.line("")?;
+        }
+        let (text, note) = whole(&entry.value);
+        context.out.bytes(text.as_bytes())?;
+        if !text.ends_with('\n') {
+            context.out.bytes(b"\n")?;
+        }
+        context.out.flush()?;
+        if let Some(note) = note {
+            context.note(note);
+        }
+        Ok(())
+    }
+}
+
+/// An entry as JSON, not yet finished.
+pub(crate) fn entry_object(entry: &Entry) -> Object {
+    Object::of_type("entry")
+        .text("key", &entry.key)
+        .number("version", entry.version)
+        .number("seq", entry.seq.as_u64())
+        .text("created_at", &rfc3339(entry.created_at.into()))
+        .text("updated_at", &rfc3339(entry.updated_at.into()))
+        .value(&entry.value)
+}
+
+/// An entry as fields between tabs.
+pub(crate) fn tsv(context: &mut Context, entry: &Entry) -> Done {
+    let value = Encoded::of(&entry.value);
+    context.out.fields([
+        &escape_field(&entry.key),
+        &entry.version.to_string(),
+        &entry.seq.to_string(),
+        &rfc3339(entry.updated_at.into()),
+        value.name(),
+        &value.field(),
+    ])
+}
+
+/// The answer that a key does not exist, and what became of it.
+async fn absent(context: &Context, store: &SqliteStore, key: &str) -> Done<Failure> {
+    let failure = Failure::new(Exit::No, "key_not_found", format!("{key} does not exist"));
+    let history = store.history(key, None, 1).await?;
+    Ok(match history.first() {
+        Some(last) if last.kind == ChangeKind::Deleted => failure
+            .fact(format!("it was deleted at {}{} {}", last.seq, by(last.meta.as_deref()), ago(last.at)))
+            .hint(context.hint(&format!("history {}", quoted_text(key)))),
+        _ => failure,
+    })
+}
+
+/// `, by alice@ops`
+pub(crate) fn by(meta: Option<&univrs_state::Meta>) -> String {
+    meta.and_then(|meta| meta.actor.as_deref()).map_or_else(String::new, |actor| format!(", by {actor}"))
+}

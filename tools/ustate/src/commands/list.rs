@@ -1,0 +1,107 @@
+//! `ustate list`
+
+use clap::Args;
+use univrs_state::{Entry, Pattern, Scan, SqliteStore, StateStore};
+
+use super::get::{entry_object, tsv};
+use crate::context::Context;
+use crate::escape::{escape, escape_field};
+use crate::json::Object;
+use crate::output::Format;
+use crate::rows::VALUE_ROOM;
+use crate::stop::{Done, Failure, fail};
+use crate::value::brief;
+
+/// The widest column of keys.
+const WIDEST: usize = 48;
+
+/// List keys, in the order of their bytes.
+///
+/// A pattern is a key, PREFIX*, or a glob by segment: * is one segment, ** any number, and a * at
+/// the end stands for all that follows. Quote it, so that the shell leaves it alone. Fields of
+/// -o tsv with --values: key, version, seq, updated, encoding, value.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Which keys.
+    #[arg(default_value = "/*")]
+    pattern: String,
+    /// Their values as well.
+    #[arg(long)]
+    values: bool,
+}
+
+impl List {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        let pattern: Pattern = self.pattern.parse()?;
+        if self.values && context.format == Format::Raw {
+            return fail(
+                Failure::usage("list --values has no raw output").fact("use -o tsv, or get KEY -o raw"),
+            );
+        }
+        let store = context.open().await?;
+        let found = if self.values {
+            list_entries(context, &store, &pattern).await?
+        } else {
+            list_keys(context, &store, &pattern).await?
+        };
+        if !found {
+            context.out.flush()?;
+            context.note(&format!("no key matches {pattern}"));
+        }
+        Ok(())
+    }
+}
+
+/// What all keys that match start with.
+pub(crate) fn literal_prefix(pattern: &Pattern) -> &str {
+    pattern.as_str().split('*').next().unwrap_or_default()
+}
+
+/// The prefix to scan: `/a/**` matches `/a` as well, which does not start with `/a/`.
+fn scanned(pattern: &Pattern) -> &str {
+    let prefix = literal_prefix(pattern);
+    prefix
+        .strip_suffix('/')
+        .filter(|shorter| !shorter.is_empty() && pattern.matches(shorter))
+        .unwrap_or(prefix)
+}
+
+async fn list_keys(context: &mut Context, store: &SqliteStore, pattern: &Pattern) -> Done<bool> {
+    let mut found = false;
+    for key in store.list(scanned(pattern)).await?.iter().filter(|key| pattern.matches(key)) {
+        found = true;
+        match context.format {
+            Format::Human => context.out.line(&escape(key))?,
+            Format::Tsv => context.out.line(&escape_field(key))?,
+            Format::Raw => context.out.line(key)?,
+            _ => context.out.line(&Object::of_type("key").text("key", key).finish())?,
+        }
+    }
+    Ok(found)
+}
+
+async fn list_entries(context: &mut Context, store: &SqliteStore, pattern: &Pattern) -> Done<bool> {
+    let mut found = false;
+    let mut width = 0;
+    let mut next = Some(Scan::prefix(scanned(pattern)));
+    while let Some(scan) = next {
+        let page = store.scan(scan).await?;
+        let entries: Vec<&Entry> = page.entries.iter().filter(|entry| pattern.matches(&entry.key)).collect();
+        let widths = entries.iter().map(|entry| escape(&entry.key).chars().count());
+        width = widths.filter(|width| *width <= WIDEST).fold(width, usize::max);
+        for entry in entries {
+            found = true;
+            match context.format {
+                Format::Human => {
+                    let room = if context.verbose { usize::MAX } else { VALUE_ROOM };
+                    let (key, value) = (escape(&entry.key), brief(&entry.value, room));
+                    context.out.line(&format!("{key:<width$}  {value}"))?;
+                }
+                Format::Tsv => tsv(context, entry)?,
+                _ => context.out.line(&entry_object(entry).finish())?,
+            }
+        }
+        next = page.next;
+    }
+    Ok(found)
+}

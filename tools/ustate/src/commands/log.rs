@@ -1,0 +1,176 @@
+//! `ustate log`
+
+use clap::Args;
+use univrs_state::{Change, ChangeKind, Pattern, Seq, SqliteStore, StateStore};
+
+use crate::context::Context;
+use crate::json;
+use crate::output::Format;
+use crate::point::Range;
+use crate::rows::{Columns, Row};
+use crate::stop::{Done, Failure, fail};
+
+/// Changes that are read at a time.
+const WINDOW: u64 = 200;
+
+/// Show the log, newest first.
+///
+/// Fields of -o tsv: seq, time, kind, key, encoding, value, actor, reason.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// Patterns of keys, and a range A..B: after A, up to B, each a number, head, or head~N.
+    #[arg(value_name = "PATTERN|A..B", value_parser = parse_selection)]
+    select: Vec<Selection>,
+    /// Only what this actor wrote.
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
+    /// Only this kind of change.
+    #[arg(long)]
+    kind: Option<Kind>,
+    /// Only what belongs to this.
+    #[arg(long, value_name = "ID")]
+    correlation: Option<String>,
+    /// At most so many changes.
+    #[arg(short = 'n', value_name = "N")]
+    count: Option<u64>,
+    /// Oldest first.
+    #[arg(long)]
+    reverse: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Selection {
+    Keys(Pattern),
+    Places(Range),
+}
+
+fn parse_selection(text: &str) -> Result<Selection, String> {
+    if text.starts_with('/') {
+        return text
+            .parse()
+            .map(Selection::Keys)
+            .map_err(|error: univrs_state::StateError| error.to_string());
+    }
+    text.parse().map(Selection::Places)
+}
+
+/// A kind of change.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    Created,
+    Updated,
+    Deleted,
+}
+
+impl Log {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        context.refuse(Format::Raw, "log")?;
+        let mut ranges = self.select.iter().filter_map(|selection| match selection {
+            Selection::Places(range) => Some(*range),
+            Selection::Keys(_) => None,
+        });
+        let range = ranges.next().unwrap_or(Range::ALL);
+        if ranges.next().is_some() {
+            return fail(Failure::usage("more than one range was given"));
+        }
+        let store = context.open().await?;
+        let head = store.head().await?.seq;
+        let (after, to) = (range.after.resolve(head), range.to.resolve(head));
+        if to > head {
+            context.note(&format!("the log ends at {head}"));
+        }
+        let shown = self.show(context, &store, after, to.min(head)).await?;
+        if shown == 0 {
+            context.out.flush()?;
+            context.note("no change matches");
+        }
+        Ok(())
+    }
+
+    /// Shows the changes after one place and up to another; returns how many.
+    async fn show(&self, context: &mut Context, store: &SqliteStore, after: Seq, to: Seq) -> Done<u64> {
+        let (mut low, mut high) = (after.as_u64(), to.as_u64());
+        let most = self.count.unwrap_or(u64::MAX);
+        let mut shown = 0;
+        let mut columns = Columns::new(high, context.verbose);
+        while low < high && shown < most {
+            let (start, end) = if self.reverse {
+                (low, high.min(low + WINDOW))
+            } else {
+                (low.max(high.saturating_sub(WINDOW)), high)
+            };
+            if self.reverse {
+                low = end;
+            } else {
+                high = start;
+            }
+            let mut changes = read(store, Seq::new(start), Seq::new(end)).await?;
+            changes.retain(|change| self.selects(change));
+            if !self.reverse {
+                changes.reverse();
+            }
+            changes.truncate(usize::try_from(most - shown).unwrap_or(usize::MAX));
+            shown += changes.len() as u64;
+            print(context, &mut columns, &changes)?;
+            context.out.flush()?;
+        }
+        Ok(shown)
+    }
+
+    fn selects(&self, change: &Change) -> bool {
+        let mut patterns = self.select.iter().filter_map(|selection| match selection {
+            Selection::Keys(pattern) => Some(pattern),
+            Selection::Places(_) => None,
+        });
+        let meta = change.meta.as_deref();
+        let kind = self.kind.map(|kind| match kind {
+            Kind::Created => ChangeKind::Created,
+            Kind::Updated => ChangeKind::Updated,
+            Kind::Deleted => ChangeKind::Deleted,
+        });
+        (patterns.clone().next().is_none() || patterns.any(|pattern| pattern.matches(&change.key)))
+            && kind.is_none_or(|kind| change.kind == kind)
+            && said(self.actor.as_ref(), meta.and_then(|meta| meta.actor.as_ref()))
+            && said(self.correlation.as_ref(), meta.and_then(|meta| meta.correlation.as_ref()))
+    }
+}
+
+fn said(asked: Option<&String>, found: Option<&String>) -> bool {
+    asked.is_none() || asked == found
+}
+
+/// The changes after one place and up to another, in order.
+async fn read(store: &SqliteStore, after: Seq, to: Seq) -> Done<Vec<Change>> {
+    let mut changes = Vec::new();
+    let mut next = after;
+    while next < to {
+        let limit = usize::try_from(to.as_u64() - next.as_u64()).unwrap_or(usize::MAX);
+        let commits = store.changes(next, limit).await?;
+        let Some(last) = commits.last().map(|commit| commit.last) else { break };
+        let read = commits.into_iter().flat_map(|commit| commit.changes);
+        changes.extend(read.filter(|change| change.seq > next && change.seq <= to));
+        next = last;
+    }
+    Ok(changes)
+}
+
+fn print(context: &mut Context, columns: &mut Columns, changes: &[Change]) -> Done {
+    let rows: Vec<Row> =
+        changes.iter().map(|change| Row::of_change(change, context.times.date(change.at))).collect();
+    if context.format == Format::Human {
+        for row in &rows {
+            columns.widen(row);
+        }
+    }
+    for (row, change) in rows.iter().zip(changes) {
+        match context.format {
+            Format::Human => {
+                let line = columns.line(row, &context.out);
+                context.out.line(&line)?;
+            }
+            Format::Tsv => context.out.fields(row.fields(change.at).each_ref().map(String::as_str))?,
+            _ => context.out.line(&json::change(change))?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! The commands, a file each.
+
+pub(crate) mod completions;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod history;
+pub(crate) mod init;
+pub(crate) mod list;
+pub(crate) mod log;
+pub(crate) mod run;
+pub(crate) mod set;
+pub(crate) mod show;
+pub(crate) mod tree;
+pub(crate) mod verify;
+pub(crate) mod watch;
+
+use crate::cli::Command;
+use crate::context::Context;
+use crate::stop::Done;
+
+pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
+    match command {
+        Command::Get(command) => command.run(context).await,
+        Command::List(command) => command.run(context).await,
+        Command::Tree(command) => command.run(context).await,
+        Command::Set(command) => command.run(context).await,
+        Command::Delete(command) => command.run(context).await,
+        Command::Watch(command) => command.run(context).await,
+        Command::Log(command) => command.run(context).await,
+        Command::Show(command) => command.run(context).await,
+        Command::History(command) => command.run(context).await,
+        Command::Verify(command) => command.run(context).await,
+        Command::Init(command) => command.run(context).await,
+        Command::Completions(command) => command.run(context),
+    }
+}

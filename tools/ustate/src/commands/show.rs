@@ -1,0 +1,129 @@
+//! `ustate show`
+
+use clap::Args;
+use univrs_state::{Change, Commit, Seq, SqliteStore, StateStore};
+
+use crate::context::Context;
+use crate::escape::escape;
+use crate::json;
+use crate::output::{DIM, Format};
+use crate::point::Point;
+use crate::rows::Row;
+use crate::stop::{Done, Exit, Failure, fail};
+use crate::value::{size, whole};
+
+/// Show changes in full.
+///
+/// -o raw writes the value alone, to the byte. Fields of -o tsv: seq, time, kind, key, encoding,
+/// value, actor, reason.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Their places in the log: numbers, head, or head~N.
+    #[arg(required = true, value_name = "SEQ")]
+    seqs: Vec<Point>,
+}
+
+impl Show {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        if context.format == Format::Raw && self.seqs.len() > 1 {
+            return fail(Failure::usage("raw output is that of one change only"));
+        }
+        let store = context.open().await?;
+        let head = store.head().await?.seq;
+        for (i, point) in self.seqs.iter().enumerate() {
+            let seq = point.resolve(head);
+            let (commit, change) = find(context, &store, head, seq).await?;
+            match context.format {
+                Format::Human => {
+                    if i > 0 {
+                        context.out.line("")?;
+                    }
+                    human(context, &commit, &change)?;
+                }
+                Format::Raw => match &change.value {
+                    Some(value) => context.out.bytes(value)?,
+                    None => return fail(no_value(&change)),
+                },
+                Format::Tsv => {
+                    let row = Row::of_change(&change, String::new());
+                    context.out.fields(row.fields(change.at).each_ref().map(String::as_str))?;
+                }
+                Format::Json | Format::Ndjson => context.out.line(&json::change(&change))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A change and the commit that it is part of.
+async fn find(context: &Context, store: &SqliteStore, head: Seq, seq: Seq) -> Done<(Commit, Change)> {
+    if seq > Seq::ZERO && seq <= head {
+        // A place within a commit counts as the one before it.
+        let commit = store.changes(seq.previous(), 1).await?.into_iter().next();
+        let change =
+            commit.as_ref().and_then(|commit| commit.changes.iter().find(|change| change.seq == seq));
+        if let (Some(commit), Some(change)) = (&commit, change) {
+            return Ok((commit.clone(), change.clone()));
+        }
+    }
+    let failure = Failure::new(Exit::No, "change_not_found", format!("there is no change {seq}"));
+    fail(failure.fact(format!("the log ends at {head}")).hint(context.hint("log -n 10")))
+}
+
+fn no_value(change: &Change) -> Failure {
+    let what = format!("change {} {} {} and has no value", change.seq, change.kind, change.key);
+    Failure::new(Exit::No, "no_value", what)
+}
+
+fn human(context: &mut Context, commit: &Commit, change: &Change) -> Done {
+    let mut facts = vec![
+        ("change", format!("{} {} {}", change.seq, context.out.kind(change.kind), escape(&change.key))),
+        ("version", change.version.to_string()),
+        ("at", context.times.exact(change.at)),
+    ];
+    if let Some(meta) = change.meta.as_deref() {
+        let cause = meta.cause().map(str::to_owned);
+        let said = [
+            ("actor", &meta.actor),
+            ("reason", &meta.reason),
+            ("correlation", &meta.correlation),
+            ("cause", &cause),
+        ];
+        facts.extend(
+            said.into_iter().filter_map(|(name, text)| Some((name, escape(text.as_ref()?).into_owned()))),
+        );
+        let labels = meta
+            .labels
+            .iter()
+            .map(|(name, value)| ("label", escape(&format!("{name} = {value}")).into_owned()));
+        facts.extend(labels);
+    }
+    let changes = commit.changes.len();
+    if changes > 1 {
+        facts.push(("commit", format!("{} to {} ({changes} changes)", commit.first, commit.last)));
+    }
+    if change.prev > Seq::ZERO {
+        facts.push(("previous", change.prev.to_string()));
+    }
+    facts.push(("hash", change.hash.to_string()));
+    if let Some(value) = &change.value {
+        facts.push(("size", size(value.len() as u64)));
+    }
+    for (name, fact) in facts {
+        let name = context.out.paint(DIM, &format!("{name:<11}"));
+        context.out.line(&format!("{name} {fact}"))?;
+    }
+    match &change.value {
+        Some(value) => {
+            let (text, note) = whole(value);
+            context.out.line(&format!("\n{}", text.trim_end_matches('\n')))?;
+            context.out.flush()?;
+            if let Some(note) = note {
+                context.note(note);
+            }
+            Ok(())
+        }
+        None if change.is_erased() => context.out.line("\n(the value was erased)"),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,286 @@
+//! `ustate watch`
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use univrs_state::{
+    Cursor, Head, Pattern, RESERVED_PREFIX, Seq, SqliteStore, StateError, StateStore, WatchEvent, WatchStream,
+};
+
+use super::run::Program;
+use crate::context::{Context, quoted};
+use crate::cursor_file::CursorFile;
+use crate::json::{self, Object};
+use crate::output::{DIM, Format};
+use crate::point::Point;
+use crate::rows::{Columns, Row};
+use crate::signals::Signals;
+use crate::stop::{Done, Exit, Failure, Stop, fail};
+
+/// How often the place is looked at while nothing matches.
+const PULSE: Duration = Duration::from_millis(50);
+
+/// Follow changes as they happen; none is missed.
+///
+/// With --cursor-file a watch resumes where it stopped, whatever stopped it: the file is written
+/// after a line, so a crash may repeat a commit, but never skip one. With -- COMMAND, the command
+/// runs once for each change, which it gets as JSON on standard input and in the environment
+/// (USTATE_SEQ, USTATE_KIND, USTATE_KEY, USTATE_VERSION, USTATE_COMMIT_SEQ, USTATE_AT, USTATE_BY,
+/// USTATE_REASON, USTATE_CORRELATION); if it fails, the watch ends, and resumes there. Fields of
+/// -o tsv: seq, time, kind, key, encoding, value, actor, reason.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Which keys: exact, PREFIX*, or globs like /nodes/*/status.
+    #[arg(value_name = "PATTERN", default_value = "/*")]
+    patterns: Vec<Pattern>,
+    /// Start after this place in the log: a number, head~N, or a cursor.
+    #[arg(long, value_name = "CURSOR", value_parser = parse_place)]
+    after: Option<Place>,
+    /// Keep the place here and resume from it; made when missing.
+    #[arg(long, value_name = "FILE")]
+    cursor_file: Option<PathBuf>,
+    /// End after so many changes; with a cursor file, after the commit of the last one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Say when everything that was recorded before the start has been shown.
+    #[arg(long)]
+    caught_up: bool,
+    /// Run this for each change.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Point(Point),
+    Cursor(Cursor),
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    if text.contains(':') {
+        return text.parse().map(Place::Cursor).map_err(|error: StateError| error.to_string());
+    }
+    text.parse().map(Place::Point)
+}
+
+impl Watch {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        context.refuse(Format::Raw, "watch")?;
+        let (pattern, filter) = self.pattern()?;
+        let mut signals = Signals::new()?;
+        let store = context.open().await?;
+        let mut file = self.cursor_file.as_deref().map(CursorFile::open).transpose()?;
+        let head = store.head().await?;
+        let after = self.start(context, &store, file.as_ref(), head).await?;
+        let stream = store.watch_after(&pattern, after).map_err(|error| lost(&error, file.as_ref()))?;
+        if let Some(file) = &mut file
+            && file.saved().is_none()
+        {
+            file.save(after)?;
+        }
+        let mut following = Following {
+            columns: Columns::new(head.seq.as_u64(), context.verbose),
+            program: Program::of(&self.command, context.db()?),
+            awaited: self.caught_up.then_some(head.seq),
+            left: self.count,
+            stream,
+            filter,
+            file,
+        };
+        following.follow(context, &mut signals).await
+    }
+
+    /// The pattern of the stream, and those that an event must match one of.
+    fn pattern(&self) -> Done<(String, Vec<Pattern>)> {
+        if let [pattern] = self.patterns.as_slice() {
+            return Ok((pattern.to_string(), Vec::new()));
+        }
+        let reserved = RESERVED_PREFIX.trim_end_matches('/');
+        let names_reserved = |pattern: &Pattern| pattern.as_str().starts_with(reserved);
+        let pattern = if self.patterns.iter().all(names_reserved) {
+            format!("{reserved}*")
+        } else if self.patterns.iter().any(names_reserved) {
+            let failure =
+                Failure::usage(format!("patterns below {RESERVED_PREFIX} cannot stand beside others"));
+            return fail(failure.fact("watch them with a command of their own"));
+        } else {
+            "/*".to_owned()
+        };
+        Ok((pattern, self.patterns.clone()))
+    }
+
+    /// Where to start: the cursor file goes before --after; without both, from now on.
+    async fn start(
+        &self,
+        context: &Context,
+        store: &SqliteStore,
+        file: Option<&CursorFile>,
+        head: Head,
+    ) -> Done<Cursor> {
+        if let Some((file, saved)) = file.and_then(|file| Some((file, file.saved()?))) {
+            if self.after.is_some() {
+                context.note(&format!(
+                    "resuming after {} from {}; --after counts only without it",
+                    saved.seq(),
+                    file.path().display()
+                ));
+            }
+            return Ok(saved);
+        }
+        let seq = match self.after {
+            Some(Place::Cursor(cursor)) => return Ok(cursor),
+            Some(Place::Point(point)) => point.resolve(head.seq),
+            None => head.seq,
+        };
+        if seq > head.seq {
+            let error = StateError::CursorDiverged(format!(
+                "position {seq} lies beyond the end of the log at {}",
+                head.seq
+            ));
+            return Err(error.into());
+        }
+        checked(store, head, seq).await
+    }
+}
+
+/// The place after a change, with the hash there, so that resuming notices another log.
+async fn checked(store: &SqliteStore, head: Head, seq: Seq) -> Done<Cursor> {
+    let mut seq = seq;
+    let at = loop {
+        if seq == head.seq {
+            break head;
+        }
+        if seq == Seq::ZERO {
+            break Head::genesis(store.store_id());
+        }
+        let commit = store.changes(seq.previous(), 1).await?.into_iter().next();
+        match commit.as_ref().and_then(|commit| commit.changes.last().map(|last| (commit.first, last))) {
+            Some((_, last)) if last.seq == seq => break Head { seq, hash: last.hash },
+            // Within a commit: the place before it.
+            Some((first, _)) if first <= seq => seq = first.previous(),
+            _ => return Ok(seq.into()),
+        }
+    };
+    Ok(format!("{}:{at}", store.store_id()).parse()?)
+}
+
+/// A watch under way.
+struct Following {
+    stream: WatchStream,
+    filter: Vec<Pattern>,
+    file: Option<CursorFile>,
+    program: Option<Program>,
+    columns: Columns,
+    /// The place whose passing is still to be said.
+    awaited: Option<Seq>,
+    left: Option<u64>,
+}
+
+impl Following {
+    async fn follow(&mut self, context: &mut Context, signals: &mut Signals) -> Done {
+        loop {
+            let event = tokio::select! {
+                biased;
+                number = signals.next() => {
+                    self.keep()?;
+                    return Err(Stop::Signal(number));
+                }
+                event = self.stream.try_next() => match event {
+                    Ok(event) => event,
+                    Err(error) => return Err(lost(&error, self.file.as_ref())),
+                },
+                () = tokio::time::sleep(PULSE) => {
+                    self.keep()?;
+                    self.catch_up(context)?;
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
+            let mut signal = None;
+            if self.filter.is_empty() || self.filter.iter().any(|pattern| pattern.matches(&event.key)) {
+                signal = self.deliver(context, signals, &event).await?;
+                self.left = self.left.map(|left| left.saturating_sub(1));
+            }
+            self.keep()?;
+            if let Some(number) = signal {
+                return Err(Stop::Signal(number));
+            }
+            self.catch_up(context)?;
+            let whole = self.file.is_none() || self.stream.cursor().seq() >= event.commit_seq;
+            if self.left == Some(0) && whole {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Prints the event, or runs the command for it; a signal may come meanwhile.
+    async fn deliver(
+        &mut self,
+        context: &mut Context,
+        signals: &mut Signals,
+        event: &WatchEvent,
+    ) -> Done<Option<u8>> {
+        if let Some(program) = &self.program {
+            let resume = self.file.as_ref().map(|file| file.path().display().to_string());
+            return program.run(event, signals, resume).await;
+        }
+        let row = Row::of_event(event, context.times.clock(event.at));
+        match context.format {
+            Format::Human => {
+                let line = self.columns.line(&row, &context.out);
+                context.out.line(&line)?;
+            }
+            Format::Tsv => context.out.fields(row.fields(event.at).each_ref().map(String::as_str))?,
+            _ => context.out.line(&json::event(event))?,
+        }
+        context.out.flush()?;
+        Ok(None)
+    }
+
+    /// Everything up to the stream's cursor has been delivered: the file may say so.
+    fn keep(&mut self) -> Done {
+        let cursor = self.stream.cursor();
+        self.file.as_mut().map_or(Ok(()), |file| file.save(cursor))
+    }
+
+    fn catch_up(&mut self, context: &mut Context) -> Done {
+        let cursor = self.stream.cursor();
+        if self.awaited.is_none_or(|head| cursor.seq() < head) {
+            return Ok(());
+        }
+        self.awaited = None;
+        let seq = cursor.seq();
+        match context.format {
+            Format::Human => {
+                let line = context.out.paint(DIM, &format!("-- caught up at {seq} --"));
+                context.out.line(&line)?;
+            }
+            Format::Tsv => context.note(&format!("caught up at {seq}")),
+            _ => {
+                let object = Object::of_type("caught_up").number("seq", seq.as_u64());
+                context.out.line(&object.text("cursor", &cursor.to_string()).finish())?;
+            }
+        }
+        context.out.flush()
+    }
+}
+
+/// Why the log cannot be followed from there.
+fn lost(error: &StateError, file: Option<&CursorFile>) -> Stop {
+    let failure = Failure::of(error);
+    match file {
+        Some(file) if failure.exit == Exit::HistoryGone => {
+            let path = file.path();
+            failure
+                .fact(format!("the place was read from {}, which was left as it is", path.display()))
+                .fact(
+                    "to start anew from now on, remove the file; what happened in between is not shown then",
+                )
+                .hint(format!("rm {}", quoted(path)))
+                .into()
+        }
+        _ => failure.into(),
+    }
+}

@@ -1,0 +1,121 @@
+//! What all commands share: the store, the form of the output, and notes.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use univrs_state::{Options, SqliteStore, StateError};
+
+use crate::escape::escape;
+use crate::output::{DIM, Format, Output, paint};
+use crate::stop::{Done, Exit, Failure, fail};
+use crate::time::Times;
+
+/// What was asked for besides the command.
+#[allow(clippy::struct_excessive_bools)] // switches of a command line
+pub(crate) struct Context {
+    pub(crate) db: Option<PathBuf>,
+    /// Whether the path stands in the environment, where hints find it too.
+    pub(crate) db_from_env: bool,
+    pub(crate) format: Format,
+    pub(crate) out: Output,
+    pub(crate) color_notes: bool,
+    pub(crate) times: Times,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    pub(crate) busy_timeout: Duration,
+}
+
+impl Context {
+    pub(crate) fn db(&self) -> Done<&Path> {
+        let missing = || {
+            Failure::usage("no store was named")
+                .fact("give --db PATH, or set USTATE_DB")
+                .hint("export USTATE_DB=state.db")
+        };
+        self.db.as_deref().ok_or_else(|| missing().into())
+    }
+
+    /// The store, for reading: nothing is created and nothing is written.
+    pub(crate) async fn open(&self) -> Done<SqliteStore> {
+        self.open_with(Options::new().read_only(true)).await
+    }
+
+    /// The store, for writing; it is never created by this.
+    pub(crate) async fn open_to_write(&self) -> Done<SqliteStore> {
+        self.open_with(Options::new().create(false)).await
+    }
+
+    async fn open_with(&self, options: Options) -> Done<SqliteStore> {
+        let path = self.db()?;
+        let opened = options.busy_timeout(self.busy_timeout).open(path).await;
+        match opened {
+            Ok(store) => {
+                if self.verbose {
+                    self.note(&format!("store {} in {}", store.store_id(), path.display()));
+                }
+                Ok(store)
+            }
+            Err(error) => fail(Self::explain(path, &error)),
+        }
+    }
+
+    fn explain(path: &Path, error: &StateError) -> Failure {
+        let failure = Failure::of(error);
+        if matches!(error, StateError::ConnectionError(_)) && !path.exists() {
+            return failure.hint(format!("ustate init {}", quoted(path)));
+        }
+        failure
+    }
+
+    /// Says something beside the data.
+    pub(crate) fn note(&self, note: &str) {
+        if !self.quiet {
+            let name = paint(self.color_notes, DIM, "note:");
+            // Nothing is left to be done where standard error is closed.
+            drop(writeln!(std::io::stderr(), "{name} {}", escape(note)));
+        }
+    }
+
+    /// A command that works on the same store.
+    pub(crate) fn hint(&self, command: &str) -> String {
+        match &self.db {
+            Some(db) if !self.db_from_env => format!("ustate {command} --db {}", quoted(db)),
+            _ => format!("ustate {command}"),
+        }
+    }
+
+    /// An error where the command has no output of the form that was asked for.
+    pub(crate) fn refuse(&self, format: Format, command: &str) -> Done {
+        if self.format != format {
+            return Ok(());
+        }
+        let name = if format == Format::Raw { "raw" } else { "tsv" };
+        fail(Failure::usage(format!("{command} has no {name} output")).fact("use -o human or -o json"))
+    }
+}
+
+/// Refuses to write where the environment says so.
+pub(crate) fn may_write() -> Done {
+    match std::env::var_os("USTATE_READONLY") {
+        Some(value) if !value.is_empty() && value != "0" => fail(
+            Failure::new(Exit::Usage, "read_only", "USTATE_READONLY is set, so nothing is written")
+                .fact("commands that only read work as ever"),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// A path as a shell reads it back.
+pub(crate) fn quoted(path: &Path) -> String {
+    quoted_text(&path.display().to_string())
+}
+
+/// A word as a shell reads it back.
+pub(crate) fn quoted_text(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}

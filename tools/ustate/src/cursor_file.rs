@@ -1,0 +1,70 @@
+//! A watch's place, kept in a file: replaced as a whole, and on disk before it counts.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use univrs_state::Cursor;
+
+use crate::stop::{Done, Exit, Failure, fail};
+
+/// The file and what it holds.
+pub(crate) struct CursorFile {
+    path: PathBuf,
+    saved: Option<Cursor>,
+}
+
+impl CursorFile {
+    /// Reads the file; it may be missing, but not hold anything else.
+    pub(crate) fn open(path: &Path) -> Done<Self> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { path: path.to_owned(), saved: None });
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return fail(no_cursor(path)),
+            Err(error) => return fail(Failure::io(&format!("cannot read {}", path.display()), &error)),
+        };
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        match text.strip_suffix('\n').unwrap_or(&text).parse() {
+            Ok(cursor) => Ok(Self { path, saved: Some(cursor) }),
+            Err(_) => fail(no_cursor(&path)),
+        }
+    }
+
+    pub(crate) fn saved(&self) -> Option<Cursor> {
+        self.saved
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the file hold the cursor: written beside it, synced, renamed, the folder synced.
+    pub(crate) fn save(&mut self, cursor: Cursor) -> Done {
+        if self.saved == Some(cursor) {
+            return Ok(());
+        }
+        self.replace(cursor)
+            .map_err(|error| Failure::io(&format!("cannot write {}", self.path.display()), &error))?;
+        self.saved = Some(cursor);
+        Ok(())
+    }
+
+    fn replace(&self, cursor: Cursor) -> io::Result<()> {
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut file = tempfile::Builder::new().prefix(".ustate-cursor-").tempfile_in(folder)?;
+        writeln!(file, "{cursor}")?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()
+    }
+}
+
+fn no_cursor(path: &Path) -> Failure {
+    Failure::new(Exit::Usage, "invalid_argument", format!("{} does not hold a cursor", path.display()))
+        .fact("it was left as it is; remove it to start anew")
+}

@@ -1,0 +1,88 @@
+//! What comes out of a store is not trusted: it may try to move the cursor, to colour, or to
+//! turn the direction of text.
+
+use std::borrow::Cow;
+
+/// Whether a terminal would do something else with the character than show it.
+pub(crate) fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}'   // marks of direction, zero width
+            | '\u{2028}'..='\u{202e}'                           // separators, bidi overrides
+            | '\u{2060}'..='\u{2069}' | '\u{feff}'              // invisible operators, bidi isolates
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}') // annotations, tags
+}
+
+/// The text for people: unsafe characters become `\n`, `\t`, `\r` or `\u{1b}`.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    replace(text, is_unsafe)
+}
+
+/// The same for a value that stands alone: its lines and tabs stay.
+pub(crate) fn escape_lines(text: &str) -> Cow<'_, str> {
+    replace(text, |c| is_unsafe(c) && c != '\n' && c != '\t')
+}
+
+/// A field between tabs. Backslashes are doubled, so that it can be read back exactly.
+pub(crate) fn escape_field(text: &str) -> Cow<'_, str> {
+    replace(text, |c| is_unsafe(c) || c == '\\')
+}
+
+fn replace(text: &str, needs: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&needs) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            _ if !needs(c) => escaped.push(c),
+            '\n' => escaped.push_str("\\n"),
+            '\t' => escaped.push_str("\\t"),
+            '\r' => escaped.push_str("\\r"),
+            '\\' => escaped.push_str("\\\\"),
+            _ => escaped.extend(c.escape_unicode()),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// JSON text in which unsafe characters, which stand in strings only, are written as `\uXXXX`.
+pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        if is_unsafe(c) {
+            let mut units = [0; 2];
+            escaped.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_gets_through() {
+        let hostile = "a\u{1b}[31m\u{9b}\u{202e}\r\n\u{7f}\u{2066}\u{200f}b\u{e0041}";
+        let shown = escape(hostile);
+        assert!(!shown.chars().any(is_unsafe), "{shown}");
+        assert!(shown.starts_with("a\\u{1b}[31m\\u{9b}\\u{202e}\\r\\n"), "{shown}");
+        assert_eq!(escape("ünï 🦀 \\ \"x\""), "ünï 🦀 \\ \"x\"");
+    }
+
+    #[test]
+    fn json_and_fields_can_be_read_back_exactly() {
+        let hostile = "a\\n\u{1b}\u{202e}\u{e0041}\u{7f}\n";
+        let json = serde_json::to_string(hostile).unwrap();
+        let escaped = escape_json(&json);
+        assert!(!escaped.chars().any(is_unsafe), "{escaped}");
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), hostile);
+        assert_eq!(escape_field("a\\n\n\t"), "a\\\\n\\n\\t");
+    }
+}
