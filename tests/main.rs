@@ -4,5 +4,6 @@
 
 mod examples;
 mod read_only;
+mod readme;
 mod smoke;
 mod tidy;

@@ -6,7 +6,8 @@
 //!
 //! Three processes share one file. The **scheduler** writes what should run. The **agent** watches
 //! that and acts. Their **parent** kills the agent with SIGKILL at random moments, starts it anew,
-//! and at the end reads the log: each desired change was acted on exactly once.
+//! and at the end reads the log: each desired change was acted on exactly once. Whatever the agent
+//! said was recorded before it died is there.
 //!
 //! The trick is one line long: the agent records *what it did* and *how far it came* in one batch.
 //! Either both are there after the kill, or neither, and the next agent goes on from what is there.
@@ -14,8 +15,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
+use std::io::Read as _;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -112,6 +114,7 @@ async fn agent(path: &Path) -> Outcome {
         // off another agent that believes it is at this place, too.
         let batch = batch.expect(POSITION, version).set(POSITION, serde_json::to_vec(&desired.cursor())?);
         version = store.commit(batch).await?.versions.last().copied().unwrap_or_default();
+        println!("{}", desired.cursor().seq()); // Acknowledged: the parent holds the store to it.
     }
     Err("the watch ended".into())
 }
@@ -134,8 +137,9 @@ async fn parent(seed: u64) -> Outcome {
         for kill in 1..=KILLS {
             let mut agent = Role::start("agent", &path, None)?;
             let moment = random_moment(&store, &mut random).await?;
-            agent.kill()?;
+            let acknowledged = agent.kill()?;
             let position = position(&store).await?;
+            assert!(position >= acknowledged, "{acknowledged} was acknowledged, {position} is there");
             println!("  kill -9  {kill:>2}  {moment:<44} position {position}");
         }
         store.set(STOP, Vec::new()).await?;
@@ -257,17 +261,21 @@ impl Role {
     fn start(role: &str, path: &Path, seed: Option<u64>) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(role).arg(path).args(seed.map(|seed| seed.to_string()));
-        Ok(Self(command.spawn()?))
+        Ok(Self(command.stdout(Stdio::piped()).spawn()?))
     }
 
-    /// Kills it as `kill -9` does. A role that has ended by itself is an error.
-    fn kill(&mut self) -> Outcome {
+    /// Kills it as `kill -9` does; returns the last position that it said was recorded. A role that
+    /// has ended by itself is an error.
+    fn kill(&mut self) -> Outcome<Seq> {
         if let Some(status) = self.0.try_wait()? {
             return Err(format!("the agent ended by itself: {status}").into());
         }
         self.0.kill()?;
         self.0.wait()?;
-        Ok(())
+        let mut said = String::new();
+        self.0.stdout.take().ok_or("it has no output")?.read_to_string(&mut said)?;
+        let last = said.lines().last().map_or(Ok(Seq::ZERO), str::parse);
+        Ok(last?)
     }
 
     fn succeeded(&mut self) -> Outcome {
