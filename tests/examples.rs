@@ -74,7 +74,8 @@ async fn quickstart_resumes_from_its_cursor() {
     let second = run("quickstart", folder.path(), &[]);
     assert!(second.contains("the watch resumes there"), "{second}");
     let missed = second.find("     6  deleted  /workloads/web").expect(&second);
-    assert!(missed < second.find("from here on this run").unwrap(), "{second}");
+    assert!(missed > second.find("missed since the cursor was saved").unwrap(), "{second}");
+    assert!(missed < second.find("--  this run").unwrap(), "{second}");
     assert!(second.contains("watched  every change from 6 to 11,"), "{second}");
     assert!(!second.contains("     5  "), "what was seen is not seen again\n{second}");
     assert_eq!(seq(&cursor()), Seq::new(11));
@@ -96,8 +97,25 @@ fn quickstart_does_not_take_the_cursor_of_another_store() {
     run("quickstart", folder.path(), &["one.db"]);
     fs::rename(folder.path().join("one.db.cursor"), folder.path().join("two.db.cursor")).unwrap();
     let printed = run("quickstart", folder.path(), &["two.db"]);
-    assert!(printed.contains("not of this store"), "{printed}");
+    assert!(printed.contains("no place in this log: it is a position of store"), "{printed}");
     assert!(printed.contains("watched  every change from 1 to 5,"), "{printed}");
+}
+
+#[test]
+fn quickstart_does_not_take_a_cursor_from_before_an_older_copy_was_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (db, copy) = (folder.path().join("state.db"), folder.path().join("copy.db"));
+    run("quickstart", folder.path(), &[]);
+    fs::copy(&db, &copy).unwrap();
+    run("quickstart", folder.path(), &[]);
+    for name in ["state.db-wal", "state.db-shm", "state.db-head"] {
+        let _ = fs::remove_file(folder.path().join(name));
+    }
+    fs::rename(&copy, &db).unwrap();
+    // It goes on from the copy and soon has as many changes as before: only the hash tells.
+    let printed = run("quickstart", folder.path(), &[]);
+    assert!(printed.contains("no place in this log: the log has another hash at position 11"), "{printed}");
+    assert!(printed.contains("watched  every change from 1 to 11,"), "{printed}");
 }
 
 #[test]

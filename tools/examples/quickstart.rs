@@ -48,35 +48,33 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     // A Cursor says where a reader stands. Without one, this reader begins at the beginning.
     let cursor = load_cursor(&cursor_file)?;
-    let (mut watch, after) = resume(&store, cursor)?;
+    match cursor {
+        Some(cursor) => println!("  cursor  {}: the watch resumes there", short(cursor)),
+        None => println!("  cursor  none yet: the watch starts at the beginning"),
+    }
+    let cursor = cursor.unwrap_or(Seq::ZERO.into());
 
     let written = write(&store).await?;
-    println!("\nWatch \"/*\" after {after}");
-    let mut expected = after.next();
-    while let Some(event) = watch.try_next().await? {
-        if event.seq == at_start.seq.next() && event.seq > after.next() {
-            println!("  --    what the last run did after it had saved its cursor; from here on this run");
+    let (first, cursor) = match follow(&store, cursor, at_start.seq, written).await {
+        Err(StateError::CursorDiverged(why)) => {
+            // A program would read the state anew with `scan`, and follow from the page's cursor.
+            println!("  the cursor is no place in this log: {why}");
+            follow(&store, Seq::ZERO.into(), at_start.seq, written).await?
         }
-        show(&event);
-        assert_eq!(event.seq, expected, "a watch of everything sees every change once, in order");
-        expected = event.seq.next();
-        if event.seq == written {
-            break;
-        }
-    }
+        followed => followed?,
+    };
     // Saved after the work is done: a crash before this line repeats changes, but loses none.
     // The example `reconciler` shows how to have neither.
-    save_cursor(&cursor_file, watch.cursor())?;
-    println!("  cursor  {}  → {}", short(watch.cursor()), cursor_file.display());
+    save_cursor(&cursor_file, cursor)?;
+    println!("  cursor  {}  → {}", short(cursor), cursor_file.display());
     println!("          Store : Seq : hash. Resuming checks all three, so a watch that comes back");
     println!("          to another store, or to one that was rolled back, says so.");
-    drop(watch);
 
     println!("\nWrite while nobody watches");
     store.delete("/workloads/web").await?;
     println!("  delete           /workloads/web    gone, but its history stays in the log");
 
-    check(&store, after, written).await?;
+    check(&store, first, written).await?;
     store.close().await?;
     println!("\nRun it again: the watch goes on after {written}, and shows what it missed.");
     Ok(())
@@ -122,23 +120,28 @@ async fn write(store: &SqliteStore) -> Result<Seq, Box<dyn Error>> {
     Ok(receipt.last)
 }
 
-/// The watch from its cursor on, or from the beginning, and the position that it starts after.
-fn resume(store: &SqliteStore, cursor: Option<Cursor>) -> Result<(WatchStream, Seq)> {
-    let Some(cursor) = cursor else {
-        println!("  cursor  none yet: the watch starts at the beginning");
-        return Ok((store.watch_after("/*", Seq::ZERO.into())?, Seq::ZERO));
-    };
-    match store.watch_after("/*", cursor) {
-        Ok(watch) => {
-            println!("  cursor  {}: the watch resumes there", short(cursor));
-            Ok((watch, cursor.seq()))
+/// Watches everything after a cursor up to this run's last change; returns the first position
+/// that it saw, and where to resume.
+async fn follow(store: &SqliteStore, after: Cursor, at_start: Seq, written: Seq) -> Result<(Seq, Cursor)> {
+    println!("\nWatch \"/*\" after {}", after.seq());
+    let mut watch = store.watch_after("/*", after)?;
+    let first = after.seq().next();
+    let mut expected = first;
+    while let Some(event) = watch.try_next().await? {
+        assert_eq!(event.seq, expected, "a watch of everything sees every change once, in order");
+        if event.seq == first && first <= at_start {
+            println!("    --  missed since the cursor was saved");
         }
-        Err(StateError::CursorDiverged(why)) => {
-            println!("  cursor  not of this store ({why}): the watch starts at the beginning");
-            Ok((store.watch_after("/*", Seq::ZERO.into())?, Seq::ZERO))
+        if event.seq == at_start.next() {
+            println!("    --  this run");
         }
-        Err(error) => Err(error),
+        show(&event);
+        if event.seq == written {
+            break;
+        }
+        expected = event.seq.next();
     }
+    Ok((first, watch.cursor()))
 }
 
 fn show(event: &WatchEvent) {
@@ -160,10 +163,10 @@ fn show(event: &WatchEvent) {
 }
 
 /// Proves what this program claims.
-async fn check(store: &SqliteStore, after: Seq, written: Seq) -> Result<(), Box<dyn Error>> {
+async fn check(store: &SqliteStore, first: Seq, written: Seq) -> Result<(), Box<dyn Error>> {
     let report = store.verify().await?;
     println!("\nCheck");
-    println!("  watched  every change from {} to {written}, each once, in order", after.next());
+    println!("  watched  every change from {first} to {written}, each once, in order");
     if !report.is_intact() {
         return Err(format!("the store is damaged: {:?}", report.findings).into());
     }
