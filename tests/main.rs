@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod examples;
+mod predecessor;
 mod read_only;
 mod readme;
 mod smoke;
