@@ -10,7 +10,10 @@ use crate::stop::{Done, Exit, Failure, fail};
 
 /// The file and what it holds.
 pub(crate) struct CursorFile {
+    /// As it was named.
     path: PathBuf,
+    /// What is replaced: where a link leads.
+    target: PathBuf,
     saved: Option<Cursor>,
 }
 
@@ -20,15 +23,15 @@ impl CursorFile {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path: path.to_owned(), saved: None });
+                return Ok(Self { path: path.to_owned(), target: path.to_owned(), saved: None });
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return fail(no_cursor(path)),
             Err(error) => return fail(Failure::io(&format!("cannot read {}", path.display()), &error)),
         };
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         match text.strip_suffix('\n').unwrap_or(&text).parse() {
-            Ok(cursor) => Ok(Self { path, saved: Some(cursor) }),
-            Err(_) => fail(no_cursor(&path)),
+            Ok(cursor) => Ok(Self { path: path.to_owned(), target, saved: Some(cursor) }),
+            Err(_) => fail(no_cursor(path)),
         }
     }
 
@@ -52,15 +55,17 @@ impl CursorFile {
     }
 
     fn replace(&self, cursor: Cursor) -> io::Result<()> {
-        let folder = match self.path.parent() {
+        let folder = match self.target.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
+        // Opened first: its error is plainer than that of a name nobody gave.
+        let opened = File::open(folder)?;
         let mut file = tempfile::Builder::new().prefix(".ustate-cursor-").tempfile_in(folder)?;
         writeln!(file, "{cursor}")?;
         file.as_file().sync_all()?;
-        file.persist(&self.path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
+        file.persist(&self.target).map_err(|error| error.error)?;
+        opened.sync_all()
     }
 }
 

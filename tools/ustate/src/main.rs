@@ -23,7 +23,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anstream::{AutoStream, ColorChoice};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use jiff::tz::TimeZone;
 
 use cli::{Cli, Global};
@@ -51,8 +51,11 @@ fn main() -> ExitCode {
     match done {
         Ok(()) | Err(Stop::ClosedPipe) => ExitCode::SUCCESS,
         Err(Stop::Signal(number)) => ExitCode::from(128 + number),
-        Err(Stop::Failed(failure)) => {
+        Err(Stop::Failed(mut failure)) => {
             let exit = failure.exit;
+            if exit == Exit::Integrity {
+                failure.hint.get_or_insert_with(|| context.hint("verify"));
+            }
             let text = if context.format.is_json() {
                 failure.json() + "\n"
             } else {
@@ -103,25 +106,54 @@ fn context_of(global: Global, colors: &Colors) -> Context {
 
 /// Help and version are data; anything else that clap says is a usage error.
 fn misunderstood(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
-    let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| {
-        let argument = argument.to_string_lossy();
-        matches!(
-            argument.as_ref(),
-            "--json" | "json" | "ndjson" | "-ojson" | "-ondjson" | "--output=json" | "--output=ndjson"
-        )
-    });
-    if json && error.use_stderr() {
-        let text = error.render().to_string();
-        let what: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-        let what = what.join(" ");
-        let what = what.trim_start_matches("error: ");
-        drop(writeln!(io::stderr(), "{}", Failure::usage(what).json()));
-    } else {
+    use clap::error::ErrorKind;
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A closed pipe ends quietly.
         drop(error.print());
+        return ExitCode::SUCCESS;
     }
-    let code = if error.use_stderr() { Exit::Usage as u8 } else { 0 };
-    ExitCode::from(code)
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        drop(error.print());
+        return ExitCode::from(Exit::Usage as u8);
+    }
+    let failure = usage(error, arguments);
+    let text = if wants_json(arguments) {
+        failure.json() + "\n"
+    } else {
+        let color = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+        failure.lines(&paint(color, BAD, "error:"))
+    };
+    drop(io::stderr().write_all(text.as_bytes()));
+    ExitCode::from(Exit::Usage as u8)
+}
+
+/// What clap says, in the form of all errors.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> Failure {
+    let text = error.render().to_string();
+    let mut parts = text.split("\n\n").map(|part| part.lines().map(str::trim).collect::<Vec<_>>().join(" "));
+    let what = parts.next().unwrap_or_default();
+    let mut failure = Failure::usage(what.trim_start_matches("error: "));
+    for part in parts {
+        if let Some(tip) = part.trim().strip_prefix("tip: ") {
+            failure = failure.fact(tip);
+        }
+    }
+    let command = Cli::command();
+    let known = arguments.iter().find(|argument| command.find_subcommand(argument).is_some());
+    let name = known.map(|name| format!(" {}", name.to_string_lossy())).unwrap_or_default();
+    failure.hint(format!("ustate{name} --help"))
+}
+
+fn wants_json(arguments: &[OsString]) -> bool {
+    let ours = arguments.iter().take_while(|argument| *argument != "--");
+    let text: Vec<_> = ours.map(|argument| argument.to_string_lossy()).collect();
+    let is_json = |form: &str| matches!(form, "json" | "ndjson");
+    text.iter().any(|word| {
+        let form = word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o"));
+        word == "--json" || form.is_some_and(is_json)
+    }) || text
+        .windows(2)
+        .any(|pair| matches!(pair, [name, form] if (name == "-o" || name == "--output") && is_json(form)))
 }
 
 /// Whether a person can be asked.

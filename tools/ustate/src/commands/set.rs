@@ -131,8 +131,12 @@ impl Set {
             }
             Kind::Json => match serde_json::from_slice::<&serde_json::value::RawValue>(&bytes) {
                 Ok(_) => Ok(bytes),
-                // The library's words, which do not quote the value.
-                Err(error) => Err(StateError::from(error).into()),
+                Err(error) => {
+                    // The library's words, which do not quote the value.
+                    let error = StateError::from(error);
+                    let why = error.to_string().replace("serialization error: ", "the value is ");
+                    fail(Failure::new(Exit::Usage, error.code(), why))
+                }
             },
             Kind::Text | Kind::Bytes => Ok(bytes),
         }

@@ -275,10 +275,8 @@ fn lost(error: &StateError, file: Option<&CursorFile>) -> Stop {
             let path = file.path();
             failure
                 .fact(format!("the place was read from {}, which was left as it is", path.display()))
-                .fact(
-                    "to start anew from now on, remove the file; what happened in between is not shown then",
-                )
-                .hint(format!("rm {}", quoted(path)))
+                .fact("move it away to start anew from now on; what happened in between is not shown then")
+                .hint(format!("mv {0} {1}", quoted(path), quoted(&path.with_extension("lost"))))
                 .into()
         }
         _ => failure.into(),

@@ -1,0 +1,251 @@
+//! log, show, history.
+
+use snapbox::str;
+use univrs_state::{Batch, Meta, StateStore};
+
+use crate::support::{Place, check};
+
+fn stocked() -> Place {
+    let place = Place::new();
+    for line in [
+        "set /cluster/leader '\"node-1\"' --type json --actor scheduler@node-1",
+        "set /nodes/n1/status '{\"ready\":true}' --type json --actor kubelet@n1 --correlation boot-7",
+        "set /cluster/leader '\"node-7\"' --type json --actor scheduler@node-7 -m failover",
+        "delete /nodes/n1/status --actor gc@n1 -m 'node removed'",
+    ] {
+        assert_eq!(place.code(line), 0, "{line}");
+    }
+    place
+}
+
+#[test]
+fn the_log_is_shown_newest_first_and_can_be_narrowed() {
+    let session = stocked().session(&[
+        "log",
+        "log --reverse -n 2",
+        "log '/nodes/**' /cluster/leader -n 1",
+        "log 1..head~1",
+        "log ..2 --json",
+        "log --actor gc@n1 -o tsv",
+        "log --kind updated",
+        "log --correlation boot-7",
+        "log 2..99 -n 1",
+        "log 9..",
+        "log 1..2 2..3",
+        "log nonsense",
+        "log -o raw",
+    ]);
+    check(
+        &session,
+        str![[r#"
+$ ustate log
+[TIME]  4 deleted /nodes/n1/status                  by gc@n1  "node removed"
+[TIME]  3 updated /cluster/leader   "node-7"        by scheduler@node-7  "failover"
+[TIME]  2 created /nodes/n1/status  {"ready":true}  by kubelet@n1
+[TIME]  1 created /cluster/leader   "node-1"        by scheduler@node-1
+$ ustate log --reverse -n 2
+[TIME]  1 created /cluster/leader   "node-1"        by scheduler@node-1
+[TIME]  2 created /nodes/n1/status  {"ready":true}  by kubelet@n1
+$ ustate log '/nodes/**' /cluster/leader -n 1
+[TIME]  4 deleted /nodes/n1/status    by gc@n1  "node removed"
+$ ustate log 1..head~1
+[TIME]  3 updated /cluster/leader   "node-7"        by scheduler@node-7  "failover"
+[TIME]  2 created /nodes/n1/status  {"ready":true}  by kubelet@n1
+$ ustate log ..2 --json
+{"v":1,"type":"change","seq":2,"commit_seq":2,"at":"[EXACT]","kind":"created","key":"/nodes/n1/status","version":1,"prev":0,"bytes":14,"encoding":"json","value":{"ready":true},"actor":"kubelet@n1","correlation":"boot-7","hash":"[HASH]"}
+{"v":1,"type":"change","seq":1,"commit_seq":1,"at":"[EXACT]","kind":"created","key":"/cluster/leader","version":1,"prev":0,"bytes":8,"encoding":"json","value":"node-1","actor":"scheduler@node-1","hash":"[HASH]"}
+$ ustate log --actor gc@n1 -o tsv
+4	[EXACT]	deleted	/nodes/n1/status			gc@n1	node removed
+$ ustate log --kind updated
+[TIME]  3 updated /cluster/leader  "node-7"  by scheduler@node-7  "failover"
+$ ustate log --correlation boot-7
+[TIME]  2 created /nodes/n1/status  {"ready":true}  by kubelet@n1
+$ ustate log 2..99 -n 1
+[TIME]  4 deleted /nodes/n1/status    by gc@n1  "node removed"
+! note: the log ends at 4
+$ ustate log 9..
+! note: no change matches
+$ ustate log 1..2 2..3
+! error: more than one range was given
+[exit 2]
+$ ustate log nonsense
+! error: invalid value 'nonsense' for '[PATTERN|A..B]...': "nonsense" is neither a pattern, which starts with '/', nor a range like 40..50
+!   hint: ustate log --help
+[exit 2]
+$ ustate log -o raw
+! error: log has no raw output
+!   use -o human or -o json
+[exit 2]
+
+"#]],
+    );
+}
+
+#[test]
+fn show_tells_everything_about_a_change() {
+    let session = stocked().session(&[
+        "show 3",
+        "show head~3 head",
+        "show 2 --json",
+        "show 2 4 -o ndjson",
+        "show 2 -o raw",
+        "show 4 -o raw",
+        "show 4 -o tsv",
+        "show 99",
+        "show 0",
+        "show first",
+    ]);
+    check(
+        &session,
+        str![[r#"
+$ ustate show 3
+change      3 updated /cluster/leader
+version     2
+at          [EXACT] ([AGO])
+actor       scheduler@node-7
+reason      failover
+previous    1
+hash        [HASH]
+size        8 B
+
+"node-7"
+$ ustate show head~3 head
+change      1 created /cluster/leader
+version     1
+at          [EXACT] ([AGO])
+actor       scheduler@node-1
+hash        [HASH]
+size        8 B
+
+"node-1"
+
+change      4 deleted /nodes/n1/status
+version     2
+at          [EXACT] ([AGO])
+actor       gc@n1
+reason      node removed
+previous    2
+hash        [HASH]
+$ ustate show 2 --json
+{"v":1,"type":"change","seq":2,"commit_seq":2,"at":"[EXACT]","kind":"created","key":"/nodes/n1/status","version":1,"prev":0,"bytes":14,"encoding":"json","value":{"ready":true},"actor":"kubelet@n1","correlation":"boot-7","hash":"[HASH]"}
+$ ustate show 2 4 -o ndjson
+{"v":1,"type":"change","seq":2,"commit_seq":2,"at":"[EXACT]","kind":"created","key":"/nodes/n1/status","version":1,"prev":0,"bytes":14,"encoding":"json","value":{"ready":true},"actor":"kubelet@n1","correlation":"boot-7","hash":"[HASH]"}
+{"v":1,"type":"change","seq":4,"commit_seq":4,"at":"[EXACT]","kind":"deleted","key":"/nodes/n1/status","version":2,"prev":2,"actor":"gc@n1","reason":"node removed","hash":"[HASH]"}
+$ ustate show 2 -o raw
+{"ready":true}$ ustate show 4 -o raw
+! error: change 4 deleted /nodes/n1/status and has no value
+[exit 1]
+$ ustate show 4 -o tsv
+4	[EXACT]	deleted	/nodes/n1/status			gc@n1	node removed
+$ ustate show 99
+! error: there is no change 99
+!   the log ends at 4
+!   hint: ustate log -n 10
+[exit 1]
+$ ustate show 0
+! error: there is no change 0
+!   the log ends at 4
+!   hint: ustate log -n 10
+[exit 1]
+$ ustate show first
+! error: invalid value 'first' for '<SEQ>...': "first" is no place in the log; use a number, head, or head~10
+!   hint: ustate show --help
+[exit 2]
+
+"#]],
+    );
+}
+
+#[test]
+fn history_is_that_of_one_key_deletions_included() {
+    let session = stocked().session(&[
+        "history /cluster/leader",
+        "history /cluster/leader -n 1 --json",
+        "history /nodes/n1/status",
+        "history /nodes/n1/status -o tsv",
+        "history /never",
+        "history '/nodes/*'",
+    ]);
+    check(
+        &session,
+        str![[r#"
+$ ustate history /cluster/leader
+3  [TIME]  scheduler@node-7  "node-7"           failover
+1  [TIME]  scheduler@node-1  created "node-1"
+$ ustate history /cluster/leader -n 1 --json
+{"v":1,"type":"change","seq":3,"commit_seq":3,"at":"[EXACT]","kind":"updated","key":"/cluster/leader","version":2,"prev":1,"bytes":8,"encoding":"json","value":"node-7","actor":"scheduler@node-7","reason":"failover","hash":"[HASH]"}
+$ ustate history /nodes/n1/status
+4  [TIME]  gc@n1       deleted                  node removed
+2  [TIME]  kubelet@n1  created {"ready":true}
+$ ustate history /nodes/n1/status -o tsv
+4	[EXACT]	deleted	/nodes/n1/status			gc@n1	node removed
+2	[EXACT]	created	/nodes/n1/status	json	{"ready":true}	kubelet@n1	
+$ ustate history /never
+! error: /never does not exist and never did
+[exit 1]
+$ ustate history '/nodes/*'
+! error: invalid key: "/nodes/*": '*' at byte 7 is reserved for patterns
+[exit 2]
+
+"#]],
+    );
+}
+
+#[tokio::test]
+async fn a_change_within_a_commit_is_found_and_says_so() {
+    let place = Place::new();
+    let store = place.open().await;
+    let meta = Meta::new().actor("deploy@ci").reason("rollout 88").label("ticket", "1182");
+    let batch = Batch::new().set("/a", "1").set("/b", "2").set("/a", "3").meta(meta);
+    store.commit(batch).await.unwrap();
+    let session = place.session(&["show 2", "show 3 --json", "log", "log 1..2", "log --reverse 1.."]);
+    check(
+        &session,
+        str![[r#"
+$ ustate show 2
+change      2 created /b
+version     1
+at          [EXACT] ([AGO])
+actor       deploy@ci
+reason      rollout 88
+label       ticket = 1182
+commit      1 to 3 (3 changes)
+hash        [HASH]
+size        1 B
+
+2
+$ ustate show 3 --json
+{"v":1,"type":"change","seq":3,"commit_seq":3,"at":"[EXACT]","kind":"updated","key":"/a","version":2,"prev":1,"bytes":1,"encoding":"json","value":3,"actor":"deploy@ci","reason":"rollout 88","labels":{"ticket":"1182"},"hash":"[HASH]"}
+$ ustate log
+[TIME]  3 updated /a  3  by deploy@ci  "rollout 88"
+[TIME]  2 created /b  2  by deploy@ci  "rollout 88"
+[TIME]  1 created /a  1  by deploy@ci  "rollout 88"
+$ ustate log 1..2
+[TIME]  2 created /b  2  by deploy@ci  "rollout 88"
+$ ustate log --reverse 1..
+[TIME]  2 created /b  2  by deploy@ci  "rollout 88"
+[TIME]  3 updated /a  3  by deploy@ci  "rollout 88"
+
+"#]],
+    );
+}
+
+#[tokio::test]
+async fn a_log_of_many_pages_is_shown_whole_in_either_direction() {
+    let place = Place::new();
+    let store = place.open().await;
+    for commit in 0..30_u32 {
+        let batch =
+            (0..=commit).fold(Batch::new(), |batch, n| batch.set(format!("/k/{n}"), commit.to_string()));
+        store.commit(batch).await.unwrap();
+    }
+    let seqs = |line: &str| -> Vec<u64> {
+        place.stdout(line).lines().map(|line| line.split('\t').next().unwrap().parse().unwrap()).collect()
+    };
+    let all: Vec<u64> = (1..=465).collect();
+    assert_eq!(seqs("log --reverse -o tsv"), all);
+    assert_eq!(seqs("log -o tsv"), all.iter().rev().copied().collect::<Vec<_>>());
+    assert_eq!(seqs("log 100..450 -n 349 -o tsv"), (102..=450).rev().collect::<Vec<_>>());
+    assert_eq!(seqs("log /k/29 -o tsv"), [465]);
+    assert_eq!(seqs("history /k/0 -n 3 -o tsv"), [436, 407, 379]);
+}

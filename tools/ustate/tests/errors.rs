@@ -1,0 +1,171 @@
+//! Every class of failure has its exit code, says what, the facts, and what to do.
+
+use std::os::unix::fs::symlink;
+
+use snapbox::str;
+
+use crate::support::{Place, check};
+
+#[test]
+fn what_is_no_store_is_never_taken_for_an_empty_one() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("folder")).unwrap();
+    std::fs::write(place.path("notes.txt"), "not a database at all, but long enough to look at").unwrap();
+    std::fs::write(place.path("empty"), "").unwrap();
+    symlink(place.path("state.db"), place.path("link")).unwrap();
+    let other = rusqlite::Connection::open(place.path("other.db")).unwrap();
+    other.execute_batch("CREATE TABLE t (x)").unwrap();
+    let session = place.session(&[
+        "list --db missing.db",
+        "list --db missing/state.db --json",
+        "set /a 1 --db missing.db",
+        "list --db folder",
+        "list --db notes.txt",
+        "list --db empty",
+        "set /a 1 --db empty",
+        "list --db other.db",
+        "list --db link",
+    ]);
+    check(
+        &session,
+        str![[r#"
+$ ustate list --db missing.db
+! error: cannot open the store: [FOLDER]/missing.db does not exist
+!   hint: ustate init missing.db
+[exit 3]
+$ ustate list --db missing/state.db --json
+! {"v":1,"type":"error","code":"cannot_open","exit":3,"message":"cannot open the store: [FOLDER]/missing cannot be entered: No such file or directory (os error 2)","facts":[],"hint":"ustate init missing/state.db"}
+[exit 3]
+$ ustate set /a 1 --db missing.db
+! error: cannot open the store: [FOLDER]/missing.db does not exist
+!   hint: ustate init missing.db
+[exit 3]
+$ ustate list --db folder
+! error: cannot open the store: [FOLDER]/folder is a directory, but a store is a file
+[exit 3]
+$ ustate list --db notes.txt
+! error: cannot open the store: [FOLDER]/notes.txt is not a database
+[exit 3]
+$ ustate list --db empty
+! error: cannot open the store: [FOLDER]/empty is empty, not a store
+[exit 3]
+$ ustate set /a 1 --db empty
+! error: cannot open the store: [FOLDER]/empty is empty, not a store
+[exit 3]
+$ ustate list --db other.db
+! error: cannot open the store: [FOLDER]/other.db is a database of something else, not a store
+[exit 3]
+$ ustate list --db link
+! error: cannot open the store: [FOLDER]/link is a symbolic link; open the file that it points to
+[exit 3]
+
+"#]],
+    );
+    assert!(!place.path("missing.db").exists() && !place.path("missing").exists());
+    assert_eq!(std::fs::read(place.path("empty")).unwrap(), b"");
+}
+
+#[test]
+fn a_store_must_be_named() {
+    let place = Place::without_store();
+    let output = place.command(&["list"]).env_remove("USTATE_DB").output().unwrap();
+    check(
+        &place.shown(&output),
+        str![[r#"
+! error: no store was named
+!   give --db PATH, or set USTATE_DB
+!   hint: export USTATE_DB=state.db
+[exit 2]
+
+"#]],
+    );
+}
+
+#[test]
+fn usage_errors_are_exit_2_and_json_where_json_was_asked_for() {
+    let place = Place::new();
+    let session =
+        place.session(&["get", "get --json", "frobnicate", "get /a -o xml", "watch --after soon", "get //"]);
+    check(
+        &session,
+        str![[r#"
+$ ustate get
+! error: the following required arguments were not provided: <KEY>
+!   hint: ustate get --help
+[exit 2]
+$ ustate get --json
+! {"v":1,"type":"error","code":"usage","exit":2,"message":"the following required arguments were not provided: <KEY>","facts":[],"hint":"ustate get --help"}
+[exit 2]
+$ ustate frobnicate
+! error: unrecognized subcommand 'frobnicate'
+!   hint: ustate --help
+[exit 2]
+$ ustate get /a -o xml
+! error: invalid value 'xml' for '--output <FORMAT>' [possible values: human, json, ndjson, tsv, raw]
+!   hint: ustate get --help
+[exit 2]
+$ ustate watch --after soon
+! error: invalid value 'soon' for '--after <CURSOR>': "soon" is no place in the log; use a number, head, or head~10
+!   hint: ustate watch --help
+[exit 2]
+$ ustate get //
+! error: invalid key: "//": empty segment at byte 0
+[exit 2]
+
+"#]],
+    );
+}
+
+#[test]
+fn hints_name_the_store_where_the_environment_does_not() {
+    let place = Place::new();
+    assert_eq!(place.code("set /a 1 --db state.db"), 0);
+    std::fs::rename(place.path("state.db"), place.path("my state.db")).unwrap();
+    let session = place.session(&["set /a 2 --if-absent --db 'my state.db'"]);
+    check(
+        &session,
+        str![[r#"
+$ ustate set /a 2 --if-absent --db 'my state.db'
+! error: /a exists already
+!   it is now version 1 (seq 1), by alice@ops [AGO]
+!   hint: ustate show 1 --db 'my state.db'
+[exit 1]
+
+"#]],
+    );
+}
+
+#[test]
+fn a_store_that_another_process_keeps_is_busy() {
+    let place = Place::new();
+    let other = rusqlite::Connection::open(place.path("state.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let session =
+        place.session(&["set /a 1 --busy-timeout 50ms --json", "list"]);
+    check(
+        &session,
+        str![[r#"
+$ ustate set /a 1 --busy-timeout 50ms --json
+! {"v":1,"type":"error","code":"busy","exit":4,"message":"busy: another process holds the store; try again, or raise the busy timeout","facts":[]}
+[exit 4]
+$ ustate list
+! note: no key matches /*
+
+"#]],
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_exit_7() {
+    let place = Place::new();
+    let session = place.session(&["watch --cursor-file missing/agent.cursor"]);
+    check(
+        &session,
+        str![[r#"
+$ ustate watch --cursor-file missing/agent.cursor
+! error: cannot write missing/agent.cursor: No such file or directory (os error 2)
+[exit 7]
+
+"#]],
+    );
+}

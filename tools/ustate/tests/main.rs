@@ -1,0 +1,15 @@
+//! What `ustate` promises, exactly as it prints it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::needless_raw_string_hashes)] // as the snapshots are written
+
+mod ask;
+mod change;
+mod errors;
+mod hostile;
+mod live;
+mod look;
+mod options;
+mod resume;
+mod support;
+mod verify;
