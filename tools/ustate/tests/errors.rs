@@ -140,8 +140,7 @@ fn a_store_that_another_process_keeps_is_busy() {
     let place = Place::new();
     let other = rusqlite::Connection::open(place.path("state.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let session =
-        place.session(&["set /a 1 --busy-timeout 50ms --json", "list"]);
+    let session = place.session(&["set /a 1 --busy-timeout 50ms --json", "list"]);
     check(
         &session,
         str![[r#"

@@ -49,6 +49,13 @@ Global options:
 
 "#]],
     );
+    assert!(place.stdout("--help").contains("Exit codes:"));
+    assert!(place.stdout("--version").starts_with("ustate "));
+}
+
+#[test]
+fn a_command_explains_its_options() {
+    let place = Place::without_store();
     check(
         &place.stdout("set --help"),
         str![[r#"
@@ -152,8 +159,6 @@ Global options:
 
 "#]],
     );
-    assert!(place.stdout("--help").contains("Exit codes:"));
-    assert!(place.stdout("--version").starts_with("ustate "));
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Place {
     pub(crate) fn session(&self, lines: &[&str]) -> String {
         let mut transcript = String::new();
         for line in lines {
-            transcript += &format!("$ ustate {line}\n{}", self.shown(&self.output(line)));
+            transcript.extend(["$ ustate ", line, "\n", &self.shown(&self.output(line))]);
         }
         transcript
     }
@@ -83,11 +83,11 @@ impl Place {
     pub(crate) fn shown(&self, output: &Output) -> String {
         let mut shown = String::from_utf8(output.stdout.clone()).unwrap();
         for line in String::from_utf8(output.stderr.clone()).unwrap().lines() {
-            shown += &format!("! {line}\n");
+            shown.extend(["! ", line, "\n"]);
         }
         match output.status.code() {
             Some(0) => {}
-            code => shown += &format!("[exit {}]\n", code.unwrap()),
+            code => shown.extend(["[exit ", &code.unwrap().to_string(), "]\n"]),
         }
         self.scrubbed(&shown)
     }

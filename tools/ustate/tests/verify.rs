@@ -84,12 +84,15 @@ fn a_changed_byte_is_found_wherever_it_is_and_the_change_is_named() {
         found.push(String::from_utf8(output.stdout).unwrap());
     }
     found.sort();
-    check(&found.concat(), str![[r#"
+    check(
+        &found.concat(),
+        str![[r#"
   contradicted  1 /billing/rate: the value of change 1 does not match its hash (first of 1)
   contradicted  4 /billing/rate: the value of change 4 does not match its hash (first of 1)
   contradicted  the row of "/billing/rate" in kv_store does not match its checksum (first of 1)
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
