@@ -1,6 +1,6 @@
 //! JSON objects, a line each.
 
-use univrs_state::{Change, Meta, WatchEvent};
+use univrs_state::{Change, Cursor, Meta, WatchEvent};
 
 use crate::escape::escape_json;
 use crate::time::rfc3339;
@@ -111,8 +111,9 @@ pub(crate) fn change(change: &Change) -> String {
     object.meta(change.meta.as_deref()).text("hash", &change.hash.to_string()).finish()
 }
 
-/// An event of a watch. Its version is that after the change: 0 where the key was deleted.
-pub(crate) fn event(event: &WatchEvent) -> String {
+/// An event of a watch, and where to resume after it. Its version is that after the change: 0
+/// where the key was deleted.
+pub(crate) fn event(event: &WatchEvent, cursor: &Cursor) -> String {
     let mut object = Object::of_type("event")
         .number("seq", event.seq.as_u64())
         .number("commit_seq", event.commit_seq.as_u64())
@@ -129,5 +130,5 @@ pub(crate) fn event(event: &WatchEvent) -> String {
     if event.erased {
         object = object.flag("erased", true);
     }
-    object.meta(event.meta.as_deref()).finish()
+    object.meta(event.meta.as_deref()).text("cursor", &cursor.to_string()).finish()
 }

@@ -112,8 +112,9 @@ fn misunderstood(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         drop(error.print());
         return ExitCode::SUCCESS;
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        drop(error.print());
+    let nothing = [ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::MissingSubcommand];
+    if nothing.contains(&error.kind()) && !wants_json(arguments) {
+        drop(write!(io::stderr(), "{}", Cli::command().render_help()));
         return ExitCode::from(Exit::Usage as u8);
     }
     let failure = usage(error, arguments);

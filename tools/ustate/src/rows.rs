@@ -95,8 +95,10 @@ impl Columns {
         let (key, value) = self.texts(row);
         let time = out.paint(DIM, &row.time);
         let (seq, kind) = (row.seq, out.kind(row.kind));
-        let mut line =
-            format!("{time}  {seq:>0$} {kind} {key:<1$}  {value:<2$}", self.seq, self.key, self.value);
+        let mut line = format!("{time}  {seq:>0$} {kind} {key:<1$}", self.seq, self.key);
+        if self.value > 0 {
+            line.extend(["  ", &format!("{value:<0$}", self.value)]);
+        }
         if let Some(actor) = row.meta.and_then(|meta| meta.actor.as_deref()) {
             line.extend(["  by ", &escape(actor)]);
         }

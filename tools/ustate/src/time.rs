@@ -26,12 +26,12 @@ impl Times {
 
     /// The time of day, to the millisecond: for what happens now.
     pub(crate) fn clock(&self, at: Timestamp) -> String {
-        if self.relative { ago(at) } else { self.zoned(at).strftime("%H:%M:%S%.3f").to_string() }
+        if self.relative { column(at) } else { self.zoned(at).strftime("%H:%M:%S%.3f").to_string() }
     }
 
     fn show(&self, at: Timestamp, format: &str) -> String {
         if self.relative {
-            ago(at)
+            column(at)
         } else {
             format!("{}{}", self.zoned(at).strftime(format), self.offset(at))
         }
@@ -54,6 +54,11 @@ fn instant(at: Timestamp) -> Instant {
 /// For machines: always UTC, always six digits.
 pub(crate) fn rfc3339(at: Timestamp) -> String {
     instant(at).strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// A distance as wide as they get, so that what follows stands in line.
+fn column(at: Timestamp) -> String {
+    format!("{:>10}", ago(at))
 }
 
 /// `12 s ago`.

@@ -47,7 +47,7 @@ $ ustate log --reverse -n 2
 [TIME]  1 created /cluster/leader   "node-1"        by scheduler@node-1
 [TIME]  2 created /nodes/n1/status  {"ready":true}  by kubelet@n1
 $ ustate log '/nodes/**' /cluster/leader -n 1
-[TIME]  4 deleted /nodes/n1/status    by gc@n1  "node removed"
+[TIME]  4 deleted /nodes/n1/status  by gc@n1  "node removed"
 $ ustate log 1..head~1
 [TIME]  3 updated /cluster/leader   "node-7"        by scheduler@node-7  "failover"
 [TIME]  2 created /nodes/n1/status  {"ready":true}  by kubelet@n1
@@ -61,7 +61,7 @@ $ ustate log --kind updated
 $ ustate log --correlation boot-7
 [TIME]  2 created /nodes/n1/status  {"ready":true}  by kubelet@n1
 $ ustate log 2..99 -n 1
-[TIME]  4 deleted /nodes/n1/status    by gc@n1  "node removed"
+[TIME]  4 deleted /nodes/n1/status  by gc@n1  "node removed"
 ! note: the log ends at 4
 $ ustate log 9..
 ! note: no change matches

@@ -207,7 +207,7 @@ $ ustate delete /a /missing --json
 ! {"v":1,"type":"error","code":"key_not_found","exit":1,"message":"none of the keys exists","facts":["nothing was recorded"]}
 [exit 1]
 $ ustate delete --prefix /n/
-! error: delete 3 keys starting with /n/? there is no terminal to ask on
+! error: delete 3 keys starting with /n/ (/n/1, /n/2, /n/3)? there is no terminal to ask on
 !   --yes deletes without asking, --dry-run lists the keys
 [exit 2]
 $ ustate delete --prefix /n/ --dry-run

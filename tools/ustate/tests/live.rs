@@ -75,7 +75,7 @@ $ ustate watch '/a/*' '/b/**' --after 0 --caught-up --count 5
 [CLOCK]  6 created /b    x  by alice@ops
 -- caught up at 6 --
 $ ustate watch '/a/*' '/b/**' --after head~2 --count 1 --json
-{"v":1,"type":"event","seq":5,"commit_seq":5,"at":"[EXACT]","kind":"deleted","key":"/b/1","version":0,"old":{"bytes":1,"encoding":"text","value":"x"},"actor":"alice@ops"}
+{"v":1,"type":"event","seq":5,"commit_seq":5,"at":"[EXACT]","kind":"deleted","key":"/b/1","version":0,"old":{"bytes":1,"encoding":"text","value":"x"},"actor":"alice@ops","cursor":"[STORE]:5:[HASH]"}
 $ ustate watch '/b/**' --after 3 --count 1 -o tsv
 5	[EXACT]	deleted	/b/1			alice@ops	
 $ ustate watch '/a/*' '/.univrs/*'
@@ -109,8 +109,24 @@ fn json_says_when_the_watch_has_caught_up() {
     check(
         &place.scrubbed(&lines),
         str![[r#"
-{"v":1,"type":"event","seq":1,"commit_seq":1,"at":"[EXACT]","kind":"created","key":"/a","version":1,"bytes":1,"encoding":"json","value":1,"actor":"alice@ops"}
+{"v":1,"type":"event","seq":1,"commit_seq":1,"at":"[EXACT]","kind":"created","key":"/a","version":1,"bytes":1,"encoding":"json","value":1,"actor":"alice@ops","cursor":"[STORE]:1:[HASH]"}
 {"v":1,"type":"caught_up","seq":1,"cursor":"[STORE]:1:[HASH]"}
+
+"#]],
+    );
+}
+
+#[test]
+fn output_that_cannot_be_written_is_exit_7() {
+    let place = Place::new();
+    assert_eq!(place.code("set /a 1"), 0);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = place.command(&["log"]).stdout(full).output().unwrap();
+    check(
+        &place.shown(&output),
+        str![[r#"
+! error: cannot write to standard output: No space left on device (os error 28)
+[exit 7]
 
 "#]],
     );

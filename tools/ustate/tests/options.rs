@@ -50,6 +50,9 @@ Global options:
 "#]],
     );
     assert!(place.stdout("--help").contains("Exit codes:"));
+    let nothing = place.output("");
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(String::from_utf8(nothing.stderr).unwrap().starts_with("Look into"));
     assert!(place.stdout("--version").starts_with("ustate "));
 }
 

@@ -101,6 +101,7 @@ impl Place {
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "[EXACT]"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[TIME]"),
             (r"\d\d:\d\d:\d\d\.\d{3}", "[CLOCK]"),
+            (r" {2,}(just now|\d+ s ago)", "  [AGO]"),
             (r"just now|\d+ s ago", "[AGO]"),
         ] {
             text = Regex::new(pattern).unwrap().replace_all(&text, name).into_owned();
@@ -173,6 +174,9 @@ fn words(line: &str) -> Vec<String> {
             ' ' if !quoted => words.push(String::new()),
             c => words.last_mut().unwrap().push(c),
         }
+    }
+    if line.is_empty() {
+        words.clear();
     }
     words
 }

@@ -28,7 +28,7 @@ fn verify_says_what_is_proved_and_what_cannot_be() {
 $ ustate verify
   proved        every change's bytes match its hash     4 changes
   proved        every link follows the one before it    4 links
-  proved        kv_store equals the fold of the log     1 key, 1 deleted
+  proved        kv_store equals the fold of the log     1 key and 1 deleted
   not provable  changes up to 4 could have been cut off or rewritten since; keep this head elsewhere:
                 4:[HASH]
 $ ustate verify --json
@@ -36,7 +36,7 @@ $ ustate verify --json
 $ ustate verify -o tsv
 proved			every change's bytes match its hash: 4 changes
 proved			every link follows the one before it: 4 links
-proved			kv_store equals the fold of the log: 1 key, 1 deleted
+proved			kv_store equals the fold of the log: 1 key and 1 deleted
 not_provable	4		could have been cut off or rewritten since; keep this head elsewhere: 4:[HASH]
 $ ustate verify -o raw
 ! error: verify has no raw output

@@ -14,6 +14,9 @@ use crate::stop::{Done, Exit, Failure, fail};
 use crate::time::rfc3339;
 use crate::value::counted;
 
+/// The most keys that the question names.
+const SHOWN: usize = 3;
+
 /// Delete keys, all in one commit.
 ///
 /// Their history stays in the log. Exit code 1 says that none of them existed. Fields of -o tsv:
@@ -48,7 +51,7 @@ impl Delete {
         if self.dry_run {
             return report(context, &Deleted { present, absent, receipt: None });
         }
-        self.ask(context, present.len())?;
+        self.ask(&present)?;
         let store = context.open_to_write().await?;
         // The keys that were there when they were counted; what came later stays.
         let batch = Batch::new().meta(self.origin.meta());
@@ -90,9 +93,14 @@ impl Delete {
     }
 
     /// Asks before a whole prefix goes.
-    fn ask(&self, context: &Context, keys: usize) -> Done {
+    fn ask(&self, keys: &[String]) -> Done {
         let Some(prefix) = self.prefix.as_deref().filter(|_| !self.yes) else { return Ok(()) };
-        let question = format!("delete {} starting with {}", counted(keys as u64, "key"), escape(prefix));
+        let mut shown: Vec<_> = keys.iter().take(SHOWN).map(|key| escape(key)).collect();
+        if keys.len() > SHOWN {
+            shown.push("…".into());
+        }
+        let (much, which) = (counted(keys.len() as u64, "key"), shown.join(", "));
+        let question = format!("delete {much} starting with {} ({which})", escape(prefix));
         if !crate::is_interactive() {
             let failure = Failure::usage(format!("{question}? there is no terminal to ask on"));
             return fail(failure.fact("--yes deletes without asking, --dry-run lists the keys"));
@@ -104,8 +112,7 @@ impl Delete {
         if matches!(answer.trim(), "y" | "Y" | "yes") {
             return Ok(());
         }
-        context.note("nothing was deleted");
-        fail(Failure::new(Exit::No, "declined", "not confirmed"))
+        fail(Failure::new(Exit::No, "declined", "not confirmed, so nothing was deleted"))
     }
 }
 

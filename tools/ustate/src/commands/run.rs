@@ -10,7 +10,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use univrs_state::WatchEvent;
 
-use crate::json;
 use crate::signals::Signals;
 use crate::stop::{Done, Exit, Failure, Stop};
 use crate::time::rfc3339;
@@ -29,11 +28,12 @@ impl Program {
         Some(Self { name: name.clone(), arguments: arguments.to_vec(), db: db.to_owned() })
     }
 
-    /// Runs it for an event; `resume` is the file that says where a restart begins. Returns the
+    /// Runs it for an event, which `input` is too; `resume` is the file that says where a restart begins. Returns the
     /// number of a signal that came meanwhile.
     pub(crate) async fn run(
         &self,
         event: &WatchEvent,
+        input: String,
         signals: &mut Signals,
         resume: Option<String>,
     ) -> Done<Option<u8>> {
@@ -41,7 +41,7 @@ impl Program {
         let child = self.command(event).spawn().map_err(|error| {
             resumes(Failure::io(&format!("cannot run {shown}"), &error), event, resume.as_deref())
         })?;
-        let mut ended = pin!(feed(child, event));
+        let mut ended = pin!(feed(child, input));
         let mut signal = None;
         let status = loop {
             tokio::select! {
@@ -90,11 +90,10 @@ impl Program {
     }
 }
 
-/// Gives the event to the command, which need not read it, and waits for its end.
-async fn feed(mut child: Child, event: &WatchEvent) -> io::Result<ExitStatus> {
+/// Gives the event, as JSON, to the command, which need not read it, and waits for its end.
+async fn feed(mut child: Child, input: String) -> io::Result<ExitStatus> {
     if let Some(mut stdin) = child.stdin.take() {
-        let line = json::event(event) + "\n";
-        drop(stdin.write_all(line.as_bytes()).await);
+        drop(stdin.write_all((input + "\n").as_bytes()).await);
     }
     child.wait().await
 }

@@ -41,8 +41,11 @@ impl Verify {
 
 /// What is proved where nothing contradicts.
 fn proved(report: &VerifyReport) -> [(&'static str, String); 3] {
-    let deleted =
-        if report.tombstones > 0 { format!(", {} deleted", count(report.tombstones)) } else { String::new() };
+    let deleted = if report.tombstones > 0 {
+        format!(" and {} deleted", count(report.tombstones))
+    } else {
+        String::new()
+    };
     [
         ("every change's bytes match its hash", counted(report.changes, "change")),
         ("every link follows the one before it", counted(report.changes, "link")),

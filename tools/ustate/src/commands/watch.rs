@@ -25,7 +25,8 @@ const PULSE: Duration = Duration::from_millis(50);
 /// Follow changes as they happen; none is missed.
 ///
 /// With --cursor-file a watch resumes where it stopped, whatever stopped it: the file is written
-/// after a line, so a crash may repeat a commit, but never skip one. With -- COMMAND, the command
+/// after a line, so a crash may repeat a commit, but never skip one. A JSON event carries the cursor
+/// that resumes after it. With -- COMMAND, the command
 /// runs once for each change, which it gets as JSON on standard input and in the environment
 /// (USTATE_SEQ, USTATE_KIND, USTATE_KEY, USTATE_VERSION, USTATE_COMMIT_SEQ, USTATE_AT, USTATE_BY,
 /// USTATE_REASON, USTATE_CORRELATION); if it fails, the watch ends, and resumes there. Fields of
@@ -224,7 +225,8 @@ impl Following {
     ) -> Done<Option<u8>> {
         if let Some(program) = &self.program {
             let resume = self.file.as_ref().map(|file| file.path().display().to_string());
-            return program.run(event, signals, resume).await;
+            let input = json::event(event, &self.stream.cursor());
+            return program.run(event, input, signals, resume).await;
         }
         let row = Row::of_event(event, context.times.clock(event.at));
         match context.format {
@@ -233,7 +235,7 @@ impl Following {
                 context.out.line(&line)?;
             }
             Format::Tsv => context.out.fields(row.fields(event.at).each_ref().map(String::as_str))?,
-            _ => context.out.line(&json::event(event))?,
+            _ => context.out.line(&json::event(event, &self.stream.cursor()))?,
         }
         context.out.flush()?;
         Ok(None)
