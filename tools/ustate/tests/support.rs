@@ -143,9 +143,11 @@ impl Running {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    pub(crate) fn kill(mut self) {
+    /// Kills it as with `kill -9`; what it had printed and nobody had read.
+    pub(crate) fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.lines.lines().map(Result::unwrap).collect()
     }
 
     /// Nobody reads what it prints any longer.
