@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::error::Result;
 use crate::key::{RESERVED_PREFIX, invalid, validate_key};
 use crate::limits::{Exceeded, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS};
@@ -96,6 +98,14 @@ impl Batch {
     pub fn set(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.writes.push(Write::Set { key: key.into().into(), value: value.into().into() });
         self
+    }
+
+    /// Set the key to a value written as JSON.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if it cannot be written so.
+    pub fn set_json<T: Serialize>(self, key: impl Into<String>, value: &T) -> Result<Self> {
+        Ok(self.set(key, serde_json::to_vec(value)?))
     }
 
     /// Delete the key; where it is absent, nothing is recorded for it.

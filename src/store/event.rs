@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::error::Result;
 use crate::log::{Change, ChangeKind, Meta, Timestamp};
 use crate::seq::Seq;
 
@@ -35,6 +37,14 @@ pub struct WatchEvent {
 }
 
 impl WatchEvent {
+    /// The value after, read as JSON; none where the key was deleted.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if it is not JSON of this shape.
+    pub fn value_json<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        Ok(self.new_value.as_deref().map(serde_json::from_slice).transpose()?)
+    }
+
     /// The event of a change; `old` is the key's previous change.
     pub(super) fn of(change: &Change, old: Option<&Change>) -> Self {
         let owned = |change: &Change| change.value.as_deref().map(<[u8]>::to_vec);
