@@ -66,7 +66,7 @@ pub mod prelude {
     #[cfg(feature = "sqlite")]
     pub use crate::SqliteStore;
     pub use crate::{
-        Batch, Cursor, Entry, EventType, MemoryStore, Meta, Result, Seq, StateError, StateStore,
+        Batch, Cursor, Entry, EventType, Head, MemoryStore, Meta, Result, Scan, Seq, StateError, StateStore,
         TransactionOp, WatchEvent, WatchStream,
     };
 }
