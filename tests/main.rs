@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod examples;
-mod predecessor;
+mod kept_names;
 mod read_only;
 mod readme;
 mod smoke;
