@@ -1,0 +1,185 @@
+//! Child processes: the test binary runs itself as an interpreter of a few commands, which
+//! answers over its pipes. For what needs another process, another user, or a death.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use univrs_state::{Durability, Options, Seq, SqliteStore, StateStore};
+
+const MARK: &str = "UNIVRS_STATE_TEST_CHILD";
+
+/// A running child; killed when it is dropped.
+pub(crate) struct Child {
+    process: Process,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Child {
+    pub(crate) fn start() -> Self {
+        Self::start_by(&[], &std::env::current_exe().unwrap())
+    }
+
+    /// Starts a copy of the test binary through other commands, such as `setpriv`.
+    pub(crate) fn start_by(through: &[&str], binary: &Path) -> Self {
+        let mut words: Vec<OsString> = through.iter().map(OsString::from).collect();
+        words.push(binary.into());
+        let mut process = Command::new(&words[0])
+            .args(&words[1..])
+            .args(["--exact", "support::child::interpreter", "--nocapture", "--test-threads=1"])
+            .env(MARK, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = process.stdin.take().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Self { process, input, output }
+    }
+
+    pub(crate) fn tell(&mut self, command: &str) {
+        writeln!(self.input, "{command}").unwrap();
+    }
+
+    /// The next answer; none once the child is gone.
+    pub(crate) fn answer(&mut self) -> Option<Result<String, String>> {
+        let mut line = String::new();
+        // The test harness writes lines of its own.
+        while self.output.read_line(&mut line).unwrap_or(0) > 0 {
+            if line.ends_with('\n') {
+                if let Some((_, ok)) = line.trim_end().split_once("@ok ") {
+                    return Some(Ok(ok.to_owned()));
+                }
+                if let Some((_, error)) = line.trim_end().split_once("@err ") {
+                    return Some(Err(error.to_owned()));
+                }
+            }
+            line.clear();
+        }
+        None
+    }
+
+    /// Tells a command and waits for its answer.
+    pub(crate) fn ask(&mut self, command: &str) -> Result<String, String> {
+        self.tell(command);
+        self.answer().unwrap_or_else(|| panic!("the child died of {command:?}"))
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Not a test of its own: does what a parent asks over the pipe.
+#[test]
+fn interpreter() {
+    if std::env::var_os(MARK).is_none() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut store = None;
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split('\t').collect();
+        match runtime.block_on(obey(&mut store, &words)) {
+            Ok(answer) => say(&format!("@ok {answer}")),
+            Err(error) => say(&format!("@err {error}")),
+        }
+    }
+}
+
+fn say(answer: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\n{answer}").unwrap();
+    out.flush().unwrap();
+}
+
+fn told(error: univrs_state::StateError) -> String {
+    format!("{}: {error}", error.code())
+}
+
+async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String, String> {
+    let options = || Options::new().busy_timeout(Duration::from_secs(60));
+    let open = || store.clone().expect("a store is open");
+    match *words {
+        ["open", path] => *store = Some(options().open(path).await.map_err(told)?),
+        ["open buffered", path] => {
+            *store = Some(options().durability(Durability::Buffered).open(path).await.map_err(told)?);
+        }
+        ["open read-only", path] => *store = Some(options().read_only(true).open(path).await.map_err(told)?),
+        ["close"] => store.take().expect("a store is open").close().await.map_err(told)?,
+        ["drop"] => drop(store.take()),
+        ["set", key, value] => return Ok(open().set(key, value.into()).await.map_err(told)?.to_string()),
+        ["fill", key, bytes] => {
+            let value = vec![7; bytes.parse().unwrap()];
+            return Ok(open().set(key, value).await.map_err(told)?.to_string());
+        }
+        ["head"] => return Ok(open().head().await.map_err(told)?.to_string()),
+        ["verify"] => {
+            let report = open().verify().await.map_err(told)?;
+            return if report.is_intact() { Ok(String::new()) } else { Err(format!("{report:?}")) };
+        }
+        // Several tasks write keys of their own, in order, and tell each one that is acknowledged.
+        ["write", name, tasks, count] => {
+            let count: u64 = count.parse().unwrap();
+            let tasks = (0..tasks.parse::<u64>().unwrap()).map(|task| {
+                let (store, name) = (open(), format!("/{name}/{task}"));
+                tokio::spawn(async move {
+                    for n in 1..=count {
+                        let version = store.set(&name, n.to_string().into()).await.map_err(told)?;
+                        say(&format!("@ok {name} {n} {version}"));
+                    }
+                    Ok::<(), String>(())
+                })
+            });
+            for task in tasks.collect::<Vec<_>>() {
+                task.await.unwrap()?;
+            }
+            return Ok("written".into());
+        }
+        ["read file", path] => drop(std::fs::read(path).map_err(|error| error.to_string())?),
+        ["cpu while watching", millis] => {
+            let mut watch = open().watch("/*").unwrap();
+            let before = cpu_ticks();
+            let time = Duration::from_millis(millis.parse().unwrap());
+            assert!(tokio::time::timeout(time, watch.next()).await.is_err(), "the watch must be idle");
+            return Ok((cpu_ticks() - before).to_string());
+        }
+        ["memory of a watch"] => {
+            let mut watch = open().watch_after("/*", Seq::ZERO.into()).unwrap();
+            let end = open().head().await.map_err(told)?.seq;
+            while watch.cursor().seq() < end {
+                watch.try_next().await.map_err(told)?;
+            }
+            return Ok(peak_kib().to_string());
+        }
+        _ => return Err(format!("no such command: {words:?}")),
+    }
+    Ok(String::new())
+}
+
+/// What this process has used of a CPU, in hundredths of a second.
+fn cpu_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// The most memory that this process had, in KiB.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
