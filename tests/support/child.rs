@@ -50,10 +50,10 @@ impl Child {
         // The test harness writes lines of its own.
         while self.output.read_line(&mut line).unwrap_or(0) > 0 {
             if line.ends_with('\n') {
-                if let Some((_, ok)) = line.trim_end().split_once("@ok ") {
+                if let Some((_, ok)) = line.trim_end_matches('\n').split_once("@ok ") {
                     return Some(Ok(ok.to_owned()));
                 }
-                if let Some((_, error)) = line.trim_end().split_once("@err ") {
+                if let Some((_, error)) = line.trim_end_matches('\n').split_once("@err ") {
                     return Some(Err(error.to_owned()));
                 }
             }

@@ -1,0 +1,263 @@
+//! Paths and files that are not right: opening says what is wrong and leaves them as they are.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use rusqlite::Connection;
+use univrs_state::{ErrorKind, Options, SqliteStore, StateError, StateStore};
+
+use crate::support::child::Child;
+use crate::support::{Subject, folder, value};
+
+/// The refusal of a path, which names it; reading only is refused in the same way.
+async fn refusal(path: &Path) -> String {
+    let error = SqliteStore::open(path).await.unwrap_err();
+    assert!(matches!(error, StateError::ConnectionError(_)), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    let read_only = Options::new().read_only(true).open(path).await.unwrap_err();
+    assert!(matches!(read_only, StateError::ConnectionError(_)), "{read_only:?}");
+    error.to_string()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_file_is_refused_by_what_it_is() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("directory")).unwrap();
+    assert!(Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
+    fs::write(at("elsewhere"), "").unwrap();
+    symlink(at("elsewhere"), at("link")).unwrap();
+    symlink(at("nowhere"), at("dangling")).unwrap();
+    for (name, why) in [
+        ("directory", "is a directory"),
+        ("fifo", "is not a regular file"),
+        ("link", "is a symbolic link"),
+        ("dangling", "is a symbolic link"),
+        ("new/", "ends with '/'"),
+    ] {
+        let refusal = refusal(&at(name)).await;
+        assert!(refusal.contains(why) && refusal.contains(name), "{refusal}");
+    }
+    for path in ["", "/", "/dev/null", "a\0b"] {
+        refusal(Path::new(path)).await;
+    }
+    assert!(
+        refusal(&at("elsewhere/state.db")).await.contains("elsewhere"),
+        "a file in the place of a folder"
+    );
+    assert_eq!(names(folder.path()), ["dangling", "directory", "elsewhere", "fifo", "link"]);
+    assert_eq!(fs::metadata(at("elsewhere")).unwrap().len(), 0, "nothing was written through the link");
+}
+
+#[tokio::test]
+async fn a_planted_write_ahead_log_is_not_followed() {
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let folder = folder();
+        let path = folder.path().join("state.db");
+        fs::write(folder.path().join("victim"), "precious").unwrap();
+        symlink(folder.path().join("victim"), folder.path().join(format!("state.db{suffix}"))).unwrap();
+        assert!(refusal(&path).await.contains("is a symbolic link"));
+        assert_eq!(fs::read(folder.path().join("victim")).unwrap(), b"precious");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_left_as_it_is() {
+    let folder = folder();
+    let long = b"no database at all ".repeat(500);
+    for (name, content) in [("short", &b"x"[..]), ("long", &long), ("header", b"SQLite format 3\0")] {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        let refusal = refusal(&path).await;
+        assert!(refusal.contains("is not a database") && refusal.contains(name), "{refusal}");
+        assert_eq!(fs::read(&path).unwrap(), content);
+    }
+    assert_eq!(names(folder.path()), ["header", "long", "short"], "nothing is left beside them");
+}
+
+#[tokio::test]
+async fn a_database_of_something_else_is_left_as_it_is() {
+    for setup in [
+        "CREATE TABLE precious (x); INSERT INTO precious VALUES (1)",
+        "PRAGMA journal_mode = WAL; CREATE TABLE precious (x); INSERT INTO precious VALUES (1)",
+        "PRAGMA application_id = 7",
+        "PRAGMA user_version = 3",
+        "CREATE TABLE changes (seq INTEGER PRIMARY KEY)",
+        "CREATE TABLE kv_store (key TEXT); CREATE TABLE meta (name TEXT)",
+    ] {
+        let folder = folder();
+        let path = folder.path().join("other.db");
+        Connection::open(&path).unwrap().execute_batch(setup).unwrap();
+        let before = fs::read(&path).unwrap();
+        assert!(refusal(&path).await.contains("something else"), "{setup}");
+        assert!(fs::read(&path).unwrap() == before, "changed: {setup}");
+        let wal = fs::metadata(folder.path().join("other.db-wal")).map_or(0, |wal| wal.len());
+        assert_eq!(wal, 0, "written: {setup}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_something_else_that_crashed_is_left_as_it_is() {
+    let folder = folder();
+    let (live, path) = (folder.path().join("live.db"), folder.path().join("other.db"));
+    let conn = Connection::open(&live).unwrap();
+    conn.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+         CREATE TABLE precious (x); INSERT INTO precious VALUES (1)",
+    )
+    .unwrap();
+    // What a crash would leave: everything is still in the write-ahead log.
+    let wal = |path: &Path| path.with_extension("db-wal");
+    fs::copy(&live, &path).unwrap();
+    fs::copy(wal(&live), wal(&path)).unwrap();
+    let before = (fs::read(&path).unwrap(), fs::read(wal(&path)).unwrap());
+    assert!(refusal(&path).await.contains("something else"));
+    assert!(fs::read(&path).unwrap() == before.0, "the database was changed");
+    assert!(
+        fs::read(wal(&path)).is_ok_and(|wal| wal == before.1),
+        "its write-ahead log was moved or deleted"
+    );
+    let rows: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM precious", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(rows, 1);
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused_by_its_number() {
+    let subject = Subject::disk().await;
+    subject.shared().set("/a", value(1)).await.unwrap();
+    subject.audit().await;
+    subject.local.close().await.unwrap();
+    let path = subject.path.clone().unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let before = fs::read(&path).unwrap();
+    let refusal = refusal(&path).await;
+    assert!(refusal.contains("format 2") && refusal.contains("newer"), "{refusal}");
+    assert!(fs::read(&path).unwrap() == before);
+}
+
+#[tokio::test]
+async fn an_empty_file_becomes_a_store_unless_creating_is_forbidden() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    fs::write(&path, "").unwrap();
+    for options in [Options::new().create(false), Options::new().read_only(true)] {
+        let error = options.open(&path).await.unwrap_err();
+        assert!(error.to_string().contains("is empty, not a store"), "{error}");
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    }
+    let subject = Subject::open(Options::new(), &path).await;
+    subject.shared().set("/a", value(1)).await.unwrap();
+    subject.audit().await;
+}
+
+#[tokio::test]
+async fn nothing_is_created_where_that_is_forbidden() {
+    let folder = folder();
+    let path = folder.path().join("new/state.db");
+    for options in [Options::new().create(false), Options::new().read_only(true)] {
+        let error = options.open(&path).await.unwrap_err();
+        assert!(matches!(error, StateError::ConnectionError(_)), "{error}");
+        assert_eq!(names(folder.path()), Vec::<String>::new());
+    }
+}
+
+// URI file names are always on in the SQLite that we link: `%41` is an A there, and a name may ask
+// for a database in memory.
+#[tokio::test]
+async fn a_path_opens_exactly_the_file_of_its_name() {
+    let folder = folder();
+    let odd = [
+        "%41.db",
+        "file:a.db?mode=memory",
+        "file:x%2Fy?immutable=1#z",
+        ":memory:",
+        "a b'\"; DROP.db",
+        "ä.db",
+        "x?vfs=none",
+        "-wal",
+    ];
+    for name in odd {
+        let path = folder.path().join(name);
+        let subject = Subject::open(Options::new(), &path).await;
+        subject.shared().set("/name", value(name)).await.unwrap();
+        subject.audit().await;
+        subject.local.close().await.unwrap();
+        assert!(fs::metadata(&path).unwrap().len() > 0, "{name}");
+    }
+    let mut expected: Vec<String> = odd.iter().map(ToString::to_string).collect();
+    expected.sort();
+    assert_eq!(names(folder.path()), expected);
+    for name in odd {
+        let store = SqliteStore::open(folder.path().join(name)).await.unwrap();
+        assert_eq!(store.get("/name").await.unwrap().unwrap().value, name.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn a_new_store_is_readable_by_its_owner_alone() {
+    let folder = folder();
+    let path = folder.path().join("new/folder/state.db");
+    let subject = Subject::open(Options::new(), &path).await;
+    subject.shared().set("/a", value(1)).await.unwrap();
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        let mode = fs::metadata(path.with_file_name(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    subject.audit().await;
+}
+
+// As root a file of mode 000 is readable, so this runs as another user, and checks that it does.
+#[tokio::test]
+async fn a_file_without_permission_is_refused() {
+    let folder = folder();
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(folder.path(), 0o755);
+    let binary = folder.path().join("child");
+    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    set_mode(&binary, 0o755);
+    let path = folder.path().join("state.db");
+    let subject = Subject::open(Options::new(), &path).await;
+    subject.shared().set("/a", value(1)).await.unwrap();
+    subject.audit().await;
+    subject.local.close().await.unwrap();
+    let before = fs::read(&path).unwrap();
+
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let other: &[&str] = if is_root { &["setpriv", "--reuid=65534", "--clear-groups"] } else { &[] };
+    set_mode(&path, 0o000);
+    let mut child = Child::start_by(other, &binary);
+    let shown = path.display();
+    child.ask(&format!("read file\t{shown}")).expect_err("the premise: the child may not read the file");
+    let refuse = |child: &mut Child, command: &str| {
+        let error = child.ask(command).unwrap_err();
+        assert!(error.starts_with("cannot_open") && error.contains("state.db"), "{error}");
+    };
+    refuse(&mut child, &format!("open\t{shown}"));
+    refuse(&mut child, &format!("open read-only\t{shown}"));
+    if is_root {
+        set_mode(&path, 0o644);
+        child.ask(&format!("read file\t{shown}")).expect("the premise: now it may");
+        refuse(&mut child, &format!("open\t{shown}"));
+        let error = child.ask(&format!("open\t{}/new.db", folder.path().display())).unwrap_err();
+        assert!(error.starts_with("cannot_open") && error.contains("new.db"), "{error}");
+    }
+    child.kill();
+    set_mode(&path, 0o600);
+    assert!(fs::read(&path).unwrap() == before);
+    assert_eq!(names(folder.path()), ["child", "state.db"]);
+    subject.audit().await;
+}
