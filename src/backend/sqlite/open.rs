@@ -148,6 +148,8 @@ impl Opening {
             }
             self.create(&conn)?;
         }
+        let ours = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        ours.map_err(|error| self.fault(error))?;
         let store = self.read_store_id(&conn)?;
         let durability = self.read_durability(&conn)?;
         if self.is_file() {
@@ -175,6 +177,8 @@ impl Opening {
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        // A database of something else must be left as it is, also by closing it again.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         conn.execute_batch("PRAGMA cell_size_check = ON")?;
         // The writer checkpoints itself and sees its errors; SQLite's own swallows them.
         conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))
@@ -182,6 +186,9 @@ impl Opening {
 
     /// Whether the file holds nothing at all. What is there but is no store of ours is an error.
     fn is_empty(&self, conn: &Connection) -> Result<bool> {
+        // All of it is read in one state: another process may be creating the store just now.
+        let state = conn.is_autocommit().then(|| conn.unchecked_transaction()).transpose();
+        let _state = state.map_err(|error| self.fault(error))?;
         let number =
             |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|error| self.fault(error));
         let application = number("PRAGMA application_id")?;

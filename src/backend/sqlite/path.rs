@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use super::fault::refuse;
 use crate::error::Result;
 
+/// Bytes of the smallest database. SQLite takes a file of one byte for an empty one, and would
+/// write over it.
+const SMALLEST: u64 = 512;
+
 /// The absolute path of a store's file, its folder resolved, checked to be a regular file.
 ///
 /// An absolute path is never taken for a URL. With `create`, folder and file are made where they
@@ -35,6 +39,8 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
             return Err(refuse(&file, "does not exist"));
         }
         create_file(&file, &folder).map_err(|error| refuse(&file, &format!("cannot be created: {error}")))?;
+    } else if fs::symlink_metadata(&file).is_ok_and(|found| (1..SMALLEST).contains(&found.len())) {
+        return Err(refuse(&file, "is not a database"));
     }
     for suffix in ["-wal", "-shm", "-journal"] {
         exists_as_file(&beside(&file, suffix))?;
