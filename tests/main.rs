@@ -2,20 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-mod examples;
-mod kept_names;
-mod read_only;
-mod readme;
-mod smoke;
-mod tidy;
 mod commit_id;
 mod conditions;
 mod conformance;
 mod disk_full;
+mod examples;
 mod input;
+mod kept_names;
 mod lifecycle;
 mod paths;
 mod provided;
+mod read_only;
+mod readme;
 mod scan;
 mod smoke;
 mod support;
+mod tidy;
