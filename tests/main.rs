@@ -12,6 +12,7 @@ mod kept_names;
 mod lifecycle;
 mod paths;
 mod provided;
+mod moved;
 mod read_only;
 mod readme;
 mod scan;

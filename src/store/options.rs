@@ -174,6 +174,8 @@ impl Options {
             busy_timeout: self.busy_timeout,
             new_store: self.new_store_id()?,
             immutable: false,
+            #[cfg(test)]
+            vfs: None,
         };
         SqliteStore::start(opening, self.rules()?).await
     }

@@ -24,7 +24,8 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
             "a write was refused: the file reached a size limit, a quota is full, or the disk is failing"
                 .into(),
         ),
-        (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => {
+        // The last one: somebody who is recovering the write-ahead log does not get on with it.
+        (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed, _) => {
             StateError::Busy("another process holds the store; try again, or raise the busy timeout".into())
         }
         (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, code) => {

@@ -1,6 +1,7 @@
 //! Log and projection in SQLite.
 
 mod fault;
+mod ffi;
 mod open;
 mod path;
 mod row;

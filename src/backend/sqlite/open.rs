@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Sqlite, fault, path};
+use super::{Sqlite, fault, ffi, path};
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
 
@@ -73,6 +73,9 @@ pub(crate) struct Opening {
     pub(crate) new_store: StoreId,
     /// Take the file as one that nobody changes; set where a read-only file cannot be opened else.
     pub(crate) immutable: bool,
+    /// SQLite's name of a simulated disk; the path is one of its files then.
+    #[cfg(test)]
+    pub(crate) vfs: Option<&'static str>,
 }
 
 impl Opening {
@@ -85,8 +88,10 @@ impl Opening {
                 "SQLite {found} is too old; 3.51.3 or newer is needed"
             )));
         }
-        let _guard = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Location::File(file) = &self.location {
+        let _guard = self.is_real().then(|| OPENING.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Location::File(file) = &self.location
+            && self.is_real()
+        {
             self.location = Location::File(path::prepare(file, self.create && !self.read_only)?);
         }
         let (conn, store, durability) = match self.connect() {
@@ -98,6 +103,12 @@ impl Opening {
             }
             connection => connection?,
         };
+        if self.is_file() {
+            // A process that died may have left commits that are with the operating system only.
+            // They were never acknowledged, but this connection can see them: nothing is served
+            // that could still vanish. Read-only stores and a checkpoint that is busy need it, too.
+            ffi::sync_wal(&conn).map_err(|error| self.fault(error))?;
+        }
         self.durability = Some(durability);
         let sqlite = Sqlite { conn, store, known: None, opening: self };
         if !sqlite.opening.read_only && sqlite.opening.is_file() {
@@ -113,8 +124,21 @@ impl Opening {
         matches!(self.location, Location::File(_))
     }
 
+    /// Whether it is the operating system's files that it opens.
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self)]
+    fn is_real(&self) -> bool {
+        true
+    }
+
+    #[cfg(test)]
+    fn is_real(&self) -> bool {
+        self.vfs.is_none()
+    }
+
     fn has_no_log(&self) -> bool {
         match &self.location {
+            Location::File(_) if !self.is_real() => false,
             Location::File(file) => path::beside(file, "-wal").metadata().is_err(),
             Location::Memory => false,
         }
@@ -127,13 +151,17 @@ impl Opening {
         }
     }
 
-    fn refuse(&self, why: &str) -> StateError {
+    pub(super) fn refuse(&self, why: &str) -> StateError {
         fault::refuse(self.shown(), why)
     }
 
     fn connect(&self) -> Result<(Connection, StoreId, Durability)> {
         let conn = match &self.location {
             Location::Memory => Connection::open_in_memory(),
+            #[cfg(test)]
+            Location::File(path) if self.vfs.is_some() => {
+                Connection::open_with_flags_and_vfs(path, self.flags(), self.vfs.unwrap_or_default())
+            }
             Location::File(path) if self.immutable => Connection::open_with_flags(
                 path::immutable_url(path),
                 self.flags() | OpenFlags::SQLITE_OPEN_URI,
@@ -186,20 +214,17 @@ impl Opening {
 
     /// Whether the file holds nothing at all. What is there but is no store of ours is an error.
     fn is_empty(&self, conn: &Connection) -> Result<bool> {
-        // All of it is read in one state: another process may be creating the store just now.
-        let state = conn.is_autocommit().then(|| conn.unchecked_transaction()).transpose();
-        let _state = state.map_err(|error| self.fault(error))?;
-        let number =
-            |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|error| self.fault(error));
-        let application = number("PRAGMA application_id")?;
-        let format = number("PRAGMA user_version")?;
-        match (application, format) {
-            (APPLICATION_ID, FORMAT) => Ok(false),
-            (APPLICATION_ID, newer) if newer > FORMAT => Err(self.refuse(&format!(
+        // All of it from one state: another process may be creating the store just now.
+        let marks = "SELECT (SELECT application_id FROM pragma_application_id), \
+                     (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
+        let marks = conn.query_row(marks, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        match marks.map_err(|error| self.fault(error))? {
+            (APPLICATION_ID, FORMAT, _) => Ok(false),
+            (APPLICATION_ID, newer, _) if newer > FORMAT => Err(self.refuse(&format!(
                 "has format {newer}, but this version of univrs-state reads formats up to {FORMAT}; use a newer one"
             ))),
-            (APPLICATION_ID, other) => Err(self.refuse(&format!("has format {other}, which never existed"))),
-            (0, 0) if number("SELECT count(*) FROM sqlite_schema")? == 0 => Ok(true),
+            (APPLICATION_ID, other, _) => Err(self.refuse(&format!("has format {other}, which never existed"))),
+            (0, 0, 0_i64) => Ok(true),
             _ => Err(self.refuse("is a database of something else, not a store")),
         }
     }
@@ -289,6 +314,10 @@ impl Sqlite {
         }
         let sqlite = Self { conn, store, known: None, opening };
         sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
+        if !reads_only && sqlite.opening.is_file() {
+            // It takes the place of one whose sync may have failed.
+            ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
+        }
         if reads_only {
             sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
         }

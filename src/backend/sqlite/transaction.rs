@@ -1,7 +1,7 @@
 //! The writer's storage transaction.
 
 use super::row::{self, CHANGE_COLUMNS};
-use super::{Sqlite, fault};
+use super::{Sqlite, fault, ffi};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::Result;
 use crate::key::KeyRange;
@@ -39,11 +39,25 @@ impl Backend for Sqlite {
 impl Sqlite {
     /// The tip inside a transaction; read again if another connection committed.
     fn tip_inside(&self) -> Result<(i64, Tip)> {
+        self.check_place()?;
         let version = self.data_version()?;
         match self.known {
             Some((known, tip)) if known == version => Ok((version, tip)),
             _ => Ok((version, self.read_tip()?)),
         }
+    }
+}
+
+impl Sqlite {
+    /// Refuses to write into a file that nobody would find again.
+    fn check_place(&self) -> Result<()> {
+        if self.opening().is_file() && ffi::has_moved(&self.conn).map_err(fault::storage)? {
+            return Err(self.opening().refuse(
+                "was moved, replaced or removed while it was open, and takes no commits: \
+                 move it back, or close the store and open the file where it is now",
+            ));
+        }
+        Ok(())
     }
 }
 
