@@ -1,0 +1,223 @@
+//! What the benches share: lanes that take turns, medians, and the table they end in.
+//!
+//! | variable | default | |
+//! |---|---|---|
+//! | `UNIVRS_BENCH_ROUNDS` | 5 | turns of each lane |
+//! | `UNIVRS_BENCH_SCALE` | 1 | makes turns longer or shorter |
+//! | `UNIVRS_BENCH_DIR` | in `target/` | where the files are written |
+//!
+//! Started by anything but `cargo bench`, a bench only shows that it works: one short round.
+
+// Every bench is a crate of its own and uses a part of this.
+#![allow(dead_code)]
+
+pub(crate) mod raw;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Bytes of a value.
+pub(crate) const VALUE_BYTES: usize = 128;
+
+/// How long and how often to measure.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    pub(crate) rounds: usize,
+    scale: f64,
+}
+
+impl Effort {
+    /// As the environment asks for.
+    pub(crate) fn from_env() -> Self {
+        if !std::env::args().any(|arg| arg == "--bench") {
+            return Self { rounds: 1, scale: 0.02 };
+        }
+        let scale = variable("UNIVRS_BENCH_SCALE").unwrap_or(1.0);
+        let rounds = variable("UNIVRS_BENCH_ROUNDS").unwrap_or(5);
+        assert!(scale > 0.0 && rounds > 0, "rounds and scale must be above zero");
+        Self { rounds, scale }
+    }
+
+    /// How long a turn of so many milliseconds takes at this scale.
+    pub(crate) fn turn(self, milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds).mul_f64(self.scale)
+    }
+
+    /// So many items at this scale, but 100 at least.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub(crate) fn items(self, count: u32) -> usize {
+        (f64::from(count) * self.scale).max(100.0) as usize
+    }
+}
+
+fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+/// A folder for the files of a bench; says where it is.
+pub(crate) fn folder(bench: &str, effort: Effort) -> TempDir {
+    let base = std::env::var("UNIVRS_BENCH_DIR").unwrap_or_else(|_| env!("CARGO_TARGET_TMPDIR").into());
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(base).unwrap();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("{bench}: {} rounds, {cores} cores, {} on {}", effort.rounds, folder.path().display(), {
+        device(folder.path()).unwrap_or_else(|| "an unknown device".into())
+    });
+    folder
+}
+
+/// The file system and device that hold a path.
+fn device(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (device, point, kind) = (fields.next()?, fields.next()?, fields.next()?);
+        path.starts_with(point).then(|| (point.len(), format!("{kind}, {device}")))
+    });
+    mounts.max_by_key(|(depth, _)| *depth).map(|(_, device)| device)
+}
+
+/// Random numbers that are the same in every run.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number below a bound.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// A value of [`VALUE_BYTES`] that no other is equal to.
+    pub(crate) fn value(&mut self) -> Vec<u8> {
+        (0..VALUE_BYTES / 8).flat_map(|_| self.next().to_le_bytes()).collect()
+    }
+
+    fn next(&mut self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The key of an index; keys sort as their indices do.
+pub(crate) fn key(index: usize) -> String {
+    format!("/bench/{:03}/{:04}", index / 400, index % 400)
+}
+
+/// Operations per second of some work that says how many it did.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn rate(work: impl FnOnce() -> usize) -> f64 {
+    let start = Instant::now();
+    let done = work();
+    assert!(done > 0, "nothing was done");
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Repeats `work`, which says how many operations it did, until `turn` is over.
+pub(crate) fn repeat(turn: Duration, mut work: impl FnMut() -> usize) -> f64 {
+    rate(|| {
+        let (start, mut done) = (Instant::now(), 0);
+        while done == 0 || start.elapsed() < turn {
+            done += work();
+        }
+        done
+    })
+}
+
+/// The middle one; of an even number the mean of the middle two.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+    f64::midpoint(low, high)
+}
+
+/// Kinds of work that take turns, so that what else runs on the machine slows all of them.
+pub(crate) struct Lanes<'a> {
+    lanes: Vec<Lane<'a>>,
+    ratios: Vec<Ratio>,
+}
+
+struct Lane<'a> {
+    name: &'static str,
+    run: Box<dyn FnMut() -> f64 + 'a>,
+    rates: Vec<f64>,
+}
+
+struct Ratio {
+    name: &'static str,
+    ours: &'static str,
+    baseline: &'static str,
+    target: f64,
+}
+
+impl<'a> Lanes<'a> {
+    pub(crate) fn new() -> Self {
+        Self { lanes: Vec::new(), ratios: Vec::new() }
+    }
+
+    /// A kind of work; a turn of it returns operations per second.
+    pub(crate) fn lane(&mut self, name: &'static str, run: impl FnMut() -> f64 + 'a) {
+        self.lanes.push(Lane { name, run: Box::new(run), rates: Vec::new() });
+    }
+
+    /// What to compare: the rates of two lanes, and what their ratio should reach.
+    pub(crate) fn ratio(
+        &mut self,
+        name: &'static str,
+        ours: &'static str,
+        baseline: &'static str,
+        target: f64,
+    ) {
+        self.ratios.push(Ratio { name, ours, baseline, target });
+    }
+
+    /// Runs the rounds and prints the tables. A ratio is the median of the ratios of each round.
+    pub(crate) fn run(mut self, effort: Effort) {
+        for round in 0..effort.rounds {
+            // Every second round goes backwards, so that nobody is always behind the same one.
+            let mut order: Vec<_> = self.lanes.iter_mut().collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for lane in order {
+                let rate = (lane.run)();
+                lane.rates.push(rate);
+            }
+        }
+        let width = self.lanes.iter().map(|lane| lane.name.len()).max().unwrap_or(0);
+        println!("\n{:width$}  {:>12}  {:>10}  {:>25}", "median", "ops/s", "µs/op", "lowest .. highest");
+        for Lane { name, rates, .. } in &self.lanes {
+            let (low, high) = bounds(rates);
+            let middle = median(rates);
+            println!("{name:width$}  {middle:>12.0}  {:>10.2}  {low:>11.0} .. {high:>10.0}", 1e6 / middle);
+        }
+        println!();
+        for Ratio { name, ours, baseline, target } in &self.ratios {
+            let ratios: Vec<f64> =
+                self.rates(ours).iter().zip(self.rates(baseline)).map(|(a, b)| a / b).collect();
+            let (low, high) = bounds(&ratios);
+            println!("# {name}: {ours} / {baseline}, {low:.3} .. {high:.3}");
+            println!("ratio {name} {:.3} {target}", median(&ratios));
+        }
+    }
+
+    fn rates(&self, name: &str) -> &[f64] {
+        let lane = self.lanes.iter().find(|lane| lane.name == name);
+        &lane.unwrap_or_else(|| panic!("no lane is called {name}")).rates
+    }
+}
+
+fn bounds(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::INFINITY, 0.0), |(low, high), value| (low.min(*value), high.max(*value)))
+}
