@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use measure::raw::{self, Raw};
-use measure::{Effort, Lanes, Random, key, rate, repeat};
+use measure::{Effort, Lanes, Pace, Random, key, pace, repeat};
 use tokio::runtime::Runtime;
 use univrs_state::{Batch, SqliteStore, StateStore};
 
@@ -93,9 +93,9 @@ impl<'a> Writers<'a> {
     }
 
     /// Writes from so many tasks until the turn is over.
-    fn run(&self, tasks: usize, turn: Duration, kind: Kind) -> f64 {
+    fn run(&self, tasks: usize, turn: Duration, kind: Kind) -> Pace {
         let before = self.written.load(Ordering::Relaxed);
-        let rate = rate(|| {
+        let pace = pace(|| {
             let end = Instant::now() + turn;
             let task = |task| write_until(self.store.clone(), self.written.clone(), before + task, end, kind);
             self.runtime.block_on(async {
@@ -108,7 +108,7 @@ impl<'a> Writers<'a> {
         });
         let head = self.runtime.block_on(self.store.head()).unwrap();
         assert_eq!(head.seq.as_u64(), self.written.load(Ordering::Relaxed) as u64);
-        rate
+        pace
     }
 
     /// Closes the store and checks its rows.

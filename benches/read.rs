@@ -7,7 +7,7 @@ mod measure;
 
 use std::time::{Duration, Instant};
 
-use measure::{Effort, Lanes, Random, VALUE_BYTES, key, rate, repeat};
+use measure::{Effort, Lanes, Pace, Random, VALUE_BYTES, key, pace, repeat};
 use rusqlite::{CachedStatement, Connection};
 use tokio::runtime::Runtime;
 use univrs_state::{Batch, Scan, SqliteStore, StateStore};
@@ -54,7 +54,7 @@ fn prefix(random: &mut Random) -> String {
     format!("/bench/{:03}/", random.below(KEYS / LISTED))
 }
 
-fn get(runtime: &Runtime, store: &SqliteStore, tasks: u64, turn: Duration) -> f64 {
+fn get(runtime: &Runtime, store: &SqliteStore, tasks: u64, turn: Duration) -> Pace {
     let end = Instant::now() + turn;
     let task = |seed| {
         let store = store.clone();
@@ -68,7 +68,7 @@ fn get(runtime: &Runtime, store: &SqliteStore, tasks: u64, turn: Duration) -> f6
             count
         }
     };
-    rate(|| {
+    pace(|| {
         runtime.block_on(async {
             let tasks: Vec<_> = (0..tasks).map(|seed| tokio::spawn(task(seed))).collect();
             let mut done = 0;
@@ -80,7 +80,7 @@ fn get(runtime: &Runtime, store: &SqliteStore, tasks: u64, turn: Duration) -> f6
     })
 }
 
-fn raw_get(conn: &Connection, turn: Duration) -> f64 {
+fn raw_get(conn: &Connection, turn: Duration) -> Pace {
     let mut statement = prepared(conn, "WHERE key = ?1");
     let mut random = Random::new(0);
     repeat(turn, || {
@@ -90,7 +90,7 @@ fn raw_get(conn: &Connection, turn: Duration) -> f64 {
     })
 }
 
-fn list(runtime: &Runtime, store: &SqliteStore, turn: Duration) -> f64 {
+fn list(runtime: &Runtime, store: &SqliteStore, turn: Duration) -> Pace {
     let mut random = Random::new(1);
     repeat(turn, || {
         let keys = runtime.block_on(store.list(&prefix(&mut random))).unwrap();
@@ -99,7 +99,7 @@ fn list(runtime: &Runtime, store: &SqliteStore, turn: Duration) -> f64 {
     })
 }
 
-fn raw_list(conn: &Connection, turn: Duration) -> f64 {
+fn raw_list(conn: &Connection, turn: Duration) -> Pace {
     let mut random = Random::new(1);
     let sql = "SELECT key FROM kv_store WHERE key >= ?1 AND key < ?2 ORDER BY key";
     let mut statement = conn.prepare_cached(sql).unwrap();
@@ -112,7 +112,7 @@ fn raw_list(conn: &Connection, turn: Duration) -> f64 {
     })
 }
 
-fn scan(runtime: &Runtime, store: &SqliteStore, turn: Duration) -> f64 {
+fn scan(runtime: &Runtime, store: &SqliteStore, turn: Duration) -> Pace {
     let mut random = Random::new(2);
     repeat(turn, || {
         let page = runtime.block_on(store.scan(Scan::prefix(prefix(&mut random)))).unwrap();
@@ -121,7 +121,7 @@ fn scan(runtime: &Runtime, store: &SqliteStore, turn: Duration) -> f64 {
     })
 }
 
-fn raw_scan(conn: &Connection, turn: Duration) -> f64 {
+fn raw_scan(conn: &Connection, turn: Duration) -> Pace {
     let mut random = Random::new(2);
     let mut statement = prepared(conn, "WHERE key >= ?1 AND key < ?2 ORDER BY key");
     repeat(turn, || {

@@ -7,7 +7,7 @@ mod measure;
 
 use std::path::Path;
 
-use measure::{Effort, Lanes, Random, key, rate, raw};
+use measure::{Effort, Lanes, Random, key, pace, raw};
 use rusqlite::Connection;
 use univrs_state::{Batch, Change, MemoryStore, Seq, SqliteStore, StateStore};
 
@@ -25,25 +25,25 @@ fn main() {
     let head = runtime.block_on(store.head()).unwrap();
 
     let mut lanes = Lanes::new();
-    lanes.lane("raw scan", || rate(|| raw::scan_changes(&conn, 0, count)));
+    lanes.lane("raw scan", || pace(|| raw::scan_changes(&conn, 0, count)));
     lanes.lane("verify", || {
-        rate(|| {
+        pace(|| {
             let report = runtime.block_on(store.verify()).unwrap();
             assert!(report.is_intact() && report.head == head, "{report:?}");
             assert_eq!(report.changes, count as u64);
             count
         })
     });
-    lanes.lane("changes", || rate(|| runtime.block_on(read(&store))));
+    lanes.lane("changes", || pace(|| runtime.block_on(read(&store))));
     lanes.lane("MemoryStore::replay", || {
         let log = log.clone();
         let mut copy = None;
-        let rate = rate(|| {
+        let pace = pace(|| {
             copy = Some(MemoryStore::replay(store.store_id(), log).unwrap());
             count
         });
         assert_eq!(runtime.block_on(copy.unwrap().head()).unwrap(), head);
-        rate
+        pace
     });
     lanes.ratio("verify", "verify", "raw scan", 0.5);
     lanes.ratio("changes", "changes", "raw scan", 0.4);

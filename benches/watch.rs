@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use measure::raw::{self, Raw};
-use measure::{Effort, Lanes, Random, VALUE_BYTES, key, median, rate};
+use measure::{Effort, Lanes, Pace, Random, VALUE_BYTES, key, median, pace};
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -44,9 +44,9 @@ fn main() {
     }
     lanes.lane("raw, commit and read on", || raw_deliver(&mut raw.borrow_mut(), turn));
     lanes.lane("catch-up", || catch_up(&runtime, &store, 0, count));
-    lanes.lane("raw scan", || rate(|| raw::scan_changes(&conn, 0, count)));
+    lanes.lane("raw scan", || pace(|| raw::scan_changes(&conn, 0, count)));
     lanes.lane("catch-up with old values", || catch_up(&runtime, &store, count, count));
-    lanes.lane("raw scan of those", || rate(|| raw::scan_changes(&conn, count, 2 * count)));
+    lanes.lane("raw scan of those", || pace(|| raw::scan_changes(&conn, count, 2 * count)));
 
     // What should not grow by more than 1.3 times is printed the other way round.
     lanes.ratio("delivery_10", "delivery, 10 watchers", "delivery, 1 watcher", 0.77);
@@ -85,8 +85,8 @@ impl<'a> Watched<'a> {
         Self { runtime, store, watchers, written: Cell::default(), delivered: delivered.into() }
     }
 
-    /// One over the median time from the call of `set` to the event.
-    fn deliver(&self, turn: Duration) -> f64 {
+    /// The median time from the call of `set` to the event.
+    fn deliver(&self, turn: Duration) -> Pace {
         let mut random = Random::new(5);
         let mut delivered = self.delivered.borrow_mut();
         let mut times = Vec::new();
@@ -103,12 +103,12 @@ impl<'a> Watched<'a> {
             times.push((end - start).as_secs_f64());
         }
         assert!(delivered.is_empty());
-        1.0 / median(&times)
+        Pace::of_latency(median(&times))
     }
 }
 
-/// One over the median time of a commit and a read of its row, on one thread.
-fn raw_deliver(raw: &mut Raw, turn: Duration) -> f64 {
+/// The median time of a commit and a read of its row, on one thread.
+fn raw_deliver(raw: &mut Raw, turn: Duration) -> Pace {
     let mut times = Vec::new();
     let begin = Instant::now();
     while times.len() < 10 || begin.elapsed() < turn {
@@ -120,7 +120,7 @@ fn raw_deliver(raw: &mut Raw, turn: Duration) -> f64 {
         assert_eq!(value, VALUE_BYTES);
         times.push(start.elapsed().as_secs_f64());
     }
-    1.0 / median(&times)
+    Pace::of_latency(median(&times))
 }
 
 /// A store of `count` keys, each created and then updated.
@@ -138,8 +138,8 @@ async fn filled(path: &Path, count: usize) -> SqliteStore {
 }
 
 /// Reads `count` events after a position.
-fn catch_up(runtime: &Runtime, store: &SqliteStore, after: usize, count: usize) -> f64 {
-    rate(|| {
+fn catch_up(runtime: &Runtime, store: &SqliteStore, after: usize, count: usize) -> Pace {
+    pace(|| {
         runtime.block_on(async {
             let after = Seq::new(after as u64);
             let mut stream = store.watch_after("/bench/*", after.into()).unwrap();

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `UNIVRS_BENCH_ROUNDS` | 5 | turns of each lane |
 //! | `UNIVRS_BENCH_SCALE` | 1 | makes turns longer or shorter |
+//! | `UNIVRS_BENCH_ONLY` | all | ratios to measure, with commas between |
 //! | `UNIVRS_BENCH_DIR` | in `target/` | where the files are written |
 //!
 //! Started by anything but `cargo bench`, a bench only shows that it works: one short round.
@@ -114,18 +115,47 @@ pub(crate) fn key(index: usize) -> String {
     format!("/bench/{:03}/{:04}", index / 400, index % 400)
 }
 
-/// Operations per second of some work that says how many it did.
+/// How fast a turn went.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    /// Operations per second.
+    pub(crate) rate: f64,
+    /// Seconds of processor time that an operation took, of all threads; not a number where that
+    /// is unknown. It depends less than the rate on what else the machine does.
+    pub(crate) cpu: f64,
+}
+
+impl Pace {
+    /// That of operations which take so many seconds each.
+    pub(crate) fn of_latency(seconds: f64) -> Self {
+        Self { rate: 1.0 / seconds, cpu: f64::NAN }
+    }
+}
+
+/// The pace of some work that says how many operations it did.
 #[allow(clippy::cast_precision_loss)]
-pub(crate) fn rate(work: impl FnOnce() -> usize) -> f64 {
-    let start = Instant::now();
+pub(crate) fn pace(work: impl FnOnce() -> usize) -> Pace {
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let done = work();
     assert!(done > 0, "nothing was done");
-    done as f64 / start.elapsed().as_secs_f64()
+    let rate = done as f64 / start.elapsed().as_secs_f64();
+    Pace { rate, cpu: (cpu_seconds() - cpu) / done as f64 }
+}
+
+/// Processor time of the living threads of this process.
+#[allow(clippy::cast_precision_loss)]
+fn cpu_seconds() -> f64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return f64::NAN };
+    let nanoseconds = tasks.filter_map(|task| {
+        let spent = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        spent.split(' ').next()?.parse::<u64>().ok()
+    });
+    nanoseconds.sum::<u64>() as f64 / 1e9
 }
 
 /// Repeats `work`, which says how many operations it did, until `turn` is over.
-pub(crate) fn repeat(turn: Duration, mut work: impl FnMut() -> usize) -> f64 {
-    rate(|| {
+pub(crate) fn repeat(turn: Duration, mut work: impl FnMut() -> usize) -> Pace {
+    pace(|| {
         let (start, mut done) = (Instant::now(), 0);
         while done == 0 || start.elapsed() < turn {
             done += work();
@@ -150,8 +180,8 @@ pub(crate) struct Lanes<'a> {
 
 struct Lane<'a> {
     name: &'static str,
-    run: Box<dyn FnMut() -> f64 + 'a>,
-    rates: Vec<f64>,
+    run: Box<dyn FnMut() -> Pace + 'a>,
+    paces: Vec<Pace>,
 }
 
 struct Ratio {
@@ -166,9 +196,9 @@ impl<'a> Lanes<'a> {
         Self { lanes: Vec::new(), ratios: Vec::new() }
     }
 
-    /// A kind of work; a turn of it returns operations per second.
-    pub(crate) fn lane(&mut self, name: &'static str, run: impl FnMut() -> f64 + 'a) {
-        self.lanes.push(Lane { name, run: Box::new(run), rates: Vec::new() });
+    /// A kind of work; a turn of it returns its pace.
+    pub(crate) fn lane(&mut self, name: &'static str, run: impl FnMut() -> Pace + 'a) {
+        self.lanes.push(Lane { name, run: Box::new(run), paces: Vec::new() });
     }
 
     /// What to compare: the rates of two lanes, and what their ratio should reach.
@@ -184,6 +214,11 @@ impl<'a> Lanes<'a> {
 
     /// Runs the rounds and prints the tables. A ratio is the median of the ratios of each round.
     pub(crate) fn run(mut self, effort: Effort) {
+        if let Some(only) = variable::<String>("UNIVRS_BENCH_ONLY") {
+            self.ratios.retain(|ratio| only.split(',').any(|name| name == ratio.name));
+            let ratios = &self.ratios;
+            self.lanes.retain(|lane| ratios.iter().any(|r| lane.name == r.ours || lane.name == r.baseline));
+        }
         for round in 0..effort.rounds {
             // Every second round goes backwards, so that nobody is always behind the same one.
             let mut order: Vec<_> = self.lanes.iter_mut().collect();
@@ -191,31 +226,51 @@ impl<'a> Lanes<'a> {
                 order.reverse();
             }
             for lane in order {
-                let rate = (lane.run)();
-                lane.rates.push(rate);
+                let pace = (lane.run)();
+                lane.paces.push(pace);
             }
         }
         let width = self.lanes.iter().map(|lane| lane.name.len()).max().unwrap_or(0);
-        println!("\n{:width$}  {:>12}  {:>10}  {:>25}", "median", "ops/s", "µs/op", "lowest .. highest");
-        for Lane { name, rates, .. } in &self.lanes {
-            let (low, high) = bounds(rates);
-            let middle = median(rates);
-            println!("{name:width$}  {middle:>12.0}  {:>10.2}  {low:>11.0} .. {high:>10.0}", 1e6 / middle);
+        println!(
+            "\n{:width$}  {:>11}  {:>9}  {:>10}  {:>24}",
+            "median", "ops/s", "µs/op", "CPU µs/op", "lowest .. highest ops/s"
+        );
+        for lane in &self.lanes {
+            let (rates, cpu) = (lane.rates(), median(&lane.cpus()) * 1e6);
+            let (low, high) = bounds(&rates);
+            let (name, middle) = (lane.name, median(&rates));
+            let each = 1e6 / middle;
+            println!("{name:width$}  {middle:>11.0}  {each:>9.2}  {cpu:>10.2}  {low:>10.0} .. {high:>10.0}");
         }
         println!();
         for Ratio { name, ours, baseline, target } in &self.ratios {
-            let ratios: Vec<f64> =
-                self.rates(ours).iter().zip(self.rates(baseline)).map(|(a, b)| a / b).collect();
+            let (a, b) = (self.named(ours), self.named(baseline));
+            let ratios = divided(&a.rates(), &b.rates());
+            let cpu = median(&divided(&b.cpus(), &a.cpus()));
             let (low, high) = bounds(&ratios);
-            println!("# {name}: {ours} / {baseline}, {low:.3} .. {high:.3}");
+            println!("# {name}: {ours} / {baseline}, {low:.3} .. {high:.3}, by CPU time {cpu:.3}");
             println!("ratio {name} {:.3} {target}", median(&ratios));
         }
     }
 
-    fn rates(&self, name: &str) -> &[f64] {
+    fn named(&self, name: &str) -> &Lane<'a> {
         let lane = self.lanes.iter().find(|lane| lane.name == name);
-        &lane.unwrap_or_else(|| panic!("no lane is called {name}")).rates
+        lane.unwrap_or_else(|| panic!("no lane is called {name}"))
     }
+}
+
+impl Lane<'_> {
+    fn rates(&self) -> Vec<f64> {
+        self.paces.iter().map(|pace| pace.rate).collect()
+    }
+
+    fn cpus(&self) -> Vec<f64> {
+        self.paces.iter().map(|pace| pace.cpu).collect()
+    }
+}
+
+fn divided(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a / b).collect()
 }
 
 fn bounds(values: &[f64]) -> (f64, f64) {
