@@ -122,7 +122,7 @@ struct Writer {
 
 impl Writer {
     fn open(opening: Opening, rules: Rules) -> Result<(Self, SqliteEngine)> {
-        let mut sqlite = opening.first()?;
+        let sqlite = opening.first()?;
         let head = match sqlite.foreign_tip()? {
             Some(tip) => tip.head,
             None => Head::genesis(sqlite.id()),

@@ -11,6 +11,7 @@ mod transaction;
 pub use open::Durability;
 pub(crate) use open::{Location, Opening};
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -24,20 +25,20 @@ pub(crate) struct Sqlite {
     conn: Connection,
     store: StoreId,
     /// The tip as of `data_version`, so that a writer who is alone need not read it.
-    known: Option<(i64, Tip)>,
+    known: Cell<Option<(i64, Tip)>>,
     /// What opens another connection to the same store.
     opening: Opening,
 }
 
 impl Sqlite {
     /// The tip, where it is not as it was when this connection last looked.
-    pub(crate) fn foreign_tip(&mut self) -> Result<Option<Tip>> {
+    pub(crate) fn foreign_tip(&self) -> Result<Option<Tip>> {
         let version = self.data_version()?;
-        if self.known.is_some_and(|(known, _)| known == version) {
+        if self.known.get().is_some_and(|(known, _)| known == version) {
             return Ok(None);
         }
         let tip = self.read_tip()?;
-        self.known = Some((version, tip));
+        self.known.set(Some((version, tip)));
         Ok(Some(tip))
     }
 

@@ -1,5 +1,6 @@
 //! Opening a store's file: creating it, or checking that it is one.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -110,7 +111,7 @@ impl Opening {
             ffi::sync_wal(&conn).map_err(|error| self.fault(error))?;
         }
         self.durability = Some(durability);
-        let sqlite = Sqlite { conn, store, known: None, opening: self };
+        let sqlite = Sqlite { conn, store, known: Cell::default(), opening: self };
         if !sqlite.opening.read_only && sqlite.opening.is_file() {
             // What a crash left in the write-ahead log is made durable before anybody reads it.
             sqlite.checkpoint(Some(Duration::ZERO))?;
@@ -312,7 +313,7 @@ impl Sqlite {
         if store != self.store {
             return Err(opening.refuse("was replaced by another store while it was open"));
         }
-        let sqlite = Self { conn, store, known: None, opening };
+        let sqlite = Self { conn, store, known: Cell::default(), opening };
         sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
         if !reads_only && sqlite.opening.is_file() {
             // It takes the place of one whose sync may have failed.

@@ -9,11 +9,18 @@ use crate::backend;
 use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Domain, Hash, Meta, StoreId, Timestamp};
 use crate::seq::Seq;
-use crate::state::Entry;
+use crate::state::{Entry, Life, Slot};
 
-/// The columns of `changes` that [`change`] reads.
-pub(super) const CHANGE_COLUMNS: &str =
-    "seq, commit_seq, at, kind, key, version, created_at, prev, value, salt, value_hash, meta, hash";
+/// A query of `changes` in the columns that [`change`] reads.
+macro_rules! select_changes {
+    ($($rest:literal),+) => {
+        concat!(
+            "SELECT seq, commit_seq, at, kind, key, version, created_at, prev, value, salt, value_hash, meta, hash",
+            $($rest),+
+        )
+    };
+}
+pub(super) use select_changes;
 
 static KV_STORE_ROW: Domain = Domain::new("univrs-state 1 kv_store row");
 static TOMBSTONES_ROW: Domain = Domain::new("univrs-state 1 tombstones row");
@@ -103,48 +110,76 @@ pub(super) fn change(row: &rusqlite::Row<'_>) -> rusqlite::Result<Change> {
     })
 }
 
-/// The columns of `kv_store` that [`entry`] reads.
-pub(super) const ENTRY_COLUMNS: &str = "key, value, version, created_at, updated_at, seq, checksum";
+/// The row of a key in `kv_store`, for [`entry`] and [`slot`].
+pub(super) const LIVE: &str =
+    "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store WHERE key = ?1";
 
-/// An entry, its checksum checked.
-pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
+/// The row of a key in `tombstones`, in the same columns.
+pub(super) const DELETED: &str =
+    "SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones WHERE key = ?1";
+
+/// A row of `kv_store`, or of `tombstones` in the same columns with no value; checksum checked.
+struct Checked<'a> {
+    key: &'a str,
+    value: Option<&'a [u8]>,
+    numbers: Numbers,
+}
+
+fn checked<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<Checked<'a>> {
     let read = || -> rusqlite::Result<_> {
-        let value = blob(row, 1)?.ok_or_else(|| wrong(1, Type::Blob))?;
-        let numbers = (unsigned(row, 2)?, timestamp(row, 3)?, timestamp(row, 4)?, unsigned(row, 5)?);
-        Ok((text(row, 0)?, value, numbers, array::<16>(row, 6)?))
+        let (key, value) = (text(row, 0)?, blob(row, 1)?);
+        let (created_at, updated_at) = match value {
+            Some(_) => (timestamp(row, 3)?, timestamp(row, 4)?),
+            None => (Timestamp::EPOCH, Timestamp::EPOCH),
+        };
+        let numbers = (unsigned(row, 2)?, created_at, updated_at, unsigned(row, 5)?);
+        Ok((Checked { key, value, numbers }, array::<16>(row, 6)?))
     };
-    let (key, value, numbers, checksum) = read().map_err(fault::storage)?;
-    if checksum != Some(self::checksum(&KV_STORE_ROW, store, key, numbers, value)) {
+    let (found, recorded) = read().map_err(fault::storage)?;
+    let (domain, table) = match found.value {
+        Some(_) => (&KV_STORE_ROW, "kv_store"),
+        None => (&TOMBSTONES_ROW, "tombstones"),
+    };
+    if recorded != Some(checksum(domain, store, found.key, found.numbers, found.value.unwrap_or_default())) {
+        let key = found.key;
         return Err(StateError::Corrupted(format!(
-            "the row of {key:?} in kv_store does not match its checksum"
+            "the row of {key:?} in {table} does not match its checksum"
         )));
     }
-    let (version, created_at, updated_at, seq) = numbers;
-    Ok(Entry {
-        key: key.to_owned(),
-        value: value.to_vec(),
-        version,
-        created_at: created_at.into(),
-        updated_at: updated_at.into(),
-        seq: Seq::new(seq),
-    })
+    Ok(found)
 }
 
 /// A row of `kv_store`, or of `tombstones` in the same columns with no value; checksum checked.
 pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Row> {
-    if blob(row, 1).map_err(fault::storage)?.is_some() {
-        return entry(store, row).map(backend::Row::Live);
+    let Checked { key, value, numbers } = checked(store, row)?;
+    let (version, created_at, updated_at, seq) = numbers;
+    let (key, seq) = (key.to_owned(), Seq::new(seq));
+    Ok(match value {
+        None => backend::Row::Deleted { key, version, seq },
+        Some(value) => backend::Row::Live(Entry {
+            key,
+            value: value.to_vec(),
+            version,
+            created_at: created_at.into(),
+            updated_at: updated_at.into(),
+            seq,
+        }),
+    })
+}
+
+/// An entry, its checksum checked.
+pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
+    match self::row(store, row)? {
+        backend::Row::Live(entry) => Ok(entry),
+        backend::Row::Deleted { .. } => Err(fault::storage(wrong(1, Type::Blob))),
     }
-    let read = || -> rusqlite::Result<_> {
-        Ok((text(row, 0)?, unsigned(row, 2)?, seq(row, 5)?, array::<16>(row, 6)?))
-    };
-    let (key, version, seq, checksum) = read().map_err(fault::storage)?;
-    if checksum != Some(tombstone_checksum(store, key, version, seq)) {
-        return Err(StateError::Corrupted(format!(
-            "the row of {key:?} in tombstones does not match its checksum"
-        )));
-    }
-    Ok(backend::Row::Deleted { key: key.to_owned(), version, seq })
+}
+
+/// The same without a copy of the value.
+pub(super) fn slot(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Slot> {
+    let Checked { value, numbers: (version, created_at, _, seq), .. } = checked(store, row)?;
+    let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
+    Ok(Slot { version, seq: Seq::new(seq), life })
 }
 
 /// The checksum of a key's row in `kv_store`.

@@ -3,14 +3,14 @@
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Params};
 
-use super::row::{self, CHANGE_COLUMNS, ENTRY_COLUMNS};
+use super::row::{self, select_changes};
 use super::{Sqlite, fault};
 use crate::backend::{Row, Snapshot, Visit};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Hash, Head, StoreId, Timestamp, Tip};
 use crate::seq::Seq;
-use crate::state::{Entry, Life, Slot};
+use crate::state::{Entry, Slot};
 
 impl Sqlite {
     /// Gives one state to `read`: a read transaction around it, however it ends.
@@ -62,19 +62,6 @@ impl Sqlite {
         })?;
         Ok(tip.unwrap_or_else(|| Tip::genesis(self.store)))
     }
-
-    pub(super) fn read_slot(&self, key: &str) -> Result<Option<Slot>> {
-        if let Some(entry) = self.entry(key)? {
-            let life = Life::Live { created_at: entry.created_at.into() };
-            return Ok(Some(Slot { version: entry.version, seq: entry.seq, life }));
-        }
-        let sql = "SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones WHERE key = ?1";
-        let row = self.first(sql, [key], |r| Ok(row::row(self.store, r)))?.transpose()?;
-        Ok(row.and_then(|row| match row {
-            Row::Deleted { version, seq, .. } => Some(Slot { version, seq, life: Life::Deleted }),
-            Row::Live(_) => None,
-        }))
-    }
 }
 
 /// The bounds of a range after a key, as SQL compares them. The text just after a key is the key
@@ -95,8 +82,7 @@ impl Snapshot for Sqlite {
     }
 
     fn entry(&self, key: &str) -> Result<Option<Entry>> {
-        let sql = format!("SELECT {ENTRY_COLUMNS} FROM kv_store WHERE key = ?1");
-        self.first(&sql, [key], |r| Ok(row::entry(self.store, r)))?.transpose()
+        self.first(row::LIVE, [key], |r| Ok(row::entry(self.store, r)))?.transpose()
     }
 
     fn exists(&self, key: &str) -> Result<bool> {
@@ -104,15 +90,18 @@ impl Snapshot for Sqlite {
     }
 
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        self.read_slot(key)
+        let slot = |sql| self.first(sql, [key], |r| Ok(row::slot(self.store, r)))?.transpose();
+        match slot(row::LIVE)? {
+            Some(slot) => Ok(Some(slot)),
+            None => slot(row::DELETED),
+        }
     }
 
     fn change(&self, seq: Seq) -> Result<Option<Change>> {
         let seq = row::signed(seq.as_u64())?;
-        let sql = format!(
-            "SELECT {CHANGE_COLUMNS}, (SELECT hash FROM changes WHERE seq = ?1 - 1) FROM changes WHERE seq = ?1"
-        );
-        let read = self.first(&sql, [seq], |r| {
+        let sql =
+            select_changes!(", (SELECT hash FROM changes WHERE seq = ?1 - 1) FROM changes WHERE seq = ?1");
+        let read = self.first(sql, [seq], |r| {
             let before = if seq == 1 { Head::genesis(self.store).hash } else { row::hash(r, 13)? };
             Ok((row::change(r)?, before))
         })?;
@@ -125,8 +114,8 @@ impl Snapshot for Sqlite {
     }
 
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
-        let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE seq > ?1 ORDER BY seq");
-        self.each(&sql, [row::signed(after.as_u64())?], |r| row::change(r).map_err(fault::storage), visit)
+        let sql = select_changes!(" FROM changes WHERE seq > ?1 ORDER BY seq");
+        self.each(sql, [row::signed(after.as_u64())?], |r| row::change(r).map_err(fault::storage), visit)
     }
 
     fn rows(
@@ -136,16 +125,16 @@ impl Snapshot for Sqlite {
         deleted: bool,
         visit: &mut Visit<'_, Row>,
     ) -> Result<()> {
-        let live = format!("SELECT {ENTRY_COLUMNS} FROM kv_store WHERE key >= ?1 AND key < ?2");
         let sql = if deleted {
-            format!(
-                "{live} UNION ALL SELECT key, NULL, version, NULL, NULL, seq, checksum \
-                 FROM tombstones WHERE key >= ?1 AND key < ?2 ORDER BY 1"
-            )
+            "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
+             WHERE key >= ?1 AND key < ?2 \
+             UNION ALL SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones \
+             WHERE key >= ?1 AND key < ?2 ORDER BY 1"
         } else {
-            format!("{live} ORDER BY key")
+            "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
+             WHERE key >= ?1 AND key < ?2 ORDER BY key"
         };
-        self.each(&sql, bounds(range, after), |r| row::row(self.store, r), visit)
+        self.each(sql, bounds(range, after), |r| row::row(self.store, r), visit)
     }
 
     fn keys(&self, range: &KeyRange, visit: &mut Visit<'_, String>) -> Result<()> {

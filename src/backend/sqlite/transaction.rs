@@ -1,6 +1,10 @@
 //! The writer's storage transaction.
 
-use super::row::{self, CHANGE_COLUMNS};
+use std::cell::RefCell;
+
+use rusqlite::{CachedStatement, OptionalExtension, Statement};
+
+use super::row::{self, select_changes};
 use super::{Sqlite, fault, ffi};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::Result;
@@ -12,7 +16,9 @@ use crate::state::{Life, Slot};
 
 /// An immediate transaction; rolls back when it is dropped.
 pub(crate) struct SqliteTransaction<'a> {
-    sqlite: &'a mut Sqlite,
+    sqlite: &'a Sqlite,
+    /// The statements that were run, kept for the next change: to look one up takes longer than to bind it.
+    statements: RefCell<Vec<(&'static str, CachedStatement<'a>)>>,
     data_version: i64,
     tip: Tip,
     appended: Tip,
@@ -26,7 +32,15 @@ impl Backend for Sqlite {
         self.run("BEGIN IMMEDIATE").map_err(fault::storage)?;
         match self.tip_inside() {
             Ok((data_version, tip)) => {
-                Ok(SqliteTransaction { sqlite: self, data_version, tip, appended: tip, open: true })
+                let statements = RefCell::default();
+                Ok(SqliteTransaction {
+                    sqlite: self,
+                    statements,
+                    data_version,
+                    tip,
+                    appended: tip,
+                    open: true,
+                })
             }
             Err(error) => {
                 let _ = self.run("ROLLBACK");
@@ -41,7 +55,7 @@ impl Sqlite {
     fn tip_inside(&self) -> Result<(i64, Tip)> {
         self.check_place()?;
         let version = self.data_version()?;
-        match self.known {
+        match self.known.get() {
             Some((known, tip)) if known == version => Ok((version, tip)),
             _ => Ok((version, self.read_tip()?)),
         }
@@ -62,14 +76,24 @@ impl Sqlite {
 }
 
 impl SqliteTransaction<'_> {
-    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+    fn with<T>(
+        &self,
+        sql: &'static str,
+        run: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let mut statements = self.statements.borrow_mut();
+        if let Some((_, statement)) = statements.iter_mut().find(|(known, _)| *known == sql) {
+            return run(statement).map_err(fault::storage);
+        }
         let mut statement = self.sqlite.conn.prepare_cached(sql).map_err(fault::storage)?;
-        statement.execute(params).map_err(fault::storage)
+        let result = run(&mut statement);
+        statements.push((sql, statement));
+        result.map_err(fault::storage)
     }
 
     /// Runs a statement that must touch exactly one row.
-    fn execute_one(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {
-        match self.execute(sql, params)? {
+    fn execute_one(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<()> {
+        match self.with(sql, |statement| statement.execute(params))? {
             1 => Ok(()),
             _ => Err(crate::error::StateError::Corrupted(
                 "a row of the projection is not where it was read".into(),
@@ -161,14 +185,21 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        self.sqlite.read_slot(key)
+        let slot = |sql| {
+            let store = self.sqlite.store;
+            self.with(sql, |s| s.query_row([key], |r| Ok(row::slot(store, r))).optional())?.transpose()
+        };
+        match slot(row::LIVE)? {
+            Some(slot) => Ok(Some(slot)),
+            None => slot(row::DELETED),
+        }
     }
 
     fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>> {
         let range = KeyRange::prefix(prefix);
         let mut read = 0;
         let mut newest: Option<(String, Seq)> = None;
-        crate::backend::Snapshot::rows(&*self.sqlite, &range, None, true, &mut |row| {
+        crate::backend::Snapshot::rows(self.sqlite, &range, None, true, &mut |row| {
             read += 1;
             Exceeded::check(read, limit, "keys", || format!("the prefix {prefix:?}"))?;
             if range.shows(row.key()) && newest.as_ref().is_none_or(|(_, seq)| row.seq() > *seq) {
@@ -185,8 +216,8 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>> {
-        let sql = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq");
-        let mut statement = self.sqlite.conn.prepare_cached(&sql).map_err(fault::storage)?;
+        let sql = select_changes!(" FROM changes WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq");
+        let mut statement = self.sqlite.conn.prepare_cached(sql).map_err(fault::storage)?;
         let bounds = (row::signed(first.as_u64())?, row::signed(last.as_u64())?);
         let rows = statement.query_map(bounds, row::change).map_err(fault::storage)?;
         rows.collect::<rusqlite::Result<_>>().map_err(fault::storage)
@@ -218,10 +249,10 @@ impl Transaction for SqliteTransaction<'_> {
     fn commit(mut self) -> Result<(), CommitError> {
         self.open = false;
         let Err(error) = self.sqlite.run("COMMIT") else {
-            self.sqlite.known = Some((self.data_version, self.appended));
+            self.sqlite.known.set(Some((self.data_version, self.appended)));
             return Ok(());
         };
-        self.sqlite.known = None;
+        self.sqlite.known.set(None);
         let not_recorded = fault::not_recorded(&error);
         let _ = self.sqlite.run("ROLLBACK");
         let error = fault::storage(error);
@@ -236,7 +267,7 @@ impl Drop for SqliteTransaction<'_> {
             if self.sqlite.conn.is_autocommit() || self.sqlite.run("ROLLBACK").is_ok() {
                 return;
             }
-            self.sqlite.known = None;
+            self.sqlite.known.set(None);
         }
     }
 }
