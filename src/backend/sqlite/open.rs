@@ -19,6 +19,10 @@ const FORMAT: i64 = 1;
 /// Older ones have a bug that corrupts a database when two connections restart its log.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
+/// Memory for pages of the connection that writes. A commit on random keys reads and rewrites a page
+/// for each; SQLite's own 2 MiB hold few of them.
+const WRITER_CACHE_KIB: i64 = 32 << 10;
+
 const SCHEMA: &str = include_str!("../../../schema/001_store.sql");
 
 /// Creating a file and opening it must not be interleaved within a process: closing a file drops
@@ -117,6 +121,7 @@ impl Opening {
             sqlite.checkpoint(Some(Duration::ZERO))?;
         }
         sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
+        sqlite.set_writer_cache()?;
         Ok(sqlite)
     }
 
@@ -321,8 +326,14 @@ impl Sqlite {
         }
         if reads_only {
             sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
+        } else {
+            sqlite.set_writer_cache()?;
         }
         Ok(sqlite)
+    }
+
+    fn set_writer_cache(&self) -> Result<()> {
+        self.conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(fault::storage)
     }
 
     pub(crate) fn opening(&self) -> &Opening {
