@@ -25,7 +25,7 @@ impl Raw {
         let conn = Connection::open(path).unwrap();
         conn.execute_batch(&format!(
             "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; \
-             PRAGMA wal_autocheckpoint = 16000"
+             PRAGMA wal_autocheckpoint = 16000; PRAGMA cache_size = -32768"
         ))
         .unwrap();
         conn.execute_batch(include_str!("../../schema/001_store.sql")).unwrap();
