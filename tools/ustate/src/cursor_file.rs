@@ -1,6 +1,6 @@
 //! A watch's place, kept in a file: replaced as a whole, and on disk before it counts.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -59,14 +59,25 @@ impl CursorFile {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        // Opened first: its error is plainer than that of a name nobody gave.
-        let opened = File::open(folder)?;
+        // Looked at first: its error is plainer than that of a name nobody gave.
+        fs::metadata(folder)?;
         let mut file = tempfile::Builder::new().prefix(".ustate-cursor-").tempfile_in(folder)?;
         writeln!(file, "{cursor}")?;
         file.as_file().sync_all()?;
         file.persist(&self.target).map_err(|error| error.error)?;
-        opened.sync_all()
+        sync_folder(folder)
     }
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps)]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn no_cursor(path: &Path) -> Failure {

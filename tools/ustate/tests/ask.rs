@@ -20,7 +20,7 @@ fn stocked() -> Place {
 
 #[test]
 fn the_log_is_shown_newest_first_and_can_be_narrowed() {
-    let session = stocked().session(&[
+    let transcript = stocked().transcript(&[
         "log",
         "log --reverse -n 2",
         "log '/nodes/**' /cluster/leader -n 1",
@@ -36,7 +36,7 @@ fn the_log_is_shown_newest_first_and_can_be_narrowed() {
         "log -o raw",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate log
 [TIME]  4 deleted /nodes/n1/status                  by gc@n1  "node removed"
@@ -83,7 +83,7 @@ $ ustate log -o raw
 
 #[test]
 fn show_tells_everything_about_a_change() {
-    let session = stocked().session(&[
+    let transcript = stocked().transcript(&[
         "show 3",
         "show head~3 head",
         "show 2 --json",
@@ -96,7 +96,7 @@ fn show_tells_everything_about_a_change() {
         "show first",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate show 3
 change      3 updated /cluster/leader
@@ -158,7 +158,7 @@ $ ustate show first
 
 #[test]
 fn history_is_that_of_one_key_deletions_included() {
-    let session = stocked().session(&[
+    let transcript = stocked().transcript(&[
         "history /cluster/leader",
         "history /cluster/leader -n 1 --json",
         "history /nodes/n1/status",
@@ -167,7 +167,7 @@ fn history_is_that_of_one_key_deletions_included() {
         "history '/nodes/*'",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate history /cluster/leader
 3  [TIME]  scheduler@node-7  "node-7"           failover
@@ -198,9 +198,9 @@ async fn a_change_within_a_commit_is_found_and_says_so() {
     let meta = Meta::new().actor("deploy@ci").reason("rollout 88").label("ticket", "1182");
     let batch = Batch::new().set("/a", "1").set("/b", "2").set("/a", "3").meta(meta);
     store.commit(batch).await.unwrap();
-    let session = place.session(&["show 2", "show 3 --json", "log", "log 1..2", "log --reverse 1.."]);
+    let transcript = place.transcript(&["show 2", "show 3 --json", "log", "log 1..2", "log --reverse 1.."]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate show 2
 change      2 created /b

@@ -8,7 +8,7 @@ use crate::support::{Place, check};
 fn init_creates_a_store_and_never_touches_another_file() {
     let place = Place::without_store();
     std::fs::write(place.path("notes.txt"), "mine").unwrap();
-    let session = place.session(&[
+    let transcript = place.transcript(&[
         "init new/folder/state.db --dry-run",
         "get /a --db new/folder/state.db",
         "init new/folder/state.db",
@@ -18,7 +18,7 @@ fn init_creates_a_store_and_never_touches_another_file() {
         "init tsv.db -o tsv",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate init new/folder/state.db --dry-run
 would create new/folder/state.db
@@ -50,7 +50,7 @@ tsv.db	[STORE]
 #[test]
 fn set_says_what_was_recorded() {
     let place = Place::new();
-    let session = place.session(&[
+    let transcript = place.transcript(&[
         "set /nodes/n1 up --dry-run",
         "set /nodes/n1 up",
         "set /nodes/n1 down --dry-run --json",
@@ -63,7 +63,7 @@ fn set_says_what_was_recorded() {
         "set nodes 1",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate set /nodes/n1 up --dry-run
 would create /nodes/n1  version 1
@@ -98,7 +98,7 @@ $ ustate set nodes 1
 fn a_condition_that_does_not_hold_is_answered_with_the_newer_change() {
     let place = Place::new();
     assert_eq!(place.code("set /leader a --if-absent"), 0);
-    let session = place.session(&[
+    let transcript = place.transcript(&[
         "set /leader b --if-version 1 -m 'drain node-7' --actor bob@ops",
         "set /leader c --if-version 1",
         "set /leader c --if-version 1 --json",
@@ -111,7 +111,7 @@ fn a_condition_that_does_not_hold_is_answered_with_the_newer_change() {
         "set /leader c --if-version 0",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate set /leader b --if-version 1 -m 'drain node-7' --actor bob@ops
 2 set /leader  version 2
@@ -177,7 +177,7 @@ fn delete_names_what_it_deleted_and_asks_before_a_prefix() {
     for key in ["/a", "/b", "/n/1", "/n/2", "/n/3"] {
         assert_eq!(place.code(&format!("set {key} x")), 0);
     }
-    let session = place.session(&[
+    let transcript = place.transcript(&[
         "delete /a /missing --dry-run",
         "delete /a /missing",
         "delete /a",
@@ -191,7 +191,7 @@ fn delete_names_what_it_deleted_and_asks_before_a_prefix() {
         "delete",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate delete /a /missing --dry-run
 would delete /a
@@ -254,4 +254,14 @@ fn nothing_is_written_where_the_environment_says_so() {
     assert!(!place.path("other.db").exists());
     assert!(place.command(&["list"]).env("USTATE_READONLY", "1").status().unwrap().success());
     assert!(place.command(&["set", "/a", "1"]).env("USTATE_READONLY", "0").status().unwrap().success());
+}
+
+#[test]
+fn who_writes_is_recorded_without_being_asked() {
+    let place = Place::new();
+    let mut set = place.command(&["set", "/a", "1"]);
+    assert!(set.env_remove("USTATE_ACTOR").env("USER", "carol").status().unwrap().success());
+    assert!(place.stdout("history /a").contains("  carol@"));
+    assert_eq!(place.code("set /a 2 --actor dave --correlation t-7"), 0);
+    assert!(place.stdout("show head").contains("actor       dave\ncorrelation t-7\n"));
 }

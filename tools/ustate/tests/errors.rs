@@ -15,7 +15,7 @@ fn what_is_no_store_is_never_taken_for_an_empty_one() {
     symlink(place.path("state.db"), place.path("link")).unwrap();
     let other = rusqlite::Connection::open(place.path("other.db")).unwrap();
     other.execute_batch("CREATE TABLE t (x)").unwrap();
-    let session = place.session(&[
+    let transcript = place.transcript(&[
         "list --db missing.db",
         "list --db missing/state.db --json",
         "set /a 1 --db missing.db",
@@ -27,7 +27,7 @@ fn what_is_no_store_is_never_taken_for_an_empty_one() {
         "list --db link",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate list --db missing.db
 ! error: cannot open the store: [FOLDER]/missing.db does not exist
@@ -84,10 +84,16 @@ fn a_store_must_be_named() {
 #[test]
 fn usage_errors_are_exit_2_and_json_where_json_was_asked_for() {
     let place = Place::new();
-    let session =
-        place.session(&["get", "get --json", "frobnicate", "get /a -o xml", "watch --after soon", "get //"]);
+    let transcript = place.transcript(&[
+        "get",
+        "get --json",
+        "frobnicate",
+        "get /a -o xml",
+        "watch --after soon",
+        "get //",
+    ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate get
 ! error: the following required arguments were not provided: <KEY>
@@ -121,9 +127,9 @@ fn hints_name_the_store_where_the_environment_does_not() {
     let place = Place::new();
     assert_eq!(place.code("set /a 1 --db state.db"), 0);
     std::fs::rename(place.path("state.db"), place.path("my state.db")).unwrap();
-    let session = place.session(&["set /a 2 --if-absent --db 'my state.db'"]);
+    let transcript = place.transcript(&["set /a 2 --if-absent --db 'my state.db'"]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate set /a 2 --if-absent --db 'my state.db'
 ! error: /a exists already
@@ -140,9 +146,9 @@ fn a_store_that_another_process_keeps_is_busy() {
     let place = Place::new();
     let other = rusqlite::Connection::open(place.path("state.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let session = place.session(&["set /a 1 --busy-timeout 50ms --json", "list"]);
+    let transcript = place.transcript(&["set /a 1 --busy-timeout 50ms --json", "list"]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate set /a 1 --busy-timeout 50ms --json
 ! {"v":1,"type":"error","code":"busy","exit":4,"message":"busy: another process holds the store; try again, or raise the busy timeout","facts":[]}
@@ -157,9 +163,9 @@ $ ustate list
 #[test]
 fn a_file_that_cannot_be_written_is_exit_7() {
     let place = Place::new();
-    let session = place.session(&["watch --cursor-file missing/agent.cursor"]);
+    let transcript = place.transcript(&["watch --cursor-file missing/agent.cursor"]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate watch --cursor-file missing/agent.cursor
 ! error: cannot write missing/agent.cursor: No such file or directory (os error 2)

@@ -64,7 +64,7 @@ async fn nothing_from_the_store_steers_the_terminal() {
 #[tokio::test]
 async fn hostile_text_is_shown_escaped() {
     check(
-        &stocked().await.session(&[
+        &stocked().await.transcript(&[
             "log -n 2",
             "show 1",
             "get /evil/json --json",

@@ -55,7 +55,7 @@ fn a_watch_of_several_patterns_is_in_order_and_complete() {
     for line in ["set /a/1 x", "set /c/1 x", "set /b/1 x", "set /a/2 x", "delete /b/1", "set /b x"] {
         assert_eq!(place.code(line), 0);
     }
-    let session = place.session(&[
+    let transcript = place.transcript(&[
         "watch '/a/*' '/b/**' --after 0 --caught-up --count 5",
         "watch '/a/*' '/b/**' --after head~2 --count 1 --json",
         "watch '/b/**' --after 3 --count 1 -o tsv",
@@ -65,7 +65,7 @@ fn a_watch_of_several_patterns_is_in_order_and_complete() {
         "watch -o raw",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate watch '/a/*' '/b/**' --after 0 --caught-up --count 5
 [CLOCK]  1 created /a/1  x  by alice@ops

@@ -22,7 +22,7 @@ fn stocked() -> Place {
 
 #[test]
 fn get_prints_the_value_and_says_what_became_of_an_absent_key() {
-    let session = stocked().session(&[
+    let transcript = stocked().transcript(&[
         "get /nodes/n1/status",
         "get /nodes/n1/status --meta",
         "get /nodes/n1/status --json",
@@ -37,7 +37,7 @@ fn get_prints_the_value_and_says_what_became_of_an_absent_key() {
         "get /cluster/leader --json",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate get /nodes/n1/status
 {"ready": true}
@@ -86,7 +86,7 @@ $ ustate get /cluster/leader --json
 
 #[test]
 fn list_shows_keys_that_match() {
-    let session = stocked().session(&[
+    let transcript = stocked().transcript(&[
         "list",
         "list --values",
         "list '/nodes/*'",
@@ -101,7 +101,7 @@ fn list_shows_keys_that_match() {
         "list nodes",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate list
 /binary
@@ -150,7 +150,7 @@ $ ustate list nodes
 
 #[test]
 fn tree_draws_the_hierarchy() {
-    let session = stocked().session(&[
+    let transcript = stocked().transcript(&[
         "tree",
         "tree /nodes --sizes",
         "tree --depth 1 --sizes",
@@ -161,7 +161,7 @@ fn tree_draws_the_hierarchy() {
         "tree -o raw",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate tree
 /

@@ -78,7 +78,7 @@ async fn a_count_never_parts_a_commit_from_its_cursor() {
     store.commit(Batch::new().set("/a", "1").set("/b", "2").set("/c", "3")).await.unwrap();
     store.set("/a", b"4".to_vec()).await.unwrap();
     check(
-        &place.session(&[
+        &place.transcript(&[
             "watch --after 0 --count 1 --cursor-file agent.cursor -o tsv",
             "watch --after 0 --count 1 --cursor-file agent.cursor -o tsv",
             "watch --after 2 --count 1 -o tsv",
@@ -112,9 +112,9 @@ fn a_cursor_of_another_log_is_an_error_and_never_a_gap() {
     assert_eq!(place.code("init other.db"), 0);
     let before = fs::read(place.path("agent.cursor")).unwrap();
     let rolled_back = "watch --db older.db --cursor-file agent.cursor";
-    let mut session = place.session(&["watch --db other.db --cursor-file agent.cursor", rolled_back]);
+    let mut transcript = place.transcript(&["watch --db other.db --cursor-file agent.cursor", rolled_back]);
     assert_eq!(place.code("set /a other --db older.db"), 0);
-    session += &place.session(&[
+    transcript += &place.transcript(&[
         rolled_back,
         "watch --db older.db --cursor-file agent.cursor --json",
         "watch --cursor-file broken.cursor",
@@ -122,7 +122,7 @@ fn a_cursor_of_another_log_is_an_error_and_never_a_gap() {
         "watch --cursor-file binary.cursor",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ ustate watch --db other.db --cursor-file agent.cursor
 ! error: cursor diverged: it is a position of store [STORE], but this is store [STORE]
@@ -171,7 +171,7 @@ fn a_command_gets_each_change_on_standard_input_and_in_the_environment() {
     let script = "cat; echo $USTATE_SEQ $USTATE_COMMIT_SEQ $USTATE_KIND $USTATE_KEY v$USTATE_VERSION $USTATE_AT by $USTATE_BY: $USTATE_REASON [$USTATE_CORRELATION] $USTATE_DB as $USTATE_ACTOR";
     let line = format!("watch --after 0 --count 2 --cursor-file agent.cursor -- sh -c '{script}'");
     check(
-        &place.session(&[&line]),
+        &place.transcript(&[&line]),
         str![[r#"
 $ ustate watch --after 0 --count 2 --cursor-file agent.cursor -- sh -c 'cat; echo $USTATE_SEQ $USTATE_COMMIT_SEQ $USTATE_KIND $USTATE_KEY v$USTATE_VERSION $USTATE_AT by $USTATE_BY: $USTATE_REASON [$USTATE_CORRELATION] $USTATE_DB as $USTATE_ACTOR'
 {"v":1,"type":"event","seq":1,"commit_seq":1,"at":"[EXACT]","kind":"created","key":"/a","version":1,"bytes":7,"encoding":"json","value":{"b":1},"actor":"alice@ops","reason":"why","correlation":"c7","cursor":"[STORE]:1:[HASH]"}
@@ -199,15 +199,15 @@ async fn a_command_that_fails_stops_the_watch_and_gets_the_commit_again() {
             place.scrubbed(&fs::read_to_string(place.path("agent.cursor")).unwrap())
         )
     };
-    let mut session = run("echo $USTATE_KEY; test $USTATE_KEY != /c");
-    session += &run("echo $USTATE_KEY; exit 3");
-    session += &place.session(&[
+    let mut transcript = run("echo $USTATE_KEY; test $USTATE_KEY != /c");
+    transcript += &run("echo $USTATE_KEY; exit 3");
+    transcript += &place.transcript(&[
         "watch --after 1 -- missing-command",
         "watch --cursor-file agent.cursor --json -- sh -c 'exit 9'",
         "watch --cursor-file agent.cursor --count 2 -- sh -c 'echo $USTATE_KEY'",
     ]);
     check(
-        &session,
+        &transcript,
         str![[r#"
 $ echo $USTATE_KEY; test $USTATE_KEY != /c
 /a
@@ -241,16 +241,27 @@ $ ustate watch --cursor-file agent.cursor --count 2 -- sh -c 'echo $USTATE_KEY'
 
 #[test]
 fn a_signal_lets_the_command_end_and_keeps_what_it_did() {
+    for (signal, code, end, kept) in [("TERM", 143, "0", ":1:"), ("INT", 130, "1", ":0:")] {
+        let place = Place::new();
+        assert_eq!(place.code("set /a 1"), 0);
+        let fifo = place.path("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let script = format!("echo started; cat fifo; echo ended; exit {end}");
+        let line = format!("watch --after 0 --cursor-file agent.cursor -- sh -c '{script}'");
+        let mut watch = place.start(&line);
+        assert_eq!(watch.line(), "started");
+        watch.signal(signal);
+        fs::write(&fifo, "").unwrap();
+        assert_eq!(watch.line(), "ended");
+        assert_eq!(watch.code(), code);
+        assert!(fs::read_to_string(place.path("agent.cursor")).unwrap().contains(kept));
+    }
+}
+
+#[test]
+fn a_command_need_not_read_what_it_is_given() {
     let place = Place::new();
-    assert_eq!(place.code("set /a 1"), 0);
-    let fifo = place.path("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let script = "echo started; cat fifo; echo ended";
-    let mut watch = place.start(&format!("watch --after 0 --cursor-file agent.cursor -- sh -c '{script}'"));
-    assert_eq!(watch.line(), "started");
-    watch.signal("TERM");
-    fs::write(&fifo, "").unwrap();
-    assert_eq!(watch.line(), "ended");
-    assert_eq!(watch.code(), 143);
-    assert!(fs::read_to_string(place.path("agent.cursor")).unwrap().contains(":1:"));
+    assert!(place.fed("set /big -", &vec![b'x'; 1 << 20]).status.success());
+    assert_eq!(place.code("watch --after 0 --count 1 -- true"), 0);
+    assert_eq!(place.output("watch --after 0 --count 1 -- wc -l").stdout.trim_ascii(), b"1");
 }

@@ -71,7 +71,7 @@ impl Place {
     }
 
     /// Runs lines one after the other; what they print, standard error behind `!`.
-    pub(crate) fn session(&self, lines: &[&str]) -> String {
+    pub(crate) fn transcript(&self, lines: &[&str]) -> String {
         let mut transcript = String::new();
         for line in lines {
             transcript.extend(["$ ustate ", line, "\n", &self.shown(&self.output(line))]);

@@ -23,7 +23,7 @@ fn stocked() -> Place {
 fn verify_says_what_is_proved_and_what_cannot_be() {
     let place = stocked();
     check(
-        &place.session(&["verify", "verify --json", "verify -o tsv", "verify -o raw"]),
+        &place.transcript(&["verify", "verify --json", "verify -o tsv", "verify -o raw"]),
         str![[r#"
 $ ustate verify
   proved        every change's bytes match its hash     4 changes
@@ -46,7 +46,7 @@ $ ustate verify -o raw
 "#]],
     );
     check(
-        &Place::new().session(&["verify"]),
+        &Place::new().transcript(&["verify"]),
         str![[r#"
 $ ustate verify
   proved        every change's bytes match its hash     0 changes
@@ -103,7 +103,7 @@ fn a_contradiction_is_exit_5() {
     bytes[at] ^= 1;
     fs::write(place.path("state.db"), &bytes).unwrap();
     check(
-        &place.session(&[
+        &place.transcript(&[
             "verify",
             "verify --json",
             "verify -o tsv",

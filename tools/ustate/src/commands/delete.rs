@@ -76,10 +76,12 @@ impl Delete {
         }
         let (mut present, mut absent) = (Vec::new(), Vec::new());
         for key in &self.keys {
+            if present.contains(key) || absent.contains(key) {
+                continue;
+            }
             let exists = store.exists(key).await?;
             if exists { &mut present } else { &mut absent }.push(key.clone());
         }
-        present.dedup();
         Ok((present, absent))
     }
 

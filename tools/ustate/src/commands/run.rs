@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -13,6 +14,9 @@ use univrs_state::WatchEvent;
 use crate::signals::Signals;
 use crate::stop::{Done, Exit, Failure, Stop};
 use crate::time::rfc3339;
+
+/// How long after the end of a command a signal may still have been meant for both.
+const LATE: Duration = Duration::from_millis(20);
 
 /// A command and its arguments.
 pub(crate) struct Program {
@@ -56,6 +60,11 @@ impl Program {
         };
         let status = status.map_err(|error| Failure::io(&format!("cannot wait for {shown}"), &error))?;
         if !status.success() {
+            // What was pressed on a terminal reaches the command as well, and first at times.
+            let late = async { tokio::time::timeout(LATE, signals.next()).await.ok() };
+            if let Some(number) = signal.or(late.await) {
+                return Err(Stop::Signal(number));
+            }
             let what =
                 format!("{shown} failed ({status}) at {} {} {}", event.seq, event.event_type, event.key);
             let failure = Failure::new(Exit::No, "command_failed", what);
