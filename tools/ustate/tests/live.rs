@@ -1,6 +1,7 @@
 //! A store that other programs use meanwhile, and readers that go away.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use snapbox::str;
 use univrs_state::{Batch, StateStore};
@@ -20,6 +21,39 @@ async fn every_read_works_while_another_program_writes() {
     }
     assert_eq!(place.code("set /a 3 --if-version 2"), 0);
     assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"3", "and the other way round");
+}
+
+#[test]
+fn reads_are_whole_while_another_program_does_not_stop_writing() {
+    let place = Place::new();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let store = place.open().await;
+                let mut n = 0_u64;
+                while !done.load(Ordering::Relaxed) {
+                    n += 1;
+                    let value = n.to_string();
+                    store.commit(Batch::new().set("/a", value.clone()).set("/b", value)).await.unwrap();
+                }
+                store.close().await.unwrap();
+            });
+        });
+        while place.stdout("list").is_empty() {}
+        for _ in 0..5 {
+            let values = place.stdout("list --values");
+            let values: Vec<&str> =
+                values.lines().map(|line| line.split_whitespace().last().unwrap()).collect();
+            assert_eq!(values[0], values[1], "one state");
+            assert_eq!(place.code("verify"), 0);
+            assert_eq!(place.stdout("watch /b --after 0 --count 3 -o tsv").lines().count(), 3);
+            assert_eq!(place.code("set /c 1"), 0);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(place.code("verify"), 0);
 }
 
 #[tokio::test]

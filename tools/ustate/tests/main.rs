@@ -6,6 +6,7 @@
 mod ask;
 mod change;
 mod errors;
+mod examples;
 mod hostile;
 mod live;
 mod look;

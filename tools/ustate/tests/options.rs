@@ -160,6 +160,11 @@ Global options:
           
           [default: 5s]
 
+Examples:
+  ustate set /nodes/n1 '{"ready":true}' --type json -m 'first boot'
+  ustate set /locks/deploy "$USER" --if-absent
+  ustate set /config/app - < app.toml
+
 "#]],
     );
 }

@@ -33,14 +33,21 @@ impl Place {
 
     /// `ustate` with these arguments, in an environment that says nothing else.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ustate"));
+        let mut command = self.as_environment_of(env!("CARGO_BIN_EXE_ustate"));
+        command.args(arguments);
+        command
+    }
+
+    /// A program in the same folder and environment.
+    pub(crate) fn as_environment_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("USTATE_") || name == "NO_COLOR" || name == "CLICOLOR_FORCE"
             {
                 command.env_remove(name);
             }
         }
-        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("USTATE_DB", "state.db").env("USTATE_ACTOR", "alice@ops").env("COLUMNS", "100");
         command
     }

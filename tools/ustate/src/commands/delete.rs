@@ -17,11 +17,17 @@ use crate::value::counted;
 /// The most keys that the question names.
 const SHOWN: usize = 3;
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate delete /locks/deploy -m deployed
+  ustate delete --prefix /nodes/ --dry-run";
+
 /// Delete keys, all in one commit.
 ///
 /// Their history stays in the log. Exit code 1 says that none of them existed. Fields of -o tsv:
 /// seq, key, of what was deleted.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Delete {
     /// The keys.
     #[arg(required_unless_present = "prefix", conflicts_with = "prefix", value_name = "KEY")]

@@ -11,11 +11,17 @@ use crate::stop::{Done, Exit, Failure, fail};
 use crate::time::{ago, rfc3339};
 use crate::value::{Encoded, size, whole};
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate get /nodes/n1 --meta
+  ustate get /config/app -o raw > app.toml";
+
 /// Print the value of a key.
 ///
 /// Exit code 1 says that the key does not exist. Fields of -o tsv: key, version, seq, updated,
 /// encoding, value.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Get {
     /// The key.
     key: String,

@@ -14,11 +14,16 @@ use crate::value::brief;
 /// Changes that are read at a time.
 const PAGE: usize = 200;
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate history /nodes/n1 -n 5";
+
 /// Show the changes of a key, newest first.
 ///
 /// Deletions are among them. Fields of -o tsv: seq, time, kind, key, encoding, value, actor,
 /// reason.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct History {
     /// The key.
     key: String,

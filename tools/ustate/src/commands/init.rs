@@ -53,6 +53,7 @@ fn already(path: &Path) -> Failure {
 fn report(context: &mut Context, path: &Path, id: Option<&str>) -> Done {
     let shown = path.display().to_string();
     match context.format {
+        Format::Human if context.quiet => Ok(()),
         Format::Human => {
             let done = if id.is_some() { "created" } else { "would create" };
             context.out.line(&format!("{done} {}", escape(&shown)))?;

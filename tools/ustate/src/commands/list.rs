@@ -15,12 +15,18 @@ use crate::value::brief;
 /// The widest column of keys.
 const WIDEST: usize = 48;
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate list '/nodes/*'
+  ustate list '/config/**' --values --json";
+
 /// List keys, in the order of their bytes.
 ///
 /// A pattern is a key, PREFIX*, or a glob by segment: * is one segment, ** any number, and a * at
 /// the end stands for all that follows. Quote it, so that the shell leaves it alone. Fields of
 /// -o tsv with --values: key, version, seq, updated, encoding, value.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct List {
     /// Which keys.
     #[arg(default_value = "/*")]

@@ -13,10 +13,16 @@ use crate::stop::{Done, Failure, fail};
 /// Changes that are read at a time.
 const WINDOW: u64 = 200;
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate log '/nodes/**' -n 20
+  ustate log head~100.. --actor alice@ops --json";
+
 /// Show the log, newest first.
 ///
 /// Fields of -o tsv: seq, time, kind, key, encoding, value, actor, reason.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Log {
     /// Patterns of keys, and a range A..B: after A, up to B, each a number, head, or head~N.
     #[arg(value_name = "PATTERN|A..B", value_parser = parse_selection)]

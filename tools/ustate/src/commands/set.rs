@@ -18,11 +18,18 @@ use crate::output::Format;
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::time::{ago, rfc3339};
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate set /nodes/n1 '{\"ready\":true}' --type json -m 'first boot'
+  ustate set /locks/deploy \"$USER\" --if-absent
+  ustate set /config/app - < app.toml";
+
 /// Set a key to a value.
 ///
 /// Exit code 1 says that a condition did not hold; nothing is recorded then. Fields of -o tsv:
 /// seq, key, version.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Set {
     /// The key.
     key: String,

@@ -12,11 +12,17 @@ use crate::rows::Row;
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::value::{size, whole};
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate show head
+  ustate show 1 -o raw > first.value";
+
 /// Show changes in full.
 ///
 /// -o raw writes the value alone, to the byte. Fields of -o tsv: seq, time, kind, key, encoding,
 /// value, actor, reason.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Show {
     /// Their places in the log: numbers, head, or head~N.
     #[arg(required = true, value_name = "SEQ")]

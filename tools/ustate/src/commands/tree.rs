@@ -12,10 +12,16 @@ use crate::output::{BOLD, DIM, Format};
 use crate::stop::Done;
 use crate::value::{counted, size};
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate tree
+  ustate tree /nodes --depth 2 --sizes";
+
 /// Show keys as a tree.
 ///
 /// Fields of -o tsv: path, keys at and below it, bytes of their values.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Tree {
     /// Only this key and what is below it.
     prefix: Option<String>,

@@ -13,12 +13,18 @@ use crate::value::{count, counted};
 /// The most contradictions that people are shown unless they ask for more.
 const SHOWN: usize = 10;
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate verify
+  ustate verify --json > verified.json";
+
 /// Check every change against its hash and the entries against the log.
 ///
 /// Exit code 5 says that something contradicts. What a log cannot prove about itself: that
 /// nothing was cut off its end or rewritten since; a head that was kept elsewhere can. Fields of
 /// -o tsv: proved, contradicted or not_provable; seq; key; what.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Verify {}
 
 impl Verify {

@@ -22,6 +22,12 @@ use crate::stop::{Done, Exit, Failure, Stop, fail};
 /// How often the place is looked at while nothing matches.
 const PULSE: Duration = Duration::from_millis(50);
 
+const EXAMPLES: &str = "\
+Examples:
+  ustate watch '/nodes/**' --cursor-file agent.cursor
+  ustate watch --after 0 --json
+  ustate watch '/config/*' -- ./reload";
+
 /// Follow changes as they happen; none is missed.
 ///
 /// With --cursor-file a watch resumes where it stopped, whatever stopped it: the file is written
@@ -32,6 +38,7 @@ const PULSE: Duration = Duration::from_millis(50);
 /// USTATE_REASON, USTATE_CORRELATION); if it fails, the watch ends, and resumes there. Fields of
 /// -o tsv: seq, time, kind, key, encoding, value, actor, reason.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Watch {
     /// Which keys: exact, PREFIX*, or globs like /nodes/*/status.
     #[arg(value_name = "PATTERN", default_value = "/*")]
