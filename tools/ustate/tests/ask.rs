@@ -32,7 +32,9 @@ fn the_log_is_shown_newest_first_and_can_be_narrowed() {
         "log 2..99 -n 1",
         "log 9..",
         "log 1..2 2..3",
+        "log 4",
         "log nonsense",
+        "log //",
         "log -o raw",
     ]);
     check(
@@ -68,9 +70,16 @@ $ ustate log 9..
 $ ustate log 1..2 2..3
 ! error: more than one range was given
 [exit 2]
+$ ustate log 4
+! error: invalid value '4' for '[PATTERN|A..B]...': that is one place; 'ustate show 4' shows it, 4.. what follows
+!   hint: ustate log --help
+[exit 2]
 $ ustate log nonsense
 ! error: invalid value 'nonsense' for '[PATTERN|A..B]...': "nonsense" is neither a pattern, which starts with '/', nor a range like 40..50
 !   hint: ustate log --help
+[exit 2]
+$ ustate log //
+! error: invalid key: "//": empty segment at byte 0
 [exit 2]
 $ ustate log -o raw
 ! error: log has no raw output

@@ -188,6 +188,7 @@ fn delete_names_what_it_deleted_and_asks_before_a_prefix() {
         "delete --prefix /n/ --yes --json -m 'rack moved'",
         "delete --prefix /n/ --yes",
         "delete /b -o tsv",
+        "delete --prefix '' --yes",
         "delete",
     ]);
     check(
@@ -226,6 +227,10 @@ $ ustate delete --prefix /n/ --yes
 [exit 1]
 $ ustate delete /b -o tsv
 10	/b
+$ ustate delete --prefix '' --yes
+! error: invalid value '' for '--prefix <PREFIX>': a prefix starts with '/', which alone stands for every key
+!   hint: ustate delete --help
+[exit 2]
 $ ustate delete
 ! error: the following required arguments were not provided: <KEY>...
 !   hint: ustate delete --help

@@ -120,8 +120,7 @@ $ ustate watch --after 99
 ! error: cursor diverged: position 99 lies beyond the end of the log at 6
 [exit 6]
 $ ustate watch a
-! error: invalid value 'a' for '[PATTERN]...': invalid key: "a": it must start with '/'
-!   hint: ustate watch --help
+! error: invalid key: "a": it must start with '/'
 [exit 2]
 $ ustate watch -o raw
 ! error: watch has no raw output

@@ -33,7 +33,7 @@ pub(crate) struct Delete {
     #[arg(required_unless_present = "prefix", conflicts_with = "prefix", value_name = "KEY")]
     keys: Vec<String>,
     /// All keys that start with these bytes. Asks first.
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
     prefix: Option<String>,
     /// Do not ask.
     #[arg(short, long)]
@@ -43,6 +43,14 @@ pub(crate) struct Delete {
     dry_run: bool,
     #[command(flatten)]
     origin: Origin,
+}
+
+/// An empty prefix is more likely a variable that is not set than a wish to delete everything.
+fn parse_prefix(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        return Ok(text.to_owned());
+    }
+    Err("a prefix starts with '/', which alone stands for every key".into())
 }
 
 impl Delete {

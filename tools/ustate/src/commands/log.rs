@@ -6,7 +6,7 @@ use univrs_state::{Change, ChangeKind, Pattern, Seq, SqliteStore, StateStore};
 use crate::context::Context;
 use crate::json;
 use crate::output::Format;
-use crate::point::Range;
+use crate::point::{Point, Range};
 use crate::rows::{Columns, Row};
 use crate::stop::{Done, Failure, fail};
 
@@ -46,16 +46,16 @@ pub(crate) struct Log {
 
 #[derive(Debug, Clone)]
 enum Selection {
-    Keys(Pattern),
+    Keys(String),
     Places(Range),
 }
 
 fn parse_selection(text: &str) -> Result<Selection, String> {
     if text.starts_with('/') {
-        return text
-            .parse()
-            .map(Selection::Keys)
-            .map_err(|error: univrs_state::StateError| error.to_string());
+        return Ok(Selection::Keys(text.to_owned()));
+    }
+    if text.parse::<Point>().is_ok() {
+        return Err(format!("that is one place; 'ustate show {text}' shows it, {text}.. what follows"));
     }
     text.parse().map(Selection::Places)
 }
@@ -79,13 +79,14 @@ impl Log {
         if ranges.next().is_some() {
             return fail(Failure::usage("more than one range was given"));
         }
+        let patterns = self.patterns()?;
         let store = context.open().await?;
         let head = store.head().await?.seq;
         let (after, to) = (range.after.resolve(head), range.to.resolve(head));
         if to > head {
             context.note(&format!("the log ends at {head}"));
         }
-        let shown = self.show(context, &store, after, to.min(head)).await?;
+        let shown = self.show(context, &store, &patterns, (after, to.min(head))).await?;
         if shown == 0 {
             context.out.flush()?;
             context.note("no change matches");
@@ -94,7 +95,13 @@ impl Log {
     }
 
     /// Shows the changes after one place and up to another; returns how many.
-    async fn show(&self, context: &mut Context, store: &SqliteStore, after: Seq, to: Seq) -> Done<u64> {
+    async fn show(
+        &self,
+        context: &mut Context,
+        store: &SqliteStore,
+        patterns: &[Pattern],
+        (after, to): (Seq, Seq),
+    ) -> Done<u64> {
         let (mut low, mut high) = (after.as_u64(), to.as_u64());
         let most = self.count.unwrap_or(u64::MAX);
         let mut shown = 0;
@@ -111,7 +118,7 @@ impl Log {
                 high = start;
             }
             let mut changes = read(store, Seq::new(start), Seq::new(end)).await?;
-            changes.retain(|change| self.selects(change));
+            changes.retain(|change| self.selects(patterns, change));
             if !self.reverse {
                 changes.reverse();
             }
@@ -123,18 +130,22 @@ impl Log {
         Ok(shown)
     }
 
-    fn selects(&self, change: &Change) -> bool {
-        let mut patterns = self.select.iter().filter_map(|selection| match selection {
-            Selection::Keys(pattern) => Some(pattern),
+    fn patterns(&self) -> Done<Vec<Pattern>> {
+        let keys = self.select.iter().filter_map(|selection| match selection {
+            Selection::Keys(pattern) => Some(pattern.parse()),
             Selection::Places(_) => None,
         });
+        Ok(keys.collect::<univrs_state::Result<_>>()?)
+    }
+
+    fn selects(&self, patterns: &[Pattern], change: &Change) -> bool {
         let meta = change.meta.as_deref();
         let kind = self.kind.map(|kind| match kind {
             Kind::Created => ChangeKind::Created,
             Kind::Updated => ChangeKind::Updated,
             Kind::Deleted => ChangeKind::Deleted,
         });
-        (patterns.clone().next().is_none() || patterns.any(|pattern| pattern.matches(&change.key)))
+        (patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(&change.key)))
             && kind.is_none_or(|kind| change.kind == kind)
             && said(self.actor.as_ref(), meta.and_then(|meta| meta.actor.as_ref()))
             && said(self.correlation.as_ref(), meta.and_then(|meta| meta.correlation.as_ref()))

@@ -42,7 +42,7 @@ Examples:
 pub(crate) struct Watch {
     /// Which keys: exact, PREFIX*, or globs like /nodes/*/status.
     #[arg(value_name = "PATTERN", default_value = "/*")]
-    patterns: Vec<Pattern>,
+    patterns: Vec<String>,
     /// Start after this place in the log: a number, head~N, or a cursor.
     #[arg(long, value_name = "CURSOR", value_parser = parse_place)]
     after: Option<Place>,
@@ -68,7 +68,8 @@ enum Place {
 
 fn parse_place(text: &str) -> Result<Place, String> {
     if text.contains(':') {
-        return text.parse().map(Place::Cursor).map_err(|error: StateError| error.to_string());
+        let plain = |error: StateError| error.to_string().replace("invalid argument: ", "");
+        return text.parse().map(Place::Cursor).map_err(plain);
     }
     text.parse().map(Place::Point)
 }
@@ -102,21 +103,23 @@ impl Watch {
 
     /// The pattern of the stream, and those that an event must match one of.
     fn pattern(&self) -> Done<(String, Vec<Pattern>)> {
-        if let [pattern] = self.patterns.as_slice() {
+        let patterns: Vec<Pattern> =
+            self.patterns.iter().map(|pattern| pattern.parse()).collect::<univrs_state::Result<_>>()?;
+        if let [pattern] = patterns.as_slice() {
             return Ok((pattern.to_string(), Vec::new()));
         }
         let reserved = RESERVED_PREFIX.trim_end_matches('/');
         let names_reserved = |pattern: &Pattern| pattern.as_str().starts_with(reserved);
-        let pattern = if self.patterns.iter().all(names_reserved) {
+        let pattern = if patterns.iter().all(names_reserved) {
             format!("{reserved}*")
-        } else if self.patterns.iter().any(names_reserved) {
+        } else if patterns.iter().any(names_reserved) {
             let failure =
                 Failure::usage(format!("patterns below {RESERVED_PREFIX} cannot stand beside others"));
             return fail(failure.fact("watch them with a command of their own"));
         } else {
             "/*".to_owned()
         };
-        Ok((pattern, self.patterns.clone()))
+        Ok((pattern, patterns))
     }
 
     /// Where to start: the cursor file goes before --after; without both, from now on.
