@@ -201,11 +201,20 @@ pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
     })?;
     let mut commits: Vec<(Vec<WatchEvent>, Head)> = Vec::new();
     let mut ends = ends.into_iter();
+    let mut bytes = 0;
     for change in matching {
+        // Values before a change fill a page, too: what follows is read again from here.
+        if bytes >= Limits::PAGE_BYTES
+            && let Some((_, head)) = commits.last()
+            && head.seq != change.commit_seq
+        {
+            return Ok(WatchPage { end: *head, commits });
+        }
         let old = match change.kind {
             ChangeKind::Created => None,
             ChangeKind::Updated | ChangeKind::Deleted => previous(snapshot, &change)?,
         };
+        bytes += old.as_ref().map_or(0, Change::size);
         let event = WatchEvent::of(&change, old.as_ref());
         match commits.last_mut() {
             Some((events, head)) if head.seq == change.commit_seq => events.push(event),
