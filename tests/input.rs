@@ -68,7 +68,9 @@ async fn a_bad_key_is_refused_by_every_method<S: Store>(store: S, _: &Subject) {
             store.set_json(key, &1).await.unwrap_err(),
             store.update_json(key, |n: Option<u64>| n).await.unwrap_err(),
         ];
-        errors.iter().for_each(|error| check(error, key, why));
+        for error in &errors {
+            check(error, key, why);
+        }
     }
     assert_eq!(store.head().await.unwrap().seq, Seq::ZERO);
 }

@@ -185,7 +185,9 @@ async fn processes_that_open_one_new_file_at_once_share_one_store() {
         let folder = folder();
         let path = folder.path().join("new/state.db");
         let mut children: Vec<Child> = (0..4).map(|_| Child::start()).collect();
-        children.iter_mut().for_each(|child| child.tell(&format!("open\t{}", path.display())));
+        for child in &mut children {
+            child.tell(&format!("open\t{}", path.display()));
+        }
         for child in &mut children {
             child.answer().unwrap().expect("nobody is turned away");
             child.tell("set\t/a\tx");
@@ -193,7 +195,9 @@ async fn processes_that_open_one_new_file_at_once_share_one_store() {
         let mut versions: Vec<String> = children.iter_mut().map(|c| c.answer().unwrap().unwrap()).collect();
         versions.sort();
         assert_eq!(versions, ["1", "2", "3", "4"]);
-        children.iter_mut().for_each(|child| child.tell("close"));
+        for child in &mut children {
+            child.tell("close");
+        }
         for child in &mut children {
             child.answer().unwrap().unwrap();
         }

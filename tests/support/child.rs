@@ -106,7 +106,7 @@ fn say(answer: &str) {
     out.flush().unwrap();
 }
 
-fn told(error: univrs_state::StateError) -> String {
+fn told(error: &univrs_state::StateError) -> String {
     format!("{}: {error}", error.code())
 }
 
@@ -114,21 +114,27 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
     let options = || Options::new().busy_timeout(Duration::from_secs(60));
     let open = || store.clone().expect("a store is open");
     match *words {
-        ["open", path] => *store = Some(options().open(path).await.map_err(told)?),
+        ["open", path] => *store = Some(options().open(path).await.map_err(|error| told(&error))?),
         ["open buffered", path] => {
-            *store = Some(options().durability(Durability::Buffered).open(path).await.map_err(told)?);
+            *store = Some(
+                options().durability(Durability::Buffered).open(path).await.map_err(|error| told(&error))?,
+            );
         }
-        ["open read-only", path] => *store = Some(options().read_only(true).open(path).await.map_err(told)?),
-        ["close"] => store.take().expect("a store is open").close().await.map_err(told)?,
+        ["open read-only", path] => {
+            *store = Some(options().read_only(true).open(path).await.map_err(|error| told(&error))?);
+        }
+        ["close"] => store.take().expect("a store is open").close().await.map_err(|error| told(&error))?,
         ["drop"] => drop(store.take()),
-        ["set", key, value] => return Ok(open().set(key, value.into()).await.map_err(told)?.to_string()),
+        ["set", key, value] => {
+            return Ok(open().set(key, value.into()).await.map_err(|error| told(&error))?.to_string());
+        }
         ["fill", key, bytes] => {
             let value = vec![7; bytes.parse().unwrap()];
-            return Ok(open().set(key, value).await.map_err(told)?.to_string());
+            return Ok(open().set(key, value).await.map_err(|error| told(&error))?.to_string());
         }
-        ["head"] => return Ok(open().head().await.map_err(told)?.to_string()),
+        ["head"] => return Ok(open().head().await.map_err(|error| told(&error))?.to_string()),
         ["verify"] => {
-            let report = open().verify().await.map_err(told)?;
+            let report = open().verify().await.map_err(|error| told(&error))?;
             return if report.is_intact() { Ok(String::new()) } else { Err(format!("{report:?}")) };
         }
         // Several tasks write keys of their own, in order, and tell each one that is acknowledged.
@@ -138,7 +144,8 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
                 let (store, name) = (open(), format!("/{name}/{task}"));
                 tokio::spawn(async move {
                     for n in 1..=count {
-                        let version = store.set(&name, n.to_string().into()).await.map_err(told)?;
+                        let version =
+                            store.set(&name, n.to_string().into()).await.map_err(|error| told(&error))?;
                         say(&format!("@ok {name} {n} {version}"));
                     }
                     Ok::<(), String>(())
@@ -159,9 +166,9 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
         }
         ["memory of a watch"] => {
             let mut watch = open().watch_after("/*", Seq::ZERO.into()).unwrap();
-            let end = open().head().await.map_err(told)?.seq;
+            let end = open().head().await.map_err(|error| told(&error))?.seq;
             while watch.cursor().seq() < end {
-                watch.try_next().await.map_err(told)?;
+                watch.try_next().await.map_err(|error| told(&error))?;
             }
             return Ok(peak_kib().to_string());
         }
