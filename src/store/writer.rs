@@ -20,6 +20,8 @@ use crate::state::Batch;
 /// The most batches of one group, and bytes after which it is closed.
 const GROUP_BATCHES: usize = 4096;
 const GROUP_BYTES: usize = 16 << 20;
+/// How long the writer looks for work before it sleeps.
+const SPIN: Duration = Duration::from_micros(50);
 /// Pages in the write-ahead log after which a group is followed by a checkpoint.
 const CHECKPOINT_PAGES: u64 = 16_000;
 /// Pages after which a checkpoint waits for readers, so that the log can start over.
@@ -177,7 +179,7 @@ impl Writer {
     fn run(mut self) {
         let mut met = None;
         let closed = loop {
-            let Some(task) = met.take().or_else(|| self.tasks.recv().ok()) else { break None };
+            let Some(task) = met.take().or_else(|| self.next()) else { break None };
             match task {
                 Task::Commit(order) => met = self.commit(order),
                 Task::Read(read) => self.sqlite.read(read),
@@ -185,6 +187,20 @@ impl Writer {
             }
         };
         self.close(closed);
+    }
+
+    /// The next task. Looks for it a little before it sleeps: who waits for one commit often asks
+    /// for the next at once, and to wake a thread takes longer than that.
+    fn next(&self) -> Option<Task> {
+        let start = Instant::now();
+        loop {
+            match self.tasks.try_recv() {
+                Ok(task) => return Some(task),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if start.elapsed() < SPIN => thread::yield_now(),
+                Err(TryRecvError::Empty) => return self.tasks.recv().ok(),
+            }
+        }
     }
 
     /// Commits everything that waits as one group; returns a task that was met behind it.
