@@ -257,15 +257,17 @@ fn nothing_is_written_where_the_environment_says_so() {
         );
     }
     assert!(!place.path("other.db").exists());
-    assert!(place.command(&["list"]).env("USTATE_READONLY", "1").status().unwrap().success());
-    assert!(place.command(&["set", "/a", "1"]).env("USTATE_READONLY", "0").status().unwrap().success());
+    assert!(place.command(&["list"]).env("USTATE_READONLY", "1").output().unwrap().status.success());
+    assert!(
+        place.command(&["set", "/a", "1"]).env("USTATE_READONLY", "0").output().unwrap().status.success()
+    );
 }
 
 #[test]
 fn who_writes_is_recorded_without_being_asked() {
     let place = Place::new();
     let mut set = place.command(&["set", "/a", "1"]);
-    assert!(set.env_remove("USTATE_ACTOR").env("USER", "carol").status().unwrap().success());
+    assert!(set.env_remove("USTATE_ACTOR").env("USER", "carol").output().unwrap().status.success());
     assert!(place.stdout("history /a").contains("  carol@"));
     assert_eq!(place.code("set /a 2 --actor dave --correlation t-7"), 0);
     assert!(place.stdout("show head").contains("actor       dave\ncorrelation t-7\n"));

@@ -150,6 +150,7 @@ fn json_says_when_the_watch_has_caught_up() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn output_that_cannot_be_written_is_exit_7() {
     let place = Place::new();
     assert_eq!(place.code("set /a 1"), 0);
