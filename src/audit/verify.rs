@@ -143,6 +143,13 @@ impl Verification {
         self.compare(seq, key, last.is_some_and(deleted));
     }
 
+    /// A row of the projection cannot be what was written.
+    pub(crate) fn damaged(&mut self, key: &str, what: &str) {
+        self.report.keys += 1;
+        let seq = self.fold.remove(key).map(|last| last.seq);
+        self.report.find(seq, Some(key), what);
+    }
+
     fn compare(&mut self, seq: Seq, key: &str, same: bool) {
         if !same {
             self.report.find(Some(seq), Some(key), "the projection does not equal the fold of the log");

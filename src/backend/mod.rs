@@ -127,20 +127,17 @@ pub(crate) enum Row {
     Live(Entry),
     /// A key that was deleted.
     Deleted { key: String, version: u64, seq: Seq },
+    /// A row that contradicts its checksum or the schema; the key is empty if it cannot be read.
+    Damaged { key: String, what: String },
 }
 
 impl Row {
-    pub(crate) fn key(&self) -> &str {
+    /// The key and the seq of its last change; an error if the row is damaged.
+    pub(crate) fn place(&self) -> Result<(&str, Seq)> {
         match self {
-            Self::Live(entry) => &entry.key,
-            Self::Deleted { key, .. } => key,
-        }
-    }
-
-    pub(crate) fn seq(&self) -> Seq {
-        match self {
-            Self::Live(entry) => entry.seq,
-            Self::Deleted { seq, .. } => *seq,
+            Self::Live(entry) => Ok((&entry.key, entry.seq)),
+            Self::Deleted { key, seq, .. } => Ok((key, *seq)),
+            Self::Damaged { what, .. } => Err(StateError::Corrupted(what.clone())),
         }
     }
 }

@@ -137,11 +137,6 @@ impl Change {
         hash::link(before, self.header_hash())
     }
 
-    /// Whether header and value match the chain, given the hash of the change before.
-    pub(crate) fn is_intact_after(&self, before: Hash) -> bool {
-        self.chained_onto(before) == self.hash && self.has_its_value()
-    }
-
     /// Whether the value matches its hash; true where there is none to check.
     pub(crate) fn has_its_value(&self) -> bool {
         check_value(self).is_ok()

@@ -34,7 +34,8 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    pub(crate) fn new(store: StoreId, head: Head) -> Self {
+    /// The place after everything up to a head of a store.
+    pub fn new(store: StoreId, head: Head) -> Self {
         Self { seq: head.seq, checked: Some((store, head.hash)) }
     }
 

@@ -24,6 +24,8 @@ pub struct WatchEvent {
     pub new_value: Option<Vec<u8>>,
     /// The version after; 0 where the key was deleted.
     pub new_version: u64,
+    /// The key's count of changes up to this one, deletions included.
+    pub version: u64,
     /// The place of the change in the log.
     pub seq: Seq,
     /// The place of the last change of its commit, which may be one that the pattern does not match.
@@ -54,6 +56,7 @@ impl WatchEvent {
             old_value: old.and_then(owned),
             new_value: owned(change),
             new_version: if change.kind == ChangeKind::Deleted { 0 } else { change.version },
+            version: change.version,
             seq: change.seq,
             commit_seq: change.commit_seq,
             at: change.at,
@@ -72,6 +75,7 @@ impl fmt::Debug for WatchEvent {
             .field("old_value_bytes", &bytes(&self.old_value))
             .field("new_value_bytes", &bytes(&self.new_value))
             .field("new_version", &self.new_version)
+            .field("version", &self.version)
             .field("seq", &self.seq)
             .field("commit_seq", &self.commit_seq)
             .field("at", &self.at)

@@ -56,11 +56,11 @@ pub(super) fn scan(snapshot: &dyn Snapshot, limits: &Limits, scan: &Scan) -> Res
 
 /// What a key was at a position: its row, or an older change of it.
 fn entry_as_of(snapshot: &dyn Snapshot, row: Row, as_of: Seq) -> Result<Option<Entry>> {
-    let mut seq = row.seq();
+    let (_, mut seq) = row.place()?;
     if seq <= as_of {
         return Ok(match row {
             Row::Live(entry) => Some(entry),
-            Row::Deleted { .. } => None,
+            _ => None,
         });
     }
     while seq != Seq::ZERO {
@@ -244,6 +244,7 @@ pub(super) fn verify(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
         match &row {
             Row::Live(entry) => verification.entry(entry),
             Row::Deleted { key, version, seq } => verification.tombstone(key, *version, *seq),
+            Row::Damaged { key, what } => verification.damaged(key, what),
         }
         Ok(ControlFlow::Continue(()))
     });

@@ -176,6 +176,10 @@ impl Opening {
         };
         let conn = conn.map_err(|error| self.fault(error))?;
         self.configure(&conn).map_err(|error| self.fault(error))?;
+        // SQLite opens a file that it may not write for reading, without a word.
+        if !self.read_only && conn.is_readonly("main").map_err(|error| self.fault(error))? {
+            return Err(self.refuse("cannot be written; check its permissions, or open it read-only"));
+        }
         if self.is_empty(&conn)? {
             if !self.create || self.read_only {
                 return Err(self.refuse("is empty, not a store"));
@@ -203,8 +207,7 @@ impl Opening {
     }
 
     fn configure(&self, conn: &Connection) -> rusqlite::Result<()> {
-        // Opening retries at least so long: another opener may be creating or recovering the file.
-        conn.busy_timeout(self.busy_timeout.max(Duration::from_secs(5)))?;
+        conn.busy_timeout(self.busy_timeout)?;
         conn.set_prepared_statement_cache_capacity(64);
         // The file is not trusted: nothing that stands in its schema runs.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

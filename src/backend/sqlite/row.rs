@@ -167,11 +167,22 @@ pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Ro
     })
 }
 
+/// The same, where a damaged row is one, too.
+pub(super) fn any(store: StoreId, found: &rusqlite::Row<'_>) -> Result<backend::Row> {
+    match row(store, found) {
+        Err(StateError::Corrupted(what)) => {
+            let key = text(found, 0).unwrap_or_default().to_owned();
+            Ok(backend::Row::Damaged { key, what })
+        }
+        row => row,
+    }
+}
+
 /// An entry, its checksum checked.
 pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
     match self::row(store, row)? {
         backend::Row::Live(entry) => Ok(entry),
-        backend::Row::Deleted { .. } => Err(fault::storage(wrong(1, Type::Blob))),
+        _ => Err(fault::storage(wrong(1, Type::Blob))),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Sqlite, fault};
 use crate::backend::{Row, Snapshot, Visit};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
-use crate::log::{Change, Hash, Head, StoreId, Timestamp, Tip};
+use crate::log::{Change, Follow, Hash, Head, StoreId, Timestamp, Tip};
 use crate::seq::Seq;
 use crate::state::{Entry, Slot};
 
@@ -106,10 +106,13 @@ impl Snapshot for Sqlite {
             Ok((row::change(r)?, before))
         })?;
         match read {
-            Some((change, before)) if !change.is_intact_after(before) => {
-                Err(StateError::Corrupted(format!("change {seq} does not match the hash chain")))
+            None => Ok(None),
+            Some((change, before)) => {
+                let before = Head { seq: change.seq.previous(), hash: before };
+                let intact = Follow::after(before).check(&change);
+                intact.map_err(|error| StateError::Corrupted(error.to_string()))?;
+                Ok(Some(change))
             }
-            read => Ok(read.map(|(change, _)| change)),
         }
     }
 
@@ -134,7 +137,7 @@ impl Snapshot for Sqlite {
             "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
              WHERE key >= ?1 AND key < ?2 ORDER BY key"
         };
-        self.each(sql, bounds(range, after), |r| row::row(self.store, r), visit)
+        self.each(sql, bounds(range, after), |r| row::any(self.store, r), visit)
     }
 
     fn keys(&self, range: &KeyRange, visit: &mut Visit<'_, String>) -> Result<()> {

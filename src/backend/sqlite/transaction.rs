@@ -202,8 +202,9 @@ impl Transaction for SqliteTransaction<'_> {
         crate::backend::Snapshot::rows(self.sqlite, &range, None, true, &mut |row| {
             read += 1;
             Exceeded::check(read, limit, "keys", || format!("the prefix {prefix:?}"))?;
-            if range.shows(row.key()) && newest.as_ref().is_none_or(|(_, seq)| row.seq() > *seq) {
-                newest = Some((row.key().to_owned(), row.seq()));
+            let (key, seq) = row.place()?;
+            if range.shows(key) && newest.as_ref().is_none_or(|(_, newest)| seq > *newest) {
+                newest = Some((key.to_owned(), seq));
             }
             Ok(std::ops::ControlFlow::Continue(()))
         })?;

@@ -120,7 +120,7 @@ pub(crate) fn event(event: &WatchEvent, cursor: &Cursor) -> String {
         .text("at", &rfc3339(event.at))
         .text("kind", &event.event_type.to_string())
         .text("key", &event.key)
-        .number("version", event.new_version);
+        .number("version", event.version);
     if let Some(value) = &event.new_value {
         object = object.value(value);
     }

@@ -109,7 +109,7 @@ $ ustate watch '/a/*' '/b/**' --after 0 --caught-up --count 5
 [CLOCK]  6 created /b    x  by alice@ops
 -- caught up at 6 --
 $ ustate watch '/a/*' '/b/**' --after head~2 --count 1 --json
-{"v":1,"type":"event","seq":5,"commit_seq":5,"at":"[EXACT]","kind":"deleted","key":"/b/1","version":0,"old":{"bytes":1,"encoding":"text","value":"x"},"actor":"alice@ops","cursor":"[STORE]:5:[HASH]"}
+{"v":1,"type":"event","seq":5,"commit_seq":5,"at":"[EXACT]","kind":"deleted","key":"/b/1","version":2,"old":{"bytes":1,"encoding":"text","value":"x"},"actor":"alice@ops","cursor":"[STORE]:5:[HASH]"}
 $ ustate watch '/b/**' --after 3 --count 1 -o tsv
 5	[EXACT]	deleted	/b/1			alice@ops	
 $ ustate watch '/a/*' '/.univrs/*'

@@ -176,8 +176,8 @@ fn a_command_gets_each_change_on_standard_input_and_in_the_environment() {
 $ ustate watch --after 0 --count 2 --cursor-file agent.cursor -- sh -c 'cat; echo $USTATE_SEQ $USTATE_COMMIT_SEQ $USTATE_KIND $USTATE_KEY v$USTATE_VERSION $USTATE_AT by $USTATE_BY: $USTATE_REASON [$USTATE_CORRELATION] $USTATE_DB as $USTATE_ACTOR'
 {"v":1,"type":"event","seq":1,"commit_seq":1,"at":"[EXACT]","kind":"created","key":"/a","version":1,"bytes":7,"encoding":"json","value":{"b":1},"actor":"alice@ops","reason":"why","correlation":"c7","cursor":"[STORE]:1:[HASH]"}
 1 1 created /a v1 [EXACT] by alice@ops: why [c7] state.db as alice@ops
-{"v":1,"type":"event","seq":2,"commit_seq":2,"at":"[EXACT]","kind":"deleted","key":"/a","version":0,"old":{"bytes":7,"encoding":"json","value":{"b":1}},"actor":"alice@ops","cursor":"[STORE]:2:[HASH]"}
-2 2 deleted /a v0 [EXACT] by alice@ops: [] state.db as alice@ops
+{"v":1,"type":"event","seq":2,"commit_seq":2,"at":"[EXACT]","kind":"deleted","key":"/a","version":2,"old":{"bytes":7,"encoding":"json","value":{"b":1}},"actor":"alice@ops","cursor":"[STORE]:2:[HASH]"}
+2 2 deleted /a v2 [EXACT] by alice@ops: [] state.db as alice@ops
 
 "#]],
     );

@@ -88,8 +88,8 @@ fn a_changed_byte_is_found_wherever_it_is_and_the_change_is_named() {
         &found.concat(),
         str![[r#"
   contradicted  1 /billing/rate: the value of change 1 does not match its hash (first of 1)
+  contradicted  4 /billing/rate: the row of "/billing/rate" in kv_store does not match its checksum (first of 1)
   contradicted  4 /billing/rate: the value of change 4 does not match its hash (first of 1)
-  contradicted  the row of "/billing/rate" in kv_store does not match its checksum (first of 1)
 
 "#]],
     );
@@ -133,7 +133,7 @@ $ ustate show 1
 !   hint: ustate verify
 [exit 5]
 $ ustate history /billing/rate
-! error: corrupted: change 1 does not match the hash chain
+! error: corrupted: the value of change 1 does not match its hash
 !   hint: ustate verify
 [exit 5]
 $ ustate get /billing/rate

@@ -82,7 +82,7 @@ impl Program {
             .env("USTATE_COMMIT_SEQ", event.commit_seq.to_string())
             .env("USTATE_KIND", event.event_type.to_string())
             .env("USTATE_KEY", &event.key)
-            .env("USTATE_VERSION", event.new_version.to_string())
+            .env("USTATE_VERSION", event.version.to_string())
             .env("USTATE_AT", rfc3339(event.at));
         // Not USTATE_ACTOR, which says who the command itself is.
         let meta = event.meta.as_deref();
