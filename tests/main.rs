@@ -22,3 +22,4 @@ mod smoke;
 mod support;
 mod tidy;
 mod watch;
+mod witness;

@@ -198,7 +198,8 @@ async fn a_path_opens_exactly_the_file_of_its_name() {
         subject.local.close().await.unwrap();
         assert!(fs::metadata(&path).unwrap().len() > 0, "{name}");
     }
-    let mut expected: Vec<String> = odd.iter().map(ToString::to_string).collect();
+    let mut expected: Vec<String> =
+        odd.iter().flat_map(|name| [name.to_string(), format!("{name}-head")]).collect();
     expected.sort();
     assert_eq!(names(folder.path()), expected);
     for name in odd {
@@ -213,7 +214,7 @@ async fn a_new_store_is_readable_by_its_owner_alone() {
     let path = folder.path().join("new/folder/state.db");
     let subject = Subject::open(Options::new(), &path).await;
     subject.shared().set("/a", value(1)).await.unwrap();
-    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+    for name in ["state.db", "state.db-wal", "state.db-shm", "state.db-head"] {
         let mode = fs::metadata(path.with_file_name(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
@@ -258,6 +259,6 @@ async fn a_file_without_permission_is_refused() {
     child.kill();
     set_mode(&path, 0o600);
     assert!(fs::read(&path).unwrap() == before);
-    assert_eq!(names(folder.path()), ["child", "state.db"]);
+    assert_eq!(names(folder.path()), ["child", "state.db", "state.db-head"]);
     subject.audit().await;
 }

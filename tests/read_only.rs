@@ -58,7 +58,11 @@ async fn a_closed_store_of_another_user_is_read_as_it_is() {
     let (store, file) = readable_store(folder.path()).await;
     store.close().await.unwrap();
     as_nobody("read_only::nobody_reads_a_closed_store", &file);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing was left beside file and copy");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        3,
+        "nothing was left beside file, witness and copy"
+    );
 }
 
 #[tokio::test]

@@ -147,6 +147,13 @@ impl Batch {
         &self.writes
     }
 
+    /// A batch that the store writes on its own account.
+    pub(crate) fn caused(mut self, cause: &str, reason: String) -> Self {
+        self.meta.cause = Some(cause.to_owned());
+        self.meta.reason = Some(reason);
+        self
+    }
+
     /// The metadata of its changes; none if nothing is said.
     pub(crate) fn recorded_meta(&self) -> Option<Arc<Meta>> {
         (!self.meta.is_empty()).then(|| Arc::new(self.meta.clone()))

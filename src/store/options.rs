@@ -28,6 +28,7 @@ use crate::log::{Change, StoreId};
 /// | `create` | yes | make folder and file where they are missing |
 /// | `read_only` | no | open without writing anything |
 /// | `busy_timeout` | 5 s | how long a commit waits for other processes |
+/// | `accept_loss` | no | go on where recorded changes are missing |
 ///
 /// ```
 /// use univrs_state::{MemoryStore, StateStore};
@@ -52,6 +53,8 @@ pub struct Options {
     read_only: bool,
     #[cfg(feature = "sqlite")]
     busy_timeout: Duration,
+    #[cfg(feature = "sqlite")]
+    accept_loss: bool,
 }
 
 impl Default for Options {
@@ -69,6 +72,8 @@ impl Default for Options {
             read_only: false,
             #[cfg(feature = "sqlite")]
             busy_timeout: Duration::from_secs(5),
+            #[cfg(feature = "sqlite")]
+            accept_loss: false,
         }
     }
 }
@@ -142,6 +147,17 @@ impl Options {
         self
     }
 
+    /// Whether to go on where the log lacks changes that it is known to have had, such as those of
+    /// a lost `-wal` file or of an older copy. Without it, opening such a store is
+    /// [`StateError::Corrupted`]. The loss is recorded as a change of the key
+    /// `/.univrs/accepted-loss`; no other process may have the store open.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn accept_loss(mut self, accept: bool) -> Self {
+        self.accept_loss = accept;
+        self
+    }
+
     /// Opens a store on disk.
     ///
     /// The path is taken as it is, never as a URL, and must be a regular file; a new one is
@@ -172,6 +188,7 @@ impl Options {
             create: self.create,
             durability: self.durability,
             busy_timeout: self.busy_timeout,
+            accept_loss: self.accept_loss,
             new_store: self.new_store_id()?,
             immutable: false,
             #[cfg(test)]

@@ -46,6 +46,7 @@ use crate::state::{Batch, Entry, TransactionOp};
 pub struct SqliteStore {
     core: Arc<Core>,
     immutable: bool,
+    warning: Option<Arc<str>>,
 }
 
 impl SqliteStore {
@@ -76,7 +77,8 @@ impl SqliteStore {
         writer::spawn(opening, rules, started)?;
         let engine = start.await.unwrap_or(Err(StateError::Closed))?;
         let (shared, immutable) = (engine.shared.clone(), engine.immutable);
-        Ok(Self { core: Core::new(shared, Box::new(engine), limits, read_only), immutable })
+        let warning = engine.warning.as_deref().map(Arc::from);
+        Ok(Self { core: Core::new(shared, Box::new(engine), limits, read_only), immutable, warning })
     }
 
     /// The store's identity.
@@ -89,6 +91,12 @@ impl SqliteStore {
     /// watches see nothing new: open it again then.
     pub fn is_immutable(&self) -> bool {
         self.immutable
+    }
+
+    /// What whoever opened it should know, such as that it cannot be told whether the end of the
+    /// log is missing.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// What the store has been doing.

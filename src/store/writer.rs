@@ -12,7 +12,7 @@ use super::engine::{Closed, Engine, Order, Read};
 use super::group::{Outcome, Rules, commit_group};
 use super::poller::Poller;
 use super::shared::Shared;
-use crate::backend::sqlite::{Opening, Sqlite};
+use crate::backend::sqlite::{Loss, Opening, Sqlite};
 use crate::error::{Result, StateError};
 use crate::log::Head;
 use crate::state::Batch;
@@ -29,6 +29,9 @@ const WAL_CAP_PAGES: u64 = 4 * CHECKPOINT_PAGES;
 /// How long it waits.
 const WAL_CAP_WAIT: Duration = Duration::from_millis(100);
 
+/// The key of the losses that were accepted.
+const ACCEPTED_LOSS: &str = "/.univrs/accepted-loss";
+
 /// What the writer is asked for.
 enum Task {
     Commit(Order),
@@ -41,6 +44,7 @@ enum Task {
 pub(super) struct SqliteEngine {
     pub(super) shared: Arc<Shared>,
     pub(super) immutable: bool,
+    pub(super) warning: Option<String>,
     tasks: Sender<Task>,
     /// None in a store in memory.
     file: Option<FileThreads>,
@@ -124,7 +128,10 @@ struct Writer {
 
 impl Writer {
     fn open(opening: Opening, rules: Rules) -> Result<(Self, SqliteEngine)> {
-        let sqlite = opening.first()?;
+        let mut sqlite = opening.first()?;
+        if let Some(loss) = sqlite.accepted_loss() {
+            record_loss(&mut sqlite, &rules, loss)?;
+        }
         let head = match sqlite.foreign_tip()? {
             Some(tip) => tip.head,
             None => Head::genesis(sqlite.id()),
@@ -145,6 +152,7 @@ impl Writer {
         let mut engine = SqliteEngine {
             shared: shared.clone(),
             immutable: writer.sqlite.opening().immutable,
+            warning: writer.sqlite.warning().map(str::to_owned),
             tasks: task_sender,
             file: None,
         };
@@ -245,7 +253,10 @@ impl Writer {
         if outcome.unknown {
             // The failed connection may hold on to what it could not sync: start from the file.
             match self.sqlite.another(false) {
-                Ok(sqlite) => self.sqlite = sqlite,
+                Ok(sqlite) => {
+                    sqlite.inherit(&self.sqlite);
+                    self.sqlite = sqlite;
+                }
                 Err(error) => {
                     self.lost =
                         Some(StateError::Storage(format!("the store was lost after a failed sync: {error}")));
@@ -297,6 +308,17 @@ impl Writer {
             closed(result);
         }
     }
+}
+
+/// Records a loss that this opening accepts, in the log, where everybody can see it.
+fn record_loss(sqlite: &mut Sqlite, rules: &Rules, loss: Loss) -> Result<()> {
+    let value = serde_json::json!({ "reached": loss.reached, "ends": loss.ends });
+    let batch = Batch::new().set(ACCEPTED_LOSS, value.to_string()).caused("loss_accepted", loss.to_string());
+    let outcome = commit_group(sqlite, rules, &[batch]);
+    for receipt in outcome.results {
+        sqlite.settle(receipt?.head)?;
+    }
+    Ok(())
 }
 
 /// When the write-ahead log is due to be moved into the database.

@@ -1,5 +1,6 @@
 //! Log and projection in SQLite.
 
+mod connection;
 mod fault;
 mod ffi;
 mod open;
@@ -7,17 +8,22 @@ mod path;
 mod row;
 mod snapshot;
 mod transaction;
+mod witness;
 
 pub use open::Durability;
 pub(crate) use open::{Location, Opening};
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
+pub(crate) use witness::Loss;
+use witness::{Testimony, Witness};
+
+use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
-use crate::log::{StoreId, Tip};
+use crate::log::{Head, StoreId, Tip};
 
 /// A connection to a store.
 #[derive(Debug)]
@@ -28,6 +34,11 @@ pub(crate) struct Sqlite {
     known: Cell<Option<(i64, Tip)>>,
     /// What opens another connection to the same store.
     opening: Opening,
+    /// How far the log has reached; only of the connection that writes.
+    witness: RefCell<Option<Witness>>,
+    accepted_loss: Cell<Option<Loss>>,
+    /// What whoever opened the store should know.
+    warning: Option<String>,
 }
 
 impl Sqlite {
@@ -45,6 +56,9 @@ impl Sqlite {
     /// Moves what is in the write-ahead log into the database as far as readers allow; waits for
     /// them so long, if a time is given, and then empties the file.
     pub(crate) fn checkpoint(&self, truncate: Option<Duration>) -> Result<()> {
+        if self.opening.durability == Some(Durability::Buffered) && self.opening.is_file() {
+            self.sync()?; // Commits are not, and the witness waits for it.
+        }
         let Some(wait) = truncate else {
             return self.checkpoint_counts("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ());
         };
@@ -66,6 +80,43 @@ impl Sqlite {
     fn checkpoint_counts(&self, sql: &str) -> Result<(i64, i64, i64)> {
         let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
         statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(fault::storage)
+    }
+
+    /// Tells the witness of a head that is durable. What it misses is heard of late, not lost.
+    fn testify(&self, head: Head) {
+        if let Some(witness) = &mut *self.witness.borrow_mut() {
+            let _ = witness.advance(head);
+        }
+    }
+
+    /// Syncs the write-ahead log, and tells the witness what is in it.
+    fn sync(&self) -> Result<()> {
+        let tip = self.read_tip()?;
+        ffi::sync_wal(&self.conn).map_err(fault::storage)?;
+        self.testify(tip.head);
+        Ok(())
+    }
+
+    /// What the log lacks of what the witness says it has reached.
+    fn loss(&self, testimony: Testimony) -> Result<Option<Loss>> {
+        let Testimony::Reached(reached) = testimony else { return Ok(None) };
+        let ends = self.read_tip()?.head;
+        let intact = ends.seq >= reached.seq && self.hash_at(reached.seq)? == Some(reached.hash);
+        Ok((!intact).then_some(Loss { reached, ends }))
+    }
+
+    /// The loss that this opening accepts, to be recorded and then [settled](Self::settle).
+    pub(crate) fn accepted_loss(&self) -> Option<Loss> {
+        self.accepted_loss.get()
+    }
+
+    /// Lets the witness go back to this head: the loss is recorded.
+    pub(crate) fn settle(&self, head: Head) -> Result<()> {
+        if let Some(witness) = &mut *self.witness.borrow_mut() {
+            witness.reset(head)?;
+        }
+        self.accepted_loss.set(None);
+        Ok(())
     }
 
     /// A number that changes when another connection commits.

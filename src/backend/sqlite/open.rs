@@ -1,6 +1,5 @@
 //! Opening a store's file: creating it, or checking that it is one.
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,10 +17,6 @@ const APPLICATION_ID: i64 = 0x756e_7673;
 const FORMAT: i64 = 1;
 /// Older ones have a bug that corrupts a database when two connections restart its log.
 const OLDEST_SQLITE: i32 = 3_051_003;
-
-/// Memory for pages of the connection that writes. A commit on random keys reads and rewrites a page
-/// for each; SQLite's own 2 MiB hold few of them.
-const WRITER_CACHE_KIB: i64 = 32 << 10;
 
 const SCHEMA: &str = include_str!("../../../schema/001_store.sql");
 
@@ -66,6 +61,7 @@ pub(crate) enum Location {
 
 /// How a connection is opened.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options of whoever opens")]
 pub(crate) struct Opening {
     pub(crate) location: Location,
     /// Make the file where it is missing or empty.
@@ -74,6 +70,8 @@ pub(crate) struct Opening {
     /// None takes what the file says.
     pub(crate) durability: Option<Durability>,
     pub(crate) busy_timeout: Duration,
+    /// Go on where changes are missing that were recorded.
+    pub(crate) accept_loss: bool,
     /// The id of the store, if this opening creates it.
     pub(crate) new_store: StoreId,
     /// Take the file as one that nobody changes; set where a read-only file cannot be opened else.
@@ -115,10 +113,12 @@ impl Opening {
             ffi::sync_wal(&conn).map_err(|error| self.fault(error))?;
         }
         self.durability = Some(durability);
-        let sqlite = Sqlite { conn, store, known: Cell::default(), opening: self };
+        let mut sqlite = Sqlite::new(conn, store, self);
+        sqlite.summon()?;
         if !sqlite.opening.read_only && sqlite.opening.is_file() {
             // What a crash left in the write-ahead log is made durable before anybody reads it.
             sqlite.checkpoint(Some(Duration::ZERO))?;
+            sqlite.sync()?;
         }
         sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
         sqlite.set_writer_cache()?;
@@ -133,12 +133,12 @@ impl Opening {
     /// Whether it is the operating system's files that it opens.
     #[cfg(not(test))]
     #[expect(clippy::unused_self)]
-    fn is_real(&self) -> bool {
+    pub(super) fn is_real(&self) -> bool {
         true
     }
 
     #[cfg(test)]
-    fn is_real(&self) -> bool {
+    pub(super) fn is_real(&self) -> bool {
         self.vfs.is_none()
     }
 
@@ -150,7 +150,7 @@ impl Opening {
         }
     }
 
-    fn shown(&self) -> &Path {
+    pub(super) fn shown(&self) -> &Path {
         match &self.location {
             Location::File(path) => path,
             Location::Memory => Path::new("the store in memory"),
@@ -161,7 +161,7 @@ impl Opening {
         fault::refuse(self.shown(), why)
     }
 
-    fn connect(&self) -> Result<(Connection, StoreId, Durability)> {
+    pub(super) fn connect(&self) -> Result<(Connection, StoreId, Durability)> {
         let conn = match &self.location {
             Location::Memory => Connection::open_in_memory(),
             #[cfg(test)]
@@ -296,7 +296,7 @@ impl Opening {
     }
 
     /// Sets how commits reach the disk, and reads it back: SQLite may refuse without an error.
-    fn set_journal(&self, conn: &Connection, durability: Durability) -> Result<()> {
+    pub(super) fn set_journal(&self, conn: &Connection, durability: Durability) -> Result<()> {
         let read =
             |sql| conn.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(|error| self.fault(error));
         let mode = read(if self.read_only { "PRAGMA journal_mode" } else { "PRAGMA journal_mode = WAL" })?;
@@ -310,40 +310,5 @@ impl Opening {
             return Err(self.refuse("cannot be synced as its durability demands"));
         }
         Ok(())
-    }
-}
-
-impl Sqlite {
-    /// Another connection to the same store; one for reading refuses to write.
-    pub(crate) fn another(&self, reads_only: bool) -> Result<Self> {
-        let opening = Opening { create: false, ..self.opening.clone() };
-        let (conn, store, _) = opening.connect()?;
-        if store != self.store {
-            return Err(opening.refuse("was replaced by another store while it was open"));
-        }
-        let sqlite = Self { conn, store, known: Cell::default(), opening };
-        sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
-        if !reads_only && sqlite.opening.is_file() {
-            // It takes the place of one whose sync may have failed.
-            ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
-        }
-        if reads_only {
-            sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
-        } else {
-            sqlite.set_writer_cache()?;
-        }
-        Ok(sqlite)
-    }
-
-    fn set_writer_cache(&self) -> Result<()> {
-        self.conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(fault::storage)
-    }
-
-    pub(crate) fn opening(&self) -> &Opening {
-        &self.opening
-    }
-
-    pub(crate) fn id(&self) -> StoreId {
-        self.store
     }
 }

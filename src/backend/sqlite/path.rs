@@ -42,7 +42,7 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
     } else if fs::symlink_metadata(&file).is_ok_and(|found| (1..SMALLEST).contains(&found.len())) {
         return Err(refuse(&file, "is not a database"));
     }
-    for suffix in ["-wal", "-shm", "-journal"] {
+    for suffix in ["-wal", "-shm", "-journal", "-head"] {
         exists_as_file(&beside(&file, suffix))?;
     }
     Ok(file)

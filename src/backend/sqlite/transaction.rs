@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use rusqlite::{CachedStatement, OptionalExtension, Statement};
 
 use super::row::{self, select_changes};
-use super::{Sqlite, fault, ffi};
+use super::{Durability, Sqlite, fault, ffi};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::Result;
 use crate::key::KeyRange;
@@ -251,6 +251,9 @@ impl Transaction for SqliteTransaction<'_> {
         self.open = false;
         let Err(error) = self.sqlite.run("COMMIT") else {
             self.sqlite.known.set(Some((self.data_version, self.appended)));
+            if self.sqlite.opening.durability == Some(Durability::Synced) {
+                self.sqlite.testify(self.appended.head);
+            }
             return Ok(());
         };
         self.sqlite.known.set(None);

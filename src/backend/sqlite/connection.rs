@@ -1,0 +1,115 @@
+//! The connections of an open store: the first one, which hears the witness, and others beside it.
+
+use std::cell::{Cell, RefCell};
+
+use rusqlite::Connection;
+
+use super::open::{Location, Opening};
+use super::witness::{Loss, OnDisk, Testimony, Witness};
+use super::{Sqlite, fault, ffi, path};
+use crate::error::{Result, StateError};
+use crate::log::StoreId;
+
+/// Memory for pages of the connection that writes. A commit on random keys reads and rewrites a page
+/// for each; SQLite's own 2 MiB hold few of them.
+const WRITER_CACHE_KIB: i64 = 32 << 10;
+
+impl Sqlite {
+    pub(super) fn new(conn: Connection, store: StoreId, opening: Opening) -> Self {
+        Self {
+            conn,
+            store,
+            known: Cell::default(),
+            opening,
+            witness: RefCell::default(),
+            accepted_loss: Cell::default(),
+            warning: None,
+        }
+    }
+
+    /// Hears the witness, before the head is read that it speaks of, and keeps it if this
+    /// connection writes.
+    pub(super) fn summon(&mut self) -> Result<()> {
+        let Location::File(file) = &self.opening.location else { return Ok(()) };
+        if !self.opening.is_real() {
+            return Ok(());
+        }
+        let (path, writes) = (path::beside(file, "-head"), !self.opening.read_only);
+        let opened = OnDisk::open(&path, writes).map_err(|error| fault::refuse(&path, &error.to_string()))?;
+        let Some(file) = opened else { return Ok(()) };
+        let mut witness = Witness::new(Box::new(file), self.store);
+        let testimony = witness.testimony()?;
+        if testimony == Testimony::Unreadable {
+            let shown = path.display();
+            self.warning =
+                Some(format!("{shown} cannot be read: whether the end of the log is missing is unknown"));
+        }
+        if let Some(loss) = self.loss(testimony)? {
+            self.bear(loss)?;
+        }
+        self.witness.replace(writes.then_some(witness));
+        Ok(())
+    }
+
+    /// Refuses a loss, unless it is accepted and nobody else has the store open.
+    fn bear(&self, loss: Loss) -> Result<()> {
+        let path = self.opening.shown().display();
+        if self.opening.read_only || !self.opening.accept_loss {
+            return Err(StateError::Corrupted(format!(
+                "{path}: {loss}; bring back {path} and {path}-wal as they were, or accept the loss by opening it once \
+                 with the option accept_loss"
+            )));
+        }
+        let mode = |sql| self.conn.query_row(sql, [], |row| row.get::<_, String>(0));
+        // Leaving the journal mode needs the file for oneself alone.
+        match mode("PRAGMA journal_mode = DELETE") {
+            Ok(mode) if mode == "delete" => {}
+            _ => return Err(self.opening.refuse("is open elsewhere; a loss is accepted by the only opener")),
+        }
+        self.opening.set_journal(&self.conn, self.opening.durability.unwrap_or_default())?;
+        self.accepted_loss.set(Some(loss));
+        Ok(())
+    }
+
+    /// Another connection to the same store; one for reading refuses to write.
+    pub(crate) fn another(&self, reads_only: bool) -> Result<Self> {
+        let opening = Opening { create: false, ..self.opening.clone() };
+        let (conn, store, _) = opening.connect()?;
+        if store != self.store {
+            return Err(opening.refuse("was replaced by another store while it was open"));
+        }
+        let sqlite = Self::new(conn, store, opening);
+        sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
+        if !reads_only && sqlite.opening.is_file() {
+            // It takes the place of one whose sync may have failed.
+            ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
+        }
+        if reads_only {
+            sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
+        } else {
+            sqlite.set_writer_cache()?;
+        }
+        Ok(sqlite)
+    }
+
+    pub(super) fn set_writer_cache(&self) -> Result<()> {
+        self.conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(fault::storage)
+    }
+
+    pub(crate) fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
+    /// Takes over the witness of the connection that this one replaces.
+    pub(crate) fn inherit(&self, other: &Self) {
+        self.witness.swap(&other.witness);
+    }
+
+    pub(crate) fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    pub(crate) fn id(&self) -> StoreId {
+        self.store
+    }
+}

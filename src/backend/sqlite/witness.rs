@@ -1,0 +1,265 @@
+//! The witness: how far the log is known to have reached.
+//!
+//! The chain cannot see that its tail is gone, for example with a lost write-ahead log. So a small
+//! file beside the database names a head that the log must contain. It is written after each
+//! group, never synced itself, and never goes back: what it names was durable before.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::log::{Domain, Hash, Head, StoreId};
+use crate::seq::Seq;
+
+/// Store id, seq, hash, and the first 16 bytes of the hash of all that.
+const SLOT_BYTES: usize = 16 + 8 + 32 + 16;
+/// The two slots lie in different sectors, so that a torn write spoils one of them at most.
+const SLOTS: [usize; 2] = [0, 512];
+const FILE_BYTES: usize = 512 + SLOT_BYTES;
+
+static SLOT: Domain = Domain::new("univrs-state 1 witness slot");
+
+/// Where a witness is kept; behind a trait, so that tests can make it fail.
+pub(crate) trait WitnessFile: Send + std::fmt::Debug {
+    /// The first bytes of the file, as many as there are up to `limit`.
+    fn read(&mut self, limit: usize) -> io::Result<Vec<u8>>;
+    /// Writes bytes at an offset.
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()>;
+    /// Keeps other writers out; false if one does not let go.
+    fn lock(&mut self) -> io::Result<bool>;
+    /// Lets other writers in.
+    fn unlock(&mut self) -> io::Result<()>;
+}
+
+/// The witness of a store.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    file: Box<dyn WitnessFile>,
+    store: StoreId,
+}
+
+/// Changes that were recorded and are not in the log any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// What the log had reached.
+    pub(crate) reached: Head,
+    /// Where it ends now.
+    pub(crate) ends: Head,
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (reached, ends) = (self.reached.seq, self.ends.seq);
+        if ends < reached {
+            let missing = reached.as_u64() - ends.as_u64();
+            write!(f, "the log ends at {ends}, but had reached {reached}: {missing} changes are missing")
+        } else {
+            write!(f, "the log has another hash at {reached} than when that was written")
+        }
+    }
+}
+
+/// What a witness says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Testimony {
+    /// Nothing about this store: it is new, or was copied here without its witness.
+    Nothing,
+    /// The log of this store reached this head.
+    Reached(Head),
+    /// Something was written here, but neither slot can be read.
+    Unreadable,
+}
+
+impl Witness {
+    pub(crate) fn new(file: Box<dyn WitnessFile>, store: StoreId) -> Self {
+        Self { file, store }
+    }
+
+    /// What the witness says now.
+    pub(crate) fn testimony(&mut self) -> io::Result<Testimony> {
+        let bytes = self.file.read(FILE_BYTES)?;
+        let slots = SLOTS.map(|offset| read_slot(&bytes, offset));
+        let newest = slots.iter().flatten().filter(|(store, _)| *store == self.store).map(|(_, head)| *head);
+        Ok(match newest.max_by_key(|head| head.seq) {
+            Some(head) => Testimony::Reached(head),
+            None if slots.iter().any(Option::is_some) || bytes.iter().all(|byte| *byte == 0) => {
+                Testimony::Nothing
+            }
+            None => Testimony::Unreadable,
+        })
+    }
+
+    /// Names a head that is durable; does nothing if a later one is named already.
+    pub(crate) fn advance(&mut self, head: Head) -> io::Result<()> {
+        self.locked(|witness| {
+            let bytes = witness.file.read(FILE_BYTES)?;
+            let named =
+                SLOTS.map(|offset| read_slot(&bytes, offset).filter(|(store, _)| *store == witness.store));
+            let named = named.map(|slot| slot.map(|(_, head)| head.seq));
+            if named.iter().flatten().any(|seq| *seq >= head.seq) {
+                return Ok(());
+            }
+            // The older slot is rewritten, so that the newer one outlives a torn write.
+            let offset = if named.first() <= named.last() { SLOTS[0] } else { SLOTS[1] };
+            witness.file.write(offset, &slot(witness.store, head))
+        })
+    }
+
+    /// Names this head and no other: the only way back, after a loss was accepted.
+    pub(crate) fn reset(&mut self, head: Head) -> io::Result<()> {
+        self.locked(|witness| {
+            let slot = slot(witness.store, head);
+            SLOTS.into_iter().try_for_each(|offset| witness.file.write(offset, &slot))
+        })
+    }
+
+    fn locked(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        if !self.file.lock()? {
+            return Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "another process does not let go of the witness",
+            ));
+        }
+        let written = write(self);
+        written.and(self.file.unlock())
+    }
+}
+
+fn slot(store: StoreId, head: Head) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SLOT_BYTES);
+    bytes.extend(store.as_bytes());
+    bytes.extend(head.seq.as_u64().to_be_bytes());
+    bytes.extend(head.hash.as_bytes());
+    let checksum = SLOT.hash(&[&bytes]);
+    bytes.extend(checksum.as_bytes().iter().take(16));
+    bytes
+}
+
+fn read_slot(file: &[u8], offset: usize) -> Option<(StoreId, Head)> {
+    let bytes = file.get(offset..offset + SLOT_BYTES)?;
+    let (store, rest) = bytes.split_first_chunk::<16>()?;
+    let (seq, rest) = rest.split_first_chunk::<8>()?;
+    let (hash, _) = rest.split_first_chunk::<32>()?;
+    let store = StoreId::from_bytes(*store);
+    let head = Head { seq: Seq::new(u64::from_be_bytes(*seq)), hash: Hash::from_bytes(*hash) };
+    (slot(store, head) == bytes).then_some((store, head))
+}
+
+/// A witness in a file of its own.
+#[derive(Debug)]
+pub(crate) struct OnDisk(File);
+
+impl OnDisk {
+    /// Opens the file; makes it, for its owner alone, if it is missing and `create` is set. None if
+    /// it is missing.
+    pub(crate) fn open(path: &Path, write: bool) -> io::Result<Option<Self>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(write).create(write);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(path) {
+            Ok(file) => Ok(Some(Self(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl WitnessFile for OnDisk {
+    fn read(&mut self, limit: usize) -> io::Result<Vec<u8>> {
+        use std::io::{Read, Seek};
+        self.0.rewind()?;
+        let mut bytes = Vec::with_capacity(limit);
+        Read::by_ref(&mut self.0).take(limit as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        use std::io::{Seek, SeekFrom, Write};
+        self.0.seek(SeekFrom::Start(offset as u64))?;
+        self.0.write_all(bytes)
+    }
+
+    fn lock(&mut self) -> io::Result<bool> {
+        // Whoever holds it needs microseconds; one that was stopped meanwhile must not stop others.
+        for _ in 0..50 {
+            match self.0.try_lock() {
+                Ok(()) => return Ok(true),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    fn unlock(&mut self) -> io::Result<()> {
+        self.0.unlock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: StoreId = StoreId::from_bytes([5; 16]);
+
+    fn head(seq: u64) -> Head {
+        Head { seq: Seq::new(seq), hash: Hash::from_bytes([u8::try_from(seq).unwrap(); 32]) }
+    }
+
+    fn witness(path: &Path, store: StoreId) -> Witness {
+        Witness::new(Box::new(OnDisk::open(path, true).unwrap().unwrap()), store)
+    }
+
+    #[test]
+    fn a_witness_names_the_newest_head_and_never_goes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("head");
+        let mut one = witness(&path, STORE);
+        assert_eq!(one.testimony().unwrap(), Testimony::Nothing);
+        let mut other = witness(&path, STORE);
+        for seq in [1, 2, 5, 3, 4] {
+            let writer = if seq % 2 == 0 { &mut one } else { &mut other };
+            writer.advance(head(seq)).unwrap();
+            assert_eq!(one.testimony().unwrap(), Testimony::Reached(head(if seq < 3 { seq } else { 5 })));
+        }
+        one.reset(head(2)).unwrap();
+        assert_eq!(other.testimony().unwrap(), Testimony::Reached(head(2)));
+    }
+
+    #[test]
+    fn a_torn_slot_leaves_the_other_and_two_are_unreadable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("head");
+        let mut witness = witness(&path, STORE);
+        witness.advance(head(1)).unwrap();
+        witness.advance(head(2)).unwrap();
+        let intact = std::fs::read(&path).unwrap();
+        for at in 0..intact.len() {
+            let mut bytes = intact.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            let Testimony::Reached(found) = witness.testimony().unwrap() else { panic!("byte {at}") };
+            assert!(found == head(1) || found == head(2), "byte {at}");
+        }
+        let mut bytes = intact.clone();
+        bytes[3] ^= 1;
+        bytes[515] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(witness.testimony().unwrap(), Testimony::Unreadable);
+        witness.advance(head(3)).unwrap();
+        assert_eq!(witness.testimony().unwrap(), Testimony::Reached(head(3)), "it heals");
+    }
+
+    #[test]
+    fn the_witness_of_another_store_says_nothing_and_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("head");
+        witness(&path, StoreId::from_bytes([6; 16])).advance(head(9)).unwrap();
+        let mut own = witness(&path, STORE);
+        assert_eq!(own.testimony().unwrap(), Testimony::Nothing);
+        own.advance(head(1)).unwrap();
+        assert_eq!(own.testimony().unwrap(), Testimony::Reached(head(1)));
+    }
+}

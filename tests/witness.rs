@@ -1,0 +1,130 @@
+//! The chain cannot see that its tail is gone: with a lost write-ahead log, or an older copy put
+//! back, everything hangs together and newer commits are missing. The witness sees it.
+
+use std::path::{Path, PathBuf};
+
+use univrs_state::{Durability, SqliteStore, StateError, StateStore};
+
+use crate::support::{Local, audit};
+
+const FILES: [&str; 3] = ["", "-wal", "-head"];
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", file.display()))
+}
+
+/// Copies the files of an open store, as they are on disk at this moment.
+fn copy(from: &Path, to: &Path) {
+    for suffix in FILES {
+        let source = beside(from, suffix);
+        if source.exists() {
+            std::fs::copy(source, beside(to, suffix)).unwrap();
+        }
+    }
+}
+
+async fn store_with(file: &Path, changes: u64) -> SqliteStore {
+    let store = SqliteStore::open(file).await.unwrap();
+    for n in 0..changes {
+        store.set("/a", n.to_string().into_bytes()).await.unwrap();
+    }
+    store
+}
+
+async fn refusal(file: &Path) -> String {
+    let error = SqliteStore::open(file).await.unwrap_err();
+    assert!(matches!(error, StateError::Corrupted(_)), "{error}");
+    let read_only = SqliteStore::options().read_only(true).open(file).await.unwrap_err();
+    assert_eq!(read_only, error, "readers are told, too");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_lost_write_ahead_log_is_noticed_and_says_how_much_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("live.db");
+    let store = store_with(&file, 3).await;
+    store.close().await.unwrap();
+    let store = store_with(&file, 4).await;
+
+    let copied = folder.path().join("copied.db");
+    copy(&file, &copied);
+    std::fs::remove_file(beside(&copied, "-wal")).unwrap();
+    let error = refusal(&copied).await;
+    assert!(error.contains("ends at 3, but had reached 7: 4 changes are missing"), "{error}");
+    audit(&Local::Sqlite(store.clone())).await;
+}
+
+#[tokio::test]
+async fn an_older_copy_that_went_on_is_noticed_by_its_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, backup) = (folder.path().join("live.db"), folder.path().join("backup.db"));
+    store_with(&file, 2).await.close().await.unwrap();
+    copy(&file, &backup);
+    store_with(&file, 1).await.close().await.unwrap();
+    let newer = std::fs::read(beside(&file, "-head")).unwrap();
+    // The older copy goes on without its witness, which comes back afterwards.
+    std::fs::rename(&backup, &file).unwrap();
+    std::fs::remove_file(beside(&file, "-head")).unwrap();
+    store_with(&file, 5).await.close().await.unwrap();
+    std::fs::write(beside(&file, "-head"), newer).unwrap();
+    let error = refusal(&file).await;
+    assert!(error.contains("another hash at 3"), "{error}");
+}
+
+#[tokio::test]
+async fn a_loss_can_be_accepted_by_the_only_opener_and_stands_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("live.db");
+    let store = store_with(&file, 3).await;
+    let copied = folder.path().join("copied.db");
+    store.close().await.unwrap();
+    let store = store_with(&file, 1).await;
+    copy(&file, &copied);
+    drop(store);
+    std::fs::remove_file(beside(&copied, "-wal")).unwrap();
+    refusal(&copied).await;
+
+    let other = rusqlite::Connection::open(&copied).unwrap();
+    other.query_row("SELECT count(*) FROM changes", [], |_| Ok(())).unwrap();
+    let error = SqliteStore::options().accept_loss(true).open(&copied).await.unwrap_err();
+    assert!(error.to_string().contains("open elsewhere"), "{error}");
+    drop(other);
+
+    let store = SqliteStore::options().accept_loss(true).open(&copied).await.unwrap();
+    let recorded = store.history("/.univrs/accepted-loss", None, 10).await.unwrap();
+    let meta = recorded[0].meta.as_ref().unwrap();
+    assert_eq!((recorded.len(), meta.cause()), (1, Some("loss_accepted")));
+    assert!(meta.reason.as_ref().unwrap().contains("1 changes are missing"), "{meta:?}");
+    store.set("/a", b"on".to_vec()).await.unwrap();
+    assert!(store.verify().await.unwrap().is_intact());
+    store.close().await.unwrap();
+
+    let store = SqliteStore::options().accept_loss(true).open(&copied).await.unwrap();
+    assert_eq!(store.head().await.unwrap().seq.as_u64(), 5, "there is nothing left to accept");
+}
+
+#[tokio::test]
+async fn a_missing_witness_is_no_alarm_and_an_unreadable_one_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("live.db");
+    for durability in [Durability::Synced, Durability::Buffered] {
+        let store = SqliteStore::options().durability(durability).open(&file).await.unwrap();
+        store.set("/a", b"1".to_vec()).await.unwrap();
+        store.close().await.unwrap();
+        std::fs::remove_file(beside(&file, "-head")).unwrap();
+        let store = SqliteStore::open(&file).await.unwrap();
+        assert_eq!(store.warning(), None);
+        store.close().await.unwrap();
+
+        std::fs::write(beside(&file, "-head"), [7; 600]).unwrap();
+        let store = SqliteStore::open(&file).await.unwrap();
+        assert!(store.warning().unwrap().contains("-head cannot be read"), "{:?}", store.warning());
+        store.close().await.unwrap();
+        let store = SqliteStore::open(&file).await.unwrap();
+        assert_eq!(store.warning(), None, "it is written anew");
+        audit(&Local::Sqlite(store.clone())).await;
+        store.close().await.unwrap();
+        std::fs::remove_file(&file).unwrap();
+    }
+}
