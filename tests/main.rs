@@ -12,6 +12,7 @@ mod invariants;
 mod kept_names;
 mod lifecycle;
 mod moved;
+mod model;
 mod paths;
 mod predecessor;
 mod provided;
