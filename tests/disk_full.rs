@@ -58,6 +58,24 @@ async fn a_file_size_limit_fails_only_what_does_not_fit() {
     check(&path, written).await;
 }
 
+// A small commit takes five pages of the write-ahead log for a hundred bytes of data. The log
+// reached the limit, and every write was refused until the store was opened again, though nearly
+// all of it could have been moved and written over.
+#[tokio::test]
+async fn a_full_write_ahead_log_is_started_over_before_anything_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let limited = ["sh", "-c", "trap '' XFSZ; exec prlimit --fsize=800000 \"$@\"", "sh"];
+    let mut child = Child::start_by(&limited, &std::env::current_exe().unwrap());
+    child.ask(&format!("open buffered\t{}", path.display())).unwrap();
+    for n in 0..300 {
+        child.ask(&format!("set\t/a/{}\tsmall", n % 10)).unwrap_or_else(|error| panic!("{error}, write {n}"));
+    }
+    child.ask("verify").unwrap();
+    child.kill();
+    check(&path, 300).await;
+}
+
 /// A small file system in memory, unmounted in the end.
 struct Mount(PathBuf);
 

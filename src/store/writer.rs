@@ -249,7 +249,8 @@ impl Writer {
             let results: Vec<Result<Receipt>> = vec![Err(lost.clone()); batches.len()];
             return Outcome { results, tip: None, unknown: false };
         }
-        let outcome = commit_group(&mut self.sqlite, &self.rules, batches);
+        let mut outcome = commit_group(&mut self.sqlite, &self.rules, batches);
+        self.make_room(batches, &mut outcome);
         if outcome.unknown {
             // The failed connection may hold on to what it could not sync: start from the file.
             match self.sqlite.another(false) {
@@ -264,6 +265,23 @@ impl Writer {
             }
         }
         outcome
+    }
+
+    /// Where there was no room, starts the write-ahead log over, most of which may be in the
+    /// database already or superseded, and tries what failed once more.
+    fn make_room(&mut self, batches: &[Batch], outcome: &mut Outcome) {
+        let full = |result: &Result<Receipt>| matches!(result, Err(StateError::StorageFull(_)));
+        if outcome.unknown || !self.sqlite.opening().is_file() || !outcome.results.iter().any(full) {
+            return;
+        }
+        let _ = self.sqlite.checkpoint(Some(WAL_CAP_WAIT));
+        let failed = || outcome.results.iter().zip(batches).filter(|(result, _)| full(result));
+        let again: Vec<Batch> = failed().map(|(_, batch)| batch.clone()).collect();
+        let retried = commit_group(&mut self.sqlite, &self.rules, &again);
+        let places = outcome.results.iter_mut().filter(|result| full(result));
+        places.zip(retried.results).for_each(|(place, result)| *place = result);
+        outcome.tip = retried.tip.or(outcome.tip);
+        outcome.unknown = retried.unknown;
     }
 
     fn checkpoint_if_due(&mut self) {
