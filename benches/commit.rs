@@ -7,7 +7,7 @@ mod measure;
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const HOT_KEYS: usize = 64;
 fn main() {
     let effort = Effort::from_env();
     let folder = measure::folder("commit", effort);
-    let turn = effort.turn(500);
+    let turn = effort.turn(400);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let writers = Writers::create(&runtime, &folder.path().join("store.db"));
     let raw = Rc::new(RefCell::new(Raw::create(&folder.path().join("raw.db"), "FULL")));
@@ -53,11 +53,23 @@ fn main() {
             1
         })
     });
+    let mut overwritten = File::create(folder.path().join("overwritten")).unwrap();
+    overwritten.write_all(&[7; 4096]).unwrap();
+    overwritten.sync_all().unwrap();
+    lanes.lane("overwrite 4 KiB, fdatasync", move || {
+        repeat(turn, || {
+            overwritten.seek(SeekFrom::Start(0)).unwrap();
+            overwritten.write_all(&[7; 4096]).unwrap();
+            overwritten.sync_data().unwrap();
+            1
+        })
+    });
     lanes.ratio("commit_1", "set, 1 task", "raw, 1 row a transaction", 0.6);
     lanes.ratio("commit_8", "set, 8 tasks", "raw, 8 rows a transaction", 0.7);
     lanes.ratio("commit_64", "set, 64 tasks", "raw, 64 rows a transaction", 0.7);
     lanes.ratio("commit_512", "set, 512 tasks", "raw, 512 rows a transaction", 0.85);
-    lanes.ratio("commit_1_physical", "set, 1 task", "append 4 KiB, fdatasync", 0.6);
+    lanes.ratio("commit_1_append", "set, 1 task", "append 4 KiB, fdatasync", 0.6);
+    lanes.ratio("commit_1_overwrite", "set, 1 task", "overwrite 4 KiB, fdatasync", 0.6);
     lanes.ratio("compare_and_set_64", "compare_and_set, 64 tasks, 64 keys", "set, 64 tasks, 64 keys", 0.8);
     lanes.run(effort);
 

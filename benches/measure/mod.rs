@@ -236,19 +236,19 @@ impl<'a> Lanes<'a> {
             "median", "ops/s", "µs/op", "CPU µs/op", "lowest .. highest ops/s"
         );
         for lane in &self.lanes {
-            let (rates, cpu) = (lane.rates(), median(&lane.cpus()) * 1e6);
+            let (rates, cpu) = (lane.rates(), known(median(&lane.cpus()) * 1e6));
             let (low, high) = bounds(&rates);
             let (name, middle) = (lane.name, median(&rates));
             let each = 1e6 / middle;
-            println!("{name:width$}  {middle:>11.0}  {each:>9.2}  {cpu:>10.2}  {low:>10.0} .. {high:>10.0}");
+            println!("{name:width$}  {middle:>11.0}  {each:>9.2}  {cpu:>10}  {low:>10.0} .. {high:>10.0}");
         }
         println!();
         for Ratio { name, ours, baseline, target } in &self.ratios {
             let (a, b) = (self.named(ours), self.named(baseline));
             let ratios = divided(&a.rates(), &b.rates());
-            let cpu = median(&divided(&b.cpus(), &a.cpus()));
+            let cpu = known(median(&divided(&b.cpus(), &a.cpus())));
             let (low, high) = bounds(&ratios);
-            println!("# {name}: {ours} / {baseline}, {low:.3} .. {high:.3}, by CPU time {cpu:.3}");
+            println!("# {name}: {ours} / {baseline}, {low:.3} .. {high:.3}, by CPU time {cpu}");
             println!("ratio {name} {:.3} {target}", median(&ratios));
         }
     }
@@ -267,6 +267,11 @@ impl Lane<'_> {
     fn cpus(&self) -> Vec<f64> {
         self.paces.iter().map(|pace| pace.cpu).collect()
     }
+}
+
+/// A number, or a dash where there is none.
+fn known(value: f64) -> String {
+    if value.is_nan() { "-".into() } else { format!("{value:.2}") }
 }
 
 fn divided(a: &[f64], b: &[f64]) -> Vec<f64> {
