@@ -12,6 +12,7 @@ on_every_backend!(
     typed_values_survive,
     update_json_applies_every_change_once,
     metadata_stands_on_every_change,
+    metadata_copied_from_a_commit_does_not_make_a_retry_of_it,
     a_handle_with_metadata_stamps_every_verb,
 );
 
@@ -81,6 +82,26 @@ async fn metadata_stands_on_every_change<S: Store>(store: S, _: &Subject) {
     assert!(commits[0].changes.iter().all(|change| change.meta.as_deref() == Some(&meta)));
     assert_eq!(commits[1].meta, None);
     assert_eq!(meta.cause(), None);
+}
+
+// The copy brought the commit id along: the write was taken for a retry, answered with the old
+// receipt, and lost.
+async fn metadata_copied_from_a_commit_does_not_make_a_retry_of_it<S: Store>(store: S, _: &Subject) {
+    let meta = Meta::new().actor("me");
+    store.commit(Batch::new().set("/a", "1").meta(meta.clone()).commit_id("one")).await.unwrap();
+    let copied = store.changes(Seq::ZERO, 1).await.unwrap()[0].meta.as_deref().unwrap().clone();
+    assert_eq!(copied.commit_id(), Some("one"));
+    store.commit(Batch::new().set("/a", "2").meta(copied.clone())).await.unwrap();
+    store.with_meta(copied.clone()).set("/a", value(3)).await.unwrap();
+    store.commit(Batch::new().commit_id("two").meta(copied).set("/a", "4")).await.unwrap();
+    assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"4");
+    let commits = store.changes(seq(1), 10).await.unwrap();
+    assert_eq!(commits[0].meta.as_deref(), Some(&meta));
+    assert_eq!(commits[2].meta.as_deref().unwrap().commit_id(), Some("two"));
+    // Only the store itself gives a cause.
+    let forged: Meta = serde_json::from_str(r#"{"cause":"migrated"}"#).unwrap();
+    store.commit(Batch::new().set("/b", "1").meta(forged)).await.unwrap();
+    assert_eq!(store.history("/b", None, 1).await.unwrap()[0].meta, None);
 }
 
 async fn a_handle_with_metadata_stamps_every_verb<S: Store>(store: S, _: &Subject) {

@@ -114,10 +114,10 @@ impl Batch {
         self
     }
 
-    /// Say who writes and why; replaces what was said before. A [`commit_id`](Self::commit_id) stays.
+    /// Say who writes and why; replaces what was said before. A [`commit_id`](Self::commit_id)
+    /// stays; that of a commit whose metadata is copied is not taken over, nor is its cause.
     pub fn meta(mut self, meta: Meta) -> Self {
-        let commit_id = self.meta.commit_id.take();
-        self.meta = Meta { commit_id: commit_id.or(meta.commit_id.clone()), ..meta };
+        self.meta = Meta { commit_id: self.meta.commit_id.take(), cause: None, ..meta };
         self
     }
 
