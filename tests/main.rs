@@ -5,14 +5,15 @@
 mod commit_id;
 mod conditions;
 mod conformance;
+mod damage;
 mod disk_full;
 mod examples;
 mod input;
 mod invariants;
 mod kept_names;
 mod lifecycle;
-mod moved;
 mod model;
+mod moved;
 mod paths;
 mod predecessor;
 mod provided;

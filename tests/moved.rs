@@ -16,7 +16,7 @@ async fn store(folder: &TempDir) -> SqliteStore {
 /// The commit is refused with words that say what to do, and leaves no trace.
 async fn is_refused(store: &SqliteStore) {
     let refused = store.set("/a", b"after".to_vec()).await;
-    let Err(StateError::ConnectionError(why)) = refused else { panic!("{refused:?}") };
+    let Err(StateError::Storage(why)) = refused else { panic!("{refused:?}") };
     assert!(why.contains("state.db was moved") && why.contains("move it back"), "{why}");
     assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"before");
 }

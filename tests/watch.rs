@@ -398,9 +398,11 @@ async fn the_memory_of_a_watch_is_bounded_also_for_old_values() {
     for n in 0..100 {
         store.set(&format!("/{n}"), vec![7; 1 << 20]).await.unwrap();
     }
-    for n in 0..100 {
+    for n in 0..50 {
         store.delete(&format!("/{n}")).await.unwrap();
     }
+    let at_once = (50..100).fold(Batch::new(), |batch, n| batch.delete(format!("/{n}")));
+    store.commit(at_once).await.unwrap();
     let mut child = Child::start();
     child.ask(&format!("open\t{}", path.display())).unwrap();
     let peak: u64 = child.ask("memory of a watch").unwrap().parse().unwrap();

@@ -4,4 +4,4 @@ mod verify;
 
 pub use verify::{Finding, VerifyReport};
 
-pub(crate) use verify::Verification;
+pub(crate) use verify::{Verification, contradicts};

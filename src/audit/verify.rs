@@ -170,10 +170,10 @@ impl Verification {
 }
 
 /// How a change contradicts the key's last change before it.
-fn contradicts(change: &Change, last: Option<&Change>) -> Option<&'static str> {
+pub(crate) fn contradicts(change: &Change, last: Option<&Change>) -> Option<&'static str> {
     let (seq, version, live) =
         last.map_or((Seq::ZERO, 0, false), |last| (last.seq, last.version, last.kind != ChangeKind::Deleted));
-    if change.prev != seq || change.version != version + 1 {
+    if change.prev != seq || change.version.checked_sub(1) != Some(version) {
         Some("it does not follow the key's last change")
     } else if (change.kind == ChangeKind::Created) == live {
         Some("its kind does not fit whether the key existed")

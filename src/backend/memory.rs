@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Backend, CommitError, Row, Snapshot, Transaction, Visit};
-use crate::error::{Result, StateError};
+use super::{Backend, CommitError, Row, Snapshot, Transaction, Visit, missing};
+use crate::error::Result;
 use crate::key::KeyRange;
 use crate::limits::Exceeded;
 use crate::log::{Change, Head, Meta, StoreId, Tip};
@@ -40,6 +40,11 @@ impl Memory {
     fn end(&self) -> Tip {
         let end = self.log.last().map(|c| Tip { head: Head { seq: c.seq, hash: c.hash }, at: c.at });
         end.unwrap_or_else(|| Tip::genesis(self.store))
+    }
+
+    /// The last change of the key.
+    pub(crate) fn last(&self, key: &str) -> Option<&Change> {
+        self.projection.last(key)
     }
 
     /// Takes in a change that continues the log.
@@ -203,9 +208,4 @@ impl Snapshot for Memory {
         }
         if seq == Seq::ZERO { Ok(Head::genesis(self.store)) } else { Err(missing(seq)) }
     }
-}
-
-/// The log has no change where it must have one.
-pub(super) fn missing(seq: Seq) -> StateError {
-    StateError::Corrupted(format!("change {seq} is missing from the log"))
 }

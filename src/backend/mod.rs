@@ -141,3 +141,8 @@ impl Row {
         }
     }
 }
+
+/// The log has no change where it must have one.
+pub(crate) fn missing(seq: Seq) -> StateError {
+    StateError::Corrupted(format!("change {seq} is missing from the log"))
+}

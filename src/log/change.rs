@@ -13,6 +13,9 @@ use crate::seq::Seq;
 /// The version of the header's layout; its first element.
 const FORMAT: u64 = 1;
 
+/// What decoded metadata is counted as: its usual limit.
+const MOST_META: usize = 1024;
+
 /// Bytes of the salt that goes with a value.
 pub const SALT_BYTES: usize = 16;
 
@@ -142,9 +145,10 @@ impl Change {
         check_value(self).is_ok()
     }
 
-    /// Bytes of key and value.
+    /// About the bytes that it takes in memory.
     pub(crate) fn size(&self) -> usize {
-        self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
+        let meta = if self.meta.is_some() { MOST_META } else { 0 };
+        size_of::<Self>() + self.key.len() + self.value.as_ref().map_or(0, |value| value.len()) + meta
     }
 }
 

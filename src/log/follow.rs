@@ -136,6 +136,8 @@ impl Follow {
         }
         let first = change.prev == Seq::ZERO;
         let shape = change.prev < change.seq
+            && change.seq <= Seq::MAX
+            && change.version <= Seq::MAX.as_u64()
             && first == (change.version == 1)
             && (!first || change.kind == ChangeKind::Created)
             && change.version > 0

@@ -15,6 +15,9 @@ impl Timestamp {
     /// The last microsecond of the year 9999: the latest moment that is taken from a clock.
     pub const MAX_CLOCK: Self = Self(253_402_300_799_999_999);
 
+    /// The latest moment.
+    pub(crate) const MAX: Self = Self(i64::MAX);
+
     /// The moment so many microseconds after the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::engine::{Engine, Order};
+use super::engine::{Engine, Order, Read};
 use super::shared::Shared;
 use super::{Page, Receipt, Scan, StateStore, Stats, WatchStream, read};
 use crate::audit::VerifyReport;
@@ -54,13 +54,8 @@ impl Core {
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> oneshot::Receiver<Result<T>> {
-        let (reply, receiver) = oneshot::channel();
-        self.engine.read(Box::new(move |snapshot| {
-            // Nobody waits for a read whose caller is gone.
-            if !reply.is_closed() {
-                let _ = reply.send(snapshot.and_then(read));
-            }
-        }));
+        let (read, receiver) = answered(read);
+        self.engine.read(read);
         receiver
     }
 
@@ -101,7 +96,14 @@ impl Core {
     }
 
     pub(super) async fn verify(&self) -> Result<VerifyReport> {
-        self.read(read::verify).await
+        if self.shared.is_closed() {
+            return Err(StateError::Closed);
+        }
+        let shared = self.shared.clone();
+        let verify = move |snapshot: &dyn Snapshot| read::verify(snapshot, &|| shared.is_closed());
+        let (read, receiver) = answered(verify);
+        self.engine.read_alone(read);
+        receiver.await.unwrap_or(Err(StateError::Closed))
     }
 
     /// A stream from after a cursor, or from now on.
@@ -124,6 +126,20 @@ impl Core {
     }
 }
 
+/// A read that sends what it answers.
+fn answered<T: Send + 'static>(
+    read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
+) -> (Read, oneshot::Receiver<Result<T>>) {
+    let (reply, receiver) = oneshot::channel();
+    let read = move |snapshot: Result<&dyn Snapshot>| {
+        // Nobody waits for a read whose caller is gone.
+        if !reply.is_closed() {
+            let _ = reply.send(snapshot.and_then(read));
+        }
+    };
+    (Box::new(read), receiver)
+}
+
 impl Drop for Core {
     fn drop(&mut self) {
         let (reply, receiver) = std::sync::mpsc::channel();
@@ -139,17 +155,24 @@ impl Drop for Core {
 impl StateStore for Core {
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         batch.check(&self.limits)?;
+        if self.shared.is_closed() {
+            return Err(StateError::Closed);
+        }
         if self.read_only {
             return Err(StateError::ReadOnly);
         }
         let share = (batch.size() / QUEUE_UNIT + 1).min(QUEUE_BYTES / QUEUE_UNIT);
         let share = u32::try_from(share).unwrap_or(u32::MAX);
-        let room = self.queue.clone().acquire_many_owned(share).await;
+        // Mostly there is room; asking for it first costs no turn of the runtime.
+        let room = match self.queue.clone().try_acquire_many_owned(share) {
+            Ok(room) => room,
+            Err(_) => self.queue.clone().acquire_many_owned(share).await.map_err(|_| StateError::Closed)?,
+        };
         let (reply, receiver) = oneshot::channel();
         if self.shared.is_closed() {
             return Err(StateError::Closed);
         }
-        self.engine.order(Order { batch, reply, room: room.map_err(|_| StateError::Closed)? });
+        self.engine.order(Order { batch, reply, room });
         receiver.await.unwrap_or(Err(StateError::Closed))
     }
 

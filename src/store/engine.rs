@@ -31,6 +31,11 @@ pub(super) trait Engine: Send + Sync {
     /// Runs a read, on another thread if it may block.
     fn read(&self, read: Read);
 
+    /// Runs a read that takes long, so that others need not wait for it.
+    fn read_alone(&self, read: Read) {
+        self.read(read);
+    }
+
     /// The newest recorded head, of other processes too.
     fn now(&self) -> Result<Head>;
 

@@ -7,7 +7,7 @@ use super::{OsEntropy, SystemClock};
 use crate::backend::{Backend, CommitError, Memory, Snapshot, Transaction};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
-use crate::log::{Change, StoreId, Tip};
+use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
 use crate::state::{Batch, Slot};
 
@@ -16,9 +16,13 @@ use crate::state::{Batch, Slot};
 enum Fault {
     None,
     Begin,
+    /// The slot of this key cannot be read.
+    Load(&'static str, StateError),
     /// Changes of this key cannot be appended.
     Append(&'static str, StateError),
     Commit,
+    /// There is no room for the group, and the first commit alone ends nobody knows how.
+    FullThenUnknown,
     /// The commit fails, but everything was recorded.
     UnknownButRecorded,
 }
@@ -31,6 +35,7 @@ struct Faulty {
 struct FaultyTransaction<T> {
     inner: T,
     fault: Fault,
+    appended: bool,
 }
 
 impl Backend for Faulty {
@@ -39,7 +44,11 @@ impl Backend for Faulty {
     fn begin(&mut self) -> Result<Self::Transaction<'_>> {
         match self.fault {
             Fault::Begin => Err(StateError::Busy("planted".into())),
-            _ => Ok(FaultyTransaction { inner: self.memory.begin()?, fault: self.fault.clone() }),
+            _ => Ok(FaultyTransaction {
+                inner: self.memory.begin()?,
+                fault: self.fault.clone(),
+                appended: false,
+            }),
         }
     }
 }
@@ -49,7 +58,10 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
         self.inner.tip()
     }
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        self.inner.slot(key)
+        match &self.fault {
+            Fault::Load(bad, error) if key == *bad => Err(error.clone()),
+            _ => self.inner.slot(key),
+        }
     }
     fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>> {
         self.inner.newest(prefix, limit)
@@ -62,6 +74,9 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
     }
     fn append(&mut self, changes: &[Change]) -> Result<()> {
         match &self.fault {
+            Fault::FullThenUnknown if std::mem::replace(&mut self.appended, true) => {
+                Err(StateError::StorageFull("planted".into()))
+            }
             Fault::Append(key, error) if changes.iter().any(|change| change.key.as_ref() == *key) => {
                 Err(error.clone())
             }
@@ -73,6 +88,7 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
     }
     fn commit(self) -> Result<(), CommitError> {
         match self.fault {
+            Fault::FullThenUnknown => Err(CommitError::Unknown(StateError::Storage("planted".into()))),
             Fault::Commit => Err(CommitError::NotRecorded(StateError::Storage("planted".into()))),
             Fault::UnknownButRecorded => {
                 self.inner.commit()?;
@@ -114,6 +130,7 @@ fn a_storage_error_fails_the_whole_group_and_leaves_no_trace() {
     let storage = StateError::Storage("planted".into());
     let cases = [
         (Fault::Begin, StateError::Busy("planted".into())),
+        (Fault::Load("/c", storage.clone()), storage.clone()),
         (Fault::Append("/c", storage.clone()), storage.clone()),
         (Fault::Commit, storage.clone()),
     ];
@@ -143,6 +160,103 @@ fn an_unknown_outcome_is_called_unknown_and_a_retry_with_the_same_commit_id_is_s
     let retried = commit(&mut backend, &batch);
     assert_eq!(retried.results[0].as_ref().unwrap().versions, [1]);
     assert_eq!(end(&backend), 1, "it was recorded once");
+}
+
+#[test]
+fn a_damaged_row_fails_only_the_batch_that_meets_it() {
+    let damaged = StateError::Corrupted("planted".into());
+    for fault in [Fault::Load("/c", damaged.clone()), Fault::Append("/c", damaged.clone())] {
+        let mut backend = faulty(fault);
+        let outcome = commit(&mut backend, &batches());
+        let [Ok(_), Err(StateError::Rejected(_)), Err(error)] = &outcome.results[..] else {
+            panic!("{:?}", outcome.results);
+        };
+        assert_eq!((error, end(&backend)), (&damaged, 1));
+    }
+}
+
+// A read that fails makes SQLite roll the whole transaction back; what was written after it once
+// stood alone, half a commit at a time.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_read_that_fails_tears_no_group() {
+    use crate::backend::sqlite::{Location, Opening};
+    let folder = tempfile::tempdir().unwrap();
+    let opening = Opening {
+        location: Location::File(folder.path().join("state.db")),
+        create: true,
+        read_only: false,
+        durability: None,
+        busy_timeout: std::time::Duration::ZERO,
+        accept_loss: false,
+        new_store: StoreId::from_bytes([3; 16]),
+        immutable: false,
+        vfs: None,
+    };
+    let mut sqlite = opening.first().unwrap();
+    let rules = Rules {
+        limits: Limits::default(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy::default()),
+    };
+    for n in 0..300 {
+        let batch = Batch::new().set(format!("/{n:03}"), vec![7; 200_000]);
+        assert!(commit_group(&mut sqlite, &rules, &[batch]).results[0].is_ok());
+    }
+    // The pages of some keys are gone from the write-ahead log, so that reading them fails.
+    let wal = std::fs::OpenOptions::new().write(true).open(folder.path().join("state.db-wal")).unwrap();
+    wal.set_len(wal.metadata().unwrap().len() / 2).unwrap();
+    let mut failed = 0;
+    for n in 0..300 {
+        let group = [
+            Batch::new().set(format!("/new{n}"), "1").set(format!("/new{n}b"), "1"),
+            Batch::new().set(format!("/{n:03}"), "x"),
+        ];
+        let outcome = commit_group(&mut sqlite, &rules, &group);
+        failed += usize::from(outcome.results[1].is_err());
+        assert!(!outcome.unknown, "{:?}", outcome.results);
+        if let (Ok(head), Ok(Some(last))) =
+            (sqlite.read_head(), sqlite.read_head().and_then(|head| sqlite.change(head.seq)))
+        {
+            assert!(last.closes_commit(), "half a commit at {}", head.seq);
+        }
+    }
+    assert!(failed > 0, "the premise: some reads fail");
+}
+
+#[test]
+fn after_an_unknown_outcome_nothing_more_is_tried_on_the_connection() {
+    let mut backend = faulty(Fault::FullThenUnknown);
+    let batches = [Batch::new().set("/a", "1"), Batch::new().set("/b", "1"), Batch::new().set("/c", "1")];
+    let outcome = commit(&mut backend, &batches);
+    let [Err(StateError::OutcomeUnknown(_)), Err(StateError::Storage(b)), Err(StateError::Storage(c))] =
+        &outcome.results[..]
+    else {
+        panic!("{:?}", outcome.results);
+    };
+    assert!(outcome.unknown && b.contains("not tried") && b == c);
+    assert_eq!(end(&backend), 0);
+}
+
+#[test]
+fn a_log_whose_keys_contradict_themselves_is_not_replayed() {
+    let (store, at) = (StoreId::from_bytes([3; 16]), Timestamp::from_micros(5));
+    let draft = |key: &str, kind, version, prev| Draft {
+        kind,
+        key: key.into(),
+        version,
+        created_at: if kind == ChangeKind::Created { None } else { Some(at) },
+        prev: Prev::Recorded(Seq::new(prev)),
+        value: Some(Arc::from(&b"1"[..])),
+    };
+    let (first, tip) =
+        seal(vec![draft("/a", ChangeKind::Created, 1, 0)], None, Tip::genesis(store), at, || [1; 16]);
+    for (key, version) in [("/b", 2), ("/a", 3), ("/a", u64::MAX)] {
+        let (second, _) = seal(vec![draft(key, ChangeKind::Updated, version, 1)], None, tip, at, || [1; 16]);
+        let log = [first.clone(), second].concat();
+        let replayed = super::MemoryStore::replay(store, log);
+        assert!(matches!(replayed, Err(StateError::Corrupted(_))), "{key} {version}");
+    }
 }
 
 #[test]

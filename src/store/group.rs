@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::{Clock, Entropy, Receipt};
 use crate::backend::{Backend, CommitError, Transaction};
-use crate::error::{Result, StateError};
+use crate::error::{ErrorKind, Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::Limits;
-use crate::log::{Change, Meta, SALT_BYTES, Tip, seal};
+use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
 use crate::seq::Seq;
 use crate::state::{Batch, Condition, Slot, Slots, Write, decide};
 
@@ -30,19 +30,34 @@ pub(super) struct Outcome {
     pub(super) unknown: bool,
 }
 
+impl Outcome {
+    /// All batches failed alike.
+    pub(super) fn failed(batches: usize, error: &StateError) -> Self {
+        Self { results: vec![Err(error.clone()); batches], tip: None, unknown: false }
+    }
+}
+
 /// Commits batches in order, together. Each is decided on the state that the ones before it
 /// leave, and refused ones leave no trace; a failure of storage is one of the whole group. Where
-/// the disk is full, the batches are tried again one by one, so that only what does not fit fails.
+/// the disk is full or a row is damaged, the batches are tried again one by one, so that only
+/// those fail that do not fit or meet it.
 pub(super) fn commit_group<B: Backend>(backend: &mut B, rules: &Rules, batches: &[Batch]) -> Outcome {
     match try_group(backend, rules, batches) {
         Ok(outcome) => outcome,
-        Err(CommitError::NotRecorded(StateError::StorageFull(_))) if batches.len() > 1 => {
+        Err(CommitError::NotRecorded(StateError::StorageFull(_) | StateError::Corrupted(_)))
+            if batches.len() > 1 =>
+        {
             let mut all = Outcome { results: Vec::with_capacity(batches.len()), tip: None, unknown: false };
             for batch in batches {
+                if all.unknown {
+                    let error = "it was not tried, because the outcome of a commit before it is unknown";
+                    all.results.push(Err(StateError::Storage(error.into())));
+                    continue;
+                }
                 let one = commit_group(backend, rules, std::slice::from_ref(batch));
                 all.results.extend(one.results);
                 all.tip = one.tip.or(all.tip);
-                all.unknown |= one.unknown;
+                all.unknown = one.unknown;
             }
             all
         }
@@ -52,7 +67,7 @@ pub(super) fn commit_group<B: Backend>(backend: &mut B, rules: &Rules, batches: 
                 CommitError::NotRecorded(error) => (error, false),
                 CommitError::Unknown(error) => (StateError::OutcomeUnknown(error.to_string()), true),
             };
-            Outcome { results: vec![Err(error); batches.len()], tip: None, unknown }
+            Outcome { unknown, ..Outcome::failed(batches.len(), &error) }
         }
     }
 }
@@ -60,7 +75,14 @@ pub(super) fn commit_group<B: Backend>(backend: &mut B, rules: &Rules, batches: 
 fn try_group<B: Backend>(backend: &mut B, rules: &Rules, batches: &[Batch]) -> Result<Outcome, CommitError> {
     let mut transaction = backend.begin().map_err(CommitError::NotRecorded)?;
     let mut group = Group::new(transaction.tip());
-    let results = batches.iter().map(|batch| group.take(&transaction, rules, batch)).collect();
+    let mut results = Vec::with_capacity(batches.len());
+    for batch in batches {
+        results.push(match group.take(&transaction, rules, batch) {
+            // After a failed read SQLite may have rolled the transaction back: none of it stands.
+            Err(error) if error.kind() == ErrorKind::Storage => return Err(CommitError::NotRecorded(error)),
+            result => result,
+        });
+    }
     let tip = Some(group.tip);
     if !group.changes.is_empty() {
         group.record(&mut transaction).map_err(CommitError::NotRecorded)?;
@@ -124,6 +146,9 @@ impl Group {
         self.load(transaction, &rules.limits, batch)?;
         let decision = decide(batch, self.tip.head.seq, self)?;
         let before = self.tip;
+        if before.at == Timestamp::MAX {
+            return Err(StateError::Storage("the last commit has the latest time that there is".into()));
+        }
         if !decision.drafts.is_empty() {
             let values = decision.drafts.iter().filter(|draft| draft.value.is_some()).count();
             let mut salts = vec![0; values * SALT_BYTES];

@@ -11,7 +11,7 @@ use super::forward::forward;
 use super::group::{Rules, commit_group};
 use super::shared::Shared;
 use super::{Options, Page, Receipt, Scan, StateStore, Stats, WatchStream};
-use crate::audit::VerifyReport;
+use crate::audit::{VerifyReport, contradicts};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};
 use crate::log::{Change, Commit, Cursor, Follow, Head, StoreId};
@@ -48,6 +48,9 @@ impl MemoryStore {
         let mut follow = Follow::genesis(store);
         for change in log {
             follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
+            if let Some(what) = contradicts(&change, memory.last(&change.key)) {
+                return Err(StateError::Corrupted(format!("change {}: {what}", change.seq)));
+            }
             memory.push(change);
         }
         if !follow.is_whole() {

@@ -2,6 +2,8 @@
 //!
 //! The only clock and the only randomness of the crate are here.
 
+#[cfg(feature = "sqlite")]
+mod checkpoints;
 mod clock;
 mod core;
 mod engine;
@@ -16,7 +18,11 @@ mod options;
 mod page;
 #[cfg(feature = "sqlite")]
 mod poller;
+#[cfg(feature = "sqlite")]
+mod queue;
 mod read;
+#[cfg(feature = "sqlite")]
+mod readers;
 mod receipt;
 mod shared;
 #[cfg(feature = "sqlite")]

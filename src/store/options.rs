@@ -143,7 +143,8 @@ impl Options {
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
+        // What SQLite can count: 24 days.
+        self.busy_timeout = timeout.min(Duration::from_millis(i32::MAX.unsigned_abs().into()));
         self
     }
 
@@ -177,13 +178,16 @@ impl Options {
     /// [`StateError::InvalidArgument`] names a limit that cannot be; [`StateError::Storage`].
     #[cfg(feature = "sqlite")]
     pub async fn in_memory(self) -> Result<SqliteStore> {
-        self.open_at(Location::Memory).await
+        if self.read_only {
+            return Err(StateError::InvalidArgument("a new store in memory cannot be read-only".into()));
+        }
+        Self { create: true, ..self }.open_at(Location::Memory).await
     }
 
     #[cfg(feature = "sqlite")]
     async fn open_at(self, location: Location) -> Result<SqliteStore> {
         let opening = Opening {
-            read_only: self.read_only && location != Location::Memory,
+            read_only: self.read_only,
             location,
             create: self.create,
             durability: self.durability,

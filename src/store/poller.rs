@@ -1,11 +1,11 @@
 //! Notices the commits of other processes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::readers::spawn;
 use super::shared::Shared;
 use crate::backend::sqlite::Sqlite;
 use crate::error::{Result, StateError};
@@ -23,12 +23,12 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    pub(super) fn start(sqlite: Sqlite, shared: Arc<Shared>) -> std::io::Result<Arc<Self>> {
+    pub(super) fn start(sqlite: Sqlite, shared: Arc<Shared>) -> Result<Arc<Self>> {
         let (wake, woken) = bounded(1);
         let poller = Arc::new(Self { sqlite: Mutex::new(Some(sqlite)), shared, wake });
         // The thread ends when the poller is stopped.
         let polls = poller.clone();
-        thread::Builder::new().name("univrs-state poller".into()).spawn(move || polls.run(&woken))?;
+        spawn("univrs-state poller", move || polls.run(&woken))?;
         Ok(poller)
     }
 
@@ -59,15 +59,23 @@ impl Poller {
     }
 
     fn run(&self, woken: &Receiver<()>) {
+        let mut failing = false;
         loop {
             let looked = if self.shared.watching() == 0 {
                 woken.recv().is_ok()
             } else {
                 woken.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Disconnected)
             };
-            // Other failures to look show to whoever reads or writes.
-            if !looked || self.now() == Err(StateError::Closed) {
-                return;
+            match self.now() {
+                _ if !looked => return,
+                Err(StateError::Closed) => return,
+                Ok(_) | Err(StateError::Busy(_)) => failing = false,
+                // The watches look for themselves, and end with the cause.
+                Err(_) if !failing => {
+                    failing = true;
+                    self.shared.alarm();
+                }
+                Err(_) => {}
             }
         }
     }

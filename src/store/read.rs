@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::{Page, Scan, WatchEvent};
+use super::{Page, Scan};
 use crate::audit::{Verification, VerifyReport};
-use crate::backend::{Row, Snapshot};
+use crate::backend::{Row, Snapshot, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::{Exceeded, Limits};
@@ -56,19 +56,19 @@ pub(super) fn scan(snapshot: &dyn Snapshot, limits: &Limits, scan: &Scan) -> Res
 
 /// What a key was at a position: its row, or an older change of it.
 fn entry_as_of(snapshot: &dyn Snapshot, row: Row, as_of: Seq) -> Result<Option<Entry>> {
-    let (_, mut seq) = row.place()?;
+    let (_, seq) = row.place()?;
     if seq <= as_of {
         return Ok(match row {
             Row::Live(entry) => Some(entry),
             _ => None,
         });
     }
-    while seq != Seq::ZERO {
-        let change = recorded(snapshot, seq)?;
-        if seq <= as_of {
-            return Ok(Entry::of(&change));
+    let mut change = Some(recorded(snapshot, seq)?);
+    while let Some(newer) = change {
+        if newer.seq <= as_of {
+            return Ok(Entry::of(&newer));
         }
-        seq = change.prev;
+        change = previous(snapshot, &newer)?;
     }
     Ok(None)
 }
@@ -76,7 +76,7 @@ fn entry_as_of(snapshot: &dyn Snapshot, row: Row, as_of: Seq) -> Result<Option<E
 /// The change at a position that the log must have.
 fn recorded(snapshot: &dyn Snapshot, seq: Seq) -> Result<Change> {
     let change = snapshot.change(seq)?;
-    change.ok_or_else(|| StateError::Corrupted(format!("change {seq} is missing from the log")))
+    change.ok_or_else(|| missing(seq))
 }
 
 /// The change before `change` of the same key; none if it is the first.
@@ -85,7 +85,7 @@ fn previous(snapshot: &dyn Snapshot, change: &Change) -> Result<Option<Change>> 
         return Ok(None);
     }
     let previous = recorded(snapshot, change.prev)?;
-    if previous.key != change.key || previous.version + 1 != change.version {
+    if previous.key != change.key || Some(previous.version) != change.version.checked_sub(1) {
         let Change { seq, prev, .. } = change;
         return Err(StateError::Corrupted(format!("change {seq} does not follow change {prev} of its key")));
     }
@@ -113,20 +113,28 @@ pub(super) fn history(
     limit: usize,
 ) -> Result<Vec<Change>> {
     let mut history = Vec::new();
+    if limit == 0 {
+        return Ok(history);
+    }
     let Some(slot) = snapshot.slot(key)? else { return Ok(history) };
-    let mut next = Some(recorded(snapshot, slot.seq)?);
-    while let Some(change) = next
-        && history.len() < limit
-    {
-        if change.key.as_ref() != key {
-            return Err(StateError::Corrupted(format!("change {} is not one of {key}", change.seq)));
-        }
-        next = previous(snapshot, &change)?;
+    let mut change = recorded(snapshot, slot.seq)?;
+    if change.key.as_ref() != key {
+        return Err(StateError::Corrupted(format!("change {} is not one of {key}", change.seq)));
+    }
+    let mut bytes = 0;
+    loop {
         if before.is_none_or(|before| change.seq < before) {
-            history.push(change);
+            bytes += change.size();
+            history.push(change.clone());
+        }
+        if history.len() == limit || bytes >= Limits::PAGE_BYTES {
+            return Ok(history);
+        }
+        match previous(snapshot, &change)? {
+            Some(previous) => change = previous,
+            None => return Ok(history),
         }
     }
-    Ok(history)
 }
 
 /// Where a cursor stands: checked against the log, and rounded down to the end of a commit.
@@ -180,64 +188,73 @@ pub(super) fn changes(snapshot: &dyn Snapshot, after: Seq, limit: usize) -> Resu
 
 /// A page of a watch.
 pub(super) struct WatchPage {
-    /// The matching events of each commit that has any, and the head at its end.
-    pub(super) commits: Vec<(Vec<WatchEvent>, Head)>,
+    /// The matching changes of each commit that has any, and the head at its end.
+    pub(super) commits: Vec<(Vec<Matching>, Head)>,
     /// Where the page ends: everything up to here was delivered or passed over.
     pub(super) end: Head,
 }
 
-/// The commits after a cursor, as a watch of the pattern sees them.
+/// A change that a watch delivers.
+pub(super) struct Matching {
+    pub(super) change: Change,
+    pub(super) old: Old,
+}
+
+/// The key's change before.
+pub(super) enum Old {
+    /// It is at hand, or there is none.
+    Read(Option<Change>),
+    /// It is still to be read.
+    Due,
+}
+
+/// The commits after a cursor, as a watch of the pattern sees them. The changes before are read
+/// in slices of their own, so that a commit that deletes much takes no more memory than others.
 pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
     let after = resolve(snapshot, after)?;
-    let mut matching = Vec::new();
-    let mut ends = Vec::new();
+    let mut commits: Vec<(Vec<Matching>, Head)> = Vec::new();
+    let mut open = Vec::new();
     let end = follow(snapshot, after, PAGE_CHANGES, |change| {
-        if change.closes_commit() {
-            ends.push(Head { seq: change.seq, hash: change.hash });
-        }
+        let head = change.closes_commit().then_some(Head { seq: change.seq, hash: change.hash });
         if pattern.matches(&change.key) {
-            matching.push(change);
+            let old = if change.kind == ChangeKind::Created { Old::Read(None) } else { Old::Due };
+            open.push(Matching { change, old });
+        }
+        if let Some(head) = head
+            && !open.is_empty()
+        {
+            commits.push((std::mem::take(&mut open), head));
         }
     })?;
-    let mut commits: Vec<(Vec<WatchEvent>, Head)> = Vec::new();
-    let mut ends = ends.into_iter();
-    let mut bytes = 0;
-    for change in matching {
-        // Values before a change fill a page, too: what follows is read again from here.
-        if bytes >= Limits::PAGE_BYTES
-            && let Some((_, head)) = commits.last()
-            && head.seq != change.commit_seq
-        {
-            return Ok(WatchPage { end: *head, commits });
-        }
-        let old = match change.kind {
-            ChangeKind::Created => None,
-            ChangeKind::Updated | ChangeKind::Deleted => previous(snapshot, &change)?,
-        };
-        bytes += old.as_ref().map_or(0, Change::size);
-        let event = WatchEvent::of(&change, old.as_ref());
-        match commits.last_mut() {
-            Some((events, head)) if head.seq == change.commit_seq => events.push(event),
-            _ => {
-                let head = ends.find(|end| end.seq == change.commit_seq).unwrap_or(end);
-                commits.push((vec![event], head));
-            }
-        }
-    }
     Ok(WatchPage { commits, end })
 }
 
-/// Verifies the whole store. Corruption is a finding; other errors stay errors.
-pub(super) fn verify(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
+/// The changes before these ones of their keys, one at least, until [`Limits::PAGE_BYTES`] are read.
+pub(super) fn old_changes(snapshot: &dyn Snapshot, changes: &[Change]) -> Result<Vec<Option<Change>>> {
+    let (mut old, mut bytes) = (Vec::new(), 0);
+    for change in changes {
+        let before = previous(snapshot, change)?;
+        bytes += before.as_ref().map_or(0, Change::size);
+        old.push(before);
+        if bytes >= Limits::PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(old)
+}
+
+/// Verifies the whole store, until `cancelled`. Corruption is a finding; other errors stay errors.
+pub(super) fn verify(snapshot: &dyn Snapshot, cancelled: &dyn Fn() -> bool) -> Result<VerifyReport> {
+    let on = || if cancelled() { Err(StateError::Closed) } else { Ok(ControlFlow::Continue(())) };
     let mut verification = Verification::new(snapshot.store_id());
     let log = snapshot.changes(Seq::ZERO, &mut |change| {
         verification.change(change);
-        Ok(ControlFlow::Continue(()))
+        on()
     });
     verification.end_of_log(corruption(log)?);
     let commit_ids = snapshot.commit_ids(&mut |(id, first, last)| {
         verification.commit_id(&id, first, last);
-        Ok(ControlFlow::Continue(()))
+        on()
     });
     verification.end_of_commit_ids(corruption(commit_ids)?);
     let projection = snapshot.rows(&KeyRange::prefix(""), None, true, &mut |row| {
@@ -246,7 +263,7 @@ pub(super) fn verify(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
             Row::Deleted { key, version, seq } => verification.tombstone(key, *version, *seq),
             Row::Damaged { key, what } => verification.damaged(key, what),
         }
-        Ok(ControlFlow::Continue(()))
+        on()
     });
     Ok(verification.finish(corruption(projection)?))
 }

@@ -19,6 +19,7 @@ pub(super) struct Shared {
     closed: AtomicBool,
     watchers: Mutex<HashMap<u64, Arc<Watcher>>>,
     next_watcher: AtomicU64,
+    alarms: AtomicU64,
     watching: AtomicUsize,
     counters: Mutex<Counters>,
 }
@@ -44,6 +45,7 @@ impl Shared {
             closed: AtomicBool::new(false),
             watchers: Mutex::default(),
             next_watcher: AtomicU64::new(0),
+            alarms: AtomicU64::new(0),
             watching: AtomicUsize::new(0),
             counters: Mutex::default(),
         }
@@ -69,6 +71,17 @@ impl Shared {
         let wakers: Vec<Waker> =
             lock(&self.watchers).values().filter_map(|w| lock(&w.waker).take()).collect();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Makes every watch read, even where there is nothing new: the storage may have failed.
+    pub(super) fn alarm(&self) {
+        self.alarms.fetch_add(1, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// How many alarms there were.
+    pub(super) fn alarms(&self) -> u64 {
+        self.alarms.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -12,11 +12,12 @@ use tokio_stream::Stream;
 
 use super::WatchEvent;
 use super::core::Core;
-use super::read::{self, WatchPage};
+use super::read::{self, Matching, Old, WatchPage};
 use super::shared::{Shared, Watcher};
 use crate::error::{Result, StateError};
-use crate::log::{Cursor, Head};
+use crate::log::{Change, Cursor, Head};
 use crate::pattern::Pattern;
+use crate::seq::Seq;
 
 /// The changes of matching keys, in order, each once, none left out, from a position on.
 ///
@@ -48,20 +49,47 @@ pub struct WatchStream {
     commits: VecDeque<Pending>,
     /// Where `commits` end: passed over once they are delivered.
     end: Cursor,
+    /// The alarms that were looked into.
+    alarms: u64,
     state: State,
 }
 
 /// The rest of a commit.
 struct Pending {
-    events: VecDeque<WatchEvent>,
+    changes: VecDeque<Matching>,
     head: Head,
+}
+
+impl Pending {
+    /// The first changes whose changes before are still to be read: of all, or of the first alone.
+    fn due(&self, all: bool) -> Option<Vec<Change>> {
+        let is_due = |matching: &&Matching| matches!(matching.old, Old::Due);
+        let first =
+            self.changes.iter().position(|matching| is_due(&matching)).filter(|first| all || *first == 0)?;
+        Some(self.changes.iter().skip(first).take_while(is_due).map(|m| m.change.clone()).collect())
+    }
+
+    /// Takes in what was read for the first changes that were due.
+    fn fill(&mut self, old: Vec<Option<Change>>) {
+        let due = self.changes.iter_mut().filter(|matching| matches!(matching.old, Old::Due));
+        due.zip(old).for_each(|(matching, old)| matching.old = Old::Read(old));
+    }
+}
+
+fn event(Matching { change, old }: Matching) -> WatchEvent {
+    match old {
+        Old::Read(old) => WatchEvent::of(&change, old.as_ref()),
+        Old::Due => WatchEvent::of(&change, None),
+    }
 }
 
 enum State {
     /// Nothing of the log was read yet: the cursor is still to be checked.
     Fresh,
-    /// Waiting for a page.
-    Reading(oneshot::Receiver<Result<WatchPage>>),
+    /// Waiting for a page, which must reach beyond the cursor if that was not `known` as the end.
+    Reading { page: oneshot::Receiver<Result<WatchPage>>, known: Seq },
+    /// Waiting for the changes before those of the commit that is due.
+    ReadingOld(oneshot::Receiver<Result<Vec<Option<Change>>>>),
     /// Everything that was read is delivered.
     Idle,
     /// Over; the cause is told once by `try_next` and kept for `error`.
@@ -71,15 +99,8 @@ enum State {
 impl WatchStream {
     pub(super) fn new(core: Weak<Core>, shared: Arc<Shared>, pattern: Pattern, after: Cursor) -> Self {
         let watcher = shared.join(pattern, after.seq());
-        Self {
-            core,
-            shared,
-            watcher,
-            cursor: after,
-            commits: VecDeque::new(),
-            end: after,
-            state: State::Fresh,
-        }
+        let (alarms, commits, state) = (shared.alarms(), VecDeque::new(), State::Fresh);
+        Self { core, shared, watcher, cursor: after, commits, end: after, alarms, state }
     }
 
     /// The pattern.
@@ -117,59 +138,94 @@ impl WatchStream {
         poll_fn(|context| self.poll_event(context)).await.transpose()
     }
 
-    /// The same stream by whole commits: the matching events of each, in order.
+    /// The same stream by whole commits: the matching events of each, in order. A commit is then
+    /// in memory as a whole, with the values before it.
     pub fn commits(self) -> Commits {
         Commits(self)
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<WatchEvent>>> {
-        let Some(pending) = ready!(self.poll_commit(context)) else { return Poll::Ready(self.tell()) };
-        let event = pending.events.pop_front();
-        if pending.events.is_empty() {
+        let Some(pending) = ready!(self.poll_commit(context, false)) else { return Poll::Ready(self.tell()) };
+        let first = pending.changes.pop_front();
+        if pending.changes.is_empty() {
             self.delivered();
         }
-        // A commit that is pending has events.
-        event.map_or(Poll::Ready(None), |event| Poll::Ready(Some(Ok(event))))
+        // A commit that is pending has changes.
+        Poll::Ready(first.map(|matching| Ok(event(matching))))
     }
 
-    /// The commit that is due, or none at the end of the stream.
-    fn poll_commit(&mut self, context: &mut Context<'_>) -> Poll<Option<&mut Pending>> {
-        while self.commits.is_empty() {
+    /// The commit that is due, or none at the end of the stream: with the change before its first
+    /// one read, or before `all`.
+    fn poll_commit(&mut self, context: &mut Context<'_>, all: bool) -> Poll<Option<&mut Pending>> {
+        loop {
             match &mut self.state {
                 State::Ended { .. } => return Poll::Ready(None),
-                State::Reading(page) => match ready!(Pin::new(page).poll(context)) {
-                    Ok(Ok(page)) => self.take(page),
+                State::Reading { page, known } => match (ready!(Pin::new(page).poll(context)), *known) {
+                    (Ok(Ok(page)), known) => self.take(page, known),
+                    (Ok(Err(cause)), _) => self.finish(cause),
+                    (Err(_), _) => self.finish(StateError::Closed),
+                },
+                State::ReadingOld(old) => match ready!(Pin::new(old).poll(context)) {
+                    Ok(Ok(old)) => self.fill(old),
                     Ok(Err(cause)) => self.finish(cause),
                     Err(_) => self.finish(StateError::Closed),
                 },
-                State::Idle | State::Fresh => {
-                    self.watcher.listen(context.waker());
-                    let behind =
-                        matches!(self.state, State::Fresh) || self.shared.head().seq > self.end.seq();
-                    if self.shared.is_closed() {
-                        self.finish(StateError::Closed);
-                    } else if behind {
-                        self.read_on();
-                    } else {
-                        return Poll::Pending;
-                    }
-                }
+                State::Idle | State::Fresh => match self.commits.front().map(|pending| pending.due(all)) {
+                    Some(None) => return Poll::Ready(self.commits.front_mut()),
+                    Some(Some(due)) => self.read_old(due),
+                    None => ready!(self.poll_news(context)),
+                },
             }
         }
-        Poll::Ready(self.commits.front_mut())
     }
 
-    fn read_on(&mut self) {
-        let Some(core) = self.core.upgrade() else { return self.finish(StateError::Closed) };
-        let (watcher, after) = (self.watcher.clone(), self.end);
-        let page = core.start(move |snapshot| read::watch(snapshot, watcher.pattern(), after));
-        self.state = State::Reading(page);
+    /// Waits until there is something to read, and starts to.
+    fn poll_news(&mut self, context: &Context<'_>) -> Poll<()> {
+        self.watcher.listen(context.waker());
+        let (alarms, known) = (self.shared.alarms(), self.shared.head().seq);
+        let fresh = matches!(self.state, State::Fresh) || alarms != self.alarms;
+        if self.shared.is_closed() {
+            self.finish(StateError::Closed);
+        } else if fresh || known > self.end.seq() {
+            self.alarms = alarms;
+            let (watcher, after) = (self.watcher.clone(), self.end);
+            match self.core.upgrade() {
+                Some(core) => {
+                    let page = core.start(move |snapshot| read::watch(snapshot, watcher.pattern(), after));
+                    self.state = State::Reading { page, known };
+                }
+                None => self.finish(StateError::Closed),
+            }
+        } else {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
-    fn take(&mut self, page: WatchPage) {
-        self.commits =
-            page.commits.into_iter().map(|(events, head)| Pending { events: events.into(), head }).collect();
-        self.end = Cursor::new(self.shared.store, page.end);
+    fn read_old(&mut self, due: Vec<Change>) {
+        match self.core.upgrade() {
+            Some(core) => self.state = State::ReadingOld(core.start(move |s| read::old_changes(s, &due))),
+            None => self.finish(StateError::Closed),
+        }
+    }
+
+    fn fill(&mut self, old: Vec<Option<Change>>) {
+        if let Some(pending) = self.commits.front_mut() {
+            pending.fill(old);
+        }
+        self.state = State::Idle;
+    }
+
+    fn take(&mut self, page: WatchPage, known: Seq) {
+        let end = Cursor::new(self.shared.store, page.end);
+        // What was recorded before the read began must be there.
+        if end.seq() == self.end.seq() && end.seq() < known {
+            let what = format!("the log ends at {}, but {known} was recorded", end.seq());
+            return self.finish(StateError::Corrupted(what));
+        }
+        let pending = |(changes, head): (Vec<Matching>, Head)| Pending { changes: changes.into(), head };
+        self.commits = page.commits.into_iter().map(pending).collect();
+        self.end = end;
         self.state = State::Idle;
         if self.commits.is_empty() {
             self.move_to(self.end);
@@ -258,8 +314,10 @@ impl Commits {
     }
 
     fn poll_commit(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<WatchEvent>>>> {
-        let Some(pending) = ready!(self.0.poll_commit(context)) else { return Poll::Ready(self.0.tell()) };
-        let events = std::mem::take(&mut pending.events).into();
+        let Some(pending) = ready!(self.0.poll_commit(context, true)) else {
+            return Poll::Ready(self.0.tell());
+        };
+        let events = std::mem::take(&mut pending.changes).into_iter().map(event).collect();
         self.0.delivered();
         Poll::Ready(Some(Ok(events)))
     }

@@ -1,20 +1,23 @@
-//! The threads of a store on SQLite: one that writes, several that read.
+//! The thread that writes a store on SQLite.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, TryRecvError, unbounded};
 use tokio::sync::oneshot;
 
 use super::Receipt;
-use super::engine::{Closed, Engine, Order, Read};
+use super::checkpoints::{Checkpoints, WAL_CAP_WAIT};
+use super::engine::{Closed, Order};
 use super::group::{Outcome, Rules, commit_group};
 use super::poller::Poller;
+use super::queue::{Beside, SqliteEngine, Task};
+use super::readers::{self, Readers};
 use super::shared::Shared;
 use crate::backend::sqlite::{Loss, Opening, Sqlite};
 use crate::error::{Result, StateError};
-use crate::log::Head;
 use crate::state::Batch;
 
 /// The most batches of one group, and bytes after which it is closed.
@@ -22,70 +25,8 @@ const GROUP_BATCHES: usize = 4096;
 const GROUP_BYTES: usize = 16 << 20;
 /// How long the writer looks for work before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
-/// Pages in the write-ahead log after which a group is followed by a checkpoint.
-const CHECKPOINT_PAGES: u64 = 16_000;
-/// Pages after which a checkpoint waits for readers, so that the log can start over.
-const WAL_CAP_PAGES: u64 = 4 * CHECKPOINT_PAGES;
-/// How long it waits.
-const WAL_CAP_WAIT: Duration = Duration::from_millis(100);
-
 /// The key of the losses that were accepted.
 const ACCEPTED_LOSS: &str = "/.univrs/accepted-loss";
-
-/// What the writer is asked for.
-enum Task {
-    Commit(Order),
-    /// Only of a store in memory, which has one connection.
-    Read(Read),
-    Close(Closed),
-}
-
-/// The queues to the threads.
-pub(super) struct SqliteEngine {
-    pub(super) shared: Arc<Shared>,
-    pub(super) immutable: bool,
-    pub(super) warning: Option<String>,
-    tasks: Sender<Task>,
-    /// None in a store in memory.
-    file: Option<FileThreads>,
-}
-
-/// What only a store on disk has: other connections.
-struct FileThreads {
-    reads: Sender<Read>,
-    poller: Arc<Poller>,
-}
-
-impl Engine for SqliteEngine {
-    fn order(&self, order: Order) {
-        let _ = self.tasks.send(Task::Commit(order));
-    }
-
-    fn read(&self, read: Read) {
-        match &self.file {
-            Some(file) => drop(file.reads.send(read)),
-            None => drop(self.tasks.send(Task::Read(read))),
-        }
-    }
-
-    fn now(&self) -> Result<Head> {
-        self.file.as_ref().map_or_else(|| Ok(self.shared.head()), |file| file.poller.now())
-    }
-
-    fn attend(&self) {
-        if let Some(file) = &self.file {
-            file.poller.wake();
-        }
-    }
-
-    fn close(&self, closed: Closed) {
-        if let Err(unsent) = self.tasks.send(Task::Close(closed))
-            && let Task::Close(closed) = unsent.into_inner()
-        {
-            closed(Ok(())); // It was closed before.
-        }
-    }
-}
 
 /// Starts the threads of a store; `started` learns when they serve.
 pub(super) fn spawn(
@@ -101,15 +42,7 @@ pub(super) fn spawn(
         }
         Err(error) => drop(started.send(Err(error))),
     };
-    thread::Builder::new()
-        .name("univrs-state writer".into())
-        .spawn(run)
-        .map_err(|error| no_thread(&error))?;
-    Ok(())
-}
-
-fn no_thread(error: &std::io::Error) -> StateError {
-    StateError::Storage(format!("no thread can be started: {error}"))
+    readers::spawn("univrs-state writer", run).map(|_| ())
 }
 
 struct Writer {
@@ -117,13 +50,10 @@ struct Writer {
     rules: Rules,
     shared: Arc<Shared>,
     tasks: Receiver<Task>,
-    poller: Option<Arc<Poller>>,
-    readers: Vec<JoinHandle<()>>,
-    /// Ends the readers when it is dropped.
-    stop_readers: Option<Sender<()>>,
+    beside: Option<Beside>,
     checkpoints: Checkpoints,
-    /// Why no more batches are taken, after the connection was lost for good.
-    lost: Option<StateError>,
+    /// The connection could not be opened anew after an unknown outcome.
+    lost: bool,
 }
 
 impl Writer {
@@ -132,56 +62,38 @@ impl Writer {
         if let Some(loss) = sqlite.accepted_loss() {
             record_loss(&mut sqlite, &rules, loss)?;
         }
-        let head = match sqlite.foreign_tip()? {
-            Some(tip) => tip.head,
-            None => Head::genesis(sqlite.id()),
+        let head = match sqlite.foreign_tip() {
+            Ok(Some(tip)) => tip.head,
+            // A damaged store can still be read and verified, as far as it goes.
+            Ok(None) => sqlite.read_head()?,
+            Err(StateError::Corrupted(_)) if sqlite.opening().read_only => sqlite.read_head()?,
+            Err(error) => return Err(error),
         };
         let shared = Arc::new(Shared::new(sqlite.id(), head));
-        let (task_sender, tasks) = unbounded();
-        let mut writer = Self {
-            sqlite,
-            rules,
-            shared: shared.clone(),
-            tasks,
-            poller: None,
-            readers: Vec::new(),
-            stop_readers: None,
-            checkpoints: Checkpoints::default(),
-            lost: None,
+        let beside = if sqlite.opening().is_file() {
+            let poller = Poller::start(sqlite.another(true)?, shared.clone())?;
+            match Readers::start(sqlite.opening(), sqlite.id()) {
+                Ok(readers) => Some(Beside { readers, poller }),
+                Err(error) => {
+                    poller.stop();
+                    return Err(error);
+                }
+            }
+        } else {
+            None
         };
-        let mut engine = SqliteEngine {
+        let (sender, tasks) = unbounded();
+        let engine = SqliteEngine {
             shared: shared.clone(),
-            immutable: writer.sqlite.opening().immutable,
-            warning: writer.sqlite.warning().map(str::to_owned),
-            tasks: task_sender,
-            file: None,
+            immutable: sqlite.opening().immutable,
+            warning: sqlite.warning().map(str::to_owned),
+            tasks: sender,
+            beside: beside.clone(),
         };
-        if writer.sqlite.opening().is_file() {
-            let reads = writer.start_readers()?;
-            let poller =
-                Poller::start(writer.sqlite.another(true)?, shared).map_err(|error| no_thread(&error))?;
-            writer.poller = Some(poller.clone());
-            engine.file = Some(FileThreads { reads, poller });
-        }
-        Ok((writer, engine))
-    }
-
-    fn start_readers(&mut self) -> Result<Sender<Read>> {
-        let count = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
-        let (sender, reads) = unbounded::<Read>();
-        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
-        self.stop_readers = Some(stop);
-        for _ in 0..count {
-            let sqlite = self.sqlite.another(true)?;
-            let (reads, stopped) = (reads.clone(), stopped.clone());
-            let run = move || read_until(&sqlite, &reads, &stopped);
-            let reader = thread::Builder::new()
-                .name("univrs-state reader".into())
-                .spawn(run)
-                .map_err(|error| no_thread(&error))?;
-            self.readers.push(reader);
-        }
-        Ok(sender)
+        Ok((
+            Self { sqlite, rules, shared, tasks, beside, checkpoints: Checkpoints::default(), lost: false },
+            engine,
+        ))
     }
 
     fn run(mut self) {
@@ -240,31 +152,42 @@ impl Writer {
         if news {
             self.shared.ring();
         }
-        self.checkpoint_if_due();
+        self.checkpoints.run_if_due(&self.sqlite, &self.shared);
         met
     }
 
     fn record(&mut self, batches: &[Batch]) -> Outcome {
-        if let Some(lost) = &self.lost {
-            let results: Vec<Result<Receipt>> = vec![Err(lost.clone()); batches.len()];
-            return Outcome { results, tip: None, unknown: false };
+        if self.lost
+            && let Err(error) = self.reopen()
+        {
+            return Outcome::failed(batches.len(), &error);
         }
-        let mut outcome = commit_group(&mut self.sqlite, &self.rules, batches);
-        self.make_room(batches, &mut outcome);
+        // The clock and the source of randomness are the program's: a panic in them is not ours.
+        let recorded = catch_unwind(AssertUnwindSafe(|| {
+            let mut outcome = commit_group(&mut self.sqlite, &self.rules, batches);
+            self.make_room(batches, &mut outcome);
+            outcome
+        }));
+        let outcome = recorded.unwrap_or_else(|_| {
+            let error =
+                StateError::Storage("the clock or the source of randomness of the store panicked".into());
+            Outcome::failed(batches.len(), &error)
+        });
         if outcome.unknown {
-            // The failed connection may hold on to what it could not sync: start from the file.
-            match self.sqlite.another(false) {
-                Ok(sqlite) => {
-                    sqlite.inherit(&self.sqlite);
-                    self.sqlite = sqlite;
-                }
-                Err(error) => {
-                    self.lost =
-                        Some(StateError::Storage(format!("the store was lost after a failed sync: {error}")));
-                }
-            }
+            // The failed connection may hold on to what it could not sync: start from the file. If
+            // that fails, it is tried again before the next group.
+            self.lost = true;
+            let _ = self.reopen();
         }
         outcome
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        let sqlite = self.sqlite.another(false)?;
+        sqlite.inherit(&self.sqlite);
+        self.sqlite = sqlite;
+        self.lost = false;
+        Ok(())
     }
 
     /// Where there was no room, starts the write-ahead log over, most of which may be in the
@@ -284,28 +207,11 @@ impl Writer {
         outcome.unknown = retried.unknown;
     }
 
-    fn checkpoint_if_due(&mut self) {
-        if !self.sqlite.opening().is_file() {
-            return;
-        }
-        // A failure to ask shows at the next commit.
-        let due = self.sqlite.wal_pages().is_ok_and(|pages| self.checkpoints.are_due(pages));
-        if due {
-            let wait = (self.checkpoints.pages >= WAL_CAP_PAGES).then_some(WAL_CAP_WAIT);
-            let start = Instant::now();
-            let failed = self.sqlite.checkpoint(wait).is_err();
-            self.shared.count(|counters| counters.checkpoint(start.elapsed(), failed));
-        }
-    }
-
-    fn close(mut self, closed: Option<Closed>) {
+    fn close(self, closed: Option<Closed>) {
         self.shared.close();
-        if let Some(poller) = self.poller.take() {
-            poller.stop();
-        }
-        self.stop_readers = None;
-        for reader in self.readers.drain(..) {
-            let _ = reader.join();
+        if let Some(beside) = &self.beside {
+            beside.poller.stop();
+            beside.readers.stop();
         }
         let opening = self.sqlite.opening();
         let result = if opening.is_file() && !opening.read_only {
@@ -337,39 +243,4 @@ fn record_loss(sqlite: &mut Sqlite, rules: &Rules, loss: Loss) -> Result<()> {
         sqlite.settle(receipt?.head)?;
     }
     Ok(())
-}
-
-/// When the write-ahead log is due to be moved into the database.
-#[derive(Default)]
-struct Checkpoints {
-    pages: u64,
-    /// Pages at the last one: where a reader kept the log from starting over, it goes on from there.
-    last: u64,
-}
-
-impl Checkpoints {
-    fn are_due(&mut self, pages: u64) -> bool {
-        if pages < self.pages {
-            self.last = 0; // The log was started over.
-        }
-        self.pages = pages;
-        let due = pages - self.last >= CHECKPOINT_PAGES;
-        if due {
-            self.last = pages;
-        }
-        due
-    }
-}
-
-/// Runs reads, each in a transaction of its own, until told to stop.
-fn read_until(sqlite: &Sqlite, reads: &Receiver<Read>, stopped: &Receiver<()>) {
-    loop {
-        crossbeam_channel::select! {
-            recv(stopped) -> _ => return,
-            recv(reads) -> read => match read {
-                Ok(read) => sqlite.read(read),
-                Err(_) => return,
-            },
-        }
-    }
 }

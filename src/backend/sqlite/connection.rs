@@ -73,23 +73,7 @@ impl Sqlite {
 
     /// Another connection to the same store; one for reading refuses to write.
     pub(crate) fn another(&self, reads_only: bool) -> Result<Self> {
-        let opening = Opening { create: false, ..self.opening.clone() };
-        let (conn, store, _) = opening.connect()?;
-        if store != self.store {
-            return Err(opening.refuse("was replaced by another store while it was open"));
-        }
-        let sqlite = Self::new(conn, store, opening);
-        sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
-        if !reads_only && sqlite.opening.is_file() {
-            // It takes the place of one whose sync may have failed.
-            ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
-        }
-        if reads_only {
-            sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
-        } else {
-            sqlite.set_writer_cache()?;
-        }
-        Ok(sqlite)
+        self.opening.another(self.store, reads_only)
     }
 
     pub(super) fn set_writer_cache(&self) -> Result<()> {
@@ -111,5 +95,28 @@ impl Sqlite {
 
     pub(crate) fn id(&self) -> StoreId {
         self.store
+    }
+}
+
+impl Opening {
+    /// Another connection to the store that this opening has opened.
+    pub(crate) fn another(&self, expected: StoreId, reads_only: bool) -> Result<Sqlite> {
+        let opening = Self { create: false, ..self.clone() };
+        let (conn, store, _) = opening.connect()?;
+        if store != expected {
+            return Err(opening.refuse("was replaced by another store while it was open"));
+        }
+        let sqlite = Sqlite::new(conn, store, opening);
+        sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
+        if !reads_only && sqlite.opening.is_file() {
+            // It takes the place of one whose sync may have failed.
+            ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
+        }
+        if reads_only {
+            sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
+        } else {
+            sqlite.set_writer_cache()?;
+        }
+        Ok(sqlite)
     }
 }

@@ -100,7 +100,7 @@ impl Sqlite {
     /// What the log lacks of what the witness says it has reached.
     fn loss(&self, testimony: Testimony) -> Result<Option<Loss>> {
         let Testimony::Reached(reached) = testimony else { return Ok(None) };
-        let ends = self.read_tip()?.head;
+        let ends = self.read_head()?;
         let intact = ends.seq >= reached.seq && self.hash_at(reached.seq)? == Some(reached.hash);
         Ok((!intact).then_some(Loss { reached, ends }))
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -19,6 +20,9 @@ const FORMAT: i64 = 1;
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 const SCHEMA: &str = include_str!("../../../schema/001_store.sql");
+
+/// How long an opening sleeps before it tries again.
+const BUSY_SLEEP: Duration = Duration::from_millis(5);
 
 /// Creating a file and opening it must not be interleaved within a process: closing a file drops
 /// this process's locks on it.
@@ -97,7 +101,7 @@ impl Opening {
         {
             self.location = Location::File(path::prepare(file, self.create && !self.read_only)?);
         }
-        let (conn, store, durability) = match self.connect() {
+        let (conn, store, durability) = match self.connect_in_time() {
             // Where the folder cannot be written and nobody has the store open, SQLite has no
             // place for its shared memory, and needs none.
             Err(StateError::ConnectionError(_)) if self.read_only && self.has_no_log() => {
@@ -116,8 +120,11 @@ impl Opening {
         let mut sqlite = Sqlite::new(conn, store, self);
         sqlite.summon()?;
         if !sqlite.opening.read_only && sqlite.opening.is_file() {
-            // What a crash left in the write-ahead log is made durable before anybody reads it.
-            sqlite.checkpoint(Some(Duration::ZERO))?;
+            // A log that is full cannot be moved now; it is synced, and can be read.
+            match sqlite.checkpoint(Some(Duration::ZERO)) {
+                Ok(()) | Err(StateError::StorageFull(_)) => {}
+                Err(error) => return Err(error),
+            }
             sqlite.sync()?;
         }
         sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
@@ -159,6 +166,21 @@ impl Opening {
 
     pub(super) fn refuse(&self, why: &str) -> StateError {
         fault::refuse(self.shown(), why)
+    }
+
+    /// Connects, again while another process creates or recovers the file: SQLite does not wait for
+    /// it at every step.
+    fn connect_in_time(&self) -> Result<(Connection, StoreId, Durability)> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.connect() {
+                Err(StateError::Busy(_)) if waited < self.busy_timeout => {
+                    thread::sleep(BUSY_SLEEP);
+                    waited += BUSY_SLEEP;
+                }
+                connection => return connection,
+            }
+        }
     }
 
     pub(super) fn connect(&self) -> Result<(Connection, StoreId, Durability)> {

@@ -186,6 +186,11 @@ pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
     }
 }
 
+/// The key of such a row.
+pub(super) fn key(row: &rusqlite::Row<'_>) -> Result<String> {
+    text(row, 0).map(str::to_owned).map_err(fault::storage)
+}
+
 /// The same without a copy of the value.
 pub(super) fn slot(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Slot> {
     let Checked { value, numbers: (version, created_at, _, seq), .. } = checked(store, row)?;

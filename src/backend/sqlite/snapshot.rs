@@ -5,12 +5,18 @@ use rusqlite::{OptionalExtension, Params};
 
 use super::row::{self, select_changes};
 use super::{Sqlite, fault};
-use crate::backend::{Row, Snapshot, Visit};
+use crate::backend::{Row, Snapshot, Visit, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
-use crate::log::{Change, Follow, Hash, Head, StoreId, Timestamp, Tip};
+use crate::log::{Change, Follow, Hash, Head, StoreId, Tip};
 use crate::seq::Seq;
 use crate::state::{Entry, Slot};
+
+/// The rows of the projection in a range, and those of deleted keys in the same columns.
+const ROWS_AND_TOMBSTONES: &str = "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
+     WHERE key >= ?1 AND key < ?2 \
+     UNION ALL SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones \
+     WHERE key >= ?1 AND key < ?2 ORDER BY 1";
 
 impl Sqlite {
     /// Gives one state to `read`: a read transaction around it, however it ends.
@@ -55,12 +61,28 @@ impl Sqlite {
         Ok(())
     }
 
+    /// The slots of the keys in a range, deleted ones too; values are checked, not copied.
+    pub(super) fn slots(&self, range: &KeyRange, visit: &mut Visit<'_, (String, Slot)>) -> Result<()> {
+        let read = |r: &rusqlite::Row<'_>| Ok((row::key(r)?, row::slot(self.store, r)?));
+        self.each(ROWS_AND_TOMBSTONES, bounds(range, None), read, visit)
+    }
+
+    /// The end of the log as it stands there.
+    pub(crate) fn read_head(&self) -> Result<Head> {
+        let sql = "SELECT seq, hash FROM changes ORDER BY seq DESC LIMIT 1";
+        let head = self.first(sql, [], |r| Ok(Head { seq: row::seq(r, 0)?, hash: row::hash(r, 1)? }))?;
+        Ok(head.unwrap_or_else(|| Head::genesis(self.store)))
+    }
+
+    /// The end of the log, hash and value checked: what is sealed next rests on it.
     pub(super) fn read_tip(&self) -> Result<Tip> {
-        let tip = self.first("SELECT seq, hash, at FROM changes ORDER BY seq DESC LIMIT 1", [], |r| {
-            let head = Head { seq: row::seq(r, 0)?, hash: row::hash(r, 1)? };
-            Ok(Tip { head, at: Timestamp::from_micros(r.get(2)?) })
-        })?;
-        Ok(tip.unwrap_or_else(|| Tip::genesis(self.store)))
+        match self.read_head()?.seq {
+            Seq::ZERO => Ok(Tip::genesis(self.store)),
+            end => {
+                let change = self.change(end)?.ok_or_else(|| missing(end))?;
+                Ok(Tip { head: Head { seq: change.seq, hash: change.hash }, at: change.at })
+            }
+        }
     }
 }
 
@@ -129,10 +151,7 @@ impl Snapshot for Sqlite {
         visit: &mut Visit<'_, Row>,
     ) -> Result<()> {
         let sql = if deleted {
-            "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
-             WHERE key >= ?1 AND key < ?2 \
-             UNION ALL SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones \
-             WHERE key >= ?1 AND key < ?2 ORDER BY 1"
+            ROWS_AND_TOMBSTONES
         } else {
             "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
              WHERE key >= ?1 AND key < ?2 ORDER BY key"

@@ -1,18 +1,24 @@
 //! The writer's storage transaction.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
+use std::thread;
+use std::time::Duration;
 
 use rusqlite::{CachedStatement, OptionalExtension, Statement};
 
 use super::row::{self, select_changes};
 use super::{Durability, Sqlite, fault, ffi};
 use crate::backend::{Backend, CommitError, Transaction};
-use crate::error::Result;
+use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::Exceeded;
 use crate::log::{Change, ChangeKind, Meta, Tip};
 use crate::seq::Seq;
 use crate::state::{Life, Slot};
+
+/// How long the writer sleeps between two attempts to begin.
+const BUSY_SLEEP: Duration = Duration::from_millis(1);
 
 /// An immediate transaction; rolls back when it is dropped.
 pub(crate) struct SqliteTransaction<'a> {
@@ -29,7 +35,7 @@ impl Backend for Sqlite {
     type Transaction<'a> = SqliteTransaction<'a>;
 
     fn begin(&mut self) -> Result<SqliteTransaction<'_>> {
-        self.run("BEGIN IMMEDIATE").map_err(fault::storage)?;
+        self.begin_immediate()?;
         match self.tip_inside() {
             Ok((data_version, tip)) => {
                 let statements = RefCell::default();
@@ -51,6 +57,24 @@ impl Backend for Sqlite {
 }
 
 impl Sqlite {
+    /// Waits for other writers with short sleeps: SQLite's own wait grows to 100 ms, so that a
+    /// busy process would starve the others.
+    fn begin_immediate(&self) -> Result<()> {
+        self.set_busy_timeout(Duration::ZERO)?;
+        let mut waited = Duration::ZERO;
+        let begun = loop {
+            match self.run("BEGIN IMMEDIATE").map_err(fault::storage) {
+                Err(StateError::Busy(_)) if waited < self.opening.busy_timeout => {
+                    thread::sleep(BUSY_SLEEP);
+                    waited += BUSY_SLEEP;
+                }
+                begun => break begun,
+            }
+        };
+        self.set_busy_timeout(self.opening.busy_timeout)?;
+        begun
+    }
+
     /// The tip inside a transaction; read again if another connection committed.
     fn tip_inside(&self) -> Result<(i64, Tip)> {
         self.check_place()?;
@@ -66,10 +90,11 @@ impl Sqlite {
     /// Refuses to write into a file that nobody would find again.
     fn check_place(&self) -> Result<()> {
         if self.opening().is_file() && ffi::has_moved(&self.conn).map_err(fault::storage)? {
-            return Err(self.opening().refuse(
-                "was moved, replaced or removed while it was open, and takes no commits: \
-                 move it back, or close the store and open the file where it is now",
-            ));
+            return Err(StateError::Storage(format!(
+                "{} was moved, replaced or removed while it was open, and takes no commits: move it back, or close \
+                 the store and open the file where it is now",
+                self.opening.shown().display()
+            )));
         }
         Ok(())
     }
@@ -91,13 +116,19 @@ impl SqliteTransaction<'_> {
         result.map_err(fault::storage)
     }
 
+    /// After some errors SQLite rolls back by itself; what is written then would stand alone.
+    fn check_open(&self) -> Result<()> {
+        if self.sqlite.conn.is_autocommit() {
+            return Err(StateError::Storage("SQLite rolled the transaction back after an error".into()));
+        }
+        Ok(())
+    }
+
     /// Runs a statement that must touch exactly one row.
     fn execute_one(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<()> {
         match self.with(sql, |statement| statement.execute(params))? {
             1 => Ok(()),
-            _ => Err(crate::error::StateError::Corrupted(
-                "a row of the projection is not where it was read".into(),
-            )),
+            _ => Err(StateError::Corrupted("a row of the projection is not where it was read".into())),
         }
     }
 
@@ -199,14 +230,13 @@ impl Transaction for SqliteTransaction<'_> {
         let range = KeyRange::prefix(prefix);
         let mut read = 0;
         let mut newest: Option<(String, Seq)> = None;
-        crate::backend::Snapshot::rows(self.sqlite, &range, None, true, &mut |row| {
+        self.sqlite.slots(&range, &mut |(key, slot)| {
             read += 1;
             Exceeded::check(read, limit, "keys", || format!("the prefix {prefix:?}"))?;
-            let (key, seq) = row.place()?;
-            if range.shows(key) && newest.as_ref().is_none_or(|(_, newest)| seq > *newest) {
-                newest = Some((key.to_owned(), seq));
+            if range.shows(&key) && newest.as_ref().is_none_or(|(_, newest)| slot.seq > *newest) {
+                newest = Some((key, slot.seq));
             }
-            Ok(std::ops::ControlFlow::Continue(()))
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(newest)
     }
@@ -225,6 +255,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn append(&mut self, changes: &[Change]) -> Result<()> {
+        self.check_open()?;
         for change in changes {
             self.insert(change)?;
         }
@@ -239,6 +270,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn project(&mut self, change: &Change, before: Option<Slot>) -> Result<()> {
+        self.check_open()?;
         match (&change.value, change.kind) {
             (Some(value), ChangeKind::Created | ChangeKind::Updated) => {
                 self.project_value(change, value, before)
@@ -248,6 +280,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn commit(mut self) -> Result<(), CommitError> {
+        self.check_open().map_err(CommitError::NotRecorded)?;
         self.open = false;
         let Err(error) = self.sqlite.run("COMMIT") else {
             self.sqlite.known.set(Some((self.data_version, self.appended)));

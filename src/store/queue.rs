@@ -1,0 +1,75 @@
+//! The queues to the threads of a store on SQLite.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::engine::{Closed, Engine, Order, Read};
+use super::poller::Poller;
+use super::readers::Readers;
+use super::shared::Shared;
+use crate::error::Result;
+use crate::log::Head;
+
+/// What the writer is asked for.
+pub(super) enum Task {
+    Commit(Order),
+    /// Only of a store in memory, which has one connection.
+    Read(Read),
+    Close(Closed),
+}
+
+/// The engine of a store on SQLite: one thread writes, several read, one polls.
+pub(super) struct SqliteEngine {
+    pub(super) shared: Arc<Shared>,
+    pub(super) immutable: bool,
+    pub(super) warning: Option<String>,
+    pub(super) tasks: Sender<Task>,
+    /// None in a store in memory.
+    pub(super) beside: Option<Beside>,
+}
+
+/// What only a store on disk has: connections beside the writer's.
+#[derive(Clone)]
+pub(super) struct Beside {
+    pub(super) readers: Arc<Readers>,
+    pub(super) poller: Arc<Poller>,
+}
+
+impl Engine for SqliteEngine {
+    fn order(&self, order: Order) {
+        let _ = self.tasks.send(Task::Commit(order));
+    }
+
+    fn read(&self, read: Read) {
+        match &self.beside {
+            Some(beside) => beside.readers.read(read),
+            None => drop(self.tasks.send(Task::Read(read))),
+        }
+    }
+
+    fn read_alone(&self, read: Read) {
+        match &self.beside {
+            Some(beside) => beside.readers.read_alone(read),
+            None => self.read(read),
+        }
+    }
+
+    fn now(&self) -> Result<Head> {
+        self.beside.as_ref().map_or_else(|| Ok(self.shared.head()), |beside| beside.poller.now())
+    }
+
+    fn attend(&self) {
+        if let Some(beside) = &self.beside {
+            beside.poller.wake();
+        }
+    }
+
+    fn close(&self, closed: Closed) {
+        if let Err(unsent) = self.tasks.send(Task::Close(closed))
+            && let Task::Close(closed) = unsent.into_inner()
+        {
+            closed(Ok(())); // It was closed before.
+        }
+    }
+}

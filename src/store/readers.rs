@@ -1,0 +1,94 @@
+//! The threads that read a store on SQLite.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::engine::Read;
+use crate::backend::sqlite::{Opening, Sqlite};
+use crate::error::{Result, StateError};
+use crate::log::StoreId;
+
+/// Threads that share a queue of reads, each with a connection of its own.
+pub(super) struct Readers {
+    opening: Opening,
+    store: StoreId,
+    reads: Sender<Read>,
+    /// Ends the threads when it is dropped.
+    stop: Mutex<Option<Sender<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Readers {
+    pub(super) fn start(opening: &Opening, store: StoreId) -> Result<Arc<Self>> {
+        let count = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
+        let (sender, reads) = unbounded::<Read>();
+        let (stop, stopped) = bounded::<()>(0);
+        let mut threads = Vec::with_capacity(count);
+        for _ in 0..count {
+            let sqlite = opening.another(store, true)?;
+            let (reads, stopped) = (reads.clone(), stopped.clone());
+            threads.push(spawn("univrs-state reader", move || read_until(&sqlite, &reads, &stopped))?);
+        }
+        let (stop, threads) = (Mutex::new(Some(stop)), Mutex::new(threads));
+        Ok(Arc::new(Self { opening: opening.clone(), store, reads: sender, stop, threads }))
+    }
+
+    /// Runs a short read when a thread is free.
+    pub(super) fn read(&self, read: Read) {
+        let _ = self.reads.send(read);
+    }
+
+    /// Runs a long read on a thread and a connection of its own, so that short ones need not wait.
+    pub(super) fn read_alone(&self, read: Read) {
+        let stop = lock(&self.stop);
+        if stop.is_none() {
+            return;
+        }
+        let (opening, store, reads) = (self.opening.clone(), self.store, self.reads.clone());
+        let thread = spawn("univrs-state long read", move || match opening.another(store, true) {
+            Ok(sqlite) => sqlite.read(read),
+            // The file was moved, say: the connections that are open still read it.
+            Err(_) => drop(reads.send(read)),
+        });
+        // Where there is no thread to be had, the read is dropped with what it would have run.
+        if let Ok(thread) = thread {
+            let mut threads = lock(&self.threads);
+            threads.retain(|thread| !thread.is_finished());
+            threads.push(thread);
+        }
+    }
+
+    /// Ends the threads and waits for them. Reads that wait are dropped.
+    pub(super) fn stop(&self) {
+        *lock(&self.stop) = None;
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts a thread.
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let no_thread = |error| StateError::Storage(format!("no thread can be started: {error}"));
+    thread::Builder::new().name(name.into()).spawn(run).map_err(no_thread)
+}
+
+/// Runs reads, each in a transaction of its own, until told to stop.
+fn read_until(sqlite: &Sqlite, reads: &Receiver<Read>, stopped: &Receiver<()>) {
+    loop {
+        crossbeam_channel::select! {
+            recv(stopped) -> _ => return,
+            recv(reads) -> read => match read {
+                Ok(read) => sqlite.read(read),
+                Err(_) => return,
+            },
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Damage that a store meets while it is open or when it opens: it is told, and goes no further.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use univrs_state::{Clock, SqliteStore, StateError, StateStore, Timestamp};
+
+async fn store_with(file: &Path, changes: u8) -> SqliteStore {
+    let store = SqliteStore::open(file).await.unwrap();
+    for n in 0..changes {
+        store.set("/a", vec![n; 100]).await.unwrap();
+    }
+    store
+}
+
+fn file(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("state.db")
+}
+
+// What is sealed next rests on the hash and the time of the last change.
+#[tokio::test]
+async fn nothing_is_written_onto_a_damaged_end_of_the_log() {
+    for damage in ["hash = zeroblob(32)", "at = 9223372036854775807", "value = zeroblob(100)", "key = '/b'"] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(&folder);
+        store_with(&file, 3).await.close().await.unwrap();
+        std::fs::remove_file(folder.path().join("state.db-head")).unwrap();
+        let raw = rusqlite::Connection::open(&file).unwrap();
+        raw.execute(&format!("UPDATE changes SET {damage} WHERE seq = 3"), []).unwrap();
+        drop(raw);
+
+        let refused = SqliteStore::open(&file).await;
+        assert!(matches!(refused, Err(StateError::Corrupted(_))), "{damage}: {refused:?}");
+        let store = SqliteStore::options().read_only(true).open(&file).await.unwrap();
+        assert!(matches!(store.head().await, Err(StateError::Corrupted(_))), "{damage}");
+        let report = store.verify().await.unwrap();
+        assert_eq!(report.findings[0].seq.map(u64::from), Some(3), "{damage}: {report:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_log_is_checked_again_when_another_connection_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_with(&file(&folder), 3).await;
+    let raw = rusqlite::Connection::open(file(&folder)).unwrap();
+    raw.execute("UPDATE changes SET hash = zeroblob(32) WHERE seq = 3", []).unwrap();
+    assert!(matches!(store.set("/a", vec![]).await, Err(StateError::Corrupted(_))));
+    let last: i64 = raw.query_row("SELECT max(seq) FROM changes", [], |row| row.get(0)).unwrap();
+    assert_eq!(last, 3);
+}
+
+#[tokio::test]
+async fn a_watch_that_waits_learns_that_the_storage_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file(&folder);
+    store_with(&file, 5).await.close().await.unwrap();
+    let store = SqliteStore::open(&file).await.unwrap();
+    let mut watch = store.watch("/*").unwrap();
+    let waits = tokio::spawn(async move { watch.try_next().await });
+    // Another program writes over the files; in place, as they are mapped.
+    for suffix in ["", "-wal", "-shm"] {
+        let path = folder.path().join(format!("state.db{suffix}"));
+        let mut open = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let size = usize::try_from(open.metadata().unwrap().len()).unwrap();
+        open.write_all(&vec![7; size.max(4096)]).unwrap();
+    }
+    let cause = waits.await.unwrap().unwrap_err();
+    assert!(!matches!(cause, StateError::Closed), "{cause}");
+}
+
+/// A clock that panics on demand.
+struct Bomb(AtomicBool);
+
+impl Clock for &'static Bomb {
+    fn now(&self) -> Timestamp {
+        assert!(!self.0.load(Ordering::SeqCst), "planted");
+        Timestamp::EPOCH
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_panics_fails_its_batch_and_the_store_goes_on() {
+    static BOMB: Bomb = Bomb(AtomicBool::new(false));
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::options().clock(&BOMB).open(file(&folder)).await.unwrap());
+    let mut watch = store.watch("/*").unwrap();
+    BOMB.0.store(true, Ordering::SeqCst);
+    let refused = store.set("/a", vec![1]).await;
+    assert!(matches!(&refused, Err(StateError::Storage(why)) if why.contains("clock")), "{refused:?}");
+    BOMB.0.store(false, Ordering::SeqCst);
+    assert_eq!(store.set("/a", vec![2]).await, Ok(1));
+    assert_eq!(watch.try_next().await.unwrap().unwrap().new_value.unwrap(), [2]);
+    assert!(store.verify().await.unwrap().is_intact());
+}
+
+#[tokio::test]
+async fn an_endless_busy_timeout_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteStore::options().busy_timeout(std::time::Duration::MAX);
+    let store = options.open(file(&folder)).await.unwrap();
+    assert_eq!(store.set("/a", vec![]).await, Ok(1));
+}
