@@ -13,6 +13,9 @@ mod event;
 mod faults;
 mod forward;
 mod group;
+#[cfg(all(test, feature = "sqlite"))]
+#[path = "../../tests/sim/io_faults.rs"]
+mod io_faults;
 mod memory;
 mod options;
 mod page;
@@ -20,6 +23,9 @@ mod page;
 mod poller;
 #[cfg(feature = "sqlite")]
 mod queue;
+#[cfg(all(test, feature = "sqlite"))]
+#[path = "../../tests/sim/power.rs"]
+mod power;
 mod read;
 #[cfg(feature = "sqlite")]
 mod readers;

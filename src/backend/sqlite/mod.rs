@@ -10,6 +10,11 @@ mod snapshot;
 mod transaction;
 mod witness;
 
+/// A disk that can lose its power, for tests.
+#[cfg(test)]
+#[path = "../../../tests/sim/mod.rs"]
+pub(crate) mod sim;
+
 pub use open::Durability;
 pub(crate) use open::{Location, Opening};
 

@@ -1,0 +1,269 @@
+//! A fault at every operation on the disk.
+//!
+//! A small story is told to a store: open, commit, read, checkpoint, close, open again. It is told
+//! once for every operation that it needs, and for every way in which that one may fail: an I/O
+//! error, a full disk, half a write, a failed sync that loses what it was to sync; once, or from
+//! then on. Whatever is acknowledged or served must be there in the end, also when the power goes
+//! then; what failed for certain must not; a failure is named as it is; and what fails once does
+//! not stop the store.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::ffi;
+
+use super::group::commit_group;
+use super::power::audit;
+use super::power::world::{FILE, open, rules};
+use crate::backend::Snapshot;
+use crate::backend::sqlite::Sqlite;
+use crate::backend::sqlite::sim::{Disk, Fault, Files, Op, Replay, Rng, Variant};
+use crate::error::{Result, StateError};
+use crate::log::Head;
+use crate::state::Batch;
+
+/// How each kind of operation fails.
+const CODES: [(Op, i32); 9] = [
+    (Op::Open, ffi::SQLITE_CANTOPEN),
+    (Op::Read, ffi::SQLITE_IOERR_READ),
+    (Op::Write, ffi::SQLITE_IOERR_WRITE),
+    (Op::Write, ffi::SQLITE_FULL),
+    (Op::Truncate, ffi::SQLITE_IOERR_TRUNCATE),
+    (Op::Sync, ffi::SQLITE_IOERR_FSYNC),
+    (Op::Delete, ffi::SQLITE_IOERR_DELETE),
+    (Op::Lock, ffi::SQLITE_IOERR_LOCK),
+    (Op::Lock, ffi::SQLITE_IOERR_SHMLOCK),
+];
+
+/// What is known of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Recorded,
+    Refused,
+    Unknown,
+}
+
+/// One telling of the story.
+struct Story<'a> {
+    disk: &'a Disk,
+    fault: Option<Fault>,
+    fates: BTreeMap<usize, Fate>,
+    /// The newest head that was acknowledged or served.
+    served: Option<Head>,
+    rng: Rng,
+}
+
+/// Batches are named by numbers; each writes two keys, so that half of one would show.
+fn keys(number: usize) -> [String; 2] {
+    [format!("/{number}/a"), format!("/{number}/b")]
+}
+
+impl Story<'_> {
+    fn tell(&mut self) -> Result<(), String> {
+        for chapter in 0..2 {
+            let Some(mut sqlite) = self.try_again(|story| open(story.disk, true, false))? else {
+                return Ok(());
+            };
+            let Some(reader) = self.try_again(|_| sqlite.another(true))? else { return Ok(()) };
+            for round in 0..3 {
+                let first = chapter * 100 + round * 10;
+                if !self.commit(&mut sqlite, first, 1 + round)? {
+                    return Ok(()); // Closed, as the writer's thread would.
+                }
+                self.serve(&reader)?;
+                let truncate = (round == 1).then_some(Duration::ZERO);
+                if round > 0
+                    && let Err(error) = sqlite.checkpoint(truncate)
+                {
+                    self.must_have_struck(&error)?;
+                }
+                self.serve(&reader)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What fails once must succeed when it is tried again; none where it goes on failing.
+    fn try_again<T>(&mut self, act: impl Fn(&Self) -> Result<T>) -> Result<Option<T>, String> {
+        for _ in 0..2 {
+            match act(self) {
+                Ok(done) => return Ok(Some(done)),
+                Err(error) => self.must_have_struck(&error)?,
+            }
+        }
+        if self.fault.is_some_and(|fault| fault.sticky) { Ok(None) } else { Err("it fails for ever".into()) }
+    }
+
+    fn must_have_struck(&self, error: &StateError) -> Result<(), String> {
+        match (error, self.fault) {
+            _ if self.disk.struck() == 0 => Err(format!("nothing failed, but: {error}")),
+            (StateError::Storage(_) | StateError::ConnectionError(_), _) => Ok(()),
+            (StateError::StorageFull(_), Some(Fault { op: Op::Write, .. })) => Ok(()),
+            _ => Err(format!("a fault is called by another name: {error:?}")),
+        }
+    }
+
+    /// Commits a group; false if the store is closed for good.
+    fn commit(&mut self, sqlite: &mut Sqlite, first: usize, count: usize) -> Result<bool, String> {
+        let struck = self.disk.struck();
+        let value = vec![self.rng.byte(); if count == 3 { 5000 } else { 20 }];
+        let write = |n: usize| keys(n).into_iter().fold(Batch::new(), |b, key| b.set(key, value.clone()));
+        let batches: Vec<Batch> = (first..first + count).map(write).collect();
+        let outcome = commit_group(sqlite, &rules(first as u64), &batches);
+        for (number, result) in (first..).zip(outcome.results) {
+            let fate = match (result, self.fault.map(|fault| fault.op)) {
+                (Ok(_), _) => Fate::Recorded,
+                (Err(error), _) if self.disk.struck() == struck => {
+                    return Err(format!("nothing failed meanwhile, but: {error}"));
+                }
+                (Err(StateError::OutcomeUnknown(_)), Some(_)) if outcome.unknown => Fate::Unknown,
+                (Err(StateError::StorageFull(_)), Some(Op::Write)) => Fate::Refused,
+                (Err(StateError::Storage(_)), Some(op)) if op != Op::Write => Fate::Refused,
+                (Err(StateError::ConnectionError(_)), Some(Op::Open)) => Fate::Refused,
+                (Err(error), op) => return Err(format!("a failed {op:?} is called {error:?}")),
+            };
+            self.fates.insert(number, fate);
+        }
+        if let Some(tip) = outcome.tip {
+            self.served = Some(tip.head);
+        }
+        if outcome.unknown {
+            // As the writer does: the connection that failed is not trusted.
+            match sqlite.another(false) {
+                Ok(fresh) => *sqlite = fresh,
+                Err(error) => {
+                    self.must_have_struck(&error)?;
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn serve(&mut self, reader: &Sqlite) -> Result<(), String> {
+        match reader.read(|snapshot| snapshot.and_then(Snapshot::tip)) {
+            Ok(tip) => self.served = Some(tip.head),
+            Err(error) => self.must_have_struck(&error)?,
+        }
+        Ok(())
+    }
+
+    /// Opens what is left, without faults.
+    fn check(&self, files: &Files) -> Result<(), String> {
+        let disk = Disk::new(files, false);
+        let checked = self.check_on(&disk);
+        disk.remove();
+        checked
+    }
+
+    fn check_on(&self, disk: &Disk) -> Result<(), String> {
+        let mut sqlite = open(disk, true, false).map_err(|error| format!("it does not open: {error}"))?;
+        audit(&sqlite)?;
+        for (number, fate) in &self.fates {
+            let found = keys(*number).map(|key| sqlite.read(|s| s.and_then(|s| s.exists(&key))));
+            let [Ok(a), Ok(b)] = found else { return Err(format!("{number} cannot be read: {found:?}")) };
+            if a != b || (a && *fate == Fate::Refused) || (!a && *fate == Fate::Recorded) {
+                return Err(format!("batch {number} was {fate:?}, but its keys are there: {a}, {b}"));
+            }
+        }
+        if let Some(head) = self.served {
+            let found = sqlite.read(|snapshot| snapshot.and_then(|s| s.hash_at(head.seq)));
+            if found != Ok(Some(head.hash)) {
+                return Err(format!("{head} was served, but is gone"));
+            }
+        }
+        let one = [Batch::new().set("/after", "1")];
+        let outcome = commit_group(&mut sqlite, &rules(1), &one);
+        outcome.results[0].as_ref().map_err(|error| format!("it takes no commit: {error}"))?;
+        audit(&sqlite).map(|_| ())
+    }
+}
+
+/// Tells the story with this fault; how many operations of each kind it took.
+fn tell(start: &Files, fault: Option<Fault>, seed: u64) -> Result<(bool, [usize; CODES.len()]), String> {
+    let disk = Disk::after(start, &[]);
+    disk.plant(fault);
+    let mut story = Story { disk: &disk, fault, fates: BTreeMap::new(), served: None, rng: Rng::new(seed) };
+    let told = story.tell();
+    let counts = CODES.map(|(op, _)| disk.count(op));
+    let struck = disk.struck() > 0;
+    disk.remove();
+    told?;
+    story.check(&disk.files()).map_err(|error| format!("in the end, {error}"))?;
+    let events = disk.events();
+    let mut replay = Replay::new(start);
+    events.iter().for_each(|event| replay.advance(event));
+    for variant in [Variant::Lost, Variant::Sectors(512)] {
+        let image = replay.image(variant, &mut story.rng);
+        story.check(&image).map_err(|error| format!("after a power loss ({variant:?}), {error}"))?;
+    }
+    Ok((struck, counts))
+}
+
+/// A store that its process left without closing it, so that there is something to recover.
+fn killed() -> Files {
+    let disk = Disk::new(&Files::from([(FILE.to_owned(), Vec::new())]), false);
+    let mut sqlite = open(&disk, true, false).unwrap();
+    for n in 900..903_u64 {
+        let batch = Batch::new().set(format!("/{n}"), "before");
+        assert!(commit_group(&mut sqlite, &rules(n), &[batch]).results[0].is_ok());
+    }
+    let files = disk.files();
+    disk.remove();
+    files
+}
+
+/// All faults: what the disk holds, and what fails then.
+fn faults() -> Vec<(&'static str, Files, Fault)> {
+    let empty = Files::from([(FILE.to_owned(), Vec::new())]);
+    let mut faults = Vec::new();
+    for (name, start) in [("a new store", empty), ("a killed store", killed())] {
+        let (_, counts) = tell(&start, None, 1).unwrap();
+        for ((op, code), count) in CODES.into_iter().zip(counts) {
+            let partial: &[bool] = if matches!(op, Op::Write | Op::Sync) { &[false, true] } else { &[false] };
+            for (skip, sticky, partial) in (0..count).flat_map(|skip| {
+                [false, true]
+                    .into_iter()
+                    .flat_map(move |sticky| partial.iter().map(move |p| (skip, sticky, *p)))
+            }) {
+                faults.push((name, start.clone(), Fault { op, skip, code, sticky, partial }));
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn every_operation_may_fail() {
+    let (faults, begin) = (faults(), Instant::now());
+    let (next, struck, failures) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((name, start, fault)) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match tell(start, Some(*fault), fault.skip as u64) {
+                        Ok((did, _)) => drop(struck.fetch_add(usize::from(did), Ordering::Relaxed)),
+                        Err(error) => failures.lock().unwrap().push(format!("{name}, {fault:?}: {error}")),
+                    }
+                }
+            });
+        }
+    });
+    let (failures, struck) = (failures.into_inner().unwrap(), struck.into_inner());
+    println!(
+        "faults: {} planted, {struck} struck, {} violations ({:.0?})",
+        faults.len(),
+        failures.len(),
+        begin.elapsed()
+    );
+    for failure in failures.iter().take(40) {
+        println!("faults: VIOLATION {failure}");
+    }
+    assert!(failures.is_empty(), "{}", failures[0]);
+    assert_eq!(struck, faults.len(), "every fault strikes");
+}

@@ -1,0 +1,14 @@
+//! A disk in memory that can lose its power and fail, and SQLite on it.
+//!
+//! Compiled into the unit tests of the library, so that it reaches the backend; no user builds it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod disk;
+mod image;
+mod rng;
+mod vfs;
+
+pub(crate) use disk::{Disk, Event, Fault, Files, Op};
+pub(crate) use image::{Replay, VARIANTS, Variant};
+pub(crate) use rng::Rng;

@@ -1,0 +1,256 @@
+//! A store at work on a simulated disk: openers that commit, read, checkpoint, close and visit
+//! each other in the middle of what they do, and a ledger of what the world was told.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::super::group::{Rules, commit_group};
+use super::super::{Clock, Entropy};
+use crate::backend::Snapshot;
+use crate::backend::sqlite::sim::{Disk, Event, Files, Rng};
+use crate::backend::sqlite::{Location, Opening, Sqlite};
+use crate::error::{Result, StateError};
+use crate::limits::Limits;
+use crate::log::{Head, StoreId, Timestamp};
+use crate::state::Batch;
+
+pub(crate) const FILE: &str = "state.db";
+pub(super) const STORE: StoreId = StoreId::from_bytes([7; 16]);
+
+/// Once told, never to be taken back: a commit was acknowledged, or a read served this head, when
+/// so many events had happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Note {
+    pub(super) at: usize,
+    pub(super) head: Head,
+}
+
+/// What happened to a disk, and what was told meanwhile.
+#[derive(Clone)]
+pub(super) struct Trace {
+    /// The disk in the beginning, all of it durable.
+    pub(super) files: Files,
+    pub(super) events: Vec<Event>,
+    pub(super) notes: Vec<Note>,
+    /// The ends of all groups that were ever written, acknowledged or not, and the beginning.
+    pub(super) heads: HashSet<Head>,
+    /// Operations that were refused because of another opener.
+    pub(super) busy: usize,
+}
+
+impl Trace {
+    /// An empty file, as the preparation of the path leaves it.
+    pub(super) fn beginning() -> Self {
+        let files = Files::from([(FILE.to_owned(), Vec::new())]);
+        let heads = HashSet::from([Head::genesis(STORE)]);
+        Self { files, events: Vec::new(), notes: Vec::new(), heads, busy: 0 }
+    }
+
+    /// The last thing told when so many events had happened; none if the store may not be there.
+    pub(super) fn floor(&self, at: usize) -> Option<Head> {
+        self.notes.iter().filter(|note| note.at <= at).map(|note| note.head).max_by_key(|head| head.seq)
+    }
+
+    /// All processes die after so many events, the last of which may be half a write.
+    pub(super) fn killed(&self, at: usize, rng: &mut Rng) -> Self {
+        let mut events = self.events[..at].to_vec();
+        if let Some(Event::Write { inode, offset, data }) = self.events.get(at)
+            && rng.once_in(4)
+        {
+            let data = data[..rng.below(data.len() + 1)].to_vec();
+            events.push(Event::Write { inode: *inode, offset: *offset, data });
+        }
+        let notes = self.notes.iter().filter(|note| note.at <= at).copied().collect();
+        Self { files: self.files.clone(), events, notes, heads: self.heads.clone(), busy: 0 }
+    }
+
+    /// The power is lost after so many events, and leaves these files.
+    pub(super) fn lost(&self, at: usize, files: Files) -> Self {
+        let notes = self.floor(at).map(|head| Note { at: 0, head }).into_iter().collect();
+        Self { files, events: Vec::new(), notes, heads: self.heads.clone(), busy: 0 }
+    }
+}
+
+/// Rules with a clock and salts that the seed repeats.
+pub(crate) fn rules(seed: u64) -> Rules {
+    struct Ticks(AtomicI64);
+    impl Clock for Ticks {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(self.0.fetch_add(1000, Ordering::Relaxed))
+        }
+    }
+    struct Salts(AtomicU64);
+    impl Entropy for Salts {
+        fn fill(&self, buffer: &mut [u8]) -> bool {
+            let mut rng = Rng::new(self.0.fetch_add(1, Ordering::Relaxed));
+            for byte in buffer {
+                *byte = rng.byte();
+            }
+            true
+        }
+    }
+    let clock = Arc::new(Ticks(AtomicI64::new(1_700_000_000_000_000)));
+    Rules { limits: Limits::default(), clock, entropy: Arc::new(Salts(AtomicU64::new(seed))) }
+}
+
+/// Opens the store on a disk as a process does that is the first in it.
+pub(crate) fn open(disk: &Disk, create: bool, read_only: bool) -> Result<Sqlite> {
+    let opening = Opening {
+        location: Location::File(disk.path(FILE).into()),
+        create,
+        read_only,
+        durability: None,
+        busy_timeout: Duration::from_millis(20),
+        new_store: STORE,
+        immutable: false,
+        vfs: Some("univrs-sim"),
+    };
+    opening.first()
+}
+
+/// An opener: as a process that has the store open.
+struct Opener {
+    sqlite: Sqlite,
+    /// Its connection for reading.
+    reader: Option<Sqlite>,
+    read_only: bool,
+}
+
+struct Ledger {
+    disk: Arc<Disk>,
+    rules: Rules,
+    openers: Mutex<Vec<Opener>>,
+    notes: Mutex<Vec<Note>>,
+    heads: Mutex<HashSet<Head>>,
+    errors: Mutex<Vec<String>>,
+    busy: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Goes on with a trace for some steps; an error is one that no store at work may meet.
+pub(super) fn go_on(trace: Trace, steps: usize, rng: &mut Rng) -> std::result::Result<Trace, String> {
+    let disk = Disk::after(&trace.files, &trace.events);
+    let ledger = Arc::new(Ledger {
+        disk: disk.clone(),
+        rules: rules(rng.next()),
+        openers: Mutex::default(),
+        notes: Mutex::new(trace.notes),
+        heads: Mutex::new(trace.heads),
+        errors: Mutex::default(),
+        busy: AtomicU64::new(0),
+    });
+    for _ in 0..steps {
+        if rng.once_in(2) {
+            let (visitor, mut chance) = (ledger.clone(), Rng::new(rng.next()));
+            disk.visit(1 + rng.below(90), move || visitor.step(&mut chance));
+        }
+        ledger.step(rng);
+    }
+    disk.stop_visits();
+    let openers = std::mem::take(&mut *lock(&ledger.openers));
+    drop(openers);
+    disk.remove();
+    if let Some(error) = lock(&ledger.errors).first() {
+        return Err(error.clone());
+    }
+    let (notes, heads) =
+        (std::mem::take(&mut *lock(&ledger.notes)), std::mem::take(&mut *lock(&ledger.heads)));
+    if let Some(note) = notes.iter().find(|note| !heads.contains(&note.head)) {
+        return Err(format!("a read was served {}, which ends no commit", note.head));
+    }
+    let busy = usize::try_from(ledger.busy.load(Ordering::Relaxed)).unwrap();
+    Ok(Trace { files: trace.files, events: disk.events(), notes, heads, busy })
+}
+
+impl Ledger {
+    /// Something an opener does. Panics nowhere: it may run in the middle of SQLite.
+    fn step(&self, rng: &mut Rng) {
+        let result = match (self.take(rng), rng.below(12)) {
+            (None, _) | (_, 0) => self.come(rng),
+            (Some(_), 1) => Ok(()), // It closes.
+            (Some(mut opener), choice) => {
+                let result = match choice {
+                    2 | 3 => self.serve(opener.reader.as_ref().unwrap_or(&opener.sqlite)),
+                    4 if !opener.read_only => opener.sqlite.checkpoint(None),
+                    5 if !opener.read_only => opener.sqlite.checkpoint(Some(Duration::ZERO)),
+                    6 if !opener.read_only => opener.sqlite.another(false).map(|other| opener.sqlite = other),
+                    7 => opener.sqlite.another(true).map(|other| opener.reader = Some(other)),
+                    _ if !opener.read_only => self.commit(&mut opener.sqlite, rng),
+                    _ => self.serve(&opener.sqlite),
+                };
+                lock(&self.openers).push(opener);
+                result
+            }
+        };
+        match result {
+            Ok(()) => {}
+            Err(StateError::Busy(_)) => drop(self.busy.fetch_add(1, Ordering::Relaxed)),
+            Err(error) => lock(&self.errors).push(format!("without any fault: {error}")),
+        }
+    }
+
+    fn take(&self, rng: &mut Rng) -> Option<Opener> {
+        let mut openers = lock(&self.openers);
+        let count = openers.len();
+        (count > 0).then(|| openers.swap_remove(rng.below(count)))
+    }
+
+    fn come(&self, rng: &mut Rng) -> Result<()> {
+        // Before the store is there, a read-only opener has nothing to open.
+        let read_only = !lock(&self.notes).is_empty() && rng.once_in(3);
+        let sqlite = open(&self.disk, true, read_only)?;
+        self.serve(&sqlite)?;
+        lock(&self.openers).push(Opener { sqlite, reader: None, read_only });
+        Ok(())
+    }
+
+    fn serve(&self, sqlite: &Sqlite) -> Result<()> {
+        let tip = sqlite.read(|snapshot| snapshot.and_then(Snapshot::tip))?;
+        self.note(tip.head);
+        Ok(())
+    }
+
+    fn note(&self, head: Head) {
+        let at = self.disk.now();
+        lock(&self.notes).push(Note { at, head });
+    }
+
+    fn commit(&self, sqlite: &mut Sqlite, rng: &mut Rng) -> Result<()> {
+        let batches: Vec<Batch> = (0..=rng.below(3)).map(|_| batch(rng)).collect();
+        let outcome = commit_group(sqlite, &self.rules, &batches);
+        if let Some(tip) = outcome.tip {
+            lock(&self.heads).insert(tip.head);
+            self.note(tip.head);
+        }
+        for result in outcome.results {
+            match result {
+                Ok(_) | Err(StateError::Rejected(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A random batch on few keys, so that they are created, updated, deleted and born again.
+pub(super) fn batch(rng: &mut Rng) -> Batch {
+    let mut batch = Batch::new();
+    for _ in 0..=rng.below(3) {
+        let key = format!("/k/{}", rng.below(6));
+        batch = match rng.below(8) {
+            0 | 1 => batch.delete(key),
+            2 => batch.set(key, vec![rng.byte(); 3000 + rng.below(3000)]),
+            _ => batch.set(key, vec![rng.byte(); rng.below(60)]),
+        };
+    }
+    match rng.below(6) {
+        0 => batch.commit_id(format!("id-{}", rng.next())),
+        1 => batch.expect(format!("/k/{}", rng.below(6)), rng.below(3) as u64),
+        _ => batch,
+    }
+}
