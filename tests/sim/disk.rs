@@ -274,7 +274,7 @@ impl State {
                 self.inodes.push(Inode::default());
             }
             Event::Write { inode, offset, data } => write(&mut self.inodes[*inode].data, *offset, data),
-            Event::Truncate { inode, size } => self.inodes[*inode].data.resize(*size, 0),
+            Event::Truncate { inode, size } => resize(&mut self.inodes[*inode].data, *size, 0),
             Event::Sync { .. } | Event::Lose { .. } => {}
             Event::Delete { name } => drop(self.names.remove(name)),
         }
@@ -308,9 +308,19 @@ impl State {
     }
 }
 
+/// Writes into a file, which grows where it must.
 pub(super) fn write(file: &mut Vec<u8>, offset: usize, data: &[u8]) {
+    if offset == file.len() {
+        return file.extend_from_slice(data);
+    }
     if file.len() < offset + data.len() {
-        file.resize(offset + data.len(), 0);
+        resize(file, offset + data.len(), 0);
     }
     file[offset..offset + data.len()].copy_from_slice(data);
+}
+
+/// As `Vec::resize`, which copies byte by byte where nothing is optimised.
+pub(super) fn resize(file: &mut Vec<u8>, size: usize, byte: u8) {
+    file.truncate(size);
+    file.extend_from_slice(&vec![byte; size - file.len()]);
 }

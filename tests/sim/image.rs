@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::disk::{Event, Files, write};
+use super::disk::{Event, Files, resize, write};
 use super::rng::Rng;
 
 /// What becomes of writes that were not synced.
@@ -62,6 +62,15 @@ impl<'a> Replay<'a> {
         Self { names, inodes, pending: Vec::new(), pending_names: Vec::new() }
     }
 
+    /// After all these events.
+    pub(crate) fn after(files: &Files, events: &'a [Event]) -> Self {
+        let mut replay = Self::new(files);
+        for event in events {
+            replay.advance(event);
+        }
+        replay
+    }
+
     pub(crate) fn advance(&mut self, event: &'a Event) {
         match event {
             Event::Create { .. } => {
@@ -113,11 +122,10 @@ impl<'a> Replay<'a> {
                 }
                 (Variant::Grown, Event::Write { offset, data, .. }) => {
                     let (len, end) = (file.len(), offset + data.len());
-                    file.resize(len.max(end), if rng.once_in(2) { 0 } else { rng.byte() });
+                    resize(file, len.max(end), if rng.once_in(2) { 0 } else { rng.byte() });
                 }
-                (Variant::Lost | Variant::Prefix | Variant::Torn | Variant::Grown, _) => {}
                 (Variant::Inodes, _) if whole[*inode] => apply(file, event),
-                (Variant::Inodes, _) => {}
+                (Variant::Lost | Variant::Prefix | Variant::Torn | Variant::Grown | Variant::Inodes, _) => {}
                 (Variant::Sectors(size) | Variant::Garbage(size), Event::Write { offset, data, .. }) => {
                     let garbage = matches!(variant, Variant::Garbage(_));
                     sectors(file, *offset, data, size, |bytes| {
@@ -162,7 +170,7 @@ fn sectors(
 fn apply(file: &mut Vec<u8>, event: &Event) {
     match event {
         Event::Write { offset, data, .. } => write(file, *offset, data),
-        Event::Truncate { size, .. } => file.resize(*size, 0),
+        Event::Truncate { size, .. } => resize(file, *size, 0),
         _ => {}
     }
 }
@@ -182,9 +190,7 @@ mod tests {
 
     fn left(disk: &Disk, variant: Variant) -> Files {
         let events = disk.events();
-        let mut replay = Replay::new(&Files::new());
-        events.iter().for_each(|event| replay.advance(event));
-        replay.image(variant, &mut Rng::new(1))
+        Replay::after(&Files::new(), &events).image(variant, &mut Rng::new(1))
     }
 
     #[test]

@@ -101,8 +101,8 @@ impl Story<'_> {
     fn must_have_struck(&self, error: &StateError) -> Result<(), String> {
         match (error, self.fault) {
             _ if self.disk.struck() == 0 => Err(format!("nothing failed, but: {error}")),
-            (StateError::Storage(_) | StateError::ConnectionError(_), _) => Ok(()),
-            (StateError::StorageFull(_), Some(Fault { op: Op::Write, .. })) => Ok(()),
+            (StateError::Storage(_) | StateError::ConnectionError(_), _)
+            | (StateError::StorageFull(_), Some(Fault { op: Op::Write, .. })) => Ok(()),
             _ => Err(format!("a fault is called by another name: {error:?}")),
         }
     }
@@ -120,10 +120,11 @@ impl Story<'_> {
                 (Err(error), _) if self.disk.struck() == struck => {
                     return Err(format!("nothing failed meanwhile, but: {error}"));
                 }
-                (Err(StateError::OutcomeUnknown(_)), Some(_)) if outcome.unknown => Fate::Unknown,
-                (Err(StateError::StorageFull(_)), Some(Op::Write)) => Fate::Refused,
-                (Err(StateError::Storage(_)), Some(op)) if op != Op::Write => Fate::Refused,
-                (Err(StateError::ConnectionError(_)), Some(Op::Open)) => Fate::Refused,
+                (Err(StateError::OutcomeUnknown(_)), Some(Op::Sync | Op::Lock)) if outcome.unknown => {
+                    Fate::Unknown
+                }
+                (Err(StateError::StorageFull(_)), Some(Op::Write))
+                | (Err(StateError::Storage(_)), Some(Op::Read | Op::Lock)) => Fate::Refused,
                 (Err(error), op) => return Err(format!("a failed {op:?} is called {error:?}")),
             };
             self.fates.insert(number, fate);
@@ -195,8 +196,7 @@ fn tell(start: &Files, fault: Option<Fault>, seed: u64) -> Result<(bool, [usize;
     told?;
     story.check(&disk.files()).map_err(|error| format!("in the end, {error}"))?;
     let events = disk.events();
-    let mut replay = Replay::new(start);
-    events.iter().for_each(|event| replay.advance(event));
+    let replay = Replay::after(start, &events);
     for variant in [Variant::Lost, Variant::Sectors(512)] {
         let image = replay.image(variant, &mut story.rng);
         story.check(&image).map_err(|error| format!("after a power loss ({variant:?}), {error}"))?;

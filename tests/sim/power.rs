@@ -144,8 +144,7 @@ impl<'a> World<'a> {
                 }
             }
             if self.rng.once_in(12) {
-                let mut replay = Replay::new(&first.files);
-                first.events[..at].iter().for_each(|event| replay.advance(event));
+                let replay = Replay::after(&first.files, &first.events[..at]);
                 let variant = VARIANTS[self.rng.below(VARIANTS.len())];
                 let life = format!("power lost after event {at} of the first life, {variant:?}");
                 let lost = first.lost(at, replay.image(variant, &mut self.rng));
