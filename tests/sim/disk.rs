@@ -3,7 +3,7 @@
 //!
 //! All of it sits behind one mutex, which is never held while anything outside runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Files by name: what a disk holds, or a power loss leaves.
@@ -11,6 +11,7 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// The length of a region of shared memory that SQLite asks for.
 pub(super) const REGION: usize = 32 * 1024;
+const IOERR: i32 = rusqlite::ffi::SQLITE_IOERR;
 /// Locks on the shared memory.
 pub(super) const SHM_LOCKS: usize = 8;
 
@@ -54,6 +55,8 @@ pub(crate) enum Op {
     Sync,
     Delete,
     Lock,
+    /// Between two steps on the shared memory; cannot fail.
+    Barrier,
 }
 
 /// The operation of this kind after `skip` others fails with SQLite's `code`.
@@ -91,24 +94,32 @@ pub(super) struct State {
     /// How often the fault struck.
     struck: usize,
     visitor: Option<Visitor>,
-    handles: u64,
+    /// The process that acts; its handles, and those of all others.
+    process: u64,
+    handles: Vec<u64>,
+    /// The process that dies, and when.
+    dying: Option<(u64, usize)>,
+    dead: BTreeSet<u64>,
+    /// The shared memory as a dead process left it: its connection, which knows nothing of that,
+    /// may still write there until it is dropped.
+    left: Vec<Vec<Box<[u64]>>>,
 }
 
 #[derive(Default)]
 pub(super) struct Inode {
     pub(super) data: Vec<u8>,
     /// The lock that each handle has on the file.
-    pub(super) locks: BTreeMap<u64, i32>,
+    pub(super) locks: BTreeMap<usize, i32>,
     /// Regions of shared memory, and the handles that map them.
     pub(super) shm: Vec<Box<[u64]>>,
-    pub(super) mapped: Vec<u64>,
+    pub(super) mapped: Vec<usize>,
     pub(super) shm_locks: [ShmLock; SHM_LOCKS],
 }
 
 #[derive(Default)]
 pub(super) struct ShmLock {
-    pub(super) shared: Vec<u64>,
-    pub(super) exclusive: Option<u64>,
+    pub(super) shared: Vec<usize>,
+    pub(super) exclusive: Option<usize>,
 }
 
 static DISKS: Mutex<BTreeMap<String, Arc<Disk>>> = Mutex::new(BTreeMap::new());
@@ -193,6 +204,38 @@ impl Disk {
         self.state().visitor = None;
     }
 
+    /// From now on this process acts; the one that did.
+    pub(crate) fn act_as(&self, process: u64) -> u64 {
+        std::mem::replace(&mut self.state().process, process)
+    }
+
+    /// The process that acts dies when `after` more operations have begun, at the first that it
+    /// begins itself: its locks are gone, and nothing that it does reaches the disk any more.
+    pub(crate) fn die(&self, after: usize) {
+        let mut state = self.state();
+        state.dying = Some((state.process, state.begun + after));
+    }
+
+    pub(crate) fn is_dead(&self, process: u64) -> bool {
+        self.state().dead.contains(&process)
+    }
+
+    /// Whether the process that acts is dead and does not know it.
+    pub(crate) fn acts_dead(&self) -> bool {
+        let state = self.state();
+        state.dead.contains(&state.process)
+    }
+
+    /// The connections of the dead process are dropped; nobody acted since its death.
+    pub(crate) fn bury(&self) {
+        let mut state = self.state();
+        for (inode, left) in std::mem::take(&mut state.left).iter().enumerate() {
+            for (region, left) in state.inodes[inode].shm.iter_mut().zip(left) {
+                region.copy_from_slice(left);
+            }
+        }
+    }
+
     /// Plants a fault, counted from now on, or none.
     pub(crate) fn plant(&self, fault: Option<Fault>) {
         let mut state = self.state();
@@ -215,6 +258,10 @@ impl Disk {
     pub(super) fn begin(&self, op: Op) -> Result<(), Fault> {
         let mut state = self.state();
         state.begun += 1;
+        state.die_if_due();
+        if state.dead.contains(&state.process) {
+            return Err(Fault { op, skip: 0, code: IOERR, sticky: true, partial: false });
+        }
         if state.visitor.as_ref().is_some_and(|(at, _)| *at <= state.begun) {
             let visitor = state.visitor.take();
             drop(state);
@@ -253,9 +300,27 @@ impl Disk {
 }
 
 impl State {
-    pub(super) fn handle(&mut self) -> u64 {
-        self.handles += 1;
-        self.handles
+    pub(super) fn handle(&mut self) -> usize {
+        self.handles.push(self.process);
+        self.handles.len() - 1
+    }
+
+    fn die_if_due(&mut self) {
+        let process = self.process;
+        if !self.dying.is_some_and(|(dying, at)| dying == process && at <= self.begun) {
+            return;
+        }
+        self.dying = None;
+        self.dead.insert(process);
+        let its = |handle: &usize| self.handles[*handle] == process;
+        for inode in &mut self.inodes {
+            inode.locks.retain(|handle, _| !its(handle));
+            for lock in &mut inode.shm_locks {
+                lock.shared.retain(|handle| !its(handle));
+                lock.exclusive.take_if(|handle| its(handle));
+            }
+        }
+        self.left = self.inodes.iter().map(|inode| inode.shm.clone()).collect();
     }
 
     /// Logs an event and lets it happen.

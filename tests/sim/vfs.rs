@@ -28,7 +28,7 @@ struct Open {
     disk: Arc<Disk>,
     inode: usize,
     name: String,
-    handle: u64,
+    handle: usize,
     /// The next sync makes the folder durable, too.
     sync_folder: bool,
     delete: bool,
@@ -371,7 +371,10 @@ unsafe extern "C" fn shm_lock(file: *mut sqlite3_file, first: c_int, n: c_int, f
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn shm_barrier(_: *mut sqlite3_file) {
+unsafe extern "C" fn shm_barrier(file: *mut sqlite3_file) {
+    // SAFETY: see above.
+    let open = unsafe { handle(file) };
+    let _ = open.disk.begin(Op::Barrier);
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }
 

@@ -38,6 +38,9 @@ pub(super) struct Trace {
     pub(super) heads: HashSet<Head>,
     /// Operations that were refused because of another opener.
     pub(super) busy: usize,
+    /// Processes that died while others lived on; what they were writing then may end the log,
+    /// though its head is not known.
+    pub(super) died: usize,
 }
 
 impl Trace {
@@ -45,12 +48,17 @@ impl Trace {
     pub(super) fn beginning() -> Self {
         let files = Files::from([(FILE.to_owned(), Vec::new())]);
         let heads = HashSet::from([Head::genesis(STORE)]);
-        Self { files, events: Vec::new(), notes: Vec::new(), heads, busy: 0 }
+        Self { files, events: Vec::new(), notes: Vec::new(), heads, busy: 0, died: 0 }
     }
 
     /// The last thing told when so many events had happened; none if the store may not be there.
     pub(super) fn floor(&self, at: usize) -> Option<Head> {
         self.notes.iter().filter(|note| note.at <= at).map(|note| note.head).max_by_key(|head| head.seq)
+    }
+
+    /// Where the log may end, if that is known.
+    pub(super) fn known_heads(&self) -> Option<&HashSet<Head>> {
+        (self.died == 0).then_some(&self.heads)
     }
 
     /// All processes die after so many events, the last of which may be half a write.
@@ -63,13 +71,13 @@ impl Trace {
             events.push(Event::Write { inode: *inode, offset: *offset, data });
         }
         let notes = self.notes.iter().filter(|note| note.at <= at).copied().collect();
-        Self { files: self.files.clone(), events, notes, heads: self.heads.clone(), busy: 0 }
+        Self { files: self.files.clone(), events, notes, heads: self.heads.clone(), busy: 0, died: self.died }
     }
 
     /// The power is lost after so many events, and leaves these files.
     pub(super) fn lost(&self, at: usize, files: Files) -> Self {
         let notes = self.floor(at).map(|head| Note { at: 0, head }).into_iter().collect();
-        Self { files, events: Vec::new(), notes, heads: self.heads.clone(), busy: 0 }
+        Self { files, events: Vec::new(), notes, heads: self.heads.clone(), busy: 0, died: self.died }
     }
 }
 
@@ -116,6 +124,7 @@ struct Opener {
     /// Its connection for reading.
     reader: Option<Sqlite>,
     read_only: bool,
+    process: u64,
 }
 
 struct Ledger {
@@ -126,6 +135,10 @@ struct Ledger {
     heads: Mutex<HashSet<Head>>,
     errors: Mutex<Vec<String>>,
     busy: AtomicU64,
+    processes: AtomicU64,
+    /// Whether processes die while others live on.
+    mortal: bool,
+    died: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -143,6 +156,9 @@ pub(super) fn go_on(trace: Trace, steps: usize, rng: &mut Rng) -> std::result::R
         heads: Mutex::new(trace.heads),
         errors: Mutex::default(),
         busy: AtomicU64::new(0),
+        processes: AtomicU64::new(0),
+        mortal: rng.once_in(3),
+        died: AtomicU64::new(trace.died as u64),
     });
     for _ in 0..steps {
         if rng.once_in(2) {
@@ -153,60 +169,89 @@ pub(super) fn go_on(trace: Trace, steps: usize, rng: &mut Rng) -> std::result::R
     }
     disk.stop_visits();
     let openers = std::mem::take(&mut *lock(&ledger.openers));
-    drop(openers);
+    for opener in openers {
+        disk.act_as(opener.process);
+        drop(opener);
+    }
     disk.remove();
     if let Some(error) = lock(&ledger.errors).first() {
         return Err(error.clone());
     }
     let (notes, heads) =
         (std::mem::take(&mut *lock(&ledger.notes)), std::mem::take(&mut *lock(&ledger.heads)));
-    if let Some(note) = notes.iter().find(|note| !heads.contains(&note.head)) {
+    let count = |counter: &AtomicU64| usize::try_from(counter.load(Ordering::Relaxed)).unwrap();
+    let (busy, died) = (count(&ledger.busy), count(&ledger.died));
+    if died == 0
+        && let Some(note) = notes.iter().find(|note| !heads.contains(&note.head))
+    {
         return Err(format!("a read was served {}, which ends no commit", note.head));
     }
-    let busy = usize::try_from(ledger.busy.load(Ordering::Relaxed)).unwrap();
-    Ok(Trace { files: trace.files, events: disk.events(), notes, heads, busy })
+    Ok(Trace { files: trace.files, events: disk.events(), notes, heads, busy, died })
 }
 
 impl Ledger {
     /// Something an opener does. Panics nowhere: it may run in the middle of SQLite.
     fn step(&self, rng: &mut Rng) {
-        let result = match (self.take(rng), rng.below(12)) {
-            (None, _) | (_, 0) => self.come(rng),
-            (Some(_), 1) => Ok(()), // It closes.
-            (Some(mut opener), choice) => {
-                let result = match choice {
-                    2 | 3 => self.serve(opener.reader.as_ref().unwrap_or(&opener.sqlite)),
-                    4 if !opener.read_only => opener.sqlite.checkpoint(None),
-                    5 if !opener.read_only => opener.sqlite.checkpoint(Some(Duration::ZERO)),
-                    6 if !opener.read_only => opener.sqlite.another(false).map(|other| opener.sqlite = other),
-                    7 => opener.sqlite.another(true).map(|other| opener.reader = Some(other)),
-                    _ if !opener.read_only => self.commit(&mut opener.sqlite, rng),
-                    _ => self.serve(&opener.sqlite),
-                };
-                lock(&self.openers).push(opener);
-                result
-            }
-        };
+        let opener = self.take(rng);
+        let new = || 1 + self.processes.fetch_add(1, Ordering::Relaxed);
+        let process = opener.as_ref().map_or_else(new, |opener| opener.process);
+        let host = self.disk.act_as(process);
+        if self.mortal && rng.once_in(6) {
+            self.disk.die(1 + rng.below(60));
+        }
+        let (opener, result) = self.act(opener, process, rng);
+        let died = self.disk.is_dead(process);
+        if died {
+            drop(opener);
+            self.disk.bury();
+            self.died.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(opener) = opener {
+            lock(&self.openers).push(opener);
+        }
+        self.disk.act_as(host);
         match result {
-            Ok(()) => {}
             Err(StateError::Busy(_)) => drop(self.busy.fetch_add(1, Ordering::Relaxed)),
-            Err(error) => lock(&self.errors).push(format!("without any fault: {error}")),
+            Err(error) if !died => lock(&self.errors).push(format!("without any fault: {error}")),
+            _ => {}
         }
     }
 
+    fn act(&self, opener: Option<Opener>, process: u64, rng: &mut Rng) -> (Option<Opener>, Result<()>) {
+        let Some(mut opener) = opener else {
+            return match self.come(process, rng) {
+                Ok(opener) => (Some(opener), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+        };
+        let result = match rng.below(12) {
+            0 => {
+                drop(opener);
+                return (None, Ok(()));
+            }
+            1 | 2 => self.serve(opener.reader.as_ref().unwrap_or(&opener.sqlite)),
+            3 if !opener.read_only => opener.sqlite.checkpoint(None),
+            4 if !opener.read_only => opener.sqlite.checkpoint(Some(Duration::ZERO)),
+            5 if !opener.read_only => opener.sqlite.another(false).map(|other| opener.sqlite = other),
+            6 => opener.sqlite.another(true).map(|other| opener.reader = Some(other)),
+            _ if !opener.read_only => self.commit(&mut opener.sqlite, rng),
+            _ => self.serve(&opener.sqlite),
+        };
+        (Some(opener), result)
+    }
+
+    /// One of the openers; none where somebody new is to come.
     fn take(&self, rng: &mut Rng) -> Option<Opener> {
         let mut openers = lock(&self.openers);
         let count = openers.len();
-        (count > 0).then(|| openers.swap_remove(rng.below(count)))
+        (count > 0 && !rng.once_in(8)).then(|| openers.swap_remove(rng.below(count)))
     }
 
-    fn come(&self, rng: &mut Rng) -> Result<()> {
+    fn come(&self, process: u64, rng: &mut Rng) -> Result<Opener> {
         // Before the store is there, a read-only opener has nothing to open.
         let read_only = !lock(&self.notes).is_empty() && rng.once_in(3);
         let sqlite = open(&self.disk, true, read_only)?;
         self.serve(&sqlite)?;
-        lock(&self.openers).push(Opener { sqlite, reader: None, read_only });
-        Ok(())
+        Ok(Opener { sqlite, reader: None, read_only, process })
     }
 
     fn serve(&self, sqlite: &Sqlite) -> Result<()> {
@@ -216,6 +261,10 @@ impl Ledger {
     }
 
     fn note(&self, head: Head) {
+        // The dead tell nothing.
+        if self.disk.acts_dead() {
+            return;
+        }
         let at = self.disk.now();
         lock(&self.notes).push(Note { at, head });
     }
