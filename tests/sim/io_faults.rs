@@ -20,11 +20,13 @@ use super::group::commit_group;
 use super::power::audit;
 use super::power::world::{FILE, open, rules};
 use crate::backend::Snapshot;
-use crate::backend::sqlite::Sqlite;
 use crate::backend::sqlite::sim::{Disk, Fault, Files, Op, Replay, Rng, Variant};
+use crate::backend::sqlite::{Durability, Sqlite};
 use crate::error::{Result, StateError};
 use crate::log::Head;
 use crate::state::Batch;
+
+const SYNCED: Option<Durability> = Some(Durability::Synced);
 
 /// How each kind of operation fails.
 const CODES: [(Op, i32); 9] = [
@@ -65,7 +67,7 @@ fn keys(number: usize) -> [String; 2] {
 impl Story<'_> {
     fn tell(&mut self) -> Result<(), String> {
         for chapter in 0..2 {
-            let Some(mut sqlite) = self.try_again(|story| open(story.disk, true, false))? else {
+            let Some(mut sqlite) = self.try_again(|story| open(story.disk, SYNCED, false))? else {
                 return Ok(());
             };
             let Some(reader) = self.try_again(|_| sqlite.another(true))? else { return Ok(()) };
@@ -162,7 +164,7 @@ impl Story<'_> {
     }
 
     fn check_on(&self, disk: &Disk) -> Result<(), String> {
-        let mut sqlite = open(disk, true, false).map_err(|error| format!("it does not open: {error}"))?;
+        let mut sqlite = open(disk, SYNCED, false).map_err(|error| format!("it does not open: {error}"))?;
         audit(&sqlite)?;
         for (number, fate) in &self.fates {
             let found = keys(*number).map(|key| sqlite.read(|s| s.and_then(|s| s.exists(&key))));
@@ -207,7 +209,7 @@ fn tell(start: &Files, fault: Option<Fault>, seed: u64) -> Result<(bool, [usize;
 /// A store that its process left without closing it, so that there is something to recover.
 fn killed() -> Files {
     let disk = Disk::new(&Files::from([(FILE.to_owned(), Vec::new())]), false);
-    let mut sqlite = open(&disk, true, false).unwrap();
+    let mut sqlite = open(&disk, SYNCED, false).unwrap();
     for n in 900..903_u64 {
         let batch = Batch::new().set(format!("/{n}"), "before");
         assert!(commit_group(&mut sqlite, &rules(n), &[batch]).results[0].is_ok());

@@ -7,7 +7,8 @@
 //! system, so that what was never synced is read, served, and only then lost; or after the power
 //! loss itself, so that recovery and what comes after it are cut, too. Each image is opened, and
 //! must hold everything that was acknowledged or served, end with a whole commit that was really
-//! made, and verify; a part of them take a new commit, too.
+//! made, and verify; a part of them take a new commit, too. Buffered stores may end earlier, but
+//! no less whole.
 //!
 //! `UNIVRS_POWER_IMAGES` sets how many images to check, `UNIVRS_SEED` the world to begin with.
 //!
@@ -30,8 +31,8 @@ use self::world::{Trace, batch, go_on, open, rules};
 use super::group::commit_group;
 use super::read;
 use crate::audit::VerifyReport;
-use crate::backend::sqlite::Sqlite;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Replay, Rng, VARIANTS};
+use crate::backend::sqlite::{Durability, Sqlite};
 use crate::log::Head;
 
 /// Images of a run that is not told otherwise, and the time after which it ends anyway.
@@ -127,8 +128,9 @@ impl<'a> World<'a> {
     }
 
     fn run(&mut self) {
+        let durability = if self.rng.once_in(6) { Durability::Buffered } else { Durability::Synced };
         let steps = 6 + self.rng.below(14);
-        let Some(first) = self.live("first life", Trace::beginning(), steps) else { return };
+        let Some(first) = self.live("first life", Trace::beginning(durability), steps) else { return };
         self.cut("first life", &first, 0, VARIANTS.len());
         for at in 0..=first.events.len() {
             if self.totals.is_over() {
@@ -183,7 +185,7 @@ impl<'a> World<'a> {
                 let first = if variants == VARIANTS.len() { 0 } else { self.rng.below(VARIANTS.len()) };
                 for variant in VARIANTS.iter().cycle().skip(first).take(count) {
                     let image = replay.image(*variant, &mut self.rng);
-                    if let Err(error) = self.check_once(&image, trace.floor(at), trace.known_heads()) {
+                    if let Err(error) = self.check_once(&image, trace, trace.floor(at)) {
                         let seed = self.seed;
                         self.totals.violation(format!(
                             "UNIVRS_SEED={seed}, {life}, power lost after event {at}, {variant:?}: {error}"
@@ -197,12 +199,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn check_once(
-        &mut self,
-        image: &Files,
-        floor: Option<Head>,
-        heads: Option<&HashSet<Head>>,
-    ) -> Result<(), String> {
+    fn check_once(&mut self, image: &Files, trace: &Trace, floor: Option<Head>) -> Result<(), String> {
         let mut hasher = blake3::Hasher::new();
         for (name, data) in image {
             hasher.update(name.as_bytes()).update(&(data.len() as u64).to_le_bytes()).update(data);
@@ -214,23 +211,18 @@ impl<'a> World<'a> {
         }
         self.totals.images.fetch_add(1, Ordering::Relaxed);
         let disk = Disk::new(image, false);
-        let checked = self.check(&disk, floor, heads);
+        let checked = self.check(&disk, trace, floor);
         disk.remove();
         checked
     }
 
     /// Opens what a power loss left, and demands what was promised.
-    fn check(
-        &mut self,
-        disk: &Disk,
-        floor: Option<Head>,
-        heads: Option<&HashSet<Head>>,
-    ) -> Result<(), String> {
+    fn check(&mut self, disk: &Disk, trace: &Trace, floor: Option<Head>) -> Result<(), String> {
         let read_only = floor.is_some() && self.rng.once_in(4);
-        let mut sqlite =
-            open(disk, floor.is_none(), read_only).map_err(|e| format!("it does not open: {e}"))?;
+        let create = floor.is_none().then_some(trace.durability);
+        let mut sqlite = open(disk, create, read_only).map_err(|e| format!("it does not open: {e}"))?;
         let head = audit(&sqlite)?;
-        if heads.is_some_and(|heads| !heads.contains(&head)) {
+        if trace.known_heads().is_some_and(|heads| !heads.contains(&head)) {
             return Err(format!("it ends with {head}, which ends no commit that was made"));
         }
         if let Some(floor) = floor {

@@ -10,7 +10,7 @@ use super::super::group::{Rules, commit_group};
 use super::super::{Clock, Entropy};
 use crate::backend::Snapshot;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Rng};
-use crate::backend::sqlite::{Location, Opening, Sqlite};
+use crate::backend::sqlite::{Durability, Location, Opening, Sqlite};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::{Head, StoreId, Timestamp};
@@ -30,6 +30,8 @@ pub(super) struct Note {
 /// What happened to a disk, and what was told meanwhile.
 #[derive(Clone)]
 pub(super) struct Trace {
+    /// Of the store: if it is buffered, the newest commits may be lost with the power.
+    pub(super) durability: Durability,
     /// The disk in the beginning, all of it durable.
     pub(super) files: Files,
     pub(super) events: Vec<Event>,
@@ -45,15 +47,20 @@ pub(super) struct Trace {
 
 impl Trace {
     /// An empty file, as the preparation of the path leaves it.
-    pub(super) fn beginning() -> Self {
+    pub(super) fn beginning(durability: Durability) -> Self {
         let files = Files::from([(FILE.to_owned(), Vec::new())]);
         let heads = HashSet::from([Head::genesis(STORE)]);
-        Self { files, events: Vec::new(), notes: Vec::new(), heads, busy: 0, died: 0 }
+        let (events, notes) = (Vec::new(), Vec::new());
+        Self { durability, files, events, notes, heads, busy: 0, died: 0 }
     }
 
     /// The last thing told when so many events had happened; none if the store may not be there.
     pub(super) fn floor(&self, at: usize) -> Option<Head> {
-        self.notes.iter().filter(|note| note.at <= at).map(|note| note.head).max_by_key(|head| head.seq)
+        let told = self.notes.iter().filter(|note| note.at <= at).map(|note| note.head);
+        match (self.durability, told.max_by_key(|head| head.seq)) {
+            (Durability::Buffered, Some(_)) => Some(Head::genesis(STORE)),
+            (_, told) => told,
+        }
     }
 
     /// Where the log may end, if that is known.
@@ -71,13 +78,13 @@ impl Trace {
             events.push(Event::Write { inode: *inode, offset: *offset, data });
         }
         let notes = self.notes.iter().filter(|note| note.at <= at).copied().collect();
-        Self { files: self.files.clone(), events, notes, heads: self.heads.clone(), busy: 0, died: self.died }
+        Self { events, notes, busy: 0, ..self.clone() }
     }
 
     /// The power is lost after so many events, and leaves these files.
     pub(super) fn lost(&self, at: usize, files: Files) -> Self {
         let notes = self.floor(at).map(|head| Note { at: 0, head }).into_iter().collect();
-        Self { files, events: Vec::new(), notes, heads: self.heads.clone(), busy: 0, died: self.died }
+        Self { files, events: Vec::new(), notes, busy: 0, ..self.clone() }
     }
 }
 
@@ -103,13 +110,14 @@ pub(crate) fn rules(seed: u64) -> Rules {
     Rules { limits: Limits::default(), clock, entropy: Arc::new(Salts(AtomicU64::new(seed))) }
 }
 
-/// Opens the store on a disk as a process does that is the first in it.
-pub(crate) fn open(disk: &Disk, create: bool, read_only: bool) -> Result<Sqlite> {
+/// Opens the store on a disk as a process does that is the first in it; with a durability, it is
+/// made where there is none.
+pub(crate) fn open(disk: &Disk, create: Option<Durability>, read_only: bool) -> Result<Sqlite> {
     let opening = Opening {
         location: Location::File(disk.path(FILE).into()),
-        create,
+        create: create.is_some(),
         read_only,
-        durability: None,
+        durability: create,
         busy_timeout: Duration::from_millis(20),
         new_store: STORE,
         immutable: false,
@@ -128,6 +136,7 @@ struct Opener {
 }
 
 struct Ledger {
+    durability: Durability,
     disk: Arc<Disk>,
     rules: Rules,
     openers: Mutex<Vec<Opener>>,
@@ -149,6 +158,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) fn go_on(trace: Trace, steps: usize, rng: &mut Rng) -> std::result::Result<Trace, String> {
     let disk = Disk::after(&trace.files, &trace.events);
     let ledger = Arc::new(Ledger {
+        durability: trace.durability,
         disk: disk.clone(),
         rules: rules(rng.next()),
         openers: Mutex::default(),
@@ -186,7 +196,8 @@ pub(super) fn go_on(trace: Trace, steps: usize, rng: &mut Rng) -> std::result::R
     {
         return Err(format!("a read was served {}, which ends no commit", note.head));
     }
-    Ok(Trace { files: trace.files, events: disk.events(), notes, heads, busy, died })
+    let (durability, files) = (trace.durability, trace.files);
+    Ok(Trace { durability, files, events: disk.events(), notes, heads, busy, died })
 }
 
 impl Ledger {
@@ -249,7 +260,7 @@ impl Ledger {
     fn come(&self, process: u64, rng: &mut Rng) -> Result<Opener> {
         // Before the store is there, a read-only opener has nothing to open.
         let read_only = !lock(&self.notes).is_empty() && rng.once_in(3);
-        let sqlite = open(&self.disk, true, read_only)?;
+        let sqlite = open(&self.disk, Some(self.durability), read_only)?;
         self.serve(&sqlite)?;
         Ok(Opener { sqlite, reader: None, read_only, process })
     }
