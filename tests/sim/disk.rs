@@ -12,6 +12,7 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 /// The length of a region of shared memory that SQLite asks for.
 pub(super) const REGION: usize = 32 * 1024;
 const IOERR: i32 = rusqlite::ffi::SQLITE_IOERR;
+const FULL: i32 = rusqlite::ffi::SQLITE_FULL;
 /// Locks on the shared memory.
 pub(super) const SHM_LOCKS: usize = 8;
 
@@ -93,6 +94,8 @@ pub(super) struct State {
     fault: Option<Fault>,
     /// How often the fault struck.
     struck: usize,
+    /// Bytes that all files may have together.
+    capacity: Option<usize>,
     visitor: Option<Visitor>,
     /// The process that acts; its handles, and those of all others.
     process: u64,
@@ -244,6 +247,12 @@ impl Disk {
         state.fault = fault;
     }
 
+    /// From now on so many more bytes fit, or any number.
+    pub(crate) fn limit(&self, more: Option<usize>) {
+        let mut state = self.state();
+        state.capacity = more.map(|more| state.used() + more);
+    }
+
     /// How often the fault struck.
     pub(crate) fn struck(&self) -> usize {
         self.state().struck
@@ -355,6 +364,10 @@ impl State {
         inode
     }
 
+    fn used(&self) -> usize {
+        self.names.values().map(|inode| self.inodes[*inode].data.len()).sum()
+    }
+
     /// Writes, or fails as `failed` says.
     pub(super) fn write(
         &mut self,
@@ -368,6 +381,10 @@ impl State {
             Err(_) => &data[..data.len() / 2],
             Ok(()) => data,
         };
+        let grows = (offset + data.len()).saturating_sub(self.inodes[inode].data.len());
+        if grows > 0 && self.capacity.is_some_and(|capacity| self.used() + grows > capacity) {
+            return Err(Fault { op: Op::Write, skip: 0, code: FULL, sticky: true, partial: false });
+        }
         self.happen(Event::Write { inode, offset, data: data.to_vec() });
         failed
     }

@@ -269,3 +269,41 @@ fn every_operation_may_fail() {
     assert!(failures.is_empty(), "{}", failures[0]);
     assert_eq!(struck, faults.len(), "every fault strikes");
 }
+
+#[test]
+fn a_full_disk_fails_only_what_does_not_fit() {
+    let start = killed();
+    let disk = Disk::new(&start, true);
+    let mut sqlite = open(&disk, SYNCED, false).unwrap();
+    let small = |n: u64| Batch::new().set(format!("/small/{n}"), "1");
+    let large = Batch::new().set("/large", vec![7; 300_000]);
+    disk.limit(Some(150_000));
+    let group = [small(1), large.clone(), small(2)];
+    let outcome = commit_group(&mut sqlite, &rules(1), &group);
+    assert!(
+        matches!(outcome.results[..], [Ok(_), Err(StateError::StorageFull(_)), Ok(_)]),
+        "{:?}",
+        outcome.results
+    );
+    disk.limit(Some(0));
+    let full = commit_group(&mut sqlite, &rules(2), std::slice::from_ref(&large));
+    assert!(matches!(full.results[..], [Err(StateError::StorageFull(_))]), "{:?}", full.results);
+    assert_eq!(
+        audit(&sqlite),
+        Ok(outcome.tip.unwrap().head),
+        "it is read as ever, and nothing of it is there"
+    );
+
+    let events = disk.events();
+    let image = Replay::after(&start, &events).image(Variant::Lost, &mut Rng::new(1));
+    let lost = Disk::new(&image, false);
+    assert_eq!(audit(&open(&lost, SYNCED, false).unwrap()), Ok(outcome.tip.unwrap().head));
+    lost.remove();
+
+    disk.limit(None);
+    let fits = commit_group(&mut sqlite, &rules(3), &[large]);
+    assert_eq!(audit(&sqlite), Ok(fits.tip.unwrap().head));
+    assert!(fits.results[0].is_ok());
+    drop(sqlite);
+    disk.remove();
+}
