@@ -131,12 +131,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The disk that has a path's folder, and the name of the file there.
-pub(super) fn find(path: &str) -> Option<(Arc<Disk>, String)> {
-    let (folder, name) = path.strip_prefix('/')?.split_once('/')?;
-    Some((lock(&DISKS).get(folder)?.clone(), name.to_owned()))
-}
-
 impl Disk {
     /// A disk with these files, all durable.
     pub(crate) fn new(files: &Files, logs: bool) -> Arc<Self> {
@@ -151,6 +145,12 @@ impl Disk {
         let disk = Arc::new(Self { folder: folder.clone(), state: Mutex::new(state) });
         lock(&DISKS).insert(folder, disk.clone());
         disk
+    }
+
+    /// The disk of a path, and the name of the file there.
+    pub(crate) fn at(path: &str) -> Option<(Arc<Self>, String)> {
+        let (folder, name) = path.strip_prefix('/')?.split_once('/')?;
+        Some((lock(&DISKS).get(folder)?.clone(), name.to_owned()))
     }
 
     /// The disk after these events: every process has died, the operating system has not, so all

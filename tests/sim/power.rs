@@ -200,6 +200,8 @@ impl<'a> World<'a> {
     }
 
     fn check_once(&mut self, image: &Files, trace: &Trace, floor: Option<Head>) -> Result<(), String> {
+        // Drawn in any case: equal salts in two logs must not change what comes after.
+        let chance = Rng::new(self.rng.next());
         let mut hasher = blake3::Hasher::new();
         for (name, data) in image {
             hasher.update(name.as_bytes()).update(&(data.len() as u64).to_le_bytes()).update(data);
@@ -211,37 +213,37 @@ impl<'a> World<'a> {
         }
         self.totals.images.fetch_add(1, Ordering::Relaxed);
         let disk = Disk::new(image, false);
-        let checked = self.check(&disk, trace, floor);
+        let checked = check(&disk, trace, floor, chance);
         disk.remove();
         checked
     }
+}
 
-    /// Opens what a power loss left, and demands what was promised.
-    fn check(&mut self, disk: &Disk, trace: &Trace, floor: Option<Head>) -> Result<(), String> {
-        let read_only = floor.is_some() && self.rng.once_in(4);
-        let create = floor.is_none().then_some(trace.durability);
-        let mut sqlite = open(disk, create, read_only).map_err(|e| format!("it does not open: {e}"))?;
-        let head = audit(&sqlite)?;
-        if trace.known_heads().is_some_and(|heads| !heads.contains(&head)) {
-            return Err(format!("it ends with {head}, which ends no commit that was made"));
-        }
-        if let Some(floor) = floor {
-            let found = sqlite.read(|snapshot| snapshot.and_then(|s| s.hash_at(floor.seq)));
-            if found.as_ref().map(Option::as_ref) != Ok(Some(&floor.hash)) {
-                return Err(format!("{floor} was acknowledged or served, but it ends with {head}"));
-            }
-        }
-        if !read_only && self.rng.once_in(8) {
-            let written = commit_group(&mut sqlite, &rules(self.rng.next()), &[batch(&mut self.rng)]);
-            match (&written.results[..], written.tip) {
-                ([Ok(_)], Some(tip)) if audit(&sqlite)? == tip.head => {}
-                ([Err(crate::StateError::Rejected(_))], _) => {}
-                ([result], _) => return Err(format!("it takes no commit: {result:?}")),
-                _ => return Err("it gave no result".into()),
-            }
-        }
-        Ok(())
+/// Opens what a power loss left, and demands what was promised.
+fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Result<(), String> {
+    let read_only = floor.is_some() && rng.once_in(4);
+    let create = floor.is_none().then_some(trace.durability);
+    let mut sqlite = open(disk, create, read_only).map_err(|e| format!("it does not open: {e}"))?;
+    let head = audit(&sqlite)?;
+    if trace.known_heads().is_some_and(|heads| !heads.contains(&head)) {
+        return Err(format!("it ends with {head}, which ends no commit that was made"));
     }
+    if let Some(floor) = floor {
+        let found = sqlite.read(|snapshot| snapshot.and_then(|s| s.hash_at(floor.seq)));
+        if found.as_ref().map(Option::as_ref) != Ok(Some(&floor.hash)) {
+            return Err(format!("{floor} was acknowledged or served, but it ends with {head}"));
+        }
+    }
+    if !read_only && rng.once_in(8) {
+        let written = commit_group(&mut sqlite, &rules(rng.next()), &[batch(&mut rng)]);
+        match (&written.results[..], written.tip) {
+            ([Ok(_)], Some(tip)) if audit(&sqlite)? == tip.head => {}
+            ([Err(crate::StateError::Rejected(_))], _) => {}
+            ([result], _) => return Err(format!("it takes no commit: {result:?}")),
+            _ => return Err("it gave no result".into()),
+        }
+    }
+    Ok(())
 }
 
 /// Verifies the whole store; its head.

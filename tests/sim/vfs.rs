@@ -12,7 +12,7 @@ use std::sync::{Arc, Once};
 
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_int64, sqlite3_vfs};
 
-use super::disk::{Disk, Event, Fault, Op, REGION, find};
+use super::disk::{Disk, Event, Fault, Op, REGION};
 
 pub(super) const NAME: &CStr = c"univrs-sim";
 
@@ -124,7 +124,7 @@ unsafe extern "C" fn open(
     // SAFETY: see above; a file that fails to open must have null methods.
     unsafe { (*file).pMethods = ptr::null() };
     // SAFETY: see above.
-    let Some((disk, name)) = unsafe { text(name) }.and_then(|path| find(&path)) else {
+    let Some((disk, name)) = unsafe { text(name) }.and_then(|path| Disk::at(&path)) else {
         return ffi::SQLITE_CANTOPEN; // There are no temporary files: all of them stay in memory.
     };
     if let Err(fault) = disk.begin(Op::Open) {
@@ -397,7 +397,7 @@ unsafe extern "C" fn shm_unmap(file: *mut sqlite3_file, _: c_int) -> c_int {
 
 unsafe extern "C" fn delete(_: *mut sqlite3_vfs, name: *const c_char, sync_folder: c_int) -> c_int {
     // SAFETY: see above.
-    let Some((disk, name)) = unsafe { text(name) }.and_then(|path| find(&path)) else {
+    let Some((disk, name)) = unsafe { text(name) }.and_then(|path| Disk::at(&path)) else {
         return ffi::SQLITE_IOERR_DELETE;
     };
     if let Err(fault) = disk.begin(Op::Delete) {
@@ -414,7 +414,7 @@ unsafe extern "C" fn delete(_: *mut sqlite3_vfs, name: *const c_char, sync_folde
 
 unsafe extern "C" fn access(_: *mut sqlite3_vfs, name: *const c_char, _: c_int, out: *mut c_int) -> c_int {
     // SAFETY: see above.
-    let found = unsafe { text(name) }.and_then(|path| find(&path)).is_some_and(|(disk, name)| {
+    let found = unsafe { text(name) }.and_then(|path| Disk::at(&path)).is_some_and(|(disk, name)| {
         let state = disk.state();
         state.names.get(&name).is_some_and(|inode| !state.inodes[*inode].data.is_empty())
     });
