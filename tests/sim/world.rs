@@ -113,7 +113,11 @@ pub(crate) fn rules(seed: u64) -> Rules {
 /// Opens the store on a disk as a process does that is the first in it; with a durability, it is
 /// made where there is none.
 pub(crate) fn open(disk: &Disk, create: Option<Durability>, read_only: bool) -> Result<Sqlite> {
-    let opening = Opening {
+    opening(disk, create, read_only).first()
+}
+
+pub(super) fn opening(disk: &Disk, create: Option<Durability>, read_only: bool) -> Opening {
+    Opening {
         location: Location::File(disk.path(FILE).into()),
         create: create.is_some(),
         read_only,
@@ -122,8 +126,7 @@ pub(crate) fn open(disk: &Disk, create: Option<Durability>, read_only: bool) -> 
         new_store: STORE,
         immutable: false,
         vfs: Some("univrs-sim"),
-    };
-    opening.first()
+    }
 }
 
 /// An opener: as a process that has the store open.
