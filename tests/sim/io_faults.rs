@@ -4,7 +4,7 @@
 //! once for every operation that it needs, and for every way in which that one may fail: an I/O
 //! error, a full disk, half a write, a failed sync that loses what it was to sync; once, or from
 //! then on. Whatever is acknowledged or served must be there in the end, also when the power goes
-//! then; what failed for certain must not; a failure is named as it is; and what fails once does
+//! then or on the way; what failed for certain must not; a failure is named as it is; and what fails once does
 //! not stop the store.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -20,7 +20,7 @@ use super::group::commit_group;
 use super::power::audit;
 use super::power::world::{FILE, open, rules};
 use crate::backend::Snapshot;
-use crate::backend::sqlite::sim::{Disk, Fault, Files, Op, Replay, Rng, Variant};
+use crate::backend::sqlite::sim::{Disk, Event, Fault, Files, Op, Replay, Rng, VARIANTS, Variant};
 use crate::backend::sqlite::{Durability, Sqlite};
 use crate::error::{Result, StateError};
 use crate::log::Head;
@@ -54,8 +54,8 @@ struct Story<'a> {
     disk: &'a Disk,
     fault: Option<Fault>,
     fates: BTreeMap<usize, Fate>,
-    /// The newest head that was acknowledged or served.
-    served: Option<Head>,
+    /// The heads that were acknowledged or served, after so many events.
+    served: Vec<(usize, Head)>,
     rng: Rng,
 }
 
@@ -132,7 +132,7 @@ impl Story<'_> {
             self.fates.insert(number, fate);
         }
         if let Some(tip) = outcome.tip {
-            self.served = Some(tip.head);
+            self.served.push((self.disk.now(), tip.head));
         }
         if outcome.unknown {
             // As the writer does: the connection that failed is not trusted.
@@ -149,10 +149,31 @@ impl Story<'_> {
 
     fn serve(&mut self, reader: &Sqlite) -> Result<(), String> {
         match reader.read(|snapshot| snapshot.and_then(Snapshot::tip)) {
-            Ok(tip) => self.served = Some(tip.head),
+            Ok(tip) => self.served.push((self.disk.now(), tip.head)),
             Err(error) => self.must_have_struck(&error)?,
         }
         Ok(())
+    }
+
+    /// What was served when so many events had happened must be there.
+    fn still_serves(&self, sqlite: &Sqlite, at: usize) -> Result<(), String> {
+        let told = self.served.iter().filter(|(when, _)| *when <= at).map(|(_, head)| head);
+        let Some(head) = told.max_by_key(|head| head.seq) else { return Ok(()) };
+        match sqlite.read(|snapshot| snapshot.and_then(|s| s.hash_at(head.seq))) {
+            Ok(Some(hash)) if hash == head.hash => Ok(()),
+            found => Err(format!("{head} was served, but there is {found:?}")),
+        }
+    }
+
+    /// Cuts the power somewhere on the way.
+    fn cut(&mut self, start: &Files, events: &[Event]) -> Result<(), String> {
+        let at = self.rng.below(events.len() + 1);
+        let variant = VARIANTS[self.rng.below(VARIANTS.len())];
+        let disk = Disk::new(&Replay::after(start, &events[..at]).image(variant, &mut self.rng), false);
+        let checked = open(&disk, SYNCED, false).map_err(|error| format!("it does not open: {error}"));
+        let checked = checked.and_then(|sqlite| audit(&sqlite).and(self.still_serves(&sqlite, at)));
+        disk.remove();
+        checked.map_err(|error| format!("after a power loss at event {at} ({variant:?}), {error}"))
     }
 
     /// Opens what is left, without faults.
@@ -173,12 +194,7 @@ impl Story<'_> {
                 return Err(format!("batch {number} was {fate:?}, but its keys are there: {a}, {b}"));
             }
         }
-        if let Some(head) = self.served {
-            let found = sqlite.read(|snapshot| snapshot.and_then(|s| s.hash_at(head.seq)));
-            if found != Ok(Some(head.hash)) {
-                return Err(format!("{head} was served, but is gone"));
-            }
-        }
+        self.still_serves(&sqlite, usize::MAX)?;
         let one = [Batch::new().set("/after", "1")];
         let outcome = commit_group(&mut sqlite, &rules(1), &one);
         outcome.results[0].as_ref().map_err(|error| format!("it takes no commit: {error}"))?;
@@ -190,7 +206,8 @@ impl Story<'_> {
 fn tell(start: &Files, fault: Option<Fault>, seed: u64) -> Result<(bool, [usize; CODES.len()]), String> {
     let disk = Disk::after(start, &[]);
     disk.plant(fault);
-    let mut story = Story { disk: &disk, fault, fates: BTreeMap::new(), served: None, rng: Rng::new(seed) };
+    let mut story =
+        Story { disk: &disk, fault, fates: BTreeMap::new(), served: Vec::new(), rng: Rng::new(seed) };
     let told = story.tell();
     let counts = CODES.map(|(op, _)| disk.count(op));
     let struck = disk.struck() > 0;
@@ -198,11 +215,9 @@ fn tell(start: &Files, fault: Option<Fault>, seed: u64) -> Result<(bool, [usize;
     told?;
     story.check(&disk.files()).map_err(|error| format!("in the end, {error}"))?;
     let events = disk.events();
-    let replay = Replay::after(start, &events);
-    for variant in [Variant::Lost, Variant::Sectors(512)] {
-        let image = replay.image(variant, &mut story.rng);
-        story.check(&image).map_err(|error| format!("after a power loss ({variant:?}), {error}"))?;
-    }
+    let image = Replay::after(start, &events).image(Variant::Lost, &mut story.rng);
+    story.check(&image).map_err(|error| format!("after a power loss in the end, {error}"))?;
+    story.cut(start, &events)?;
     Ok((struck, counts))
 }
 
