@@ -183,9 +183,7 @@ impl Writer {
     }
 
     fn reopen(&mut self) -> Result<()> {
-        let sqlite = self.sqlite.another(false)?;
-        sqlite.inherit(&self.sqlite);
-        self.sqlite = sqlite;
+        self.sqlite = self.sqlite.renewed()?;
         self.lost = false;
         Ok(())
     }

@@ -136,7 +136,7 @@ impl Story<'_> {
         }
         if outcome.unknown {
             // As the writer does: the connection that failed is not trusted.
-            match sqlite.another(false) {
+            match sqlite.renewed() {
                 Ok(fresh) => *sqlite = fresh,
                 Err(error) => {
                     self.must_have_struck(&error)?;
@@ -321,4 +321,33 @@ fn a_full_disk_fails_only_what_does_not_fit() {
     assert!(fits.results[0].is_ok());
     drop(sqlite);
     disk.remove();
+}
+
+/// The accident: a sync failed, and the system took the pages for clean. The process died, the
+/// next one found the commit in the page cache, synced it to no effect, served it, and the power
+/// went.
+#[test]
+fn what_a_failed_sync_lost_is_never_served() {
+    let start = killed();
+    let disk = Disk::after(&start, &[]);
+    let mut sqlite = open(&disk, SYNCED, false).unwrap();
+    let before = commit_group(&mut sqlite, &rules(1), &[Batch::new().set("/before", "1")]).tip.unwrap();
+    let code = ffi::SQLITE_IOERR_FSYNC;
+    disk.plant(Some(Fault { op: Op::Sync, skip: 0, code, sticky: false, partial: true }));
+    let failed = commit_group(&mut sqlite, &rules(2), &[Batch::new().set("/failed", "1")]);
+    assert!(failed.unknown && disk.struck() == 1);
+    let sqlite = sqlite.renewed().unwrap();
+    let events = disk.events();
+
+    let after = Disk::after(&start, &events);
+    let served = audit(&open(&after, None, true).unwrap()).unwrap();
+    let events = after.events();
+    let image = Replay::after(&start, &events).image(Variant::Lost, &mut Rng::new(1));
+    let lost = Disk::new(&image, false);
+    assert_eq!(audit(&open(&lost, None, false).unwrap()), Ok(served));
+    assert_eq!(served, before.head);
+    drop(sqlite);
+    for disk in [disk, after, lost] {
+        disk.remove();
+    }
 }

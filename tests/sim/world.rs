@@ -245,7 +245,7 @@ impl Ledger {
             1 | 2 => self.serve(opener.reader.as_ref().unwrap_or(&opener.sqlite)),
             3 if !opener.read_only => opener.sqlite.checkpoint(None),
             4 if !opener.read_only => opener.sqlite.checkpoint(Some(Duration::ZERO)),
-            5 if !opener.read_only => opener.sqlite.another(false).map(|other| opener.sqlite = other),
+            5 if !opener.read_only => opener.sqlite.renewed().map(|other| opener.sqlite = other),
             6 => opener.sqlite.another(true).map(|other| opener.reader = Some(other)),
             _ if !opener.read_only => self.commit(&mut opener.sqlite, rng),
             _ => self.serve(&opener.sqlite),

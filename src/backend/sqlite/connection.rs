@@ -76,17 +76,26 @@ impl Sqlite {
         self.opening.another(self.store, reads_only)
     }
 
+    /// Another connection for writing, in the place of this one, whose sync failed. What was to be
+    /// synced may stand in the write-ahead log, but nowhere else, though no later sync fails; so
+    /// that no later process finds it there and serves it, the log is emptied, if readers end in time;
+    /// else the next commit overwrites it.
+    pub(crate) fn renewed(&self) -> Result<Self> {
+        let sqlite = self.another(false)?;
+        if sqlite.opening.is_file() {
+            ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
+            sqlite.checkpoint(Some(sqlite.opening.busy_timeout))?;
+        }
+        sqlite.witness.swap(&self.witness);
+        Ok(sqlite)
+    }
+
     pub(super) fn set_writer_cache(&self) -> Result<()> {
         self.conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(fault::storage)
     }
 
     pub(crate) fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
-    }
-
-    /// Takes over the witness of the connection that this one replaces.
-    pub(crate) fn inherit(&self, other: &Self) {
-        self.witness.swap(&other.witness);
     }
 
     pub(crate) fn opening(&self) -> &Opening {
