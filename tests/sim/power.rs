@@ -15,7 +15,7 @@
 //! Limits of the model: devices honour flushes and damage nothing but what is being written
 //! ("powersafe overwrite"); what was synced does not rot; folders keep their changes in order; one
 //! page size; other openers run where an operation on the disk begins, not between any two
-//! instructions, and the shared memory dies with the last of them. SQLite draws the salts of its
+//! machine steps, and the shared memory dies with the last of them. SQLite draws the salts of its
 //! log from a generator that the seed does not reach.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
