@@ -21,11 +21,11 @@ mod options;
 mod page;
 #[cfg(feature = "sqlite")]
 mod poller;
-#[cfg(feature = "sqlite")]
-mod queue;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/power.rs"]
 mod power;
+#[cfg(feature = "sqlite")]
+mod queue;
 mod read;
 #[cfg(feature = "sqlite")]
 mod readers;

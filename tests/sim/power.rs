@@ -249,7 +249,8 @@ fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Resul
 
 /// Verifies the whole store; its head.
 pub(super) fn audit(sqlite: &Sqlite) -> Result<Head, String> {
-    let report: crate::Result<VerifyReport> = sqlite.read(|snapshot| snapshot.and_then(read::verify));
+    let report: crate::Result<VerifyReport> =
+        sqlite.read(|snapshot| snapshot.and_then(|s| read::verify(s, &|| false)));
     let report = report.map_err(|error| format!("it cannot be verified: {error}"))?;
     if report.is_intact() { Ok(report.head) } else { Err(format!("it is not intact: {:?}", report.findings)) }
 }

@@ -117,10 +117,6 @@ impl Opening {
         }
         let sqlite = Sqlite::new(conn, store, opening);
         sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
-        if !reads_only && sqlite.opening.is_file() {
-            // It takes the place of one whose sync may have failed.
-            ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
-        }
         if reads_only {
             sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
         } else {
