@@ -52,6 +52,15 @@ pub(crate) fn validate_path(path: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks a prefix, which may be any bytes that a key can begin with, and a little more.
+pub(crate) fn validate_prefix(prefix: &str) -> Result<()> {
+    if prefix.len() > MAX_KEY_LENGTH {
+        let why = format!("a prefix has at most {MAX_KEY_LENGTH} bytes, this one has {}", prefix.len());
+        return Err(invalid(prefix, &why));
+    }
+    Ok(())
+}
+
 /// An error that quotes the key, shortened and escaped.
 pub(crate) fn invalid(key: &str, why: &str) -> StateError {
     let mut shown: String = key.chars().take(64).collect();

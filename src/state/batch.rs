@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::key::{RESERVED_PREFIX, invalid, validate_key};
+use crate::key::{RESERVED_PREFIX, invalid, validate_key, validate_prefix};
 use crate::limits::{Exceeded, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS};
 use crate::log::Meta;
 use crate::seq::Seq;
@@ -123,7 +123,8 @@ impl Batch {
 
     /// Make a retry safe: the same id (1 to 128 bytes) returns the first receipt instead of
     /// writing again. The same id with other keys or kinds of writes is
-    /// [`StateError::CommitIdReused`](crate::StateError::CommitIdReused).
+    /// [`StateError::CommitIdReused`](crate::StateError::CommitIdReused); values, and deletions
+    /// that found nothing to delete, are not compared.
     pub fn commit_id(mut self, id: impl Into<String>) -> Self {
         self.meta.commit_id = Some(id.into());
         self
@@ -180,8 +181,9 @@ impl Batch {
         Exceeded::check(self.writes.len(), limits.batch_writes, "writes", || "the batch".into())?;
         Exceeded::check(self.conditions.len(), MAX_CONDITIONS, "conditions", || "the batch".into())?;
         for condition in &self.conditions {
-            if let Condition::Version { key, .. } = condition {
-                validate_key(key)?;
+            match condition {
+                Condition::Version { key, .. } => validate_key(key)?,
+                Condition::UnchangedSince { prefix, .. } => validate_prefix(prefix)?,
             }
         }
         for write in &self.writes {

@@ -12,7 +12,7 @@ use super::{Page, Receipt, Scan, StateStore, Stats, WatchStream, read};
 use crate::audit::VerifyReport;
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
-use crate::key::validate_key;
+use crate::key::{validate_key, validate_prefix};
 use crate::limits::{Exceeded, Limits};
 use crate::log::{Change, Commit, Cursor, Head};
 use crate::pattern::Pattern;
@@ -190,11 +190,13 @@ impl StateStore for Core {
     }
 
     async fn scan(&self, scan: Scan) -> Result<Page> {
+        validate_prefix(&scan.prefix)?;
         let limits = self.limits.clone();
         self.read(move |snapshot| read::scan(snapshot, &limits, &scan)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        validate_prefix(prefix)?;
         let prefix = prefix.to_owned();
         self.read(move |snapshot| read::list(snapshot, &prefix)).await
     }

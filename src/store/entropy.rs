@@ -1,5 +1,6 @@
 //! Where randomness comes from.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 /// A source of random bytes, for the salts of values and the ids of stores.
@@ -12,6 +13,12 @@ pub trait Entropy: Send + Sync {
 #[derive(Default)]
 pub struct OsEntropy {
     pool: Mutex<Vec<u8>>,
+}
+
+impl fmt::Debug for OsEntropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OsEntropy")
+    }
 }
 
 impl Entropy for OsEntropy {

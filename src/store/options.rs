@@ -1,5 +1,6 @@
 //! How a store is opened.
 
+use std::fmt;
 #[cfg(feature = "sqlite")]
 use std::path::Path;
 use std::sync::Arc;
@@ -75,6 +76,21 @@ impl Default for Options {
             #[cfg(feature = "sqlite")]
             accept_loss: false,
         }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Options");
+        shown.field("limits", &self.limits).field("store_id", &self.store_id);
+        #[cfg(feature = "sqlite")]
+        shown
+            .field("durability", &self.durability)
+            .field("create", &self.create)
+            .field("read_only", &self.read_only)
+            .field("busy_timeout", &self.busy_timeout)
+            .field("accept_loss", &self.accept_loss);
+        shown.finish_non_exhaustive()
     }
 }
 

@@ -101,8 +101,8 @@ pub trait StateStore: Send + Sync {
     /// [`StateError::CursorDiverged`] for a position beyond the head; [`StateError::Compacted`].
     async fn changes(&self, after: Seq, limit: usize) -> Result<Vec<Commit>>;
 
-    /// Changes of a key, deletions included, newest first: at most `limit`, only those before a
-    /// position if one is given.
+    /// Changes of a key, deletions included, newest first: until `limit` changes or 4 MiB are reached,
+    /// only those before a position if one is given. Go on before the last one that came.
     ///
     /// # Errors
     /// See the trait.
@@ -177,7 +177,7 @@ pub trait StateStore: Send + Sync {
     where
         Self: Sized,
     {
-        self.get(key).await?.map(|entry| entry.value_json()).transpose()
+        self.get(key).await?.map(|entry| entry.value_json().map_err(|error| of_key(key, error))).transpose()
     }
 
     /// The value of a key, read as JSON, and its version.
@@ -188,7 +188,9 @@ pub trait StateStore: Send + Sync {
     where
         Self: Sized,
     {
-        self.get(key).await?.map(|entry| Ok((entry.value_json()?, entry.version))).transpose()
+        let Some(entry) = self.get(key).await? else { return Ok(None) };
+        let value = entry.value_json().map_err(|error| of_key(key, error))?;
+        Ok(Some((value, entry.version)))
     }
 
     /// Sets a key to a value written as JSON; returns its new version.
@@ -199,7 +201,7 @@ pub trait StateStore: Send + Sync {
     where
         Self: Sized,
     {
-        self.set(key, serde_json::to_vec(value)?).await
+        self.set(key, json(key, value)?).await
     }
 
     /// Sets a key to a value written as JSON if it has this version (0: absent); returns the new one.
@@ -215,7 +217,7 @@ pub trait StateStore: Send + Sync {
     where
         Self: Sized,
     {
-        self.compare_and_set(key, expected_version, serde_json::to_vec(value)?).await
+        self.compare_and_set(key, expected_version, json(key, value)?).await
     }
 
     /// Reads a key as JSON, changes it, and writes it if nobody else did meanwhile; else again.
@@ -245,7 +247,7 @@ pub trait StateStore: Send + Sync {
             let (value, version) = self.get_json_versioned(key).await?.unzip();
             let version = version.unwrap_or(0);
             let batch = match change(value) {
-                Some(value) => Batch::new().expect(key, version).set(key, serde_json::to_vec(&value)?),
+                Some(value) => Batch::new().expect(key, version).set(key, json(key, &value)?),
                 None if version == 0 => return Ok(0),
                 None => Batch::new().expect(key, version).delete(key),
             };
@@ -264,7 +266,10 @@ pub trait StateStore: Send + Sync {
     where
         Self: Sized,
     {
-        self.get(key).await?.map(|entry| decode_cbor(&entry.value)).transpose()
+        self.get(key)
+            .await?
+            .map(|entry| decode_cbor(&entry.value).map_err(|error| of_key(key, error)))
+            .transpose()
     }
 
     /// Sets a key to a value written as CBOR; returns its new version.
@@ -303,6 +308,20 @@ pub trait StateStore: Send + Sync {
     {
         WithMeta::new(self.clone(), meta)
     }
+}
+
+/// An error of a codec that names the key.
+fn of_key(key: &str, error: StateError) -> StateError {
+    match error {
+        StateError::SerializationError(why) => {
+            StateError::SerializationError(format!("the value of {key}: {why}"))
+        }
+        error => error,
+    }
+}
+
+fn json<T: Serialize>(key: &str, value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| of_key(key, error.into()))
 }
 
 /// The version after a batch's last write.

@@ -54,6 +54,12 @@ impl Context {
                 if self.verbose {
                     self.note(&format!("store {} in {}", store.store_id(), path.display()));
                 }
+                if store.is_immutable() {
+                    self.note("read as a file that nobody changes, as its folder cannot be written");
+                }
+                if let Some(warning) = store.warning() {
+                    self.note(warning);
+                }
                 Ok(store)
             }
             Err(error) => fail(Self::explain(path, &error)),
