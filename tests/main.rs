@@ -8,6 +8,7 @@ mod conformance;
 mod damage;
 mod disk_full;
 mod examples;
+mod fuzz;
 mod input;
 mod invariants;
 mod kept_names;
