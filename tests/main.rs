@@ -21,6 +21,7 @@ mod provided;
 mod read_only;
 mod readme;
 mod scan;
+mod schema;
 mod smoke;
 mod support;
 mod tidy;

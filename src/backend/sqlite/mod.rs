@@ -6,6 +6,7 @@ mod ffi;
 mod open;
 mod path;
 mod row;
+mod schema;
 mod snapshot;
 mod transaction;
 mod witness;

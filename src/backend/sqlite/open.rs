@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Sqlite, fault, ffi, path};
+use super::{Sqlite, fault, ffi, path, schema};
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
 
@@ -18,8 +18,6 @@ const APPLICATION_ID: i64 = 0x756e_7673;
 const FORMAT: i64 = 1;
 /// Older ones have a bug that corrupts a database when two connections restart its log.
 const OLDEST_SQLITE: i32 = 3_051_003;
-
-const SCHEMA: &str = include_str!("../../../schema/001_store.sql");
 
 /// How long an opening sleeps before it tries again.
 const BUSY_SLEEP: Duration = Duration::from_millis(5);
@@ -208,6 +206,9 @@ impl Opening {
             }
             self.create(&conn)?;
         }
+        if let Some(difference) = schema::difference(&conn).map_err(|error| self.fault(error))? {
+            return Err(self.refuse(&difference));
+        }
         let ours = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         ours.map_err(|error| self.fault(error))?;
         let store = self.read_store_id(&conn)?;
@@ -245,17 +246,13 @@ impl Opening {
 
     /// Whether the file holds nothing at all. What is there but is no store of ours is an error.
     fn is_empty(&self, conn: &Connection) -> Result<bool> {
-        // All of it from one state: another process may be creating the store just now.
-        let marks = "SELECT (SELECT application_id FROM pragma_application_id), \
-                     (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
-        let marks = conn.query_row(marks, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-        match marks.map_err(|error| self.fault(error))? {
+        match marks(conn).map_err(|error| self.fault(error))? {
             (APPLICATION_ID, FORMAT, _) => Ok(false),
             (APPLICATION_ID, newer, _) if newer > FORMAT => Err(self.refuse(&format!(
                 "has format {newer}, but this version of univrs-state reads formats up to {FORMAT}; use a newer one"
             ))),
             (APPLICATION_ID, other, _) => Err(self.refuse(&format!("has format {other}, which never existed"))),
-            (0, 0, 0_i64) => Ok(true),
+            (0, 0, 0) => Ok(true),
             _ => Err(self.refuse("is a database of something else, not a store")),
         }
     }
@@ -275,7 +272,7 @@ impl Opening {
     }
 
     fn create_schema(&self, conn: &Connection) -> rusqlite::Result<()> {
-        conn.execute_batch(SCHEMA)?;
+        conn.execute_batch(schema::SCHEMA)?;
         let mut insert = conn.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
         insert.execute(("store_id", self.new_store.as_bytes().as_slice()))?;
         insert.execute(("durability", self.durability.unwrap_or_default().name().as_bytes()))?;
@@ -333,4 +330,19 @@ impl Opening {
         }
         Ok(())
     }
+}
+
+/// The application id, the format, and how many objects the schema has. All of it from one state, as
+/// another process may be creating the store just now; and by no name that the file could give to
+/// a table of its own.
+fn marks(conn: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
+    let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+    conn.execute_batch("SAVEPOINT marks")?;
+    let marks = (
+        number("PRAGMA application_id")?,
+        number("PRAGMA user_version")?,
+        number("SELECT count(*) FROM sqlite_schema")?,
+    );
+    conn.execute_batch("RELEASE marks")?;
+    Ok(marks)
 }

@@ -1,0 +1,52 @@
+//! The schema that a store's file must have: exactly the one that this code makes.
+//!
+//! Whoever could plant a trigger, a view or an index, or alter a table, could make SQLite do or
+//! answer something else than was asked.
+
+use std::sync::OnceLock;
+
+use rusqlite::{Connection, Result};
+
+/// The statements that make a store.
+pub(super) const SCHEMA: &str = include_str!("../../../schema/001_store.sql");
+
+/// Name, kind, table and text of an object of the schema; an index that SQLite makes itself has no text.
+type Object = (String, String, String, Option<String>);
+
+/// What the file has that no store has, or what it lacks; none if it is as it must be.
+pub(super) fn difference(conn: &Connection) -> Result<Option<String>> {
+    let (expected, found) = (expected()?, objects(conn)?);
+    for object in &found {
+        let (name, kind, ..) = object;
+        match expected.iter().find(|known| known.0 == *name) {
+            None => return Ok(Some(format!("has a {kind} {name:?}, which no store has"))),
+            Some(known) if known != object => {
+                return Ok(Some(format!("has {name:?} in another shape than a store has")));
+            }
+            Some(_) => {}
+        }
+    }
+    let missing = expected.iter().find(|known| !found.contains(known));
+    if let Some((name, kind, ..)) = missing {
+        return Ok(Some(format!("has no {kind} {name:?}, which every store has")));
+    }
+    Ok((found.len() != expected.len()).then(|| "has an object of its schema twice".to_owned()))
+}
+
+/// What SQLite makes of the statements.
+fn expected() -> Result<&'static [Object]> {
+    static EXPECTED: OnceLock<Vec<Object>> = OnceLock::new();
+    if let Some(expected) = EXPECTED.get() {
+        return Ok(expected);
+    }
+    let conn = Connection::open_in_memory()?;
+    conn.execute_batch(SCHEMA)?;
+    let objects = objects(&conn)?;
+    Ok(EXPECTED.get_or_init(|| objects))
+}
+
+fn objects(conn: &Connection) -> Result<Vec<Object>> {
+    let mut statement = conn.prepare("SELECT name, type, tbl_name, sql FROM sqlite_schema")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    rows.collect()
+}
