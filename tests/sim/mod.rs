@@ -6,9 +6,11 @@
 
 mod disk;
 mod image;
+mod plain;
 mod rng;
 mod vfs;
 
 pub(crate) use disk::{Disk, Event, Fault, Files, Op};
 pub(crate) use image::{Replay, VARIANTS, Variant};
+pub(crate) use plain::Plain;
 pub(crate) use rng::Rng;

@@ -1,11 +1,13 @@
 //! The connections of an open store: the first one, which hears the witness, and others beside it.
 
 use std::cell::{Cell, RefCell};
+use std::io;
+use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::open::{Location, Opening};
-use super::witness::{Loss, OnDisk, Testimony, Witness};
+use super::witness::{Loss, OnDisk, Testimony, Witness, WitnessFile};
 use super::{Sqlite, fault, ffi, path};
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
@@ -31,13 +33,12 @@ impl Sqlite {
     /// connection writes.
     pub(super) fn summon(&mut self) -> Result<()> {
         let Location::File(file) = &self.opening.location else { return Ok(()) };
-        if !self.opening.is_real() {
-            return Ok(());
-        }
         let (path, writes) = (path::beside(file, "-head"), !self.opening.read_only);
-        let opened = OnDisk::open(&path, writes).map_err(|error| fault::refuse(&path, &error.to_string()))?;
-        let Some(file) = opened else { return Ok(()) };
-        let mut witness = Witness::new(Box::new(file), self.store);
+        let opened = self.opening.witness(&path, writes);
+        let Some(file) = opened.map_err(|error| fault::refuse(&path, &error.to_string()))? else {
+            return Ok(());
+        };
+        let mut witness = Witness::new(file, self.store);
         let testimony = witness.testimony()?;
         if testimony == Testimony::Unreadable {
             let shown = path.display();
@@ -108,6 +109,16 @@ impl Sqlite {
 }
 
 impl Opening {
+    /// The file of the witness; none if it is missing and is not to be made.
+    fn witness(&self, path: &Path, write: bool) -> io::Result<Option<Box<dyn WitnessFile>>> {
+        #[cfg(test)]
+        if !self.is_real() {
+            let file = super::sim::Plain::open(&path.to_string_lossy(), write)?;
+            return Ok(file.map(|file| Box::new(file) as Box<dyn WitnessFile>));
+        }
+        Ok(OnDisk::open(path, write)?.map(|file| Box::new(file) as Box<dyn WitnessFile>))
+    }
+
     /// Another connection to the store that this opening has opened.
     pub(crate) fn another(&self, expected: StoreId, reads_only: bool) -> Result<Sqlite> {
         let opening = Self { create: false, ..self.clone() };
