@@ -8,7 +8,7 @@
 //! loss itself, so that recovery and what comes after it are cut, too. Each image is opened, and
 //! must hold everything that was acknowledged or served, end with a whole commit that was really
 //! made, and verify; a part of them take a new commit, too. Buffered stores may end earlier, but
-//! no less whole.
+//! no less whole. Of some, the tail of the log is taken away as well: the witness must tell.
 //!
 //! `UNIVRS_POWER_IMAGES` sets how many images to check, `UNIVRS_SEED` the world to begin with.
 //!
@@ -20,6 +20,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod lost_tail;
 mod threads;
 pub(super) mod world;
 
@@ -50,6 +51,9 @@ struct Totals {
     lives: AtomicU64,
     busy: AtomicU64,
     died: AtomicU64,
+    /// Images that lost the tail of their log as well, and how many of them the witness refused.
+    cut: AtomicU64,
+    refused: AtomicU64,
     violations: Mutex<Vec<String>>,
     stop: AtomicBool,
 }
@@ -101,7 +105,8 @@ fn nothing_acknowledged_or_served_is_lost_with_the_power() {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let violations = totals.violations.lock().unwrap_or_else(PoisonError::into_inner);
     println!(
-        "power: {} images, {} violations ({} more that were the same, {} worlds, {} lives, {} times busy, {} died, {:.0?})",
+        "power: {} images, {} violations ({} more that were the same, {} worlds, {} lives, {} times busy, {} died, \
+         {:.0?}; {} more lost the tail of their log, which the witness told of {} times)",
         count(&totals.images),
         violations.len(),
         count(&totals.same),
@@ -110,8 +115,11 @@ fn nothing_acknowledged_or_served_is_lost_with_the_power() {
         count(&totals.busy),
         count(&totals.died),
         start.elapsed(),
+        count(&totals.cut),
+        count(&totals.refused),
     );
     assert!(violations.is_empty(), "{}", violations[0]);
+    assert!(count(&totals.refused) > 0, "no image was without a tail that the witness knew");
 }
 
 /// One seed's images.
@@ -186,7 +194,11 @@ impl<'a> World<'a> {
                 let first = if variants == VARIANTS.len() { 0 } else { self.rng.below(VARIANTS.len()) };
                 for variant in VARIANTS.iter().cycle().skip(first).take(count) {
                     let image = replay.image(*variant, &mut self.rng);
-                    if let Err(error) = self.check_once(&image, trace, trace.floor(at)) {
+                    let mut checked = self.check_once(&image, trace, trace.floor(at));
+                    if self.rng.once_in(8) {
+                        checked = checked.and(self.lose_tail(&image, trace));
+                    }
+                    if let Err(error) = checked {
                         let seed = self.seed;
                         self.totals.violation(format!(
                             "UNIVRS_SEED={seed}, {life}, power lost after event {at}, {variant:?}: {error}"

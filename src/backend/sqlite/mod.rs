@@ -25,7 +25,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 pub(crate) use witness::Loss;
+#[cfg(not(test))]
 use witness::{Testimony, Witness};
+#[cfg(test)]
+pub(crate) use witness::{Testimony, Witness};
 
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};

@@ -1,0 +1,98 @@
+//! The write-ahead log is lost or cut behind the store's back. What is left hangs together, so the
+//! witness alone can tell: it must, with the right number of missing changes, and must be silent
+//! where nothing is missing.
+
+use std::sync::atomic::Ordering;
+
+use super::world::{FILE, STORE, opening};
+use super::{Trace, World, audit};
+use crate::backend::sqlite::sim::{Disk, Files, Plain, Rng};
+use crate::backend::sqlite::{Opening, Testimony, Witness};
+use crate::error::StateError;
+use crate::log::Head;
+
+fn log() -> String {
+    format!("{FILE}-wal")
+}
+
+fn witness() -> String {
+    format!("{FILE}-head")
+}
+
+/// The files without the log, or with the first part of it; none if there is nothing to lose.
+fn without_tail(image: &Files, rng: &mut Rng) -> Option<Files> {
+    let length = image.get(&log()).map_or(0, Vec::len);
+    if length == 0 || !image.contains_key(&witness()) {
+        return None;
+    }
+    let mut files = image.clone();
+    if rng.once_in(2) {
+        files.remove(&log());
+    } else if let Some(log) = files.get_mut(&log()) {
+        log.truncate(rng.below(length));
+    }
+    Some(files)
+}
+
+/// Does something with these files on a disk of their own.
+fn on<T>(files: &Files, act: impl FnOnce(&Disk) -> T) -> T {
+    let disk = Disk::new(files, false);
+    let result = act(&disk);
+    disk.remove();
+    result
+}
+
+fn testimony(files: &Files) -> Testimony {
+    on(files, |disk| {
+        let file = Plain::open(&disk.path(&witness()), false).unwrap().unwrap();
+        Witness::new(Box::new(file), STORE).testimony().unwrap()
+    })
+}
+
+/// The head of an intact store that opens without its witness.
+fn intact(files: &Files) -> Option<Head> {
+    let mut files = files.clone();
+    files.remove(&witness());
+    on(&files, |disk| audit(&opening(disk, None, false).first().ok()?).ok())
+}
+
+impl World<'_> {
+    /// Takes the tail from the log of an image and opens what is left.
+    pub(super) fn lose_tail(&mut self, image: &Files, trace: &Trace) -> Result<(), String> {
+        let mut rng = Rng::new(self.rng.next());
+        let Some(files) = without_tail(image, &mut rng) else { return Ok(()) };
+        // A database into which half of the lost log was moved is damaged, and not for the witness.
+        let Some(ends) = intact(&files) else { return Ok(()) };
+        if trace.known_heads().is_some_and(|heads| !heads.contains(&ends)) {
+            return Err(format!("without its tail it ends with {ends}, which ends no commit"));
+        }
+        let read_only = rng.once_in(3);
+        let opened = |accept_loss: bool| {
+            on(&files, |disk| {
+                let opening = opening(disk, None, read_only && !accept_loss);
+                let sqlite = Opening { accept_loss, ..opening }.first()?;
+                Ok::<_, StateError>((sqlite.read_head()?, sqlite.accepted_loss()))
+            })
+        };
+        self.totals.cut.fetch_add(1, Ordering::Relaxed);
+        match testimony(&files) {
+            Testimony::Reached(reached) if ends.seq < reached.seq => {
+                self.totals.refused.fetch_add(1, Ordering::Relaxed);
+                let missing = reached.seq.as_u64() - ends.seq.as_u64();
+                let said = format!("had reached {}: {missing} changes are missing", reached.seq);
+                match opened(false) {
+                    Err(StateError::Corrupted(why)) if why.contains(&said) => {}
+                    other => return Err(format!("{said}, but opening it gave {other:?}")),
+                }
+                match opened(true) {
+                    Ok((head, Some(loss))) if head == ends && loss.reached == reached => Ok(()),
+                    other => Err(format!("{said}, and accepting that gave {other:?}")),
+                }
+            }
+            says => match opened(false) {
+                Ok((head, None)) if head == ends => Ok(()),
+                other => Err(format!("the witness says {says:?}, the log ends with {ends}, but {other:?}")),
+            },
+        }
+    }
+}
