@@ -94,6 +94,8 @@ pub(super) struct State {
     fault: Option<Fault>,
     /// How often the fault struck.
     struck: usize,
+    /// Operations of this kind on files that SQLite does not know fail, too.
+    fails_plain: Option<Op>,
     /// Bytes that all files may have together.
     capacity: Option<usize>,
     visitor: Option<Visitor>,
@@ -247,6 +249,11 @@ impl Disk {
         state.fault = fault;
     }
 
+    /// From now on operations of this kind fail on files that SQLite does not know, or none.
+    pub(crate) fn fail_plain(&self, op: Option<Op>) {
+        self.state().fails_plain = op;
+    }
+
     /// From now on so many more bytes fit, or any number.
     pub(crate) fn limit(&self, more: Option<usize>) {
         let mut state = self.state();
@@ -291,9 +298,16 @@ impl Disk {
         }
     }
 
+    /// An operation on a file that SQLite does not know begins.
+    pub(super) fn begin_plain(&self, op: Op) -> Result<(), Fault> {
+        self.begin(op)?;
+        let fails = self.state().fails_plain == Some(op);
+        if fails { Err(Fault { op, skip: 0, code: IOERR, sticky: true, partial: true }) } else { Ok(()) }
+    }
+
     /// Reads a file that SQLite does not know; what is not there is missing from the answer.
     pub(crate) fn read_at(&self, name: &str, offset: usize, length: usize) -> Result<Vec<u8>, Fault> {
-        self.begin(Op::Read)?;
+        self.begin_plain(Op::Read)?;
         let state = self.state();
         let data = state.names.get(name).map_or(&[][..], |inode| &state.inodes[*inode].data);
         Ok(data[offset.min(data.len())..(offset + length).min(data.len())].to_vec())
@@ -301,7 +315,7 @@ impl Disk {
 
     /// Writes such a file, making it where it is missing.
     pub(crate) fn write_at(&self, name: &str, offset: usize, data: &[u8]) -> Result<(), Fault> {
-        let failed = self.begin(Op::Write);
+        let failed = self.begin_plain(Op::Write);
         let mut state = self.state();
         let inode = state.open(name);
         state.write(inode, offset, data, failed)

@@ -18,10 +18,10 @@ use rusqlite::ffi;
 
 use super::group::commit_group;
 use super::power::audit;
-use super::power::world::{FILE, open, rules};
+use super::power::world::{FILE, STORE, open, rules};
 use crate::backend::Snapshot;
-use crate::backend::sqlite::sim::{Disk, Event, Fault, Files, Op, Replay, Rng, VARIANTS, Variant};
-use crate::backend::sqlite::{Durability, Sqlite};
+use crate::backend::sqlite::sim::{Disk, Event, Fault, Files, Op, Plain, Replay, Rng, VARIANTS, Variant};
+use crate::backend::sqlite::{Durability, Sqlite, Testimony, Witness};
 use crate::error::{Result, StateError};
 use crate::log::Head;
 use crate::state::Batch;
@@ -321,6 +321,34 @@ fn a_full_disk_fails_only_what_does_not_fit() {
     assert!(fits.results[0].is_ok());
     drop(sqlite);
     disk.remove();
+}
+
+#[test]
+fn a_witness_that_fails_fails_no_commit_and_heals() {
+    for op in [Op::Read, Op::Write, Op::Lock] {
+        let disk = Disk::after(&killed(), &[]);
+        let mut sqlite = open(&disk, SYNCED, false).unwrap();
+        let mut commit = |n: u64| {
+            let batch = Batch::new().set(format!("/{n}"), "1");
+            commit_group(&mut sqlite, &rules(n), &[batch]).results.remove(0).unwrap().head
+        };
+        let testimony = || {
+            disk.fail_plain(None);
+            let file = Plain::open(&disk.path("state.db-head"), false).unwrap().unwrap();
+            Witness::new(Box::new(file), STORE).testimony().unwrap()
+        };
+        let before = commit(1);
+        disk.fail_plain(Some(op));
+        commit(2);
+        commit(3);
+        assert_eq!(testimony(), Testimony::Reached(before), "{op:?}");
+        let told = commit(4);
+        assert_eq!(testimony(), Testimony::Reached(told), "{op:?}");
+        sqlite.checkpoint(None).unwrap();
+        drop(sqlite);
+        assert_eq!(audit(&open(&disk, SYNCED, false).unwrap()), Ok(told));
+        disk.remove();
+    }
 }
 
 /// The accident: a sync failed, and the system took the pages for clean. The process died, the

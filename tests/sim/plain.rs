@@ -23,7 +23,7 @@ impl Plain {
     /// Opens the file of a path; makes it, if it is missing and `write` is set. None if it is missing.
     pub(crate) fn open(path: &str, write: bool) -> io::Result<Option<Self>> {
         let (disk, name) = Disk::at(path).ok_or(io::ErrorKind::NotFound)?;
-        disk.begin(Op::Open).map_err(error)?;
+        disk.begin_plain(Op::Open).map_err(error)?;
         let mut state = disk.state();
         if !write && !state.names.contains_key(&name) {
             return Ok(None);
@@ -57,7 +57,7 @@ impl WitnessFile for Plain {
 
     /// Whoever holds it is interrupted for as long as this takes, so that waiting would not do.
     fn lock(&mut self) -> io::Result<bool> {
-        self.disk.begin(Op::Lock).map_err(error)?;
+        self.disk.begin_plain(Op::Lock).map_err(error)?;
         let mut state = self.disk.state();
         let locks = &mut state.inodes[self.inode].locks;
         let free = locks.keys().all(|other| *other == self.handle);
@@ -68,7 +68,7 @@ impl WitnessFile for Plain {
     }
 
     fn unlock(&mut self) -> io::Result<()> {
-        let begun = self.disk.begin(Op::Lock);
+        let begun = self.disk.begin_plain(Op::Lock);
         self.leave();
         begun.map_err(error)
     }

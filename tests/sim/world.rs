@@ -17,7 +17,7 @@ use crate::log::{Head, StoreId, Timestamp};
 use crate::state::Batch;
 
 pub(crate) const FILE: &str = "state.db";
-pub(super) const STORE: StoreId = StoreId::from_bytes([7; 16]);
+pub(crate) const STORE: StoreId = StoreId::from_bytes([7; 16]);
 
 /// Once told, never to be taken back: a commit was acknowledged, or a read served this head, when
 /// so many events had happened.
