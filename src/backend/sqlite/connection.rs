@@ -34,7 +34,7 @@ impl Sqlite {
     pub(super) fn summon(&mut self) -> Result<()> {
         let Location::File(file) = &self.opening.location else { return Ok(()) };
         let (path, writes) = (path::beside(file, "-head"), !self.opening.read_only);
-        let opened = self.opening.witness(&path, writes);
+        let opened = self.opening.witness(&path);
         let Some(file) = opened.map_err(|error| fault::refuse(&path, &error.to_string()))? else {
             return Ok(());
         };
@@ -109,8 +109,9 @@ impl Sqlite {
 }
 
 impl Opening {
-    /// The file of the witness; none if it is missing and is not to be made.
-    fn witness(&self, path: &Path, write: bool) -> io::Result<Option<Box<dyn WitnessFile>>> {
+    /// The file of the witness; none if it is missing and nobody writes.
+    fn witness(&self, path: &Path) -> io::Result<Option<Box<dyn WitnessFile>>> {
+        let write = !self.read_only;
         #[cfg(test)]
         if !self.is_real() {
             let file = super::sim::Plain::open(&path.to_string_lossy(), write)?;
