@@ -12,6 +12,7 @@ mod fuzz;
 mod input;
 mod invariants;
 mod kept_names;
+mod kill;
 mod lifecycle;
 mod model;
 mod moved;

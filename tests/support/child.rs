@@ -69,9 +69,15 @@ impl Child {
     }
 
     /// SIGKILL.
-    pub(crate) fn kill(mut self) {
+    pub(crate) fn kill(self) {
+        self.kill_and_hear();
+    }
+
+    /// The same; what it answered before, and nobody has heard yet.
+    pub(crate) fn kill_and_hear(mut self) -> Vec<Result<String, String>> {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+        std::iter::from_fn(|| self.answer()).collect()
     }
 }
 
@@ -100,7 +106,7 @@ fn interpreter() {
     }
 }
 
-fn say(answer: &str) {
+pub(crate) fn say(answer: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\n{answer}").unwrap();
     out.flush().unwrap();
@@ -155,6 +161,10 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
                 task.await.unwrap()?;
             }
             return Ok("written".into());
+        }
+        ["churn", path, buffered, name, seed] => {
+            let churned = crate::kill::churn(path, buffered == "true", name, seed.parse().unwrap()).await;
+            churned.map_err(|error| told(&error))?;
         }
         ["read file", path] => drop(std::fs::read(path).map_err(|error| error.to_string())?),
         ["cpu while watching", millis] => {
