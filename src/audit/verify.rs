@@ -63,6 +63,7 @@ pub(crate) struct Verification {
     commit_ids: BTreeMap<String, (Seq, Seq)>,
     /// Where the open commit begins.
     first: Seq,
+    flaws: Vec<String>,
     report: VerifyReport,
 }
 
@@ -77,7 +78,7 @@ impl Verification {
             contradictions: 0,
         };
         let (follow, first) = (Follow::genesis(store), Seq::ZERO.next());
-        Self { follow, fold: BTreeMap::new(), commit_ids: BTreeMap::new(), first, report }
+        Self { follow, fold: BTreeMap::new(), commit_ids: BTreeMap::new(), first, flaws: Vec::new(), report }
     }
 
     /// Checks the next change against the chain, its neighbours and the key's last change.
@@ -150,6 +151,11 @@ impl Verification {
         self.report.find(seq, Some(key), what);
     }
 
+    /// Something is wrong with the file around the rows: an index or a table that no row shows.
+    pub(crate) fn flaw(&mut self, what: String) {
+        self.flaws.push(what);
+    }
+
     fn compare(&mut self, seq: Seq, key: &str, same: bool) {
         if !same {
             self.report.find(Some(seq), Some(key), "the projection does not equal the fold of the log");
@@ -164,6 +170,9 @@ impl Verification {
             for last in self.fold.values() {
                 self.report.find(Some(last.seq), Some(&last.key), "the projection lacks the key");
             }
+        }
+        for what in self.flaws {
+            self.report.find(None, None, what);
         }
         self.report
     }

@@ -72,7 +72,7 @@ pub(crate) trait Snapshot {
     /// The current entry of the key.
     fn entry(&self, key: &str) -> Result<Option<Entry>>;
 
-    /// Whether the key exists; does not read the value.
+    /// Whether the key exists.
     fn exists(&self, key: &str) -> Result<bool>;
 
     /// The last change of the key, deletions included.
@@ -110,6 +110,11 @@ pub(crate) trait Snapshot {
 
     /// The remembered commit ids with the first and last change of their commits, until `visit` breaks.
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()>;
+
+    /// What is wrong with the file around the rows, in the words of the storage, until `visit` breaks.
+    fn flaws(&self, _visit: &mut Visit<'_, String>) -> Result<()> {
+        Ok(())
+    }
 
     /// How much of the write-ahead log is in use, in bytes; zero where there is none.
     fn wal_bytes(&self) -> Result<u64> {

@@ -265,7 +265,15 @@ pub(super) fn verify(snapshot: &dyn Snapshot, cancelled: &dyn Fn() -> bool) -> R
         }
         on()
     });
-    Ok(verification.finish(corruption(projection)?))
+    let projection = corruption(projection)?;
+    let flaws = snapshot.flaws(&mut |what| {
+        verification.flaw(what);
+        on()
+    });
+    if let Some(what) = corruption(flaws)? {
+        verification.flaw(what);
+    }
+    Ok(verification.finish(projection))
 }
 
 /// The message of a corruption.

@@ -1,5 +1,7 @@
 //! Reading one state: the methods answer from the read transaction that the caller holds open.
 
+use std::ops::ControlFlow;
+
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Params};
 
@@ -108,7 +110,9 @@ impl Snapshot for Sqlite {
     }
 
     fn exists(&self, key: &str) -> Result<bool> {
-        Ok(self.first("SELECT 1 FROM kv_store WHERE key = ?1", [key], |_| Ok(()))?.is_some())
+        // A key in a damaged index is not there for that: the row is checked.
+        let slot = self.first(row::LIVE, [key], |r| Ok(row::slot(self.store, r)))?.transpose()?;
+        Ok(slot.is_some())
     }
 
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
@@ -170,11 +174,28 @@ impl Snapshot for Sqlite {
     }
 
     fn commit_end(&self, seq: Seq) -> Result<Head> {
-        let sql =
-            "SELECT seq, hash FROM changes WHERE seq <= ?1 AND seq = commit_seq ORDER BY seq DESC LIMIT 1";
-        let seq = row::signed(seq.as_u64())?;
-        let end = self.first(sql, [seq], |r| Ok(Head { seq: row::seq(r, 0)?, hash: row::hash(r, 1)? }))?;
-        Ok(end.unwrap_or_else(|| Head::genesis(self.store)))
+        if seq == Seq::ZERO {
+            return Ok(Head::genesis(self.store));
+        }
+        let head = |change: Change| Head { seq: change.seq, hash: change.hash };
+        let recorded = |seq: Seq| self.change(seq)?.ok_or_else(|| missing(seq));
+        let change = recorded(seq)?;
+        if change.closes_commit() {
+            return Ok(head(change));
+        }
+        // The commit before: it ends just before the first change that is of the same commit as this one.
+        let sql = "SELECT seq FROM changes WHERE seq < ?1 AND seq = commit_seq ORDER BY seq DESC LIMIT 1";
+        let end = self.first(sql, [row::signed(seq.as_u64())?], |r| row::seq(r, 0))?.unwrap_or(Seq::ZERO);
+        if recorded(end.next())?.commit_seq != change.commit_seq {
+            return Err(StateError::Corrupted(format!("change {seq} does not fit its commit")));
+        }
+        if end == Seq::ZERO { Ok(Head::genesis(self.store)) } else { recorded(end).map(head) }
+    }
+
+    fn flaws(&self, visit: &mut Visit<'_, String>) -> Result<()> {
+        self.each("PRAGMA integrity_check", [], |r| r.get(0).map_err(fault::storage), &mut |flaw: String| {
+            if flaw == "ok" { Ok(ControlFlow::Continue(())) } else { visit(flaw) }
+        })
     }
 
     fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {
