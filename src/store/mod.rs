@@ -6,6 +6,9 @@
 mod checkpoints;
 mod clock;
 mod core;
+#[cfg(all(test, feature = "sqlite"))]
+#[path = "../../tests/sim/corpus.rs"]
+mod corpus;
 mod engine;
 mod entropy;
 mod event;

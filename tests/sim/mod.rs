@@ -7,10 +7,12 @@
 mod disk;
 mod image;
 mod plain;
+mod kept;
 mod rng;
 mod vfs;
 
 pub(crate) use disk::{Disk, Event, Fault, Files, Op};
 pub(crate) use image::{Replay, VARIANTS, Variant};
 pub(crate) use plain::Plain;
+pub(crate) use kept::{loss, witness};
 pub(crate) use rng::Rng;

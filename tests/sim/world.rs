@@ -116,7 +116,7 @@ pub(crate) fn open(disk: &Disk, create: Option<Durability>, read_only: bool) -> 
     opening(disk, create, read_only).first()
 }
 
-pub(super) fn opening(disk: &Disk, create: Option<Durability>, read_only: bool) -> Opening {
+pub(crate) fn opening(disk: &Disk, create: Option<Durability>, read_only: bool) -> Opening {
     Opening {
         accept_loss: false,
         location: Location::File(disk.path(FILE).into()),

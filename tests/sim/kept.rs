@@ -1,0 +1,49 @@
+//! A witness whose file is a few bytes in memory: written as a store does, heard as its opener does.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use super::super::witness::{Witness, WitnessFile};
+use crate::backend::sqlite::Sqlite;
+use crate::error::Result;
+use crate::log::{Head, StoreId};
+
+#[derive(Debug)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl WitnessFile for Kept {
+    fn read(&mut self, limit: usize) -> io::Result<Vec<u8>> {
+        let bytes = self.0.lock().unwrap();
+        Ok(bytes[..limit.min(bytes.len())].to_vec())
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        super::disk::write(&mut self.0.lock().unwrap(), offset, bytes);
+        Ok(())
+    }
+
+    fn lock(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn unlock(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The file of a witness that was told these heads in turn.
+pub(crate) fn witness(store: StoreId, heads: &[Head]) -> Vec<u8> {
+    let file = Arc::new(Mutex::new(Vec::new()));
+    let mut witness = Witness::new(Box::new(Kept(file.clone())), store);
+    for head in heads {
+        witness.advance(*head).unwrap();
+    }
+    file.lock().unwrap().clone()
+}
+
+/// What an opener that finds this witness says the log has lost.
+pub(crate) fn loss(sqlite: &Sqlite, file: &[u8]) -> Result<Option<String>> {
+    let file = Kept(Arc::new(Mutex::new(file.to_vec())));
+    let testimony = Witness::new(Box::new(file), sqlite.id()).testimony()?;
+    Ok(sqlite.loss(testimony)?.map(|loss| loss.to_string()))
+}
