@@ -37,6 +37,7 @@ mod key;
 mod limits;
 mod log;
 mod pattern;
+mod planted;
 mod seq;
 mod state;
 mod store;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use univrs_state::{Clock, SqliteStore, StateError, StateStore, Timestamp};
+use univrs_state::{Clock, Scan, SqliteStore, StateError, StateStore, Timestamp};
 
 async fn store_with(file: &Path, changes: u8) -> SqliteStore {
     let store = SqliteStore::open(file).await.unwrap();
@@ -37,6 +37,24 @@ async fn nothing_is_written_onto_a_damaged_end_of_the_log() {
         assert!(matches!(store.head().await, Err(StateError::Corrupted(_))), "{damage}");
         let report = store.verify().await.unwrap();
         assert_eq!(report.findings[0].seq.map(u64::from), Some(3), "{damage}: {report:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_never_served() {
+    let damages = ["value = zeroblob(100)", "version = 7", "created_at = 1", "updated_at = 1", "seq = 1"];
+    for damage in damages {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_with(&file(&folder), 3).await;
+        let raw = rusqlite::Connection::open(file(&folder)).unwrap();
+        raw.execute(&format!("UPDATE kv_store SET {damage}"), []).unwrap();
+        let told = |result: Option<StateError>| matches!(result, Some(StateError::Corrupted(_)));
+        assert!(told(store.get("/a").await.err()), "{damage}");
+        assert!(told(store.get_many(&["/a"]).await.err()), "{damage}");
+        assert!(told(store.scan(Scan::prefix("/")).await.err()), "{damage}");
+        assert!(told(store.version("/a").await.err()), "{damage}");
+        assert!(told(store.set("/a", vec![]).await.err()), "{damage}: nothing is built on it");
+        assert!(!store.verify().await.unwrap().is_intact(), "{damage}");
     }
 }
 

@@ -17,6 +17,7 @@ use super::shared::{Shared, Watcher};
 use crate::error::{Result, StateError};
 use crate::log::{Change, Cursor, Head};
 use crate::pattern::Pattern;
+use crate::planted::planted;
 use crate::seq::Seq;
 
 /// The changes of matching keys, in order, each once, none left out, from a position on.
@@ -223,7 +224,14 @@ impl WatchStream {
             let what = format!("the log ends at {}, but {known} was recorded", end.seq());
             return self.finish(StateError::Corrupted(what));
         }
-        let pending = |(changes, head): (Vec<Matching>, Head)| Pending { changes: changes.into(), head };
+        let pending = |(mut changes, head): (Vec<Matching>, Head)| {
+            if planted("dropped_event") {
+                changes.pop();
+            } else if planted("reordered_events") {
+                changes.reverse();
+            }
+            Pending { changes: changes.into(), head }
+        };
         self.commits = page.commits.into_iter().map(pending).collect();
         self.end = end;
         self.state = State::Idle;

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{Sqlite, fault, ffi, path, schema};
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
+use crate::planted::planted;
 
 /// Marks the file as a store: `unvs`.
 const APPLICATION_ID: i64 = 0x756e_7673;
@@ -48,8 +49,8 @@ impl Durability {
     /// The value of `PRAGMA synchronous`.
     fn synchronous(self) -> i64 {
         match self {
-            Self::Synced => 2,
-            Self::Buffered => 1,
+            Self::Synced if !planted("normal") => 2,
+            _ => 1,
         }
     }
 }
@@ -108,7 +109,7 @@ impl Opening {
             }
             connection => connection?,
         };
-        if self.is_file() {
+        if self.is_file() && !planted("no_wal_sync") {
             // A process that died may have left commits that are with the operating system only.
             // They were never acknowledged, but this connection can see them: nothing is served
             // that could still vanish. Read-only stores and a checkpoint that is busy need it, too.
@@ -117,7 +118,7 @@ impl Opening {
         self.durability = Some(durability);
         let mut sqlite = Sqlite::new(conn, store, self);
         sqlite.summon()?;
-        if !sqlite.opening.read_only && sqlite.opening.is_file() {
+        if !sqlite.opening.read_only && sqlite.opening.is_file() && !planted("no_wal_sync") {
             // A log that is full cannot be moved now; it is synced, and can be read.
             match sqlite.checkpoint(Some(Duration::ZERO)) {
                 Ok(()) | Err(StateError::StorageFull(_)) => {}

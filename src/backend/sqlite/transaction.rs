@@ -14,6 +14,7 @@ use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::Exceeded;
 use crate::log::{Change, ChangeKind, Meta, Tip};
+use crate::planted::planted;
 use crate::seq::Seq;
 use crate::state::{Life, Slot};
 
@@ -60,6 +61,9 @@ impl Sqlite {
     /// Waits for other writers with short sleeps: SQLite's own wait grows to 100 ms, so that a
     /// busy process would starve the others.
     fn begin_immediate(&self) -> Result<()> {
+        if planted("early_acknowledgement") && !self.conn.is_autocommit() {
+            self.run("COMMIT").map_err(fault::storage)?;
+        }
         self.set_busy_timeout(Duration::ZERO)?;
         let mut waited = Duration::ZERO;
         let begun = loop {
@@ -258,6 +262,10 @@ impl Transaction for SqliteTransaction<'_> {
         self.check_open()?;
         for change in changes {
             self.insert(change)?;
+            if planted("torn_batch") {
+                let cut = self.sqlite.run("COMMIT").and_then(|()| self.sqlite.run("BEGIN IMMEDIATE"));
+                cut.map_err(fault::storage)?;
+            }
         }
         if let Some(last) = changes.last() {
             if let Some(id) = last.meta.as_deref().and_then(Meta::commit_id) {
@@ -282,7 +290,8 @@ impl Transaction for SqliteTransaction<'_> {
     fn commit(mut self) -> Result<(), CommitError> {
         self.check_open().map_err(CommitError::NotRecorded)?;
         self.open = false;
-        let Err(error) = self.sqlite.run("COMMIT") else {
+        let committed = if planted("early_acknowledgement") { Ok(()) } else { self.sqlite.run("COMMIT") };
+        let Err(error) = committed else {
             self.sqlite.known.set(Some((self.data_version, self.appended)));
             if self.sqlite.opening.durability == Some(Durability::Synced) {
                 self.sqlite.testify(self.appended.head);
