@@ -6,13 +6,13 @@
 
 mod disk;
 mod image;
-mod plain;
 mod kept;
+mod plain;
 mod rng;
 mod vfs;
 
 pub(crate) use disk::{Disk, Event, Fault, Files, Op};
 pub(crate) use image::{Replay, VARIANTS, Variant};
-pub(crate) use plain::Plain;
 pub(crate) use kept::{loss, witness};
+pub(crate) use plain::Plain;
 pub(crate) use rng::Rng;
