@@ -96,7 +96,13 @@ fn previous(snapshot: &dyn Snapshot, change: &Change) -> Result<Option<Change>> 
 pub(super) fn list(snapshot: &dyn Snapshot, prefix: &str) -> Result<Vec<String>> {
     let range = KeyRange::prefix(prefix);
     let mut keys = Vec::new();
+    let mut last = String::new();
     snapshot.keys(&range, &mut |key| {
+        // An index that is damaged may be out of order; it would also hide keys.
+        if key <= last || key.as_str() < range.start() {
+            return Err(StateError::Corrupted("the index of keys is not in order".into()));
+        }
+        last.clone_from(&key);
         if range.shows(&key) {
             keys.push(key);
         }
