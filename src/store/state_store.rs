@@ -76,7 +76,7 @@ pub trait StateStore: Send + Sync {
     /// See the trait.
     async fn list(&self, prefix: &str) -> Result<Vec<String>>;
 
-    /// Whether a key exists; its value is not read.
+    /// Whether a key exists; its row is checked, its value not copied.
     ///
     /// # Errors
     /// See the trait.
