@@ -320,3 +320,24 @@ async fn an_existing_store_keeps_its_id() {
     assert_eq!(again.local.store_id(), crate::support::STORE);
     again.audit().await;
 }
+
+#[tokio::test]
+async fn closing_ends_a_verification_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = univrs_state::SqliteStore::open(folder.path().join("state.db")).await.unwrap();
+    let many =
+        (0..10_000).fold(univrs_state::Batch::new(), |batch, n| batch.set(format!("/{n}"), vec![7; 100]));
+    store.commit(many).await.unwrap();
+    let verifications: Vec<_> = (0..3)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.verify().await.map(|report| report.is_intact()) })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    store.close().await.unwrap();
+    for verification in verifications {
+        let ended = verification.await.unwrap();
+        assert!(matches!(ended, Ok(true) | Err(StateError::Closed)), "{ended:?}");
+    }
+}

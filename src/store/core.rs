@@ -103,7 +103,11 @@ impl Core {
         let verify = move |snapshot: &dyn Snapshot| read::verify(snapshot, &|| shared.is_closed());
         let (read, receiver) = answered(verify);
         self.engine.read_alone(read);
-        receiver.await.unwrap_or(Err(StateError::Closed))
+        match receiver.await {
+            // Closing interrupts what runs, which is a storage error then.
+            Err(_) | Ok(Err(_)) if self.shared.is_closed() => Err(StateError::Closed),
+            report => report.unwrap_or(Err(StateError::Closed)),
+        }
     }
 
     /// A stream from after a cursor, or from now on.

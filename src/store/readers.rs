@@ -1,12 +1,12 @@
 //! The threads that read a store on SQLite.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::engine::Read;
-use crate::backend::sqlite::{Opening, Sqlite};
+use crate::backend::sqlite::{InterruptHandle, Opening, Sqlite};
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
 
@@ -18,7 +18,12 @@ pub(super) struct Readers {
     /// Ends the threads when it is dropped.
     stop: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Interrupts the long reads; one each, none before it has its connection.
+    interrupts: Mutex<Vec<Weak<Interrupt>>>,
 }
+
+/// What ends a statement that runs.
+type Interrupt = Mutex<Option<InterruptHandle>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -35,8 +40,8 @@ impl Readers {
             let (reads, stopped) = (reads.clone(), stopped.clone());
             threads.push(spawn("univrs-state reader", move || read_until(&sqlite, &reads, &stopped))?);
         }
-        let (stop, threads) = (Mutex::new(Some(stop)), Mutex::new(threads));
-        Ok(Arc::new(Self { opening: opening.clone(), store, reads: sender, stop, threads }))
+        let (stop, threads, interrupts) = (Mutex::new(Some(stop)), Mutex::new(threads), Mutex::default());
+        Ok(Arc::new(Self { opening: opening.clone(), store, reads: sender, stop, threads, interrupts }))
     }
 
     /// Runs a short read when a thread is free.
@@ -51,8 +56,15 @@ impl Readers {
             return;
         }
         let (opening, store, reads) = (self.opening.clone(), self.store, self.reads.clone());
+        let interrupt: Arc<Interrupt> = Arc::default();
+        let mut interrupts = lock(&self.interrupts);
+        interrupts.retain(|interrupt| interrupt.strong_count() > 0);
+        interrupts.push(Arc::downgrade(&interrupt));
         let thread = spawn("univrs-state long read", move || match opening.another(store, true) {
-            Ok(sqlite) => sqlite.read(read),
+            Ok(sqlite) => {
+                *lock(&interrupt) = Some(sqlite.interrupt_handle());
+                sqlite.read(read);
+            }
             // The file was moved, say: the connections that are open still read it.
             Err(_) => drop(reads.send(read)),
         });
@@ -67,6 +79,11 @@ impl Readers {
     /// Ends the threads and waits for them. Reads that wait are dropped.
     pub(super) fn stop(&self) {
         *lock(&self.stop) = None;
+        for interrupt in lock(&self.interrupts).iter().filter_map(Weak::upgrade) {
+            if let Some(running) = &*lock(&interrupt) {
+                running.interrupt();
+            }
+        }
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             let _ = thread.join();

@@ -23,6 +23,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use rusqlite::Connection;
+pub(crate) use rusqlite::InterruptHandle;
 
 pub(crate) use witness::Loss;
 #[cfg(not(test))]
@@ -136,6 +137,11 @@ impl Sqlite {
     fn data_version(&self) -> Result<i64> {
         let mut statement = self.conn.prepare_cached("PRAGMA data_version").map_err(fault::storage)?;
         statement.query_row([], |row| row.get(0)).map_err(fault::storage)
+    }
+
+    /// What ends a statement of this connection from another thread.
+    pub(crate) fn interrupt_handle(&self) -> InterruptHandle {
+        self.conn.get_interrupt_handle()
     }
 
     fn set_busy_timeout(&self, timeout: Duration) -> Result<()> {
