@@ -13,7 +13,7 @@ use crate::state::{Batch, Entry, TransactionOp};
 /// A store of versioned entries under hierarchical keys, whose truth is a log.
 ///
 /// The trait is object safe, and implemented for `Arc<S>`, `Box<S>` and `&S`, so
-/// `Arc<dyn StateStore>` has all of it. On a bare `&dyn StateStore` call the typed helpers
+/// `Arc<dyn StateStore>` has all of it. On a bare `&dyn StateStore` call the typed methods
 /// through one more reference: `(&store).get_json(..)`.
 ///
 /// Operations are strictly serializable; their order is that of [`Seq`]. A future that is dropped
