@@ -214,8 +214,9 @@ pub(super) enum Old {
     Due,
 }
 
-/// The commits after a cursor, as a watch of the pattern sees them. The changes before are read
-/// in slices of their own, so that a commit that deletes much takes no more memory than others.
+/// The commits after a cursor, as a watch of the pattern sees them. Of the changes before, those
+/// that fit a page come along; what is left is read in slices of its own, so that a commit that
+/// deletes much takes no more memory than others.
 pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
     let after = resolve(snapshot, after)?;
     let mut commits: Vec<(Vec<Matching>, Head)> = Vec::new();
@@ -232,6 +233,16 @@ pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
             commits.push((std::mem::take(&mut open), head));
         }
     })?;
+    let mut bytes = 0;
+    let due = commits.iter_mut().flat_map(|(changes, _)| changes).filter(|m| matches!(m.old, Old::Due));
+    for matching in due {
+        let before = previous(snapshot, &matching.change)?;
+        bytes += before.as_ref().map_or(0, Change::size);
+        matching.old = Old::Read(before);
+        if bytes >= Limits::PAGE_BYTES {
+            break;
+        }
+    }
     Ok(WatchPage { commits, end })
 }
 
