@@ -88,9 +88,7 @@ impl Sqlite {
             _ => Ok((version, self.read_tip()?)),
         }
     }
-}
 
-impl Sqlite {
     /// Refuses to write into a file that nobody would find again.
     fn check_place(&self) -> Result<()> {
         if self.opening().is_file() && ffi::has_moved(&self.conn).map_err(fault::storage)? {
