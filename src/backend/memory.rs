@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Backend, CommitError, Row, Snapshot, Transaction, Visit, missing};
+use super::{Backend, CommitError, Row, Snapshot, Transaction, View, Visit, VisitKey, missing};
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::limits::Exceeded;
@@ -122,38 +122,21 @@ impl Transaction for MemoryTransaction<'_> {
     }
 }
 
-impl Snapshot for Memory {
+impl View for Memory {
     fn store_id(&self) -> StoreId {
         self.store
     }
 
-    fn tip(&self) -> Result<Tip> {
-        Ok(self.end())
+    fn head(&self) -> Result<Head> {
+        Ok(self.end().head)
     }
 
     fn entry(&self, key: &str) -> Result<Option<Entry>> {
         Ok(self.projection.last(key).and_then(Entry::of))
     }
 
-    fn exists(&self, key: &str) -> Result<bool> {
-        Ok(self.projection.slot(key).is_some_and(|slot| slot.is_live()))
-    }
-
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
         Ok(self.projection.slot(key))
-    }
-
-    fn change(&self, seq: Seq) -> Result<Option<Change>> {
-        Ok(self.at(seq).cloned())
-    }
-
-    fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
-        for change in self.after(after) {
-            if visit(change.clone())?.is_break() {
-                break;
-            }
-        }
-        Ok(())
     }
 
     fn rows(
@@ -180,9 +163,28 @@ impl Snapshot for Memory {
         Ok(())
     }
 
-    fn keys(&self, range: &KeyRange, visit: &mut Visit<'_, String>) -> Result<()> {
+    fn keys(&self, range: &KeyRange, visit: &mut VisitKey<'_>) -> Result<()> {
         for change in self.projection.range(range, None) {
-            if Slot::of(change).is_live() && visit(change.key.as_ref().to_owned())?.is_break() {
+            if Slot::of(change).is_live() && visit(&change.key)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot for Memory {
+    fn tip(&self) -> Result<Tip> {
+        Ok(self.end())
+    }
+
+    fn change(&self, seq: Seq) -> Result<Option<Change>> {
+        Ok(self.at(seq).cloned())
+    }
+
+    fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
+        for change in self.after(after) {
+            if visit(change.clone())?.is_break() {
                 break;
             }
         }

@@ -61,28 +61,24 @@ pub(crate) enum CommitError {
     Unknown(StateError),
 }
 
-/// One state of a store, for reading. Every method answers from the same state.
-pub(crate) trait Snapshot {
+/// What exists in one state of a store, and since when. Every method answers from the same state.
+pub(crate) trait View {
     /// The store's identity.
     fn store_id(&self) -> StoreId;
 
-    /// The end of the log.
-    fn tip(&self) -> Result<Tip>;
+    /// The end of the log that this is the fold of.
+    fn head(&self) -> Result<Head>;
 
     /// The current entry of the key.
     fn entry(&self, key: &str) -> Result<Option<Entry>>;
 
-    /// Whether the key exists.
-    fn exists(&self, key: &str) -> Result<bool>;
-
     /// The last change of the key, deletions included.
     fn slot(&self, key: &str) -> Result<Option<Slot>>;
 
-    /// The change at a position.
-    fn change(&self, seq: Seq) -> Result<Option<Change>>;
-
-    /// The changes after a position, in order, until `visit` breaks.
-    fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()>;
+    /// Whether the key exists.
+    fn exists(&self, key: &str) -> Result<bool> {
+        Ok(self.slot(key)?.is_some_and(|slot| slot.is_live()))
+    }
 
     /// The last change of the keys in the range after `after`, in the order of keys, until
     /// `visit` breaks. Deleted keys come only if `deleted` asks for them.
@@ -95,7 +91,19 @@ pub(crate) trait Snapshot {
     ) -> Result<()>;
 
     /// The keys that exist in the range, in order, until `visit` breaks.
-    fn keys(&self, range: &KeyRange, visit: &mut Visit<'_, String>) -> Result<()>;
+    fn keys(&self, range: &KeyRange, visit: &mut VisitKey<'_>) -> Result<()>;
+}
+
+/// One state of a store with its log. Every method answers from the same state.
+pub(crate) trait Snapshot: View {
+    /// The end of the log.
+    fn tip(&self) -> Result<Tip>;
+
+    /// The change at a position.
+    fn change(&self, seq: Seq) -> Result<Option<Change>>;
+
+    /// The changes after a position, in order, until `visit` breaks.
+    fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()>;
 
     /// The largest position at or below `seq` that ends a commit, and the hash there.
     fn commit_end(&self, seq: Seq) -> Result<Head>;
@@ -124,6 +132,9 @@ pub(crate) trait Snapshot {
 
 /// What a reader calls with each item; breaking ends the read.
 pub(crate) type Visit<'a, T> = dyn FnMut(T) -> Result<ControlFlow<()>> + 'a;
+
+/// The same for keys, which are only borrowed.
+pub(crate) type VisitKey<'a> = dyn FnMut(&str) -> Result<ControlFlow<()>> + 'a;
 
 /// A row of the projection.
 #[derive(Debug)]

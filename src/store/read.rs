@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Page, Scan};
 use crate::audit::{Verification, VerifyReport};
-use crate::backend::{Row, Snapshot, missing};
+use crate::backend::{Row, Snapshot, View, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::{Exceeded, Limits};
@@ -17,9 +17,10 @@ use crate::state::Entry;
 pub(super) const PAGE_CHANGES: usize = 1_000;
 
 /// The entries of these keys, in the order asked.
-pub(super) fn get_many(snapshot: &dyn Snapshot, keys: &[String]) -> Result<Page> {
-    let cursor = Cursor::new(snapshot.store_id(), snapshot.tip()?.head);
-    let entries = keys.iter().filter_map(|key| snapshot.entry(key).transpose()).collect::<Result<_>>()?;
+pub(super) fn get_many(view: &(impl View + ?Sized), keys: &[impl AsRef<str>]) -> Result<Page> {
+    let cursor = Cursor::new(view.store_id(), view.head()?);
+    let entries =
+        keys.iter().filter_map(|key| view.entry(key.as_ref()).transpose()).collect::<Result<_>>()?;
     Ok(Page { entries, cursor, next: None })
 }
 
@@ -93,18 +94,16 @@ fn previous(snapshot: &dyn Snapshot, change: &Change) -> Result<Option<Change>> 
 }
 
 /// The keys that exist with this prefix.
-pub(super) fn list(snapshot: &dyn Snapshot, prefix: &str) -> Result<Vec<String>> {
+pub(super) fn list(view: &(impl View + ?Sized), prefix: &str) -> Result<Vec<String>> {
     let range = KeyRange::prefix(prefix);
-    let mut keys = Vec::new();
-    let mut last = String::new();
-    snapshot.keys(&range, &mut |key| {
+    let mut keys: Vec<String> = Vec::new();
+    view.keys(&range, &mut |key| {
         // An index that is damaged may be out of order; it would also hide keys.
-        if key <= last || key.as_str() < range.start() {
+        if keys.last().is_some_and(|last| key <= last.as_str()) || key < range.start() {
             return Err(StateError::Corrupted("the index of keys is not in order".into()));
         }
-        last.clone_from(&key);
-        if range.shows(&key) {
-            keys.push(key);
+        if range.shows(key) {
+            keys.push(key.to_owned());
         }
         Ok(ControlFlow::Continue(()))
     })?;

@@ -61,7 +61,7 @@ fn timestamp(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timesta
     row.get(column).map(Timestamp::from_micros)
 }
 
-fn text<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
+pub(super) fn text<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
     row.get_ref(column)?.as_str().map_err(|_| wrong(column, Type::Text))
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Params};
 
 use super::row::{self, select_changes};
 use super::{Sqlite, fault};
-use crate::backend::{Row, Snapshot, Visit, missing};
+use crate::backend::{Row, Snapshot, View, Visit, VisitKey, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Follow, Hash, Head, StoreId, Tip};
@@ -96,23 +96,17 @@ pub(super) fn bounds(range: &KeyRange, after: Option<&str>) -> (String, Value) {
     (start.unwrap_or_else(|| range.start().to_owned()), end)
 }
 
-impl Snapshot for Sqlite {
+impl View for Sqlite {
     fn store_id(&self) -> StoreId {
         self.store
     }
 
-    fn tip(&self) -> Result<Tip> {
-        self.read_tip()
+    fn head(&self) -> Result<Head> {
+        Ok(self.read_tip()?.head)
     }
 
     fn entry(&self, key: &str) -> Result<Option<Entry>> {
         self.first(row::LIVE, [key], |r| Ok(row::entry(self.store, r)))?.transpose()
-    }
-
-    fn exists(&self, key: &str) -> Result<bool> {
-        // A key in a damaged index is not there for that: the row is checked.
-        let slot = self.first(row::LIVE, [key], |r| Ok(row::slot(self.store, r)))?.transpose()?;
-        Ok(slot.is_some())
     }
 
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
@@ -121,6 +115,40 @@ impl Snapshot for Sqlite {
             Some(slot) => Ok(Some(slot)),
             None => slot(row::DELETED),
         }
+    }
+
+    fn rows(
+        &self,
+        range: &KeyRange,
+        after: Option<&str>,
+        deleted: bool,
+        visit: &mut Visit<'_, Row>,
+    ) -> Result<()> {
+        let sql = if deleted {
+            ROWS_AND_TOMBSTONES
+        } else {
+            "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
+             WHERE key >= ?1 AND key < ?2 ORDER BY key"
+        };
+        self.each(sql, bounds(range, after), |r| row::any(self.store, r), visit)
+    }
+
+    fn keys(&self, range: &KeyRange, visit: &mut VisitKey<'_>) -> Result<()> {
+        let sql = "SELECT key FROM kv_store WHERE key >= ?1 AND key < ?2 ORDER BY key";
+        let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
+        let mut rows = statement.query(bounds(range, None)).map_err(fault::storage)?;
+        while let Some(found) = rows.next().map_err(fault::storage)? {
+            if visit(row::text(found, 0).map_err(fault::storage)?)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot for Sqlite {
+    fn tip(&self) -> Result<Tip> {
+        self.read_tip()
     }
 
     fn change(&self, seq: Seq) -> Result<Option<Change>> {
@@ -145,27 +173,6 @@ impl Snapshot for Sqlite {
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
         let sql = select_changes!(" FROM changes WHERE seq > ?1 ORDER BY seq");
         self.each(sql, [row::signed(after.as_u64())?], |r| row::change(r).map_err(fault::storage), visit)
-    }
-
-    fn rows(
-        &self,
-        range: &KeyRange,
-        after: Option<&str>,
-        deleted: bool,
-        visit: &mut Visit<'_, Row>,
-    ) -> Result<()> {
-        let sql = if deleted {
-            ROWS_AND_TOMBSTONES
-        } else {
-            "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
-             WHERE key >= ?1 AND key < ?2 ORDER BY key"
-        };
-        self.each(sql, bounds(range, after), |r| row::any(self.store, r), visit)
-    }
-
-    fn keys(&self, range: &KeyRange, visit: &mut Visit<'_, String>) -> Result<()> {
-        let sql = "SELECT key FROM kv_store WHERE key >= ?1 AND key < ?2 ORDER BY key";
-        self.each(sql, bounds(range, None), |r| r.get(0).map_err(fault::storage), visit)
     }
 
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
