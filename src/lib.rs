@@ -58,8 +58,8 @@ pub use state::{Batch, Entry, TransactionOp};
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{
-    Clock, Commits, Entropy, MemoryStore, Options, OsEntropy, Page, Receipt, Scan, StateStore, Stats,
-    SystemClock, WatchEvent, WatchStream, WatcherStats, WithMeta,
+    Clock, Commits, Entropy, MemoryStore, Options, OsEntropy, Page, Receipt, Residency, Scan, StateStore,
+    Stats, SystemClock, WatchEvent, WatchStream, WatcherStats, WithMeta,
 };
 
 /// What most programs import.

@@ -38,8 +38,9 @@ enum Form {
     Glob(Vec<Segment>),
 }
 
+/// What a pattern has in the place of a segment of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Segment {
+pub(crate) enum Segment {
     Literal(String),
     One,
     Many,
@@ -51,6 +52,36 @@ impl Pattern {
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The segments of a pattern with wildcards; none of one key.
+    pub(crate) fn segments(&self) -> Option<Vec<Segment>> {
+        match &self.form {
+            Form::Exact => None,
+            Form::Prefix(prefix) => {
+                let mut segments: Vec<_> =
+                    prefix.split('/').skip(1).map(|part| Segment::Literal(part.to_owned())).collect();
+                if let Some(Segment::Literal(last)) = segments.pop() {
+                    segments.push(Segment::Rest(last));
+                }
+                Some(segments)
+            }
+            Form::Glob(segments) => Some(segments.clone()),
+        }
+    }
+
+    /// What every key that matches starts with.
+    pub(crate) fn prefix(&self) -> &str {
+        match &self.form {
+            Form::Exact => &self.text,
+            Form::Prefix(prefix) => prefix,
+            Form::Glob(_) => {
+                let wild = self.text.find('*').unwrap_or(self.text.len());
+                let prefix = self.text.get(..wild).unwrap_or_default();
+                // `/a/**` is also `/a`.
+                if self.text.ends_with("/**") { prefix.trim_end_matches('/') } else { prefix }
+            }
+        }
     }
 
     /// Whether the pattern matches the key.

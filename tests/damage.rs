@@ -1,11 +1,12 @@
 //! Damage that a store meets while it is open or when it opens: it is told, and goes no further.
 
+use crate::support;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use univrs_state::{Clock, Scan, SqliteStore, StateError, StateStore, Timestamp};
+use univrs_state::{Clock, Residency, Scan, SqliteStore, StateError, StateStore, Timestamp};
 
 async fn store_with(file: &Path, changes: u8) -> SqliteStore {
     let store = SqliteStore::open(file).await.unwrap();
@@ -44,18 +45,70 @@ async fn nothing_is_written_onto_a_damaged_end_of_the_log() {
 async fn a_damaged_row_is_never_served() {
     let damages = ["value = zeroblob(100)", "version = 7", "created_at = 1", "updated_at = 1", "seq = 1"];
     for damage in damages {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store_with(&file(&folder), 3).await;
-        let raw = rusqlite::Connection::open(file(&folder)).unwrap();
-        raw.execute(&format!("UPDATE kv_store SET {damage}"), []).unwrap();
-        let told = |result: Option<StateError>| matches!(result, Some(StateError::Corrupted(_)));
-        assert!(told(store.get("/a").await.err()), "{damage}");
-        assert!(told(store.get_many(&["/a"]).await.err()), "{damage}");
-        assert!(told(store.scan(Scan::prefix("/")).await.err()), "{damage}");
-        assert!(told(store.version("/a").await.err()), "{damage}");
-        assert!(told(store.set("/a", vec![]).await.err()), "{damage}: nothing is built on it");
-        assert!(!store.verify().await.unwrap().is_intact(), "{damage}");
+        for resident_bytes in [0, 64 << 20] {
+            let folder = tempfile::tempdir().unwrap();
+            store_with(&file(&folder), 3).await.close().await.unwrap();
+            let raw = rusqlite::Connection::open(file(&folder)).unwrap();
+            raw.execute(&format!("UPDATE kv_store SET {damage}"), []).unwrap();
+            let options = SqliteStore::options().resident_bytes(resident_bytes);
+            let store = options.open(file(&folder)).await.unwrap();
+            let told = |result: Option<StateError>| matches!(result, Some(StateError::Corrupted(_)));
+            assert!(told(store.get("/a").await.err()), "{damage}");
+            assert!(told(store.get_many(&["/a"]).await.err()), "{damage}");
+            assert!(told(store.scan(Scan::prefix("/")).await.err()), "{damage}");
+            assert!(told(store.version("/a").await.err()), "{damage}");
+            assert!(told(store.set("/a", vec![]).await.err()), "{damage}: nothing is built on it");
+            assert!(!store.verify().await.unwrap().is_intact(), "{damage}");
+            assert_ne!(store.stats().await.unwrap().residency, Residency::Whole, "{damage}");
+        }
     }
+}
+
+#[tokio::test]
+async fn what_is_in_memory_is_right_when_its_row_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_with(&file(&folder), 3).await;
+    support::resident(&store).await;
+    let raw = rusqlite::Connection::open(file(&folder)).unwrap();
+    raw.execute("UPDATE kv_store SET value = zeroblob(100)", []).unwrap();
+    for _ in 0..100 {
+        match store.get("/a").await {
+            Ok(entry) => assert_eq!(entry.unwrap().value, [2; 100]),
+            Err(error) => assert!(matches!(error, StateError::Corrupted(_))),
+        }
+    }
+    assert!(!store.verify().await.unwrap().is_intact());
+}
+
+// Entries that an index hides show where the whole table is read.
+#[tokio::test]
+async fn what_a_damaged_index_hides_is_found_when_the_state_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_with(&file(&folder), 3).await;
+    store.set("/b", vec![]).await.unwrap();
+    store.close().await.unwrap();
+    let index = "name = 'sqlite_autoindex_kv_store_1'";
+    let raw = rusqlite::Connection::open(file(&folder)).unwrap();
+    let root = format!("SELECT rootpage FROM sqlite_schema WHERE {index}");
+    let root: i64 = raw.query_row(&root, [], |row| row.get(0)).unwrap();
+    // While the table has no index, a row is taken from it.
+    raw.execute_batch(&format!(
+        "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE {index}; \
+         UPDATE sqlite_schema SET sql = replace(sql, 'PRIMARY KEY', '') WHERE name = 'kv_store'; \
+         PRAGMA writable_schema = RESET; DELETE FROM kv_store WHERE key = '/b'; \
+         PRAGMA writable_schema = ON; \
+         UPDATE sqlite_schema SET sql = replace(sql, 'TEXT  NOT NULL', 'TEXT PRIMARY KEY NOT NULL') WHERE name = 'kv_store'; \
+         INSERT INTO sqlite_schema VALUES ('index', 'sqlite_autoindex_kv_store_1', 'kv_store', {root}, NULL); \
+         PRAGMA writable_schema = RESET;"
+    ))
+    .unwrap();
+    drop(raw);
+    let store = SqliteStore::open(file(&folder)).await.unwrap();
+    while store.stats().await.unwrap().residency == Residency::Loading {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.stats().await.unwrap().residency, Residency::Failed);
+    assert!(!store.verify().await.unwrap().is_intact());
 }
 
 #[tokio::test]

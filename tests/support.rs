@@ -301,3 +301,10 @@ pub(crate) fn value(text: impl std::fmt::Display) -> Vec<u8> {
 pub(crate) fn seq(number: u64) -> Seq {
     Seq::new(number)
 }
+
+/// Waits until the whole state of a store is in memory.
+pub(crate) async fn resident(store: &SqliteStore) {
+    while store.stats().await.unwrap().residency != univrs_state::Residency::Whole {
+        tokio::task::yield_now().await;
+    }
+}

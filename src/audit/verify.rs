@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::log::{Change, ChangeKind, Follow, Head, Meta, StoreId};
 use crate::seq::Seq;
-use crate::state::Entry;
+use crate::state::{Entry, Slot};
 
 /// The most findings that a report lists.
 const LISTED: usize = 100;
@@ -88,7 +88,7 @@ impl Verification {
             self.report.find(Some(error.seq()), Some(&change.key), error.to_string());
             self.follow.skip(&change);
         }
-        if let Some(what) = contradicts(&change, self.fold.get(&change.key)) {
+        if let Some(what) = contradicts(&change, self.fold.get(&change.key).map(Slot::of)) {
             self.report.find(Some(change.seq), Some(&change.key), what);
         }
         if change.closes_commit() {
@@ -179,14 +179,14 @@ impl Verification {
 }
 
 /// How a change contradicts the key's last change before it.
-pub(crate) fn contradicts(change: &Change, last: Option<&Change>) -> Option<&'static str> {
-    let (seq, version, live) =
-        last.map_or((Seq::ZERO, 0, false), |last| (last.seq, last.version, last.kind != ChangeKind::Deleted));
+pub(crate) fn contradicts(change: &Change, last: Option<Slot>) -> Option<&'static str> {
+    let (seq, version) = last.map_or((Seq::ZERO, 0), |last| (last.seq, last.version));
+    let since = last.and_then(|last| last.created_at());
     if change.prev != seq || change.version.checked_sub(1) != Some(version) {
         Some("it does not follow the key's last change")
-    } else if (change.kind == ChangeKind::Created) == live {
+    } else if (change.kind == ChangeKind::Created) == since.is_some() {
         Some("its kind does not fit whether the key existed")
-    } else if live && last.is_some_and(|last| last.created_at != change.created_at) {
+    } else if since.is_some_and(|since| since != change.created_at) {
         Some("it has another time of creation than the key's last change")
     } else {
         None

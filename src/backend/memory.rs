@@ -2,31 +2,30 @@
 
 use std::collections::HashMap;
 
-use super::{Backend, CommitError, Row, Snapshot, Transaction, View, Visit, VisitKey, missing};
+use super::{Backend, CommitError, Folded, Row, Snapshot, Transaction, View, Visit, VisitKey, missing};
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::limits::Exceeded;
 use crate::log::{Change, Head, Meta, StoreId, Tip};
 use crate::seq::Seq;
-use crate::state::{Entry, Projection, Slot, Slots};
+use crate::state::{Entry, Slot, Slots};
 
 /// A log and its fold.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    store: StoreId,
     log: Vec<Change>,
-    projection: Projection,
+    folded: Folded,
     commit_ids: HashMap<String, (Seq, Seq)>,
 }
 
 impl Memory {
     pub(crate) fn new(store: StoreId) -> Self {
-        Self { store, log: Vec::new(), projection: Projection::default(), commit_ids: HashMap::new() }
+        Self { log: Vec::new(), folded: Folded::genesis(store), commit_ids: HashMap::new() }
     }
 
-    /// How many keys exist.
-    pub(crate) fn live(&self) -> usize {
-        self.projection.live()
+    /// The state without its log.
+    pub(crate) fn folded(&self) -> &Folded {
+        &self.folded
     }
 
     fn at(&self, seq: Seq) -> Option<&Change> {
@@ -39,12 +38,12 @@ impl Memory {
 
     fn end(&self) -> Tip {
         let end = self.log.last().map(|c| Tip { head: Head { seq: c.seq, hash: c.hash }, at: c.at });
-        end.unwrap_or_else(|| Tip::genesis(self.store))
+        end.unwrap_or_else(|| Tip::genesis(self.folded.store))
     }
 
     /// The last change of the key.
-    pub(crate) fn last(&self, key: &str) -> Option<&Change> {
-        self.projection.last(key)
+    pub(crate) fn last(&self, key: &str) -> Option<Slot> {
+        self.folded.projection.slot(key)
     }
 
     /// Takes in a change that continues the log.
@@ -56,7 +55,7 @@ impl Memory {
             let first = Seq::new(change.seq.as_u64() - commit as u64);
             self.commit_ids.entry(id.to_owned()).or_insert((first, change.seq));
         }
-        self.projection.fold(change.clone());
+        self.folded.fold(&change);
         self.log.push(change);
     }
 }
@@ -86,14 +85,14 @@ impl Transaction for MemoryTransaction<'_> {
     }
 
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        Ok(self.memory.projection.slot(key))
+        Ok(self.memory.folded.projection.slot(key))
     }
 
     fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>> {
         let range = KeyRange::prefix(prefix);
-        let read = self.memory.projection.range(&range, None).take(limit.saturating_add(1)).count();
+        let read = self.memory.folded.projection.range(&range, None).take(limit.saturating_add(1)).count();
         Exceeded::check(read, limit, "keys", || format!("the prefix {prefix:?}"))?;
-        Ok(self.memory.projection.newest(prefix))
+        Ok(self.memory.folded.projection.newest(prefix))
     }
 
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {
@@ -124,19 +123,19 @@ impl Transaction for MemoryTransaction<'_> {
 
 impl View for Memory {
     fn store_id(&self) -> StoreId {
-        self.store
+        self.folded.store_id()
     }
 
     fn head(&self) -> Result<Head> {
-        Ok(self.end().head)
+        self.folded.head()
     }
 
     fn entry(&self, key: &str) -> Result<Option<Entry>> {
-        Ok(self.projection.last(key).and_then(Entry::of))
+        self.folded.entry(key)
     }
 
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        Ok(self.projection.slot(key))
+        self.folded.slot(key)
     }
 
     fn rows(
@@ -146,30 +145,11 @@ impl View for Memory {
         deleted: bool,
         visit: &mut Visit<'_, Row>,
     ) -> Result<()> {
-        for change in self.projection.range(range, after) {
-            let row = match Entry::of(change) {
-                Some(entry) => Row::Live(entry),
-                None if deleted => Row::Deleted {
-                    key: change.key.as_ref().to_owned(),
-                    version: change.version,
-                    seq: change.seq,
-                },
-                None => continue,
-            };
-            if visit(row)?.is_break() {
-                break;
-            }
-        }
-        Ok(())
+        self.folded.rows(range, after, deleted, visit)
     }
 
     fn keys(&self, range: &KeyRange, visit: &mut VisitKey<'_>) -> Result<()> {
-        for change in self.projection.range(range, None) {
-            if Slot::of(change).is_live() && visit(&change.key)?.is_break() {
-                break;
-            }
-        }
-        Ok(())
+        self.folded.keys(range, visit)
     }
 }
 
@@ -208,6 +188,6 @@ impl Snapshot for Memory {
             }
             seq = seq.previous();
         }
-        if seq == Seq::ZERO { Ok(Head::genesis(self.store)) } else { Err(missing(seq)) }
+        if seq == Seq::ZERO { Ok(Head::genesis(self.folded.store)) } else { Err(missing(seq)) }
     }
 }

@@ -1,9 +1,11 @@
 //! Where log and projection live. Backends store and read; they decide nothing.
 
+mod folded;
 mod memory;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
+pub(crate) use folded::Folded;
 pub(crate) use memory::Memory;
 
 use std::ops::ControlFlow;
@@ -148,6 +150,14 @@ pub(crate) enum Row {
 }
 
 impl Row {
+    /// The entry, if the key exists.
+    pub(crate) fn entry(self) -> Option<Entry> {
+        match self {
+            Self::Live(entry) => Some(entry),
+            Self::Deleted { .. } | Self::Damaged { .. } => None,
+        }
+    }
+
     /// The key and the seq of its last change; an error if the row is damaged.
     pub(crate) fn place(&self) -> Result<(&str, Seq)> {
         match self {

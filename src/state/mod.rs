@@ -5,9 +5,12 @@
 mod batch;
 mod decide;
 mod entry;
+mod latest;
+mod node;
 mod projection;
 mod slot;
 mod transaction;
+mod tree;
 
 pub use batch::Batch;
 pub use entry::Entry;
@@ -15,6 +18,7 @@ pub use transaction::TransactionOp;
 
 pub(crate) use batch::{Condition, Write};
 pub(crate) use decide::{Slots, decide};
+pub(crate) use latest::Latest;
 pub(crate) use projection::Projection;
 pub(crate) use slot::{Life, Slot};
 

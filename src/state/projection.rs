@@ -1,28 +1,47 @@
 //! The fold of the log.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::latest::Latest;
+use super::tree::Tree;
 use super::{Slot, Slots};
 use crate::key::KeyRange;
 use crate::log::Change;
 use crate::seq::Seq;
 
-/// The last change of every key, deleted ones included: the fold of the log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The last change of every key, deleted ones included: the fold of the log. A copy shares all
+/// that is not changed since.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Projection {
-    last: BTreeMap<Arc<str>, Change>,
+    last: Tree<Latest>,
     live: usize,
+    bytes: usize,
 }
 
 impl Projection {
-    /// Folds in the next change.
-    pub(crate) fn fold(&mut self, change: Change) {
-        let is_live = Slot::of(&change).is_live();
-        let was_live =
-            self.last.insert(change.key.clone(), change).is_some_and(|old| Slot::of(&old).is_live());
-        self.live = self.live + usize::from(is_live) - usize::from(was_live);
+    /// The fold that left these rows; of two of one key the later one counts.
+    pub(crate) fn from_rows(mut rows: Vec<Latest>) -> Self {
+        rows.sort_unstable_by(|a, b| a.key.cmp(&b.key).then(b.slot.seq.cmp(&a.slot.seq)));
+        rows.dedup_by(|later, first| later.key == first.key);
+        let live = rows.iter().filter(|row| row.slot.is_live()).count();
+        let bytes = rows.iter().map(Latest::size).sum();
+        Self { last: Tree::from_sorted(rows.into_iter().map(Arc::new).collect()), live, bytes }
+    }
+
+    /// Folds in the next change; returns the key's last one before it.
+    pub(crate) fn fold(&mut self, change: &Change) -> Option<Arc<Latest>> {
+        self.put(Latest::of(change))
+    }
+
+    /// Puts the last change of a key in the place of an earlier one, which is returned.
+    pub(crate) fn put(&mut self, latest: Latest) -> Option<Arc<Latest>> {
+        let (live, bytes) = (latest.slot.is_live(), latest.size());
+        let old = self.last.insert(Arc::new(latest));
+        let (was_live, freed) = old.as_ref().map_or((false, 0), |old| (old.slot.is_live(), old.size()));
+        self.live = self.live + usize::from(live) - usize::from(was_live);
+        self.bytes = self.bytes + bytes - freed;
+        old
     }
 
     /// How many keys exist.
@@ -30,36 +49,40 @@ impl Projection {
         self.live
     }
 
+    /// How many keys there are, deleted ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.last.len()
+    }
+
+    /// About the bytes that it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The last change of the key.
-    pub(crate) fn last(&self, key: &str) -> Option<&Change> {
+    pub(crate) fn last(&self, key: &str) -> Option<&Arc<Latest>> {
         self.last.get(key)
     }
 
     /// The last changes of the keys in the range after `after`, in the order of keys.
-    pub(crate) fn range(&self, range: &KeyRange, after: Option<&str>) -> impl Iterator<Item = &Change> {
+    pub(crate) fn range(&self, range: &KeyRange, after: Option<&str>) -> impl Iterator<Item = &Arc<Latest>> {
         let start = match after {
             Some(after) if after >= range.start() => Bound::Excluded(after),
             _ => Bound::Included(range.start()),
         };
-        // BTreeMap panics on a range that ends before it starts.
-        let empty =
-            matches!((start, range.end()), (Bound::Excluded(s) | Bound::Included(s), Some(end)) if s >= end);
-        let end = if empty { Some(range.start()) } else { range.end() };
-        let start = if empty { Bound::Included(range.start()) } else { start };
-        self.last
-            .range::<str, _>((start, end.map_or(Bound::Unbounded, Bound::Excluded)))
-            .map(|(_, change)| change)
+        let end = range.end().map(str::to_owned);
+        self.last.from(start).take_while(move |last| end.as_deref().is_none_or(|end| &*last.key < end))
     }
 }
 
 impl Slots for Projection {
     fn slot(&self, key: &str) -> Option<Slot> {
-        self.last(key).map(Slot::of)
+        self.last(key).map(|last| last.slot)
     }
 
     fn newest(&self, prefix: &str) -> Option<(String, Seq)> {
         let range = KeyRange::prefix(prefix);
-        let shown = self.range(&range, None).filter(|change| range.shows(&change.key));
-        shown.max_by_key(|change| change.seq).map(|change| (change.key.as_ref().to_owned(), change.seq))
+        let shown = self.range(&range, None).filter(|last| range.shows(&last.key));
+        shown.max_by_key(|last| last.slot.seq).map(|last| (last.key.as_ref().to_owned(), last.slot.seq))
     }
 }

@@ -7,7 +7,7 @@ use proptest::test_runner::Config;
 
 use super::*;
 use crate::error::FailedCondition;
-use crate::log::{Change, Follow, StoreId, Timestamp, Tip, seal};
+use crate::log::{Follow, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
 
 /// A write or condition on one of a few keys.
@@ -80,8 +80,10 @@ fn batch(steps: &[Step], plain: &Plain) -> Batch {
 
 fn projected(projection: &Projection) -> BTreeMap<String, (Option<Vec<u8>>, u64, u64)> {
     let all = crate::key::KeyRange::prefix("");
-    let row = |c: &Change| (c.value.as_deref().map(<[u8]>::to_vec), c.version, c.seq.as_u64());
-    projection.range(&all, None).map(|change| (change.key.to_string(), row(change))).collect()
+    let row = |last: &Latest| {
+        (last.value.as_deref().map(<[u8]>::to_vec), last.slot.version, last.slot.seq.as_u64())
+    };
+    projection.range(&all, None).map(|last| (last.key.to_string(), row(last))).collect()
 }
 
 proptest! {
@@ -130,7 +132,7 @@ proptest! {
                 let before = projection.slot(&change.key).map_or(0, |slot| slot.version);
                 prop_assert_eq!(change.version, before + 1, "a version grows by one with each change");
                 prop_assert!(seen.insert((change.key.to_string(), change.version)), "a version never repeats");
-                projection.fold(change);
+                projection.fold(&change);
             }
             prop_assert_eq!(after.head.seq.as_u64(), plain.seq);
             tip = if after.head.seq > tip.head.seq { after } else { tip };

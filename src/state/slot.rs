@@ -32,6 +32,14 @@ impl Slot {
         matches!(self.life, Life::Live { .. })
     }
 
+    /// When this life of the key began; none for a deleted key.
+    pub(crate) fn created_at(&self) -> Option<Timestamp> {
+        match self.life {
+            Life::Live { created_at } => Some(created_at),
+            Life::Deleted => None,
+        }
+    }
+
     /// The version that conditions compare: 0 for a deleted key.
     pub(crate) fn live_version(&self) -> u64 {
         if self.is_live() { self.version } else { 0 }

@@ -3,14 +3,18 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::Guard;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
+// Reads are mostly ready at once: a task that does nothing else must let others run all the same.
+use tokio::task::consume_budget;
 
 use super::engine::{Engine, Order, Read};
+use super::published::{Pinned, Published};
 use super::shared::Shared;
 use super::{Page, Receipt, Scan, StateStore, Stats, WatchStream, read};
 use crate::audit::VerifyReport;
-use crate::backend::Snapshot;
+use crate::backend::{Folded, Snapshot};
 use crate::error::{Result, StateError};
 use crate::key::{validate_key, validate_prefix};
 use crate::limits::{Exceeded, Limits};
@@ -81,6 +85,7 @@ impl Core {
     pub(super) async fn stats(&self) -> Result<Stats> {
         let wal_bytes = self.read(|snapshot| snapshot.wal_bytes()).await?;
         let counters = self.shared.counters();
+        let (residency, resident_bytes) = self.shared.residency();
         Ok(Stats {
             head: self.shared.head(),
             batches: counters.batches,
@@ -91,6 +96,8 @@ impl Core {
             failed_checkpoints: counters.failed_checkpoints,
             last_checkpoint: counters.last_checkpoint,
             longest_checkpoint: counters.longest_checkpoint,
+            residency,
+            resident_bytes,
             watchers: self.shared.watcher_stats(),
         })
     }
@@ -110,23 +117,66 @@ impl Core {
         }
     }
 
-    /// A stream from after a cursor, or from now on.
-    fn stream(&self, pattern: &str, after: Option<Cursor>) -> Result<WatchStream> {
-        let pattern: Pattern = pattern.parse()?;
+    /// What the published state answers, if it is the newest and has the answer.
+    fn at_hand<T>(
+        &self,
+        read: impl FnOnce(&Guard<Arc<Published>>) -> Option<Result<T>>,
+    ) -> Option<Result<T>> {
+        let current = self.shared.current();
+        // Closing lets go of what tells whether it is the newest.
+        if self.shared.is_closed() {
+            return Some(Err(StateError::Closed));
+        }
+        let Some(published) = current else {
+            self.engine.stale();
+            return None;
+        };
+        read(&published)
+    }
+
+    /// What the whole projection answers, if it is in memory and the newest.
+    fn folded<T>(&self, read: impl FnOnce(&Folded) -> Result<T>) -> Option<Result<T>> {
+        self.at_hand(|published| published.kept.all().map(read))
+    }
+
+    /// A page of a scan, if its state is in memory.
+    fn scan_at_hand(&self, scan: &Scan) -> Result<Option<Page>> {
+        let page = |published: &Arc<Published>| -> Result<Option<Page>> {
+            let Some(folded) = published.kept.all() else { return Ok(None) };
+            let mut page = read::scan_folded(folded, &self.limits, scan)?;
+            if let Some(next) = page.as_mut().and_then(|page| page.next.as_mut()) {
+                let by = Arc::downgrade(&self.shared);
+                next.pinned = Some(Pinned { published: published.clone(), by });
+            }
+            Ok(page)
+        };
         if self.shared.is_closed() {
             return Err(StateError::Closed);
         }
-        let store = self.shared.store;
-        if let Some(cursor) = after {
-            cursor.belongs_to(store)?;
+        if let Some(Pinned { published, by }) = &scan.pinned
+            && std::ptr::eq(by.as_ptr(), &raw const *self.shared)
+        {
+            return page(published);
         }
-        let after = match after {
-            Some(after) => after,
-            None => Cursor::new(store, self.engine.now()?),
-        };
-        let stream = WatchStream::new(self.this.clone(), self.shared.clone(), pattern, after);
-        self.engine.attend();
-        Ok(stream)
+        self.at_hand(|published| page(published).transpose()).transpose()
+    }
+
+    fn pattern(&self, pattern: &str) -> Result<Pattern> {
+        let pattern = pattern.parse()?;
+        if self.shared.is_closed() { Err(StateError::Closed) } else { Ok(pattern) }
+    }
+
+    /// Reads an entry from the storage, and keeps it.
+    async fn read_entry(&self, key: &str) -> Result<Option<Entry>> {
+        let (key, shared) = (key.to_owned(), self.shared.clone());
+        self.read(move |snapshot| {
+            let entry = snapshot.entry(&key)?;
+            if let Some(entry) = &entry {
+                shared.remember(snapshot, entry)?;
+            }
+            Ok(entry)
+        })
+        .await
     }
 }
 
@@ -182,42 +232,69 @@ impl StateStore for Core {
 
     async fn get(&self, key: &str) -> Result<Option<Entry>> {
         validate_key(key)?;
-        let key = key.to_owned();
-        self.read(move |snapshot| snapshot.entry(&key)).await
+        consume_budget().await;
+        match self.at_hand(|published| published.kept.entry(key)) {
+            Some(entry) => entry,
+            None => self.read_entry(key).await,
+        }
     }
 
     async fn get_many(&self, keys: &[&str]) -> Result<Page> {
         Exceeded::check(keys.len(), self.limits.page_entries, "keys", || "get_many".into())?;
         keys.iter().try_for_each(|key| validate_key(key))?;
+        consume_budget().await;
+        if let Some(page) = self.folded(|folded| read::get_many(folded, keys)) {
+            return page;
+        }
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
         self.read(move |snapshot| read::get_many(snapshot, &keys)).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Page> {
         validate_prefix(&scan.prefix)?;
+        consume_budget().await;
+        if let Some(page) = self.scan_at_hand(&scan).transpose() {
+            return page;
+        }
         let limits = self.limits.clone();
         self.read(move |snapshot| read::scan(snapshot, &limits, &scan)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>> {
         validate_prefix(prefix)?;
+        consume_budget().await;
+        if let Some(keys) = self.folded(|folded| read::list(folded, prefix)) {
+            return keys;
+        }
         let prefix = prefix.to_owned();
         self.read(move |snapshot| read::list(snapshot, &prefix)).await
     }
 
     async fn exists(&self, key: &str) -> Result<bool> {
         validate_key(key)?;
+        consume_budget().await;
+        if let Some(slot) = self.at_hand(|published| published.kept.slot(key)) {
+            return Ok(slot?.is_some_and(|slot| slot.is_live()));
+        }
         let key = key.to_owned();
         self.read(move |snapshot| snapshot.exists(&key)).await
     }
 
     async fn version(&self, key: &str) -> Result<u64> {
         validate_key(key)?;
+        consume_budget().await;
+        if let Some(slot) = self.at_hand(|published| published.kept.slot(key)) {
+            return Ok(slot?.map_or(0, |slot| slot.live_version()));
+        }
         let key = key.to_owned();
         self.read(move |snapshot| Ok(snapshot.slot(&key)?.map_or(0, |slot| slot.live_version()))).await
     }
 
     async fn head(&self) -> Result<Head> {
+        consume_budget().await;
+        if let Some(head) = self.at_hand(|published| Some(Ok(published.head))) {
+            return head;
+        }
         self.read(|snapshot| Ok(snapshot.tip()?.head)).await
     }
 
@@ -232,10 +309,18 @@ impl StateStore for Core {
     }
 
     fn watch(&self, pattern: &str) -> Result<WatchStream> {
-        self.stream(pattern, None)
+        let (pattern, shared) = (self.pattern(pattern)?, self.shared.clone());
+        let head = self.engine.now()?;
+        let stream = WatchStream::from_now_on(self.this.clone(), shared, pattern, head);
+        self.engine.attend();
+        Ok(stream)
     }
 
     fn watch_after(&self, pattern: &str, after: Cursor) -> Result<WatchStream> {
-        self.stream(pattern, Some(after))
+        let (pattern, shared) = (self.pattern(pattern)?, self.shared.clone());
+        after.belongs_to(shared.store)?;
+        let stream = WatchStream::after(self.this.clone(), shared, pattern, after);
+        self.engine.attend();
+        Ok(stream)
     }
 }

@@ -39,6 +39,9 @@ pub(super) trait Engine: Send + Sync {
     /// The newest recorded head, of other processes too.
     fn now(&self) -> Result<Head>;
 
+    /// Called when there is something newer than what is published.
+    fn stale(&self) {}
+
     /// Called when a watch has joined: commits of other processes must ring the bell from now on.
     fn attend(&self) {}
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::read::Before;
 use crate::error::Result;
 use crate::log::{Change, ChangeKind, Meta, Timestamp};
 use crate::seq::Seq;
@@ -47,21 +48,20 @@ impl WatchEvent {
         Ok(self.new_value.as_deref().map(serde_json::from_slice).transpose()?)
     }
 
-    /// The event of a change; `old` is the key's previous change.
-    pub(super) fn of(change: &Change, old: Option<&Change>) -> Self {
-        let owned = |change: &Change| change.value.as_deref().map(<[u8]>::to_vec);
+    /// The event of a change and of what it replaced.
+    pub(super) fn of(change: &Change, old: Option<&Before>) -> Self {
         Self {
             key: change.key.as_ref().to_owned(),
             event_type: change.kind,
-            old_value: old.and_then(owned),
-            new_value: owned(change),
+            old_value: old.and_then(|old| old.value.as_deref()).map(<[u8]>::to_vec),
+            new_value: change.value.as_deref().map(<[u8]>::to_vec),
             new_version: if change.kind == ChangeKind::Deleted { 0 } else { change.version },
             version: change.version,
             seq: change.seq,
             commit_seq: change.commit_seq,
             at: change.at,
             meta: change.meta.clone(),
-            erased: change.is_erased() || old.is_some_and(Change::is_erased),
+            erased: change.is_erased() || old.is_some_and(|old| old.erased),
         }
     }
 }

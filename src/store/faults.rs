@@ -109,7 +109,7 @@ fn commit(backend: &mut Faulty, batches: &[Batch]) -> Outcome {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy::default()),
     };
-    commit_group(backend, &rules, batches)
+    commit_group(backend, &rules, batches, None)
 }
 
 /// A batch that is taken, one that is refused because of it, and one that stands alone.
@@ -201,7 +201,7 @@ fn a_read_that_fails_tears_no_group() {
     };
     for n in 0..300 {
         let batch = Batch::new().set(format!("/{n:03}"), vec![7; 200_000]);
-        assert!(commit_group(&mut sqlite, &rules, &[batch]).results[0].is_ok());
+        assert!(commit_group(&mut sqlite, &rules, &[batch], None).results[0].is_ok());
     }
     // The pages of some keys are gone from the write-ahead log, so that reading them fails.
     let wal = std::fs::OpenOptions::new().write(true).open(folder.path().join("state.db-wal")).unwrap();
@@ -212,7 +212,7 @@ fn a_read_that_fails_tears_no_group() {
             Batch::new().set(format!("/new{n}"), "1").set(format!("/new{n}b"), "1"),
             Batch::new().set(format!("/{n:03}"), "x"),
         ];
-        let outcome = commit_group(&mut sqlite, &rules, &group);
+        let outcome = commit_group(&mut sqlite, &rules, &group, None);
         failed += usize::from(outcome.results[1].is_err());
         assert!(!outcome.unknown, "{:?}", outcome.results);
         if let (Ok(head), Ok(Some(last))) =

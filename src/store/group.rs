@@ -5,13 +5,13 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::{Clock, Entropy, Receipt};
-use crate::backend::{Backend, CommitError, Transaction};
+use crate::backend::{Backend, CommitError, Folded, Transaction};
 use crate::error::{ErrorKind, Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::Limits;
-use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
+use crate::log::{Change, Head, Meta, SALT_BYTES, Timestamp, Tip, seal};
 use crate::seq::Seq;
-use crate::state::{Batch, Condition, Slot, Slots, Write, decide};
+use crate::state::{Batch, Condition, Projection, Slot, Slots, Write, decide};
 
 /// What the write path takes from outside.
 pub(super) struct Rules {
@@ -20,10 +20,21 @@ pub(super) struct Rules {
     pub(super) entropy: Arc<dyn Entropy>,
 }
 
+/// What one storage transaction recorded.
+pub(super) struct Recorded {
+    /// Where the log ended before.
+    pub(super) before: Head,
+    pub(super) changes: Vec<Change>,
+    /// Where it ended then.
+    pub(super) head: Head,
+}
+
 /// What became of a group.
 pub(super) struct Outcome {
     /// One result for each batch, in order.
     pub(super) results: Vec<Result<Receipt>>,
+    /// What was recorded, in order.
+    pub(super) recorded: Vec<Recorded>,
     /// The end of the log, as far as it is known.
     pub(super) tip: Option<Tip>,
     /// Nobody knows whether the group was recorded: the connection must not be trusted.
@@ -33,29 +44,37 @@ pub(super) struct Outcome {
 impl Outcome {
     /// All batches failed alike.
     pub(super) fn failed(batches: usize, error: &StateError) -> Self {
-        Self { results: vec![Err(error.clone()); batches], tip: None, unknown: false }
+        Self { results: vec![Err(error.clone()); batches], recorded: Vec::new(), tip: None, unknown: false }
     }
 }
 
 /// Commits batches in order, together. Each is decided on the state that the ones before it
 /// leave, and refused ones leave no trace; a failure of storage is one of the whole group. Where
 /// the disk is full or a row is damaged, the batches are tried again one by one, so that only
-/// those fail that do not fit or meet it.
-pub(super) fn commit_group<B: Backend>(backend: &mut B, rules: &Rules, batches: &[Batch]) -> Outcome {
-    match try_group(backend, rules, batches) {
+/// those fail that do not fit or meet it. What is `known` answers for the storage where it is of the
+/// same state.
+pub(super) fn commit_group<B: Backend>(
+    backend: &mut B,
+    rules: &Rules,
+    batches: &[Batch],
+    known: Option<&Folded>,
+) -> Outcome {
+    match try_group(backend, rules, batches, known) {
         Ok(outcome) => outcome,
         Err(CommitError::NotRecorded(StateError::StorageFull(_) | StateError::Corrupted(_)))
             if batches.len() > 1 =>
         {
-            let mut all = Outcome { results: Vec::with_capacity(batches.len()), tip: None, unknown: false };
+            let results = Vec::with_capacity(batches.len());
+            let mut all = Outcome { results, recorded: Vec::new(), tip: None, unknown: false };
             for batch in batches {
                 if all.unknown {
                     let error = "it was not tried, because the outcome of a commit before it is unknown";
                     all.results.push(Err(StateError::Storage(error.into())));
                     continue;
                 }
-                let one = commit_group(backend, rules, std::slice::from_ref(batch));
+                let one = commit_group(backend, rules, std::slice::from_ref(batch), known);
                 all.results.extend(one.results);
+                all.recorded.extend(one.recorded);
                 all.tip = one.tip.or(all.tip);
                 all.unknown = one.unknown;
             }
@@ -72,9 +91,16 @@ pub(super) fn commit_group<B: Backend>(backend: &mut B, rules: &Rules, batches: 
     }
 }
 
-fn try_group<B: Backend>(backend: &mut B, rules: &Rules, batches: &[Batch]) -> Result<Outcome, CommitError> {
+fn try_group<B: Backend>(
+    backend: &mut B,
+    rules: &Rules,
+    batches: &[Batch],
+    known: Option<&Folded>,
+) -> Result<Outcome, CommitError> {
     let mut transaction = backend.begin().map_err(CommitError::NotRecorded)?;
-    let mut group = Group::new(transaction.tip());
+    let before = transaction.tip().head;
+    let known = known.filter(|folded| folded.head == before).map(|folded| &folded.projection);
+    let mut group = Group::new(transaction.tip(), known);
     let mut results = Vec::with_capacity(batches.len());
     for batch in batches {
         results.push(match group.take(&transaction, rules, batch) {
@@ -83,18 +109,21 @@ fn try_group<B: Backend>(backend: &mut B, rules: &Rules, batches: &[Batch]) -> R
             result => result,
         });
     }
-    let tip = Some(group.tip);
+    let mut recorded = Vec::new();
     if !group.changes.is_empty() {
         group.record(&mut transaction).map_err(CommitError::NotRecorded)?;
         transaction.commit()?;
+        recorded.push(Recorded { before, changes: group.changes, head: group.tip.head });
     }
-    Ok(Outcome { results, tip, unknown: false })
+    Ok(Outcome { results, recorded, tip: Some(group.tip), unknown: false })
 }
 
 /// The state that the batches of a group see: what is recorded, and over it what the group has
 /// decided so far.
-struct Group {
+struct Group<'a> {
     tip: Tip,
+    /// The recorded state, if it is in memory.
+    known: Option<&'a Projection>,
     keys: HashMap<Arc<str>, Key>,
     /// The newest recorded change under the prefixes that conditions name.
     prefixes: HashMap<String, Option<(String, Seq)>>,
@@ -111,7 +140,7 @@ struct Key {
     last: Option<usize>,
 }
 
-impl Slots for Group {
+impl Slots for Group<'_> {
     fn slot(&self, key: &str) -> Option<Slot> {
         self.keys.get(key).and_then(|key| key.now)
     }
@@ -126,10 +155,11 @@ impl Slots for Group {
     }
 }
 
-impl Group {
-    fn new(tip: Tip) -> Self {
+impl<'a> Group<'a> {
+    fn new(tip: Tip, known: Option<&'a Projection>) -> Self {
         Self {
             tip,
+            known,
             keys: HashMap::new(),
             prefixes: HashMap::new(),
             commit_ids: HashMap::new(),
@@ -202,7 +232,10 @@ impl Group {
 
     fn load_key(&mut self, transaction: &impl Transaction, key: &Arc<str>) -> Result<()> {
         if let Entry::Vacant(vacant) = self.keys.entry(key.clone()) {
-            let before = transaction.slot(key)?;
+            let before = match self.known {
+                Some(known) => known.slot(key),
+                None => transaction.slot(key)?,
+            };
             vacant.insert(Key { before, now: before, last: None });
         }
         Ok(())

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use super::core::Core;
 use super::engine::{Closed, Engine, Order, Read};
 use super::forward::forward;
-use super::group::{Rules, commit_group};
-use super::shared::Shared;
+use super::group::{Recorded, Rules, commit_group};
+use super::published::Kept;
+use super::shared::{Bell, Shared};
 use super::{Options, Page, Receipt, Scan, StateStore, Stats, WatchStream};
 use crate::audit::{VerifyReport, contradicts};
 use crate::backend::Memory;
@@ -60,7 +61,8 @@ impl MemoryStore {
             )));
         }
         let limits = rules.limits.clone();
-        let shared = Arc::new(Shared::new(store, follow.head()));
+        let kept = Kept::All(memory.folded().clone());
+        let shared = Arc::new(Shared::alone(store, follow.head(), kept, usize::MAX));
         let memory = Arc::new(RwLock::new(memory));
         let engine = MemoryEngine { memory: memory.clone(), shared: shared.clone(), rules };
         Ok(Self { core: Core::new(shared, Box::new(engine), limits, false), memory })
@@ -87,7 +89,7 @@ impl MemoryStore {
 
     /// How many keys exist.
     pub fn len(&self) -> usize {
-        self.memory.read().unwrap_or_else(PoisonError::into_inner).live()
+        self.memory.read().unwrap_or_else(PoisonError::into_inner).folded().projection.live()
     }
 
     /// Whether no key exists.
@@ -152,16 +154,16 @@ impl Engine for MemoryEngine {
         if self.shared.is_closed() {
             return;
         }
-        let outcome = commit_group(&mut *memory, &self.rules, std::slice::from_ref(&order.batch));
+        let outcome = commit_group(&mut *memory, &self.rules, std::slice::from_ref(&order.batch), None);
         self.shared.count(|counters| counters.group(1));
-        let news = outcome.tip.is_some_and(|tip| self.shared.advance(tip.head));
+        // Published before anybody can read the log again: what is visible in one is in the other.
+        let published = |recorded: Recorded| self.shared.publish(&recorded.into(), Some(memory.folded()));
+        let bells: Vec<Bell> = outcome.recorded.into_iter().filter_map(published).collect();
         drop(memory);
         if let Some(result) = outcome.results.into_iter().next() {
             let _ = order.reply.send(result);
         }
-        if news {
-            self.shared.ring();
-        }
+        bells.into_iter().for_each(Bell::ring);
     }
 
     fn read(&self, read: Read) {

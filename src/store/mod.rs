@@ -2,6 +2,7 @@
 //!
 //! The only clock and the only randomness of the crate are here.
 
+mod cache;
 #[cfg(feature = "sqlite")]
 mod checkpoints;
 mod clock;
@@ -14,31 +15,37 @@ mod entropy;
 mod event;
 #[cfg(test)]
 mod faults;
+#[cfg(feature = "sqlite")]
+mod follower;
 mod forward;
 mod group;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/io_faults.rs"]
 mod io_faults;
+#[cfg(feature = "sqlite")]
+mod loading;
 mod memory;
 mod options;
 mod page;
-#[cfg(feature = "sqlite")]
-mod poller;
+mod pattern_index;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/power.rs"]
 mod power;
+mod published;
 #[cfg(feature = "sqlite")]
 mod queue;
 mod read;
 #[cfg(feature = "sqlite")]
 mod readers;
 mod receipt;
+mod recent;
 mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod state_store;
 mod stats;
 mod watch;
+mod watcher;
 mod with_meta;
 #[cfg(feature = "sqlite")]
 mod writer;
@@ -53,6 +60,6 @@ pub use receipt::Receipt;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use state_store::StateStore;
-pub use stats::{Stats, WatcherStats};
+pub use stats::{Residency, Stats, WatcherStats};
 pub use watch::{Commits, WatchStream};
 pub use with_meta::WithMeta;

@@ -29,6 +29,7 @@ use crate::log::{Change, StoreId};
 /// | `create` | yes | make folder and file where they are missing |
 /// | `read_only` | no | open without writing anything |
 /// | `busy_timeout` | 5 s | how long a commit waits for other processes |
+/// | `resident_bytes` | 64 MiB | memory that the current state may take, so that reads need no I/O |
 /// | `accept_loss` | no | go on where recorded changes are missing |
 ///
 /// ```
@@ -55,6 +56,8 @@ pub struct Options {
     #[cfg(feature = "sqlite")]
     busy_timeout: Duration,
     #[cfg(feature = "sqlite")]
+    resident_bytes: usize,
+    #[cfg(feature = "sqlite")]
     accept_loss: bool,
 }
 
@@ -74,6 +77,8 @@ impl Default for Options {
             #[cfg(feature = "sqlite")]
             busy_timeout: Duration::from_secs(5),
             #[cfg(feature = "sqlite")]
+            resident_bytes: 64 << 20,
+            #[cfg(feature = "sqlite")]
             accept_loss: false,
         }
     }
@@ -89,6 +94,7 @@ impl fmt::Debug for Options {
             .field("create", &self.create)
             .field("read_only", &self.read_only)
             .field("busy_timeout", &self.busy_timeout)
+            .field("resident_bytes", &self.resident_bytes)
             .field("accept_loss", &self.accept_loss);
         shown.finish_non_exhaustive()
     }
@@ -164,6 +170,17 @@ impl Options {
         self
     }
 
+    /// How many bytes of memory the current state may take, about: keys, values, and some 200 bytes
+    /// for each key, deleted ones included. While it fits, reads of it need no I/O and run on the
+    /// caller's task; it is loaded after opening. Above that, and while it is loaded, SQLite answers,
+    /// and the memory holds the entries that were read last. 0 keeps nothing. A store in memory is always there whole.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn resident_bytes(mut self, bytes: usize) -> Self {
+        self.resident_bytes = bytes;
+        self
+    }
+
     /// Whether to go on where the log lacks changes that it is known to have had, such as those of
     /// a lost `-wal` file or of an older copy. Without it, opening such a store is
     /// [`StateError::Corrupted`]. The loss is recorded as a change of the key
@@ -214,7 +231,8 @@ impl Options {
             #[cfg(test)]
             vfs: None,
         };
-        SqliteStore::start(opening, self.rules()?).await
+        let resident_bytes = if opening.is_file() { self.resident_bytes } else { usize::MAX };
+        SqliteStore::start(opening, self.rules()?, resident_bytes).await
     }
 
     /// An empty store in memory.

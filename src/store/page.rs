@@ -1,5 +1,6 @@
 //! Scans and what they return.
 
+use super::published::Pinned;
 use crate::log::Cursor;
 use crate::state::Entry;
 
@@ -30,13 +31,15 @@ pub struct Scan {
     pub(super) after: Option<String>,
     pub(super) limit: Option<usize>,
     pub(super) as_of: Option<Cursor>,
+    /// The state that it goes on reading, where that is in memory.
+    pub(super) pinned: Option<Pinned>,
 }
 
 impl Scan {
     /// The entries whose keys start with these bytes; never a pattern. Reserved keys only if the
     /// prefix names them.
     pub fn prefix(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), after: None, limit: None, as_of: None }
+        Self { prefix: prefix.into(), after: None, limit: None, as_of: None, pinned: None }
     }
 
     /// Only keys after this one, in the order of bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::engine::{Closed, Engine, Order, Read};
-use super::poller::Poller;
+use super::follower::Follower;
 use super::readers::Readers;
 use super::shared::Shared;
 use crate::error::Result;
@@ -19,7 +19,8 @@ pub(super) enum Task {
     Close(Closed),
 }
 
-/// The engine of a store on SQLite: one thread writes, several read, one polls.
+/// The engine of a store on SQLite: one thread writes, several read, one follows
+/// other processes.
 pub(super) struct SqliteEngine {
     pub(super) shared: Arc<Shared>,
     pub(super) immutable: bool,
@@ -33,7 +34,7 @@ pub(super) struct SqliteEngine {
 #[derive(Clone)]
 pub(super) struct Beside {
     pub(super) readers: Arc<Readers>,
-    pub(super) poller: Arc<Poller>,
+    pub(super) follower: Arc<Follower>,
 }
 
 impl Engine for SqliteEngine {
@@ -56,12 +57,22 @@ impl Engine for SqliteEngine {
     }
 
     fn now(&self) -> Result<Head> {
-        self.beside.as_ref().map_or_else(|| Ok(self.shared.head()), |beside| beside.poller.now())
+        match (&self.beside, self.shared.current()) {
+            (Some(beside), None) => beside.follower.now(),
+            (_, Some(published)) => Ok(published.head),
+            (None, None) => Ok(self.shared.head()),
+        }
+    }
+
+    fn stale(&self) {
+        if let Some(beside) = &self.beside {
+            beside.follower.wake();
+        }
     }
 
     fn attend(&self) {
         if let Some(beside) = &self.beside {
-            beside.poller.wake();
+            beside.follower.wake();
         }
     }
 

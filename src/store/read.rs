@@ -1,17 +1,19 @@
 //! What reads of a snapshot mean: pure functions over one state.
 
+use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::{Page, Scan};
 use crate::audit::{Verification, VerifyReport};
-use crate::backend::{Row, Snapshot, View, missing};
+use crate::backend::{Folded, Row, Snapshot, View, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::{Exceeded, Limits};
 use crate::log::{Change, ChangeKind, Commit, Cursor, Follow, Head};
 use crate::pattern::Pattern;
 use crate::seq::Seq;
-use crate::state::Entry;
+use crate::state::{Entry, Latest};
 
 /// The most changes of one page of the log, but for those that finish its last commit.
 pub(super) const PAGE_CHANGES: usize = 1_000;
@@ -26,19 +28,39 @@ pub(super) fn get_many(view: &(impl View + ?Sized), keys: &[impl AsRef<str>]) ->
 
 /// One page of a scan.
 pub(super) fn scan(snapshot: &dyn Snapshot, limits: &Limits, scan: &Scan) -> Result<Page> {
+    let head = snapshot.head()?;
+    let as_of = scan.as_of.map_or(Ok(head), |cursor| resolve(snapshot, cursor))?;
+    let older = as_of.seq < head.seq;
+    scan_page(snapshot, limits, scan, as_of, older, |row| entry_as_of(snapshot, row, as_of.seq))
+}
+
+/// One page of a scan of the state in memory; none if the scan is of another state.
+pub(super) fn scan_folded(folded: &Folded, limits: &Limits, scan: &Scan) -> Result<Option<Page>> {
+    if scan.as_of.is_some_and(|cursor| cursor.head() != Some(folded.head)) {
+        return Ok(None);
+    }
+    scan_page(folded, limits, scan, folded.head, false, |row| Ok(row.entry())).map(Some)
+}
+
+/// One page of a scan as of a position, of the rows and what the keys were there.
+fn scan_page(
+    view: &(impl View + ?Sized),
+    limits: &Limits,
+    scan: &Scan,
+    as_of: Head,
+    deleted: bool,
+    entry: impl Fn(Row) -> Result<Option<Entry>>,
+) -> Result<Page> {
     let limit = scan.limit.unwrap_or(limits.page_entries);
     if limit == 0 {
         return Err(StateError::InvalidArgument("a scan's limit is 0; it must be at least 1".into()));
     }
     Exceeded::check(limit, limits.page_entries, "entries", || "the page of a scan".into())?;
-    let tip = snapshot.tip()?.head;
-    let as_of = scan.as_of.map_or(Ok(tip), |cursor| resolve(snapshot, cursor))?;
     let range = KeyRange::prefix(&scan.prefix);
-    let mut page = Page { entries: Vec::new(), cursor: Cursor::new(snapshot.store_id(), as_of), next: None };
+    let mut page = Page { entries: Vec::new(), cursor: Cursor::new(view.store_id(), as_of), next: None };
     let mut bytes = 0;
-    snapshot.rows(&range, scan.after.as_deref(), as_of.seq < tip.seq, &mut |row| {
-        let Some(entry) = entry_as_of(snapshot, row, as_of.seq)?.filter(|entry| range.shows(&entry.key))
-        else {
+    view.rows(&range, scan.after.as_deref(), deleted, &mut |row| {
+        let Some(entry) = entry(row)?.filter(|entry| range.shows(&entry.key)) else {
             return Ok(ControlFlow::Continue(()));
         };
         bytes += entry.key.len() + entry.value.len();
@@ -59,10 +81,7 @@ pub(super) fn scan(snapshot: &dyn Snapshot, limits: &Limits, scan: &Scan) -> Res
 fn entry_as_of(snapshot: &dyn Snapshot, row: Row, as_of: Seq) -> Result<Option<Entry>> {
     let (_, seq) = row.place()?;
     if seq <= as_of {
-        return Ok(match row {
-            Row::Live(entry) => Some(entry),
-            _ => None,
-        });
+        return Ok(row.entry());
     }
     let mut change = Some(recorded(snapshot, seq)?);
     while let Some(newer) = change {
@@ -163,7 +182,12 @@ pub(super) fn resolve(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
 
 /// Whole commits after a position, checked against the chain: at most `limit` changes and
 /// [`Limits::PAGE_BYTES`], but for those that finish the last commit.
-fn follow(snapshot: &dyn Snapshot, after: Head, limit: usize, mut visit: impl FnMut(Change)) -> Result<Head> {
+pub(super) fn follow(
+    snapshot: &dyn Snapshot,
+    after: Head,
+    limit: usize,
+    mut visit: impl FnMut(Change),
+) -> Result<Head> {
     let mut follow = Follow::after(after);
     let (mut changes, mut bytes) = (0, 0);
     snapshot.changes(after.seq, &mut |change| {
@@ -200,17 +224,54 @@ pub(super) struct WatchPage {
 }
 
 /// A change that a watch delivers.
+#[derive(Debug, Clone)]
 pub(super) struct Matching {
     pub(super) change: Change,
     pub(super) old: Old,
 }
 
-/// The key's change before.
+/// What the key was before.
+#[derive(Debug, Clone)]
 pub(super) enum Old {
-    /// It is at hand, or there is none.
-    Read(Option<Change>),
+    /// It is at hand, or there was nothing.
+    Read(Option<Before>),
     /// It is still to be read.
     Due,
+}
+
+/// What a change replaced. `Debug` does not show the value.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Before {
+    pub(super) value: Option<Arc<[u8]>>,
+    pub(super) erased: bool,
+}
+
+impl Before {
+    pub(super) fn of(change: &Change) -> Self {
+        Self { value: change.value.clone(), erased: change.is_erased() }
+    }
+
+    pub(super) fn last(last: &Latest) -> Self {
+        Self { value: last.value.clone(), erased: last.slot.is_live() && last.value.is_none() }
+    }
+}
+
+impl fmt::Debug for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.value.as_ref().map(|value| value.len());
+        f.debug_struct("Before").field("value_bytes", &bytes).field("erased", &self.erased).finish()
+    }
+}
+
+impl Matching {
+    /// About the bytes that it takes in memory.
+    pub(super) fn size(&self) -> usize {
+        let old = match &self.old {
+            Old::Read(Some(Before { value: Some(value), .. })) => value.len(),
+            _ => 0,
+        };
+        self.change.size() + old
+    }
 }
 
 /// The commits after a cursor, as a watch of the pattern sees them. Of the changes before, those
@@ -237,7 +298,7 @@ pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
     for matching in due {
         let before = previous(snapshot, &matching.change)?;
         bytes += before.as_ref().map_or(0, Change::size);
-        matching.old = Old::Read(before);
+        matching.old = Old::Read(before.as_ref().map(Before::of));
         if bytes >= Limits::PAGE_BYTES {
             break;
         }
@@ -246,12 +307,12 @@ pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
 }
 
 /// The changes before these ones of their keys, one at least, until [`Limits::PAGE_BYTES`] are read.
-pub(super) fn old_changes(snapshot: &dyn Snapshot, changes: &[Change]) -> Result<Vec<Option<Change>>> {
+pub(super) fn old_changes(snapshot: &dyn Snapshot, changes: &[Change]) -> Result<Vec<Option<Before>>> {
     let (mut old, mut bytes) = (Vec::new(), 0);
     for change in changes {
         let before = previous(snapshot, change)?;
         bytes += before.as_ref().map_or(0, Change::size);
-        old.push(before);
+        old.push(before.as_ref().map(Before::of));
         if bytes >= Limits::PAGE_BYTES {
             break;
         }

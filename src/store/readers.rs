@@ -6,9 +6,13 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::engine::Read;
+use crate::backend::Snapshot;
 use crate::backend::sqlite::{InterruptHandle, Opening, Sqlite};
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
+
+/// The most reads of one transaction, so that several threads share what waits.
+const READ_TOGETHER: usize = 16;
 
 /// Threads that share a queue of reads, each with a connection of its own.
 pub(super) struct Readers {
@@ -97,15 +101,27 @@ pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
     thread::Builder::new().name(name.into()).spawn(run).map_err(no_thread)
 }
 
-/// Runs reads, each in a transaction of its own, until told to stop.
+/// Runs reads until told to stop: those that wait together in one transaction. Only those that were
+/// asked for before it began, as they must see what was recorded until then.
 fn read_until(sqlite: &Sqlite, reads: &Receiver<Read>, stopped: &Receiver<()>) {
     loop {
         crossbeam_channel::select! {
             recv(stopped) -> _ => return,
             recv(reads) -> read => match read {
-                Ok(read) => sqlite.read(read),
+                Ok(read) => {
+                    let mut batch = vec![read];
+                    batch.extend(reads.try_iter().take(READ_TOGETHER - 1));
+                    sqlite.read(|snapshot| read_all(snapshot, batch));
+                }
                 Err(_) => return,
             },
         }
+    }
+}
+
+fn read_all(snapshot: Result<&dyn Snapshot>, batch: Vec<Read>) {
+    match snapshot {
+        Ok(snapshot) => batch.into_iter().for_each(|read| read(Ok(snapshot))),
+        Err(error) => batch.into_iter().for_each(|read| read(Err(error.clone()))),
     }
 }

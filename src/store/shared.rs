@@ -5,45 +5,97 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use super::WatcherStats;
-use super::stats::Counters;
-use crate::log::{Head, StoreId};
-use crate::pattern::Pattern;
-use crate::seq::Seq;
+#[cfg(feature = "sqlite")]
+use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, Guard};
 
-/// The published head and the bell. The bell carries no data: who hears it reads on from its own
-/// cursor.
+use super::WatcherStats;
+use super::group::Recorded;
+use super::pattern_index::PatternIndex;
+use super::published::{Kept, Published, Token};
+use super::recent::{self, Recent, RecentCommit};
+use super::stats::{Counters, Residency};
+use super::watcher::Watcher;
+#[cfg(feature = "sqlite")]
+use crate::backend::sqlite::WalIndex;
+use crate::backend::{Folded, Snapshot};
+use crate::error::Result;
+use crate::log::{Change, Head, StoreId};
+use crate::pattern::Pattern;
+use crate::state::{Entry, Latest};
+
+/// The published state, the newest commits, and the watches that wait for more.
 pub(super) struct Shared {
     pub(super) store: StoreId,
-    head: Mutex<Head>,
+    /// What tells of commits that are not published yet; none where nobody else writes the store.
+    #[cfg(feature = "sqlite")]
+    index: ArcSwapOption<WalIndex>,
+    published: ArcSwap<Published>,
+    /// Held while something is published, so that there is one order of it.
+    feed: Mutex<Feed>,
+    /// Bytes that the projection may take in memory.
+    budget: usize,
     closed: AtomicBool,
-    watchers: Mutex<HashMap<u64, Arc<Watcher>>>,
     next_watcher: AtomicU64,
     alarms: AtomicU64,
     watching: AtomicUsize,
     counters: Mutex<Counters>,
 }
 
-/// A watch, as the bell and the statistics know it.
-pub(super) struct Watcher {
-    id: u64,
-    pattern: Pattern,
-    position: AtomicU64,
-    waker: Mutex<Option<Waker>>,
+/// What publication hands on.
+struct Feed {
+    recent: Recent,
+    index: PatternIndex<Arc<Watcher>>,
+    watchers: HashMap<u64, Arc<Watcher>>,
+}
+
+/// What is to be published: changes that continue the log.
+pub(super) struct News {
+    /// Where the log ended before them.
+    pub(super) before: Head,
+    pub(super) changes: Vec<Change>,
+    /// Where it ends with them.
+    pub(super) head: Head,
+    /// What is visible when they are the newest.
+    pub(super) token: Option<Token>,
+}
+
+impl From<Recorded> for News {
+    fn from(Recorded { before, changes, head }: Recorded) -> Self {
+        Self { before, changes, head, token: None }
+    }
+}
+
+/// The watches to be woken. It carries no data: who hears it reads on from its own cursor.
+#[must_use = "watches wait for it"]
+pub(super) struct Bell(Vec<Waker>);
+
+impl Bell {
+    pub(super) fn ring(self) {
+        self.0.into_iter().for_each(Waker::wake);
+    }
 }
 
 /// A lock whose holder cannot leave it half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    pub(super) fn new(store: StoreId, head: Head) -> Self {
+    /// Of a store that nobody else writes.
+    pub(super) fn alone(store: StoreId, head: Head, kept: Kept, budget: usize) -> Self {
         Self {
             store,
-            head: Mutex::new(head),
+            #[cfg(feature = "sqlite")]
+            index: ArcSwapOption::empty(),
+            published: ArcSwap::from_pointee(Published { head, token: None, kept }),
+            feed: Mutex::new(Feed {
+                recent: Recent::new(head),
+                index: PatternIndex::default(),
+                watchers: HashMap::new(),
+            }),
+            budget,
             closed: AtomicBool::new(false),
-            watchers: Mutex::default(),
             next_watcher: AtomicU64::new(0),
             alarms: AtomicU64::new(0),
             watching: AtomicUsize::new(0),
@@ -51,26 +103,137 @@ impl Shared {
         }
     }
 
-    /// The newest head that is known to be recorded.
+    /// The same of a store that other processes may write.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn beside_others(self, index: Option<WalIndex>) -> Self {
+        Self { index: ArcSwapOption::from(index.map(Arc::new)), ..self }
+    }
+
+    /// What is visible in the storage now; none where nobody else writes.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn visible(&self) -> Option<Token> {
+        self.index.load().as_ref().map(|index| index.token())
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    #[expect(clippy::unused_self, reason = "as the one above")]
+    pub(super) fn visible(&self) -> Option<Token> {
+        None
+    }
+
+    /// The published state, whether or not there is something newer.
+    pub(super) fn published(&self) -> Guard<Arc<Published>> {
+        self.published.load()
+    }
+
+    /// The published state, if there is nothing newer by now, from whomever.
+    pub(super) fn current(&self) -> Option<Guard<Arc<Published>>> {
+        let published = self.published.load();
+        let visible = self.visible();
+        (published.token == visible || crate::planted::planted("stale_read")).then_some(published)
+    }
+
+    /// The end of the log as it was published.
     pub(super) fn head(&self) -> Head {
-        *lock(&self.head)
+        self.published.load().head
     }
 
-    /// Makes a recorded head known; says whether it is news.
-    pub(super) fn advance(&self, head: Head) -> bool {
-        let mut known = lock(&self.head);
-        let news = head.seq > known.seq;
-        if news {
-            *known = head;
+    /// Publishes what continues the published state: none if it does not. It is in the projection and
+    /// among the recent commits then, and the watches whose patterns match are the bell's.
+    pub(super) fn publish(&self, news: &News, folded: Option<&Folded>) -> Option<Bell> {
+        let mut feed = lock(&self.feed);
+        let known = self.published.load_full();
+        if news.before != known.head {
+            return None;
         }
-        news
+        let mut bell = Bell(Vec::new());
+        if feed.watchers.is_empty() {
+            feed.recent = Recent::new(news.head);
+        } else {
+            for commit in recent::commits(news.before, &news.changes, &known.kept) {
+                feed.dispatch(commit, &mut bell);
+            }
+        }
+        let kept = match folded {
+            Some(folded) => Kept::All(folded.clone()),
+            None => known.kept.followed_by(&news.changes, self.budget),
+        };
+        // After the watches that it concerns are marked: the others have seen all up to this head.
+        self.published.store(Arc::new(Published { head: news.head, token: news.token, kept }));
+        Some(bell)
     }
 
-    /// Wakes the watches that wait.
-    pub(super) fn ring(&self) {
-        let wakers: Vec<Waker> =
-            lock(&self.watchers).values().filter_map(|w| lock(&w.waker).take()).collect();
-        wakers.into_iter().for_each(Waker::wake);
+    /// Publishes a head without what leads to it: every watch reads it from the log.
+    pub(super) fn jump(&self, before: Head, head: Head, token: Option<Token>) -> Option<Bell> {
+        let mut feed = lock(&self.feed);
+        let known = self.published.load();
+        if before != known.head || known.kept.all().is_some() {
+            return None;
+        }
+        feed.recent = Recent::new(head);
+        let mut bell = Bell(Vec::new());
+        if head != before {
+            bell.0.extend(feed.watchers.values().filter_map(|watcher| watcher.mark(before)));
+        }
+        let kept = if head == before {
+            known.kept.clone()
+        } else {
+            Kept::Some(super::cache::Cache::new(self.budget))
+        };
+        self.published.store(Arc::new(Published { head, token, kept }));
+        Some(bell)
+    }
+
+    /// Keeps something else in memory of the published state, if `keep` has something for it.
+    pub(super) fn keep(&self, keep: impl FnOnce(&Published) -> Option<Kept>) -> bool {
+        let _feed = lock(&self.feed);
+        let known = self.published.load();
+        let Some(kept) = keep(&known) else { return false };
+        self.published.store(Arc::new(Published { head: known.head, token: known.token, kept }));
+        true
+    }
+
+    /// Keeps an entry that was just read, if it is of the published state.
+    pub(super) fn remember(&self, snapshot: &dyn Snapshot, entry: &Entry) -> Result<()> {
+        if self.budget > 0 && self.published.load().kept.all().is_none() {
+            let head = snapshot.head()?;
+            self.keep(|known| match &known.kept {
+                // A newer state may have another entry, and an older one must not be put over it.
+                Kept::Some(cache) if known.head == head => {
+                    let mut cache = cache.clone();
+                    cache.put(Latest::from_entry(entry));
+                    Some(Kept::Some(cache))
+                }
+                _ => None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Bytes that the projection may take in memory.
+    pub(super) fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// The commits after what a watch has read, as many as make a page, and where they end; none if it
+    /// must read them from the log.
+    pub(super) fn recent(&self, watcher: &Watcher, read: Head) -> Option<(Vec<Arc<RecentCommit>>, Head)> {
+        let feed = lock(&self.feed);
+        let passed = watcher.pass(read);
+        let (page, all) = feed.recent.after(passed.seq)?;
+        if all {
+            watcher.keeps_up();
+        }
+        let end = page.last().map_or(passed, |commit| commit.head);
+        Some((page, end))
+    }
+
+    /// Wakes all watches.
+    fn ring(&self) {
+        let feed = lock(&self.feed);
+        let bell = Bell(feed.watchers.values().filter_map(|watcher| watcher.wake()).collect());
+        drop(feed);
+        bell.ring();
     }
 
     /// Makes every watch read, even where there is nothing new: the storage may have failed.
@@ -92,6 +255,9 @@ impl Shared {
     pub(super) fn close(&self) -> bool {
         let was_open = !self.closed.swap(true, Ordering::SeqCst);
         self.ring();
+        // It keeps the files open.
+        #[cfg(feature = "sqlite")]
+        self.index.store(None);
         was_open
     }
 
@@ -100,18 +266,33 @@ impl Shared {
         self.watching.load(Ordering::SeqCst)
     }
 
-    pub(super) fn join(&self, pattern: Pattern, position: Seq) -> Arc<Watcher> {
+    /// A watch from this head on.
+    pub(super) fn join(&self, pattern: Pattern, from: Head) -> Arc<Watcher> {
         let id = self.next_watcher.fetch_add(1, Ordering::Relaxed);
-        let position = AtomicU64::new(position.as_u64());
-        let watcher = Arc::new(Watcher { id, pattern, position, waker: Mutex::default() });
-        lock(&self.watchers).insert(id, watcher.clone());
+        let watcher = Arc::new(Watcher::new(id, pattern, from));
+        let mut feed = lock(&self.feed);
+        let head = self.head();
+        // What was published since that head was looked up is not to be missed.
+        if head.seq > from.seq {
+            drop(watcher.mark(from));
+        }
+        if feed.watchers.is_empty() {
+            feed.recent = Recent::new(head);
+        }
+        feed.index.insert(id, watcher.pattern(), watcher.clone());
+        feed.watchers.insert(id, watcher.clone());
         self.watching.fetch_add(1, Ordering::SeqCst);
         watcher
     }
 
     pub(super) fn leave(&self, watcher: &Watcher) {
-        if lock(&self.watchers).remove(&watcher.id).is_some() {
+        let mut feed = lock(&self.feed);
+        if feed.watchers.remove(&watcher.id()).is_some() {
+            feed.index.remove(watcher.id(), watcher.pattern());
             self.watching.fetch_sub(1, Ordering::SeqCst);
+        }
+        if feed.watchers.is_empty() {
+            feed.recent = Recent::new(self.head());
         }
     }
 
@@ -123,39 +304,48 @@ impl Shared {
         lock(&self.counters).clone()
     }
 
+    /// What of the projection is in memory, and about the bytes that it takes.
+    pub(super) fn residency(&self) -> (Residency, u64) {
+        let published = self.published.load();
+        let residency = match &published.kept {
+            Kept::All(_) => Residency::Whole,
+            Kept::Some(_) => lock(&self.counters).residency,
+        };
+        (residency, published.kept.bytes() as u64)
+    }
+
     /// The watches, the one that lags most first.
     pub(super) fn watcher_stats(&self) -> Vec<WatcherStats> {
-        let head = self.head().seq.as_u64();
-        let mut stats: Vec<_> = lock(&self.watchers)
+        let feed = lock(&self.feed);
+        let head = self.head().seq;
+        let mut stats: Vec<_> = feed
+            .watchers
             .values()
             .map(|watcher| {
-                let position = watcher.position.load(Ordering::Relaxed);
+                let position = watcher.position(head);
                 WatcherStats {
-                    pattern: watcher.pattern.to_string(),
-                    position: Seq::new(position),
-                    lag: head.saturating_sub(position),
+                    pattern: watcher.pattern().to_string(),
+                    position,
+                    lag: head.as_u64().saturating_sub(position.as_u64()),
                 }
             })
             .collect();
+        drop(feed);
         stats.sort_by(|a, b| b.lag.cmp(&a.lag).then_with(|| a.pattern.cmp(&b.pattern)));
         stats
     }
 }
 
-impl Watcher {
-    pub(super) fn pattern(&self) -> &Pattern {
-        &self.pattern
-    }
-
-    pub(super) fn moved_to(&self, position: Seq) {
-        self.position.store(position.as_u64(), Ordering::Relaxed);
-    }
-
-    /// Asks to be woken by the next bell. Look at the head after this, not before.
-    pub(super) fn listen(&self, waker: &Waker) {
-        let mut slot = lock(&self.waker);
-        if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *slot = Some(waker.clone());
+impl Feed {
+    /// Holds a commit for the watches, and marks those that it concerns.
+    fn dispatch(&mut self, commit: RecentCommit, bell: &mut Bell) {
+        for matching in &commit.changes {
+            self.index.matching(&matching.change.key, |watcher| {
+                if watcher.pattern().matches(&matching.change.key) {
+                    bell.0.extend(watcher.mark(commit.before));
+                }
+            });
         }
+        self.recent.push(Arc::new(commit));
     }
 }

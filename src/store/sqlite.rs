@@ -71,10 +71,10 @@ impl SqliteStore {
         Options::new()
     }
 
-    pub(super) async fn start(opening: Opening, rules: Rules) -> Result<Self> {
+    pub(super) async fn start(opening: Opening, rules: Rules, resident_bytes: usize) -> Result<Self> {
         let (limits, read_only) = (rules.limits.clone(), opening.read_only);
         let (started, start) = oneshot::channel();
-        writer::spawn(opening, rules, started)?;
+        writer::spawn(opening, rules, resident_bytes, started)?;
         let engine = start.await.unwrap_or(Err(StateError::Closed))?;
         let (shared, immutable) = (engine.shared.clone(), engine.immutable);
         let warning = engine.warning.as_deref().map(Arc::from);

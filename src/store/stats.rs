@@ -27,8 +27,29 @@ pub struct Stats {
     pub last_checkpoint: Duration,
     /// How long the longest checkpoint took.
     pub longest_checkpoint: Duration,
+    /// What of the projection is in memory.
+    pub residency: Residency,
+    /// About the bytes that this takes.
+    pub resident_bytes: u64,
     /// The open watches, the one that lags most first.
     pub watchers: Vec<WatcherStats>,
+}
+
+/// What of the current state an open store has in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Residency {
+    /// It is being loaded; reads go to the storage meanwhile.
+    #[default]
+    Loading,
+    /// All of it: reads take no I/O.
+    Whole,
+    /// The entries that were read last: all of it does not fit
+    /// [`resident_bytes`](crate::Options::resident_bytes).
+    Partial,
+    /// The entries that were read last: loading all of it met a damaged row, an index that does not
+    /// fit its table, or a failure of the storage. [`verify`](crate::SqliteStore::verify) says more.
+    Failed,
 }
 
 /// An open watch.
@@ -45,6 +66,7 @@ pub struct WatcherStats {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counters {
+    pub(super) residency: Residency,
     pub(super) batches: u64,
     pub(super) groups: u64,
     pub(super) largest_group: u64,

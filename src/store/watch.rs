@@ -12,8 +12,10 @@ use tokio_stream::Stream;
 
 use super::WatchEvent;
 use super::core::Core;
-use super::read::{self, Matching, Old, WatchPage};
-use super::shared::{Shared, Watcher};
+use super::read::{self, Before, Matching, Old, WatchPage};
+use super::recent::RecentCommit;
+use super::shared::Shared;
+use super::watcher::Watcher;
 use crate::error::{Result, StateError};
 use crate::log::{Change, Cursor, Head};
 use crate::pattern::Pattern;
@@ -71,7 +73,7 @@ impl Pending {
     }
 
     /// Takes in what was read for the first changes that were due.
-    fn fill(&mut self, old: Vec<Option<Change>>) {
+    fn fill(&mut self, old: Vec<Option<Before>>) {
         let due = self.changes.iter_mut().filter(|matching| matches!(matching.old, Old::Due));
         due.zip(old).for_each(|(matching, old)| matching.old = Old::Read(old));
     }
@@ -87,10 +89,11 @@ fn event(Matching { change, old }: Matching) -> WatchEvent {
 enum State {
     /// Nothing of the log was read yet: the cursor is still to be checked.
     Fresh,
-    /// Waiting for a page, which must reach beyond the cursor if that was not `known` as the end.
-    Reading { page: oneshot::Receiver<Result<WatchPage>>, known: Seq },
+    /// Waiting for a page of the log, which must reach beyond where it starts if that was not `known`
+    /// as the end.
+    Reading { page: oneshot::Receiver<Result<WatchPage>>, after: Seq, known: Seq },
     /// Waiting for the changes before those of the commit that is due.
-    ReadingOld(oneshot::Receiver<Result<Vec<Option<Change>>>>),
+    ReadingOld(oneshot::Receiver<Result<Vec<Option<Before>>>>),
     /// Everything that was read is delivered.
     Idle,
     /// Over; the cause is told once by `try_next` and kept for `error`.
@@ -98,9 +101,27 @@ enum State {
 }
 
 impl WatchStream {
-    pub(super) fn new(core: Weak<Core>, shared: Arc<Shared>, pattern: Pattern, after: Cursor) -> Self {
-        let watcher = shared.join(pattern, after.seq());
-        let (alarms, commits, state) = (shared.alarms(), VecDeque::new(), State::Fresh);
+    /// The changes after a head that is known to be one of the log.
+    pub(super) fn from_now_on(core: Weak<Core>, shared: Arc<Shared>, pattern: Pattern, head: Head) -> Self {
+        let watcher = shared.join(pattern, head);
+        Self::with(core, watcher, Cursor::new(shared.store, head), State::Idle, shared)
+    }
+
+    /// The changes after a cursor, which is checked when it is first polled.
+    pub(super) fn after(core: Weak<Core>, shared: Arc<Shared>, pattern: Pattern, after: Cursor) -> Self {
+        let watcher = shared.join(pattern, Head::genesis(shared.store));
+        watcher.delivers(Some(after.seq()));
+        Self::with(core, watcher, after, State::Fresh, shared)
+    }
+
+    fn with(
+        core: Weak<Core>,
+        watcher: Arc<Watcher>,
+        after: Cursor,
+        state: State,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (alarms, commits) = (shared.alarms(), VecDeque::new());
         Self { core, shared, watcher, cursor: after, commits, end: after, alarms, state }
     }
 
@@ -161,11 +182,14 @@ impl WatchStream {
         loop {
             match &mut self.state {
                 State::Ended { .. } => return Poll::Ready(None),
-                State::Reading { page, known } => match (ready!(Pin::new(page).poll(context)), *known) {
-                    (Ok(Ok(page)), known) => self.take(page, known),
-                    (Ok(Err(cause)), _) => self.finish(cause),
-                    (Err(_), _) => self.finish(StateError::Closed),
-                },
+                State::Reading { page, after, known } => {
+                    let (page, after, known) = (ready!(Pin::new(page).poll(context)), *after, *known);
+                    match page {
+                        Ok(Ok(page)) => self.take_read(page, after, known),
+                        Ok(Err(cause)) => self.finish(cause),
+                        Err(_) => self.finish(StateError::Closed),
+                    }
+                }
                 State::ReadingOld(old) => match ready!(Pin::new(old).poll(context)) {
                     Ok(Ok(old)) => self.fill(old),
                     Ok(Err(cause)) => self.finish(cause),
@@ -180,27 +204,55 @@ impl WatchStream {
         }
     }
 
-    /// Waits until there is something to read, and starts to.
+    /// Waits until there is something to read, and reads it or starts to.
     fn poll_news(&mut self, context: &Context<'_>) -> Poll<()> {
-        self.watcher.listen(context.waker());
-        let (alarms, known) = (self.shared.alarms(), self.shared.head().seq);
-        let fresh = matches!(self.state, State::Fresh) || alarms != self.alarms;
+        // The head first: whoever is not behind then has passed over all up to it.
+        let head = self.shared.head();
+        let behind = self.watcher.listen(context.waker());
+        let alarms = self.shared.alarms();
+        let must_read = matches!(self.state, State::Fresh) || alarms != self.alarms;
         if self.shared.is_closed() {
             self.finish(StateError::Closed);
-        } else if fresh || known > self.end.seq() {
+        } else if must_read {
             self.alarms = alarms;
-            let (watcher, after) = (self.watcher.clone(), self.end);
-            match self.core.upgrade() {
-                Some(core) => {
-                    let page = core.start(move |snapshot| read::watch(snapshot, watcher.pattern(), after));
-                    self.state = State::Reading { page, known };
-                }
-                None => self.finish(StateError::Closed),
+            self.read_log(self.end);
+        } else if behind {
+            // What was just published is in memory; what is older is in the log.
+            let read = self.end.head().unwrap_or_else(|| Head::genesis(self.shared.store));
+            match self.shared.recent(&self.watcher, read) {
+                Some((commits, end)) => self.take(self.matching(&commits, end)),
+                None => self.read_log(Cursor::new(self.shared.store, self.watcher.pass(read))),
             }
         } else {
+            if head.seq > self.cursor.seq() {
+                self.move_to(Cursor::new(self.shared.store, head));
+            }
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+
+    /// The page of what matches among these commits.
+    fn matching(&self, commits: &[Arc<RecentCommit>], end: Head) -> WatchPage {
+        let pattern = self.watcher.pattern();
+        let matching = |commit: &Arc<RecentCommit>| {
+            let changes = commit.changes.iter().filter(|matching| pattern.matches(&matching.change.key));
+            let changes: Vec<Matching> = changes.cloned().collect();
+            (!changes.is_empty()).then_some((changes, commit.head))
+        };
+        WatchPage { commits: commits.iter().filter_map(matching).collect(), end }
+    }
+
+    /// Starts to read a page of the log.
+    fn read_log(&mut self, after: Cursor) {
+        let (watcher, known) = (self.watcher.clone(), self.shared.head().seq);
+        match self.core.upgrade() {
+            Some(core) => {
+                let page = core.start(move |snapshot| read::watch(snapshot, watcher.pattern(), after));
+                self.state = State::Reading { page, after: after.seq(), known };
+            }
+            None => self.finish(StateError::Closed),
+        }
     }
 
     fn read_old(&mut self, due: Vec<Change>) {
@@ -210,36 +262,40 @@ impl WatchStream {
         }
     }
 
-    fn fill(&mut self, old: Vec<Option<Change>>) {
+    fn fill(&mut self, old: Vec<Option<Before>>) {
         if let Some(pending) = self.commits.front_mut() {
             pending.fill(old);
         }
         self.state = State::Idle;
     }
 
-    fn take(&mut self, page: WatchPage, known: Seq) {
-        let end = Cursor::new(self.shared.store, page.end);
+    fn take_read(&mut self, page: WatchPage, after: Seq, known: Seq) {
         // What was recorded before the read began must be there.
-        if end.seq() == self.end.seq() && end.seq() < known {
-            let what = format!("the log ends at {}, but {known} was recorded", end.seq());
+        if page.end.seq == after && page.end.seq < known {
+            let what = format!("the log ends at {}, but {known} was recorded", page.end.seq);
             return self.finish(StateError::Corrupted(what));
         }
+        self.take(page);
+    }
+
+    fn take(&mut self, page: WatchPage) {
         let pending = |(mut changes, head): (Vec<Matching>, Head)| {
             if planted("dropped_event") {
                 changes.pop();
             } else if planted("reordered_events") {
                 changes.reverse();
+            } else if planted("doubled_events") {
+                changes.extend(changes.clone());
+            } else if planted("half_commit") {
+                changes.truncate(changes.len().div_ceil(2));
             }
             Pending { changes: changes.into(), head }
         };
         self.commits = page.commits.into_iter().map(pending).collect();
-        if !planted("doubled_events") {
-            self.end = end;
-        }
+        self.end = Cursor::new(self.shared.store, page.end);
+        self.watcher.pass(page.end);
         self.state = State::Idle;
-        if self.commits.is_empty() {
-            self.move_to(self.end);
-        }
+        self.move_to(if self.commits.is_empty() { self.end } else { self.cursor });
     }
 
     /// The first commit has been delivered in full; with the last one, so has the page.
@@ -252,7 +308,7 @@ impl WatchStream {
 
     fn move_to(&mut self, cursor: Cursor) {
         self.cursor = cursor;
-        self.watcher.moved_to(cursor.seq());
+        self.watcher.delivers((!self.commits.is_empty()).then_some(cursor.seq()));
     }
 
     fn finish(&mut self, cause: StateError) {

@@ -9,15 +9,19 @@ use crossbeam_channel::{Receiver, TryRecvError, unbounded};
 use tokio::sync::oneshot;
 
 use super::Receipt;
+use super::cache::Cache;
 use super::checkpoints::{Checkpoints, WAL_CAP_WAIT};
 use super::engine::{Closed, Order};
-use super::group::{Outcome, Rules, commit_group};
-use super::poller::Poller;
+use super::follower::Follower;
+use super::group::{Outcome, Recorded, Rules, commit_group};
+use super::published::Kept;
 use super::queue::{Beside, SqliteEngine, Task};
 use super::readers::{self, Readers};
-use super::shared::Shared;
-use crate::backend::sqlite::{Loss, Opening, Sqlite};
+use super::shared::{Bell, News, Shared};
+use crate::backend::Folded;
+use crate::backend::sqlite::{Loss, Opening, Sqlite, Token};
 use crate::error::{Result, StateError};
+use crate::log::Head;
 use crate::state::Batch;
 
 /// The most batches of one group, and bytes after which it is closed.
@@ -32,9 +36,10 @@ const ACCEPTED_LOSS: &str = "/.univrs/accepted-loss";
 pub(super) fn spawn(
     opening: Opening,
     rules: Rules,
+    resident_bytes: usize,
     started: oneshot::Sender<Result<SqliteEngine>>,
 ) -> Result<()> {
-    let run = move || match Writer::open(opening, rules) {
+    let run = move || match Writer::open(opening, rules, resident_bytes) {
         Ok((writer, engine)) => {
             // Where nobody waits any more, the engine is dropped, and the writer ends.
             let _ = started.send(Ok(engine));
@@ -57,7 +62,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(opening: Opening, rules: Rules) -> Result<(Self, SqliteEngine)> {
+    fn open(opening: Opening, rules: Rules, resident_bytes: usize) -> Result<(Self, SqliteEngine)> {
         let mut sqlite = opening.first()?;
         if let Some(loss) = sqlite.accepted_loss() {
             record_loss(&mut sqlite, &rules, loss)?;
@@ -69,19 +74,7 @@ impl Writer {
             Err(StateError::Corrupted(_)) if sqlite.opening().read_only => sqlite.read_head()?,
             Err(error) => return Err(error),
         };
-        let shared = Arc::new(Shared::new(sqlite.id(), head));
-        let beside = if sqlite.opening().is_file() {
-            let poller = Poller::start(sqlite.another(true)?, shared.clone())?;
-            match Readers::start(sqlite.opening(), sqlite.id()) {
-                Ok(readers) => Some(Beside { readers, poller }),
-                Err(error) => {
-                    poller.stop();
-                    return Err(error);
-                }
-            }
-        } else {
-            None
-        };
+        let (shared, beside) = Self::surround(&sqlite, head, resident_bytes)?;
         let (sender, tasks) = unbounded();
         let engine = SqliteEngine {
             shared: shared.clone(),
@@ -94,6 +87,29 @@ impl Writer {
             Self { sqlite, rules, shared, tasks, beside, checkpoints: Checkpoints::default(), lost: false },
             engine,
         ))
+    }
+
+    /// What is beside the writer: the published state, and the threads that read.
+    fn surround(sqlite: &Sqlite, head: Head, budget: usize) -> Result<(Arc<Shared>, Option<Beside>)> {
+        let opening = sqlite.opening();
+        if !opening.is_file() {
+            // A store in memory is empty when it is opened, and nobody else can write it.
+            let shared = Shared::alone(sqlite.id(), head, Kept::All(Folded::genesis(sqlite.id())), budget);
+            return Ok((Arc::new(shared), None));
+        }
+        let shared = Shared::alone(sqlite.id(), head, Kept::Some(Cache::new(budget)), budget);
+        let shared = Arc::new(shared.beside_others(sqlite.another(true)?.into_wal_index()?));
+        let follower = Follower::start(sqlite.another(true)?, shared.clone())?;
+        match Readers::start(opening, sqlite.id()) {
+            Ok(readers) => {
+                follower.wake();
+                Ok((shared.clone(), Some(Beside { readers, follower })))
+            }
+            Err(error) => {
+                follower.stop();
+                Err(error)
+            }
+        }
     }
 
     fn run(mut self) {
@@ -144,16 +160,31 @@ impl Writer {
         }
         let outcome = self.record(&batches);
         self.shared.count(|counters| counters.group(batches.len()));
-        // Known before it is acknowledged, so that a watch from now on starts behind it.
-        let news = outcome.tip.is_some_and(|tip| self.shared.advance(tip.head));
+        let bells = self.publish(outcome.recorded);
         for ((reply, _), result) in replies.into_iter().zip(outcome.results) {
             let _ = reply.send(result);
         }
-        if news {
-            self.shared.ring();
-        }
+        bells.into_iter().for_each(Bell::ring);
         self.checkpoints.run_if_due(&self.sqlite, &self.shared);
         met
+    }
+
+    /// Publishes what was recorded. Where another process committed in between, the follower does.
+    fn publish(&self, recorded: Vec<Recorded>) -> Vec<Bell> {
+        let known = self.shared.published().token;
+        let visible = self.shared.visible();
+        let mut bells = Vec::new();
+        for (transactions, recorded) in (1..).zip(recorded) {
+            // The newest state is labelled with what is visible, if all commits since the last label are
+            // these ones.
+            let own = |now: &Token| known.is_some_and(|known| now.is_after(&known, transactions));
+            let token = visible.filter(own);
+            match self.shared.publish(&News { token, ..recorded.into() }, None) {
+                Some(bell) => bells.push(bell),
+                None => self.beside.iter().for_each(|beside| beside.follower.wake()),
+            }
+        }
+        bells
     }
 
     fn record(&mut self, batches: &[Batch]) -> Outcome {
@@ -164,7 +195,9 @@ impl Writer {
         }
         // The clock and the source of randomness are the program's: a panic in them is not ours.
         let recorded = catch_unwind(AssertUnwindSafe(|| {
-            let mut outcome = commit_group(&mut self.sqlite, &self.rules, batches);
+            let published = self.shared.published();
+            let mut outcome = commit_group(&mut self.sqlite, &self.rules, batches, published.kept.all());
+            drop(published);
             self.make_room(batches, &mut outcome);
             outcome
         }));
@@ -198,9 +231,10 @@ impl Writer {
         let _ = self.sqlite.checkpoint(Some(WAL_CAP_WAIT));
         let failed = || outcome.results.iter().zip(batches).filter(|(result, _)| full(result));
         let again: Vec<Batch> = failed().map(|(_, batch)| batch.clone()).collect();
-        let retried = commit_group(&mut self.sqlite, &self.rules, &again);
+        let retried = commit_group(&mut self.sqlite, &self.rules, &again, None);
         let places = outcome.results.iter_mut().filter(|result| full(result));
         places.zip(retried.results).for_each(|(place, result)| *place = result);
+        outcome.recorded.extend(retried.recorded);
         outcome.tip = retried.tip.or(outcome.tip);
         outcome.unknown = retried.unknown;
     }
@@ -208,7 +242,7 @@ impl Writer {
     fn close(self, closed: Option<Closed>) {
         self.shared.close();
         if let Some(beside) = &self.beside {
-            beside.poller.stop();
+            beside.follower.stop();
             beside.readers.stop();
         }
         let opening = self.sqlite.opening();
@@ -236,7 +270,7 @@ impl Writer {
 fn record_loss(sqlite: &mut Sqlite, rules: &Rules, loss: Loss) -> Result<()> {
     let value = serde_json::json!({ "reached": loss.reached, "ends": loss.ends });
     let batch = Batch::new().set(ACCEPTED_LOSS, value.to_string()).caused("loss_accepted", loss.to_string());
-    let outcome = commit_group(sqlite, rules, &[batch]);
+    let outcome = commit_group(sqlite, rules, &[batch], None);
     for receipt in outcome.results {
         sqlite.settle(receipt?.head)?;
     }

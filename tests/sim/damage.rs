@@ -153,7 +153,7 @@ fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) ->
     let rules: Rules = rules(u64::from(seed));
     let mut heads = vec![Head::genesis(id)];
     for round in 0..rounds {
-        commit_group(&mut sqlite, &rules, &[batch(round, seed)]).results.remove(0).unwrap();
+        commit_group(&mut sqlite, &rules, &[batch(round, seed)], None).results.remove(0).unwrap();
         heads.push(sqlite.read(|s| s.and_then(Snapshot::tip)).unwrap().head);
         if round == 11 || checkpointed {
             sqlite.checkpoint(Some(std::time::Duration::ZERO)).unwrap();

@@ -260,7 +260,7 @@ fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Resul
         }
     }
     if !read_only && rng.once_in(8) {
-        let written = commit_group(&mut sqlite, &rules(rng.next()), &[batch(&mut rng)]);
+        let written = commit_group(&mut sqlite, &rules(rng.next()), &[batch(&mut rng)], None);
         match (&written.results[..], written.tip) {
             ([Ok(_)], Some(tip)) if audit(&sqlite)? == tip.head => {}
             ([Err(crate::StateError::Rejected(_))], _) => {}

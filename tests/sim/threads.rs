@@ -42,7 +42,10 @@ async fn live(seed: u64) -> Trace {
     let mut stores = Vec::new();
     let mut watches = Vec::new();
     for _ in 0..2 {
-        let start = || SqliteStore::start(opening(&disk, Some(Durability::Synced), false), rules(seed));
+        // With the state in memory and without.
+        let resident = if seed.is_multiple_of(2) { usize::MAX } else { 0 };
+        let start =
+            || SqliteStore::start(opening(&disk, Some(Durability::Synced), false), rules(seed), resident);
         let store = patiently(start).await;
         let from_the_first = Cursor::new(STORE, Head::genesis(STORE));
         let mut watch = store.watch_after("/*", from_the_first).unwrap();

@@ -184,8 +184,8 @@ impl Truth {
                 && let Some(old) = answers.ok(read::old_changes(snapshot, rest))
             {
                 for (change, old) in rest.iter().zip(&old) {
-                    let due = self.change(change.prev);
-                    answers.equal("the change before", &old.as_ref(), &due);
+                    let due = self.change(change.prev).map(read::Before::of);
+                    answers.equal("the change before", old, &due);
                 }
                 rest = &rest[old.len()..];
             }

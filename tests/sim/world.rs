@@ -286,7 +286,7 @@ impl Ledger {
 
     fn commit(&self, sqlite: &mut Sqlite, rng: &mut Rng) -> Result<()> {
         let batches: Vec<Batch> = (0..=rng.below(3)).map(|_| batch(rng)).collect();
-        let outcome = commit_group(sqlite, &self.rules, &batches);
+        let outcome = commit_group(sqlite, &self.rules, &batches, None);
         if let Some(tip) = outcome.tip {
             lock(&self.heads).insert(tip.head);
             self.note(tip.head);

@@ -22,6 +22,7 @@ impl Sqlite {
             conn,
             store,
             known: Cell::default(),
+            read_tip: Cell::default(),
             opening,
             witness: RefCell::default(),
             accepted_loss: Cell::default(),

@@ -1,12 +1,15 @@
-//! What SQLite offers in C alone: syncing the write-ahead log, and whether the file was moved.
+//! What SQLite offers in C alone: syncing the write-ahead log, whether the file was moved, and the
+//! header of the write-ahead log's index.
 //!
-//! The one module of unsafe code. Both functions ask a connection that is borrowed, so open, and
-//! that no other thread can use meanwhile (`Connection` is not `Sync`).
+//! The one module of unsafe code. The functions ask a connection that is borrowed, so open, and
+//! that no other thread can use meanwhile (`Connection` is not `Sync`); [`WalIndex`] owns its own.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use rusqlite::{Connection, Error, Result, ffi};
 
@@ -26,6 +29,79 @@ pub(super) fn sync_wal(conn: &Connection) -> Result<()> {
     check(unsafe { sync(file, ffi::SQLITE_SYNC_FULL) })
 }
 
+/// The bytes of a region of the index, as SQLite maps it: 4096 page numbers and their hash table.
+const REGION: c_int = 32_768;
+/// The header stands in the index twice, this many 32-bit words apart.
+const HEADER_WORDS: usize = 12;
+/// The words that say what is visible: the count of commits, frames in use, the size of the
+/// database, the checksum of the last frame, and the salts of the log.
+const TOKEN_WORDS: [usize; 7] = [2, 4, 5, 6, 7, 8, 9];
+
+/// The header of the write-ahead log's index, in memory that all who have the database open share.
+/// A connection of its own keeps it mapped.
+#[derive(Debug)]
+pub(crate) struct WalIndex {
+    header: NonNull<AtomicU32>,
+    _connection: Mutex<Connection>,
+}
+
+// SAFETY: the header is only read, as atomics, and stays mapped while the connection is open, which
+// nobody uses and which is closed with this.
+#[allow(clippy::non_send_fields_in_send_ty)]
+unsafe impl Send for WalIndex {}
+// SAFETY: as above; shared references only load atomics.
+unsafe impl Sync for WalIndex {}
+
+/// Which commit is the newest that is visible in a database; two that are equal name the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token([u32; TOKEN_WORDS.len()]);
+
+impl Token {
+    /// Whether exactly so many commits lie between `earlier` and this.
+    pub(crate) fn is_after(&self, earlier: &Self, commits: u32) -> bool {
+        self.0[0] == earlier.0[0].wrapping_add(commits)
+    }
+}
+
+impl WalIndex {
+    /// The index of the connection's database; none where nobody else can write it. The
+    /// connection must have read from it.
+    pub(super) fn of(connection: Connection) -> Result<Option<Self>> {
+        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+        file_control(&connection, ffi::SQLITE_FCNTL_FILE_POINTER, (&raw mut file).cast())?;
+        // SAFETY: SQLite wrote null or its file of the database, which lives as long as the connection.
+        let methods = unsafe { file.as_ref() }.map_or(ptr::null(), |file| file.pMethods);
+        // SAFETY: the methods are null while the file is closed, and else static.
+        let Some(methods) = (unsafe { methods.as_ref() }).filter(|methods| methods.iVersion >= 2) else {
+            return Ok(None);
+        };
+        let Some(map) = methods.xShmMap else { return Ok(None) };
+        let mut region: *mut c_void = ptr::null_mut();
+        // SAFETY: the file is open, this is its own method, and the region that it maps is one that SQLite
+        // maps itself, with the size that it uses; with a zero it is not made where it is missing.
+        match unsafe { map(file, 0, REGION, 0, (&raw mut region).cast()) } {
+            // It is mapped all the same, for reading.
+            ffi::SQLITE_READONLY => {}
+            code => check(code)?,
+        }
+        // A region stays where it is until the last connection of the process closes.
+        let header = NonNull::new(region.cast::<AtomicU32>());
+        Ok(header.map(|header| Self { header, _connection: Mutex::new(connection) }))
+    }
+
+    /// What is visible now. Takes nanoseconds.
+    pub(crate) fn token(&self) -> Token {
+        // Whoever commits writes the second copy first, and a commit is visible when both are equal:
+        // while the second is as it was, so is what is visible.
+        let token = Token(TOKEN_WORDS.map(|word| {
+            // SAFETY: both copies lie within the region; see `of` for how long it is mapped.
+            unsafe { self.header.add(HEADER_WORDS + word).as_ref() }.load(Ordering::Relaxed)
+        }));
+        fence(Ordering::Acquire);
+        token
+    }
+}
+
 /// Whether another file, or none, is now where the database was opened.
 pub(super) fn has_moved(conn: &Connection) -> Result<bool> {
     let mut moved: c_int = 0;
@@ -35,7 +111,7 @@ pub(super) fn has_moved(conn: &Connection) -> Result<bool> {
 
 /// `answer` points to what the operation writes.
 fn file_control(conn: &Connection, operation: c_int, answer: *mut c_void) -> Result<()> {
-    // SAFETY: the handle is open while the connection is borrowed; the name is a C string; both
+    // SAFETY: the handle is open while the connection is borrowed; the name is a C string; all
     // callers pass a pointer to a live variable of the type that their operation writes.
     check(unsafe { ffi::sqlite3_file_control(conn.handle(), c"main".as_ptr(), operation, answer) })
 }

@@ -3,6 +3,7 @@
 mod connection;
 mod fault;
 mod ffi;
+mod load;
 mod open;
 mod path;
 mod row;
@@ -16,6 +17,8 @@ mod witness;
 #[path = "../../../tests/sim/mod.rs"]
 pub(crate) mod sim;
 
+pub(crate) use ffi::{Token, WalIndex};
+pub(crate) use load::Table;
 pub use open::Durability;
 pub(crate) use open::{Location, Opening};
 
@@ -43,6 +46,8 @@ pub(crate) struct Sqlite {
     store: StoreId,
     /// The tip as of `data_version`, so that a writer who is alone need not read it.
     known: Cell<Option<(i64, Tip)>>,
+    /// The tip of the read transaction that is open, once it was asked for.
+    read_tip: Cell<Option<Tip>>,
     /// What opens another connection to the same store.
     opening: Opening,
     /// How far the log has reached; only of the connection that writes.
@@ -62,6 +67,16 @@ impl Sqlite {
         let tip = self.read_tip()?;
         self.known.set(Some((version, tip)));
         Ok(Some(tip))
+    }
+
+    /// The index of the write-ahead log, kept mapped by this connection; none where nobody else can
+    /// write the store.
+    pub(crate) fn into_wal_index(self) -> Result<Option<WalIndex>> {
+        if !self.opening.is_file() || self.opening.immutable {
+            return Ok(None);
+        }
+        self.read_head()?; // It is mapped by the first read.
+        ffi::WalIndex::of(self.conn).map_err(fault::storage)
     }
 
     /// Moves what is in the write-ahead log into the database as far as readers allow; waits for

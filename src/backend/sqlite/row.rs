@@ -10,7 +10,7 @@ use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Domain, Hash, Meta, StoreId, Timestamp};
 use crate::planted::planted;
 use crate::seq::Seq;
-use crate::state::{Entry, Life, Slot};
+use crate::state::{Entry, Latest, Life, Slot};
 
 /// A query of `changes` in the columns that [`change`] reads.
 macro_rules! select_changes {
@@ -191,6 +191,14 @@ pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
 /// The key of such a row.
 pub(super) fn key(row: &rusqlite::Row<'_>) -> Result<String> {
     text(row, 0).map(str::to_owned).map_err(fault::storage)
+}
+
+/// A row of either table, as the projection keeps it; checksum checked.
+pub(super) fn latest(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Latest> {
+    let Checked { key, value, numbers: (version, created_at, at, seq) } = checked(store, row)?;
+    let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
+    let slot = Slot { version, seq: Seq::new(seq), life };
+    Ok(Latest { key: key.into(), slot, at, value: value.map(Arc::from) })
 }
 
 /// The same without a copy of the value.

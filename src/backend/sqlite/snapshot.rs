@@ -26,7 +26,9 @@ impl Sqlite {
         if let Err(error) = self.run("BEGIN") {
             return read(Err(fault::storage(error)));
         }
+        self.read_tip.set(None);
         let result = read(Ok(self));
+        self.read_tip.set(None);
         if self.run("COMMIT").is_err() {
             // A read transaction has nothing to lose; it must only not stay open.
             let _ = self.run("ROLLBACK");
@@ -102,7 +104,7 @@ impl View for Sqlite {
     }
 
     fn head(&self) -> Result<Head> {
-        Ok(self.read_tip()?.head)
+        Ok(self.tip()?.head)
     }
 
     fn entry(&self, key: &str) -> Result<Option<Entry>> {
@@ -148,7 +150,13 @@ impl View for Sqlite {
 
 impl Snapshot for Sqlite {
     fn tip(&self) -> Result<Tip> {
-        self.read_tip()
+        if let Some(tip) = self.read_tip.get() {
+            return Ok(tip);
+        }
+        let tip = self.read_tip()?;
+        // Outside of a read transaction it does not stay so.
+        self.read_tip.set((!self.conn.is_autocommit()).then_some(tip));
+        Ok(tip)
     }
 
     fn change(&self, seq: Seq) -> Result<Option<Change>> {

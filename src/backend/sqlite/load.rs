@@ -1,0 +1,69 @@
+//! Reading the whole projection, a slice at a time, in the order of the tables and not of their indexes.
+
+use super::{Sqlite, fault, row};
+use crate::error::{Result, StateError};
+use crate::state::Latest;
+
+/// The tables of the projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    Live,
+    Deleted,
+}
+
+impl Table {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Live => {
+                "SELECT key, value, version, created_at, updated_at, seq, checksum, rowid FROM kv_store \
+                 WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
+            }
+            Self::Deleted => {
+                "SELECT key, NULL, version, NULL, NULL, seq, checksum, rowid FROM tombstones \
+                 WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
+            }
+        }
+    }
+}
+
+impl Sqlite {
+    /// The rows after one, at most so many; returns the last one, if there may be more.
+    pub(crate) fn slice(
+        &self,
+        table: Table,
+        after: Option<i64>,
+        limit: u32,
+        mut visit: impl FnMut(Latest),
+    ) -> Result<Option<i64>> {
+        let mut statement = self.conn.prepare_cached(table.sql()).map_err(fault::storage)?;
+        let bounds = (after.unwrap_or(i64::MIN), limit);
+        let mut rows = statement.query(bounds).map_err(fault::storage)?;
+        let (mut last, mut read) = (None, 0);
+        while let Some(found) = rows.next().map_err(fault::storage)? {
+            visit(row::latest(self.store, found)?);
+            last = Some(found.get(7).map_err(fault::storage)?);
+            read += 1;
+        }
+        Ok(last.filter(|_| read == limit))
+    }
+
+    /// How many keys exist and how many are deleted. An index that does not fit its table is an
+    /// error: it hides keys, or makes some up.
+    pub(crate) fn counts(&self) -> Result<(u64, u64)> {
+        let counts = |table: &str| -> Result<u64> {
+            let count = |how: &str| {
+                let sql = format!("SELECT count(*) FROM {table} {how}");
+                self.first(&sql, [], |found| row::unsigned(found, 0)).map(Option::unwrap_or_default)
+            };
+            let (rows, indexed) =
+                (count("NOT INDEXED")?, count(&format!("INDEXED BY sqlite_autoindex_{table}_1"))?);
+            if rows == indexed {
+                Ok(rows)
+            } else {
+                let what = format!("the index of {table} has {indexed} rows, the table {rows}");
+                Err(StateError::Corrupted(what))
+            }
+        };
+        Ok((counts("kv_store")?, counts("tombstones")?))
+    }
+}

@@ -1,0 +1,142 @@
+//! Follows the commits that this process did not publish: those of other processes.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::loading;
+use super::read::{self, PAGE_CHANGES};
+use super::readers::spawn;
+use super::shared::{News, Shared, lock};
+use crate::backend::Snapshot;
+use crate::backend::sqlite::Sqlite;
+use crate::error::{Result, StateError};
+use crate::log::{Change, Head};
+use crate::seq::Seq;
+
+/// How often it looks while there are watches.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Reads the log on from the published head, on a connection and a thread of its own, when a read
+/// has met something newer, and at intervals while there are watches. So neither a writer that waits
+/// for a lock nor a long read holds it up.
+pub(super) struct Follower {
+    sqlite: Mutex<Option<Sqlite>>,
+    shared: Arc<Shared>,
+    wake: Sender<()>,
+}
+
+/// A step on the way to the end of the log.
+struct Step {
+    changes: Vec<Change>,
+    /// Where they end.
+    head: Head,
+    /// Where the log ends.
+    end: Head,
+}
+
+impl Follower {
+    pub(super) fn start(sqlite: Sqlite, shared: Arc<Shared>) -> Result<Arc<Self>> {
+        let (wake, woken) = bounded(1);
+        let follower = Arc::new(Self { sqlite: Mutex::new(Some(sqlite)), shared, wake });
+        // The thread ends when the follower is stopped.
+        let follows = follower.clone();
+        spawn("univrs-state follower", move || follows.run(&woken))?;
+        Ok(follower)
+    }
+
+    /// The newest recorded head, whoever recorded it. Takes microseconds.
+    pub(super) fn now(&self) -> Result<Head> {
+        self.wake();
+        self.with(|sqlite| sqlite.read(|snapshot| snapshot?.head()))
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Makes it look.
+    pub(super) fn wake(&self) {
+        let _ = self.wake.try_send(());
+    }
+
+    /// Closes the connection and ends the thread.
+    pub(super) fn stop(&self) {
+        *lock(&self.sqlite) = None;
+        self.wake();
+    }
+
+    /// Reads on its connection.
+    pub(super) fn with<T>(&self, read: impl FnOnce(&Sqlite) -> Result<T>) -> Result<T> {
+        read(lock(&self.sqlite).as_ref().ok_or(StateError::Closed)?)
+    }
+
+    fn run(&self, woken: &Receiver<()>) {
+        let mut failing = false;
+        let mut loading = loading::Loading::default();
+        loop {
+            match self.follow().and_then(|()| loading.load_if_due(self)) {
+                Err(StateError::Closed) => return,
+                Ok(()) | Err(StateError::Busy(_)) => failing = false,
+                // The watches look for themselves, and end with the cause.
+                Err(_) if !failing => {
+                    failing = true;
+                    self.shared.alarm();
+                }
+                Err(_) => {}
+            }
+            let looks = if self.shared.watching() == 0 {
+                woken.recv().is_ok()
+            } else {
+                woken.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Disconnected)
+            };
+            if !looks || lock(&self.sqlite).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Publishes what was committed since the published head, page by page, until there is nothing newer.
+    pub(super) fn follow(&self) -> Result<()> {
+        while self.shared.current().is_none() {
+            // Before the state that it labels, which may be newer, but not older.
+            let token = self.shared.visible();
+            let known = self.shared.published();
+            let (before, whole) = (known.head, known.kept.all().is_some());
+            let step = self.with(|sqlite| sqlite.read(|snapshot| step(snapshot?, before)))?;
+            let at_end = step.head == step.end;
+            let bell = if at_end || whole {
+                let Step { changes, head, .. } = step;
+                self.shared.publish(&News { before, changes, head, token: token.filter(|_| at_end) }, None)
+            } else {
+                // Too far for what is in memory: the watches read it from the log.
+                self.shared.jump(before, step.end, token)
+            };
+            // None if the writer was faster: look again.
+            if let Some(bell) = bell {
+                bell.ring();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A page of the log after a head that is known to be in it.
+fn step(snapshot: &dyn Snapshot, before: Head) -> Result<Step> {
+    let end = snapshot.head()?;
+    let mut changes = Vec::new();
+    let head = read::follow(snapshot, before, PAGE_CHANGES, |change| changes.push(change))?;
+    if head.seq == end.seq && head != end || end.seq < head.seq {
+        return Err(StateError::Corrupted(lost(before.seq, end.seq)));
+    }
+    Ok(Step { changes, head, end })
+}
+
+fn lost(known: Seq, end: Seq) -> String {
+    if end < known {
+        format!("the log ends at {end}, but {known} was recorded")
+    } else {
+        format!("the log has another hash at {end} than was recorded")
+    }
+}
