@@ -23,7 +23,8 @@
 //!   [`MemoryStore`] implement it; [`Options`] opens them.
 //! - **Write**: [`Batch`] asks, [`Receipt`] answers; [`Meta`] says who and why.
 //! - **Read**: [`Entry`], [`Scan`] and [`Page`]; [`Commit`] and [`Change`] for the log.
-//! - **Watch**: [`WatchStream`] delivers [`WatchEvent`]s after a [`Cursor`].
+//! - **Watch**: [`WatchStream`] delivers [`WatchEvent`]s after a [`Cursor`]; [`SnapshotWatch`] what
+//!   there is, first.
 //! - **Prove**: [`Head`] is the end of a log, [`Follow`] checks a chain, [`VerifyReport`] a store.
 //! - **Fail**: [`StateError`], sorted by [`ErrorKind`].
 
@@ -58,8 +59,8 @@ pub use state::{Batch, Entry, TransactionOp};
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{
-    Clock, Commits, Entropy, MemoryStore, Options, OsEntropy, Page, Receipt, Residency, Scan, StateStore,
-    Stats, SystemClock, WatchEvent, WatchStream, WatcherStats, WithMeta,
+    Clock, Commits, Entropy, MemoryStore, Options, OsEntropy, Page, Receipt, Residency, Scan, SnapshotEvent,
+    SnapshotWatch, StateStore, Stats, SystemClock, WatchEvent, WatchStream, WatcherStats, WithMeta,
 };
 
 /// What most programs import.

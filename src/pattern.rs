@@ -54,6 +54,11 @@ impl Pattern {
         &self.text
     }
 
+    /// The key, of a pattern without wildcards.
+    pub(crate) fn key(&self) -> Option<&str> {
+        (self.form == Form::Exact).then_some(self.text.as_str())
+    }
+
     /// The segments of a pattern with wildcards; none of one key.
     pub(crate) fn segments(&self) -> Option<Vec<Segment>> {
         match &self.form {

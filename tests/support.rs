@@ -62,6 +62,11 @@ macro_rules! on_every_backend {
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_disk_with_little_memory() {
+                directly(Subject::disk_with(crate::support::frugal()).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn in_the_memory_of_sqlite() {
                 directly(Subject::sqlite_memory().await).await;
             }
@@ -221,6 +226,11 @@ pub(crate) fn options() -> Options {
     Options::new().clock(Ticks::from(START)).entropy(Seeded::from(7)).store_id(STORE)
 }
 
+/// The same, with memory for a few entries only: SQLite answers what is not among them.
+pub(crate) fn frugal() -> Options {
+    options().resident_bytes(2_000)
+}
+
 /// The same, acknowledging before the data is on disk.
 pub(crate) fn buffered() -> Options {
     options().durability(Durability::Buffered)
@@ -307,4 +317,12 @@ pub(crate) async fn resident(store: &SqliteStore) {
     while store.stats().await.unwrap().residency != univrs_state::Residency::Whole {
         tokio::task::yield_now().await;
     }
+}
+
+/// The seed of a random test: `UNIVRS_SEED`, or a new one. It is printed.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("UNIVRS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("UNIVRS_SEED={seed}");
+    seed
 }

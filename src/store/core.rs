@@ -12,7 +12,7 @@ use tokio::task::consume_budget;
 use super::engine::{Engine, Order, Read};
 use super::published::{Pinned, Published};
 use super::shared::Shared;
-use super::{Page, Receipt, Scan, StateStore, Stats, WatchStream, read};
+use super::{Page, Receipt, Scan, SnapshotWatch, StateStore, Stats, WatchStream, read};
 use crate::audit::VerifyReport;
 use crate::backend::{Folded, Snapshot};
 use crate::error::{Result, StateError};
@@ -159,6 +159,34 @@ impl Core {
             return page(published);
         }
         self.at_hand(|published| page(published).transpose()).transpose()
+    }
+
+    /// Called when a watch has joined.
+    pub(super) fn attend(&self) {
+        self.engine.attend();
+    }
+
+    /// Starts to read a page of what a pattern may match, or of what that goes on with.
+    pub(super) fn start_snapshot(
+        &self,
+        pattern: &Pattern,
+        next: Option<Scan>,
+    ) -> oneshot::Receiver<Result<Page>> {
+        let scan = next.unwrap_or_else(|| Scan::prefix(pattern.prefix()));
+        let at_hand = match pattern.key() {
+            Some(key) => self.folded(|folded| read::get_many(folded, &[key])),
+            None => self.scan_at_hand(&scan).transpose(),
+        };
+        if let Some(page) = at_hand {
+            let (reply, receiver) = oneshot::channel();
+            let _ = reply.send(page);
+            return receiver;
+        }
+        let (key, limits) = (pattern.key().map(str::to_owned), self.limits.clone());
+        self.start(move |snapshot| match key {
+            Some(key) => read::get_many(snapshot, &[key]),
+            None => read::scan(snapshot, &limits, &scan),
+        })
     }
 
     fn pattern(&self, pattern: &str) -> Result<Pattern> {
@@ -308,10 +336,15 @@ impl StateStore for Core {
         self.read(move |snapshot| read::history(snapshot, &key, before, limit)).await
     }
 
+    fn watch_with_snapshot(&self, pattern: &str) -> Result<SnapshotWatch> {
+        let pattern = self.pattern(pattern)?;
+        Ok(SnapshotWatch::new(self.this.clone(), self.shared.clone(), pattern))
+    }
+
     fn watch(&self, pattern: &str) -> Result<WatchStream> {
         let (pattern, shared) = (self.pattern(pattern)?, self.shared.clone());
         let head = self.engine.now()?;
-        let stream = WatchStream::from_now_on(self.this.clone(), shared, pattern, head);
+        let stream = WatchStream::from_head(self.this.clone(), shared, pattern, head);
         self.engine.attend();
         Ok(stream)
     }

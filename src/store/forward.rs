@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Page, Receipt, Scan, StateStore, WatchStream};
+use super::{Page, Receipt, Scan, SnapshotWatch, StateStore, WatchStream};
 use crate::error::Result;
 use crate::log::{Change, Commit, Cursor, Head};
 use crate::seq::Seq;
@@ -81,6 +81,10 @@ macro_rules! forward {
             async fn history(&self, key: &str, before: Option<Seq>, limit: usize) -> Result<Vec<Change>> {
                 let $this = self;
                 $inner.history(key, before, limit).await
+            }
+            fn watch_with_snapshot(&self, pattern: &str) -> Result<SnapshotWatch> {
+                let $this = self;
+                $inner.watch_with_snapshot(pattern)
             }
             fn watch(&self, pattern: &str) -> Result<WatchStream> {
                 let $this = self;

@@ -11,7 +11,7 @@ use super::forward::forward;
 use super::group::{Recorded, Rules, commit_group};
 use super::published::Kept;
 use super::shared::{Bell, Shared};
-use super::{Options, Page, Receipt, Scan, StateStore, Stats, WatchStream};
+use super::{Options, Page, Receipt, Scan, SnapshotWatch, StateStore, Stats, WatchStream};
 use crate::audit::{VerifyReport, contradicts};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};

@@ -40,6 +40,7 @@ mod readers;
 mod receipt;
 mod recent;
 mod shared;
+mod snapshot_watch;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod state_store;
@@ -57,6 +58,7 @@ pub use memory::MemoryStore;
 pub use options::Options;
 pub use page::{Page, Scan};
 pub use receipt::Receipt;
+pub use snapshot_watch::{SnapshotEvent, SnapshotWatch};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use state_store::StateStore;

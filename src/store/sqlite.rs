@@ -11,7 +11,7 @@ use super::core::Core;
 use super::forward::forward;
 use super::group::Rules;
 use super::writer;
-use super::{Options, Page, Receipt, Scan, StateStore, Stats, WatchStream};
+use super::{Options, Page, Receipt, Scan, SnapshotWatch, StateStore, Stats, WatchStream};
 use crate::audit::VerifyReport;
 use crate::backend::sqlite::Opening;
 use crate::error::{Result, StateError};

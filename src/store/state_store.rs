@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Page, Receipt, Scan, WatchStream, WithMeta};
+use super::{Page, Receipt, Scan, SnapshotWatch, WatchStream, WithMeta};
 use crate::error::{FailedCondition, Result, StateError};
 use crate::log::{Change, Commit, Cursor, Head, Meta};
 use crate::seq::Seq;
@@ -123,6 +123,13 @@ pub trait StateStore: Send + Sync {
     /// [`StateError::InvalidKey`] for a bad pattern, [`StateError::CursorDiverged`] for a cursor of
     /// another store.
     fn watch_after(&self, pattern: &str, after: Cursor) -> Result<WatchStream>;
+
+    /// The entries of matching keys in one state, then every change to them after it: to hold a copy
+    /// of a part of the store that is never wrong and never misses anything.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidKey`] for a bad pattern.
+    fn watch_with_snapshot(&self, pattern: &str) -> Result<SnapshotWatch>;
 
     /// Sets a key to a value; returns its new version.
     ///

@@ -102,7 +102,7 @@ enum State {
 
 impl WatchStream {
     /// The changes after a head that is known to be one of the log.
-    pub(super) fn from_now_on(core: Weak<Core>, shared: Arc<Shared>, pattern: Pattern, head: Head) -> Self {
+    pub(super) fn from_head(core: Weak<Core>, shared: Arc<Shared>, pattern: Pattern, head: Head) -> Self {
         let watcher = shared.join(pattern, head);
         Self::with(core, watcher, Cursor::new(shared.store, head), State::Idle, shared)
     }
@@ -166,7 +166,7 @@ impl WatchStream {
         Commits(self)
     }
 
-    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<WatchEvent>>> {
+    pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<WatchEvent>>> {
         let Some(pending) = ready!(self.poll_commit(context, false)) else { return Poll::Ready(self.tell()) };
         let first = pending.changes.pop_front();
         if pending.changes.is_empty() {
