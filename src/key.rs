@@ -75,12 +75,14 @@ pub(crate) fn invalid(key: &str, why: &str) -> StateError {
 pub(crate) struct KeyRange {
     prefix: String,
     end: Option<String>,
+    /// Whether reserved keys are shown.
+    reserved: bool,
 }
 
 impl KeyRange {
     /// All keys that start with these bytes.
     pub(crate) fn prefix(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), end: successor(prefix) }
+        Self { prefix: prefix.to_owned(), end: successor(prefix), reserved: names_reserved(prefix) }
     }
 
     /// The first string that may be in the range.
@@ -95,7 +97,7 @@ impl KeyRange {
 
     /// Whether a key that lies in the range is shown: reserved keys are, only if the prefix names them.
     pub(crate) fn shows(&self, key: &str) -> bool {
-        names_reserved(&self.prefix) || !key.starts_with(RESERVED_PREFIX)
+        self.reserved || !key.starts_with(RESERVED_PREFIX)
     }
 }
 

@@ -42,6 +42,7 @@ mod planted;
 mod seq;
 mod state;
 mod store;
+mod sync;
 
 pub use audit::{Finding, VerifyReport};
 #[cfg(feature = "sqlite")]

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors of `src`, lowest first. A module uses those below its floor and its own.
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 12] = [
     ("error", 0),
     ("key", 0),
     ("limits", 0),
     ("pattern", 0),
     ("planted", 0),
     ("seq", 0),
+    ("sync", 0),
     ("log", 1),
     ("state", 2),
     ("backend", 3),

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::Guard;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 // Reads are mostly ready at once: a task that does nothing else must let others run all the same.
@@ -22,6 +21,7 @@ use crate::log::{Change, Commit, Cursor, Head};
 use crate::pattern::Pattern;
 use crate::seq::Seq;
 use crate::state::{Batch, Entry};
+use crate::sync::Guard;
 
 /// How long dropping the last handle waits for the writer.
 pub(super) const DROP_WAIT: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! Follows the commits that this process did not publish: those of other processes.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -14,6 +14,7 @@ use crate::backend::sqlite::Sqlite;
 use crate::error::{Result, StateError};
 use crate::log::{Change, Head};
 use crate::seq::Seq;
+use crate::sync::Mutex;
 
 /// How often it looks while there are watches.
 const INTERVAL: Duration = Duration::from_millis(50);

@@ -1,7 +1,7 @@
 //! The store in memory.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -18,6 +18,7 @@ use crate::error::{Result, StateError};
 use crate::log::{Change, Commit, Cursor, Follow, Head, StoreId};
 use crate::seq::Seq;
 use crate::state::{Batch, Entry, TransactionOp};
+use crate::sync::{PoisonError, RwLock};
 
 /// A store in memory: the same log, hashes, versions and watches as on disk, gone with its last
 /// handle. For tests, and for state that is replayed from elsewhere.

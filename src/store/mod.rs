@@ -19,6 +19,9 @@ mod faults;
 mod follower;
 mod forward;
 mod group;
+#[cfg(all(test, kernels))]
+#[path = "../../tests/kernels/interleavings.rs"]
+mod interleavings;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/io_faults.rs"]
 mod io_faults;

@@ -37,6 +37,14 @@ pub(super) struct Beside {
     pub(super) follower: Arc<Follower>,
 }
 
+impl Beside {
+    /// Ends the threads.
+    pub(super) fn stop(&self) {
+        self.follower.stop();
+        self.readers.stop();
+    }
+}
+
 impl Engine for SqliteEngine {
     fn order(&self, order: Order) {
         let _ = self.tasks.send(Task::Commit(order));

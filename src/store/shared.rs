@@ -1,13 +1,11 @@
 //! What the writer, the watches and the handles of an open store share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 
 #[cfg(feature = "sqlite")]
 use arc_swap::ArcSwapOption;
-use arc_swap::{ArcSwap, Guard};
 
 use super::WatcherStats;
 use super::group::Recorded;
@@ -23,6 +21,8 @@ use crate::error::Result;
 use crate::log::{Change, Head, StoreId};
 use crate::pattern::Pattern;
 use crate::state::{Entry, Latest};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{ArcSwap, Guard, Mutex, MutexGuard, PoisonError};
 
 /// The published state, the newest commits, and the watches that wait for more.
 pub(super) struct Shared {

@@ -16,6 +16,7 @@ use super::{Page, Scan, WatchEvent, WatchStream};
 use crate::error::{Result, StateError};
 use crate::log::Cursor;
 use crate::pattern::Pattern;
+use crate::planted::planted;
 use crate::state::Entry;
 
 /// What a [`SnapshotWatch`] delivers.
@@ -161,6 +162,10 @@ impl SnapshotWatch {
     fn changes_after(&self, cursor: Cursor) -> Phase {
         let (core, shared, pattern) = (self.core.clone(), self.shared.clone(), self.pattern.clone());
         let watch = match cursor.head() {
+            _ if planted("snapshot_gap") => {
+                let head = shared.head();
+                WatchStream::from_head(core, shared, pattern, head)
+            }
             Some(head) => WatchStream::from_head(core, shared, pattern, head),
             None => WatchStream::after(core, shared, pattern, cursor),
         };

@@ -1,12 +1,12 @@
 //! A watch, as publication and the statistics know it.
 
-use std::sync::Mutex;
 use std::task::Waker;
 
 use super::shared::lock;
 use crate::log::Head;
 use crate::pattern::Pattern;
 use crate::seq::Seq;
+use crate::sync::Mutex;
 
 /// A watch that has joined a store.
 pub(super) struct Watcher {

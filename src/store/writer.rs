@@ -83,10 +83,14 @@ impl Writer {
             tasks: sender,
             beside: beside.clone(),
         };
-        Ok((
-            Self { sqlite, rules, shared, tasks, beside, checkpoints: Checkpoints::default(), lost: false },
-            engine,
-        ))
+        let checkpoints = match Checkpoints::start(&sqlite, &shared) {
+            Ok(checkpoints) => checkpoints,
+            Err(error) => {
+                beside.iter().for_each(Beside::stop);
+                return Err(error);
+            }
+        };
+        Ok((Self { sqlite, rules, shared, tasks, beside, checkpoints, lost: false }, engine))
     }
 
     /// What is beside the writer: the published state, and the threads that read.
@@ -165,7 +169,10 @@ impl Writer {
             let _ = reply.send(result);
         }
         bells.into_iter().for_each(Bell::ring);
-        self.checkpoints.run_if_due(&self.sqlite, &self.shared);
+        if self.checkpoints.run_if_due(&self.sqlite, &self.shared) {
+            // What had outgrown its memory may fit again.
+            self.beside.iter().for_each(|beside| beside.follower.wake());
+        }
         met
     }
 
@@ -239,12 +246,10 @@ impl Writer {
         outcome.unknown = retried.unknown;
     }
 
-    fn close(self, closed: Option<Closed>) {
+    fn close(mut self, closed: Option<Closed>) {
         self.shared.close();
-        if let Some(beside) = &self.beside {
-            beside.follower.stop();
-            beside.readers.stop();
-        }
+        self.beside.iter().for_each(Beside::stop);
+        self.checkpoints.stop();
         let opening = self.sqlite.opening();
         let result = if opening.is_file() && !opening.read_only {
             self.sqlite.checkpoint(Some(Duration::ZERO))

@@ -61,6 +61,11 @@ impl Token {
     pub(crate) fn is_after(&self, earlier: &Self, commits: u32) -> bool {
         self.0[0] == earlier.0[0].wrapping_add(commits)
     }
+
+    /// How many pages of the write-ahead log are in use.
+    pub(crate) fn frames(&self) -> u32 {
+        self.0[1]
+    }
 }
 
 impl WalIndex {

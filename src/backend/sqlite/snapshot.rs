@@ -139,8 +139,16 @@ impl View for Sqlite {
         let sql = "SELECT key FROM kv_store WHERE key >= ?1 AND key < ?2 ORDER BY key";
         let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
         let mut rows = statement.query(bounds(range, None)).map_err(fault::storage)?;
+        let mut last = String::new();
         while let Some(found) = rows.next().map_err(fault::storage)? {
-            if visit(row::text(found, 0).map_err(fault::storage)?)?.is_break() {
+            let key = row::text(found, 0).map_err(fault::storage)?;
+            // An index that is damaged may be out of order; it would also hide keys.
+            if key <= last.as_str() || key < range.start() {
+                return Err(StateError::Corrupted("the index of keys is not in order".into()));
+            }
+            last.clear();
+            last.push_str(key);
+            if visit(key)?.is_break() {
                 break;
             }
         }

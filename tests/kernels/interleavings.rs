@@ -1,0 +1,167 @@
+//! The bell, the index of patterns and the published state under a scheduler that chooses who goes on
+//! at each lock and each atomic: no interleaving loses a wake-up, an event or a state.
+//!
+//! `UNIVRS_INTERLEAVINGS` sets how many each test tries. A failure prints the schedule that repeats it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::sync::Arc;
+
+use shuttle::future::block_on;
+use shuttle::thread;
+
+use super::{MemoryStore, SnapshotEvent, StateStore, WatchStream};
+use crate::error::StateError;
+use crate::state::Batch;
+
+fn explore(test: impl Fn() + Send + Sync + 'static) {
+    let given = std::env::var("UNIVRS_INTERLEAVINGS").ok().and_then(|count| count.parse().ok());
+    let count: usize = given.unwrap_or(1_000);
+    let test = Arc::new(test);
+    let random = test.clone();
+    shuttle::check_random(move || random(), count);
+    // Few switches at chosen places find what random ones rarely meet.
+    shuttle::check_pct(move || test(), count, 3);
+    println!("interleavings: {}", 2 * count);
+}
+
+/// Sets the key so many times.
+fn keep_setting(store: &MemoryStore, key: &str, times: usize) {
+    for _ in 0..times {
+        set(store, key);
+    }
+}
+
+fn set(store: &MemoryStore, key: &str) -> u64 {
+    block_on(store.set(key, key.into())).unwrap()
+}
+
+/// The positions of the next events.
+fn take(watch: &mut WatchStream, count: usize) -> Vec<u64> {
+    (0..count).map(|_| block_on(watch.try_next()).unwrap().unwrap().seq.as_u64()).collect()
+}
+
+#[test]
+fn a_watch_that_waits_is_woken() {
+    explore(|| {
+        let store = MemoryStore::new();
+        let mut watches: Vec<_> =
+            ["/a", "/*", "/**/a"].into_iter().map(|pattern| store.watch(pattern).unwrap()).collect();
+        let readers: Vec<_> =
+            watches.drain(..).map(|mut watch| thread::spawn(move || take(&mut watch, 2))).collect();
+        set(&store, "/a");
+        set(&store, "/a");
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), [1, 2]);
+        }
+    });
+}
+
+#[test]
+fn a_watch_that_joins_while_others_write_has_all_that_follows() {
+    explore(|| {
+        let store = MemoryStore::new();
+        let writers: Vec<_> = ["/a", "/b"]
+            .into_iter()
+            .map(|key| {
+                let store = store.clone();
+                thread::spawn(move || keep_setting(&store, key, 2))
+            })
+            .collect();
+        let mut watch = store.watch("/*").unwrap();
+        let from = watch.cursor().seq().as_u64();
+        let rest = usize::try_from(4 - from).unwrap();
+        assert_eq!(take(&mut watch, rest), (from + 1..=4).collect::<Vec<_>>());
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        assert_eq!(watch.cursor().seq().as_u64(), 4);
+    });
+}
+
+#[test]
+fn what_does_not_match_is_passed_over_and_what_matches_is_not() {
+    explore(|| {
+        let store = MemoryStore::new();
+        let mut watch = store.watch("/a").unwrap();
+        let reader = thread::spawn(move || take(&mut watch, 2));
+        let other = store.clone();
+        let writer = thread::spawn(move || keep_setting(&other, "/b", 3));
+        set(&store, "/a");
+        block_on(store.commit(Batch::new().set("/b", "").set("/a", "").set("/b", ""))).unwrap();
+        writer.join().unwrap();
+        let log = block_on(store.changes(0.into(), 100)).unwrap();
+        let changes = log.iter().flat_map(|commit| &commit.changes);
+        let due: Vec<u64> = changes.filter(|c| &*c.key == "/a").map(|c| c.seq.as_u64()).collect();
+        assert_eq!(reader.join().unwrap(), due);
+    });
+}
+
+#[test]
+fn a_read_shows_what_was_acknowledged_and_never_goes_back() {
+    explore(|| {
+        let store = MemoryStore::new();
+        let reader = store.clone();
+        let reads = thread::spawn(move || {
+            let mut seen = 0;
+            for _ in 0..4 {
+                let version = block_on(reader.version("/a")).unwrap();
+                let head = block_on(reader.head()).unwrap().seq.as_u64();
+                assert!(version >= seen && head >= version);
+                let logged = block_on(reader.changes(0.into(), 100)).unwrap().len() as u64;
+                assert!(logged >= head, "what is read is in the log");
+                seen = logged;
+            }
+        });
+        for due in 1..=2 {
+            assert_eq!(set(&store, "/a"), due);
+            assert_eq!(block_on(store.get("/a")).unwrap().unwrap().version, due);
+        }
+        reads.join().unwrap();
+    });
+}
+
+#[test]
+fn a_snapshot_and_what_follows_have_no_gap() {
+    explore(|| {
+        let store = MemoryStore::new();
+        set(&store, "/a");
+        let writer = store.clone();
+        let writes = thread::spawn(move || keep_setting(&writer, "/a", 2));
+        let mut watch = store.watch_with_snapshot("/*").unwrap();
+        let mut version = 0;
+        while version < 3 {
+            version = match block_on(watch.try_next()).unwrap().unwrap() {
+                SnapshotEvent::Entry(entry) => entry.version,
+                SnapshotEvent::End(cursor) => cursor.seq().as_u64(),
+                SnapshotEvent::Change(event) => {
+                    assert_eq!(event.version, version + 1);
+                    event.version
+                }
+            };
+        }
+        writes.join().unwrap();
+    });
+}
+
+#[test]
+fn closing_ends_every_watch_and_dropping_one_ends_no_other() {
+    explore(|| {
+        let store = MemoryStore::new();
+        let dropped = store.watch("/*").unwrap();
+        let mut watch = store.watch("/*").unwrap();
+        let reader = thread::spawn(move || {
+            let mut events = 0;
+            loop {
+                match block_on(watch.try_next()) {
+                    Ok(Some(_)) => events += 1,
+                    end => return (events, end),
+                }
+            }
+        });
+        let drops = thread::spawn(move || drop(dropped));
+        set(&store, "/a");
+        block_on(store.close()).unwrap();
+        let (events, end) = reader.join().unwrap();
+        assert!(events <= 1 && end == Err(StateError::Closed), "{events} {end:?}");
+        drops.join().unwrap();
+    });
+}
