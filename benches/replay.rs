@@ -5,11 +5,11 @@
 
 mod measure;
 
-use std::path::Path;
-
-use measure::{Effort, Lanes, Random, key, pace, raw};
+use measure::store;
+use measure::verify::verify;
+use measure::{Effort, Lanes, Random, pace, raw};
 use rusqlite::Connection;
-use univrs_state::{Batch, Change, MemoryStore, Seq, SqliteStore, StateStore};
+use univrs_state::{Change, MemoryStore, Seq, SqliteStore, StateStore};
 
 fn main() {
     let effort = Effort::from_env();
@@ -18,7 +18,11 @@ fn main() {
     let count = effort.items(200_000);
     println!("{count} changes, of each key four");
     let path = folder.path().join("log.db");
-    let store = runtime.block_on(filled(&path, count));
+    let store = runtime.block_on(store::open(&path));
+    // In random order.
+    let mut random = Random::new(11);
+    let keys = (0..count).map(|_| random.below(count.div_ceil(4)));
+    runtime.block_on(store::fill(&store, keys));
     let conn = Connection::open(&path).unwrap();
     let log = runtime.block_on(log(&store));
     assert_eq!(log.len(), count);
@@ -26,14 +30,7 @@ fn main() {
 
     let mut lanes = Lanes::new();
     lanes.lane("raw scan", || pace(|| raw::scan_changes(&conn, 0, count)));
-    lanes.lane("verify", || {
-        pace(|| {
-            let report = runtime.block_on(store.verify()).unwrap();
-            assert!(report.is_intact() && report.head == head, "{report:?}");
-            assert_eq!(report.changes, count as u64);
-            count
-        })
-    });
+    lanes.lane("verify", || verify(&runtime, &store, count));
     lanes.lane("changes", || pace(|| runtime.block_on(read(&store))));
     lanes.lane("MemoryStore::replay", || {
         let log = log.clone();
@@ -49,19 +46,6 @@ fn main() {
     lanes.ratio("changes", "changes", "raw scan", 0.4);
     lanes.ratio("replay", "MemoryStore::replay", "raw scan", 0.4);
     lanes.run(effort);
-}
-
-/// A store of so many changes on a quarter of so many keys, in random order.
-async fn filled(path: &Path, count: usize) -> SqliteStore {
-    let store = SqliteStore::open(path).await.unwrap();
-    let mut random = Random::new(3);
-    for start in (0..count).step_by(1000) {
-        let changes = start..count.min(start + 1000);
-        let batch = changes
-            .fold(Batch::new(), |batch, _| batch.set(key(random.below(count.div_ceil(4))), random.value()));
-        store.commit(batch).await.unwrap();
-    }
-    store
 }
 
 /// Reads the log a page at a time; returns how many changes it has.

@@ -12,11 +12,19 @@
 // Every bench is a crate of its own and uses a part of this.
 #![allow(dead_code)]
 
+pub(crate) mod lanes;
+pub(crate) mod ratio;
 pub(crate) mod raw;
+pub(crate) mod reads;
+pub(crate) mod store;
+pub(crate) mod verify;
+pub(crate) mod watches;
+pub(crate) mod writers;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+pub(crate) use lanes::Lanes;
 use tempfile::TempDir;
 
 /// Bytes of a value.
@@ -97,7 +105,12 @@ impl Random {
 
     /// A value of [`VALUE_BYTES`] that no other is equal to.
     pub(crate) fn value(&mut self) -> Vec<u8> {
-        (0..VALUE_BYTES / 8).flat_map(|_| self.next().to_le_bytes()).collect()
+        self.bytes(VALUE_BYTES)
+    }
+
+    /// So many bytes; a multiple of eight.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count / 8).flat_map(|_| self.next().to_le_bytes()).collect()
     }
 
     fn next(&mut self) -> u64 {
@@ -110,7 +123,7 @@ impl Random {
     }
 }
 
-/// The key of an index; keys sort as their indices do.
+/// The key of an index; keys sort as their indices do, if those are below 400,000.
 pub(crate) fn key(index: usize) -> String {
     format!("/bench/{:03}/{:04}", index / 400, index % 400)
 }
@@ -169,114 +182,4 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
     f64::midpoint(low, high)
-}
-
-/// Kinds of work that take turns, so that what else runs on the machine slows all of them.
-pub(crate) struct Lanes<'a> {
-    lanes: Vec<Lane<'a>>,
-    ratios: Vec<Ratio>,
-}
-
-struct Lane<'a> {
-    name: &'static str,
-    run: Box<dyn FnMut() -> Pace + 'a>,
-    paces: Vec<Pace>,
-}
-
-struct Ratio {
-    name: &'static str,
-    ours: &'static str,
-    baseline: &'static str,
-    target: f64,
-}
-
-impl<'a> Lanes<'a> {
-    pub(crate) fn new() -> Self {
-        Self { lanes: Vec::new(), ratios: Vec::new() }
-    }
-
-    /// A kind of work; a turn of it returns its pace.
-    pub(crate) fn lane(&mut self, name: &'static str, run: impl FnMut() -> Pace + 'a) {
-        self.lanes.push(Lane { name, run: Box::new(run), paces: Vec::new() });
-    }
-
-    /// What to compare: the rates of two lanes, and what their ratio should reach.
-    pub(crate) fn ratio(
-        &mut self,
-        name: &'static str,
-        ours: &'static str,
-        baseline: &'static str,
-        target: f64,
-    ) {
-        self.ratios.push(Ratio { name, ours, baseline, target });
-    }
-
-    /// Runs the rounds and prints the tables. A ratio is the median of the ratios of each round.
-    pub(crate) fn run(mut self, effort: Effort) {
-        if let Some(only) = variable::<String>("UNIVRS_BENCH_ONLY") {
-            self.ratios.retain(|ratio| only.split(',').any(|name| name == ratio.name));
-            let ratios = &self.ratios;
-            self.lanes.retain(|lane| ratios.iter().any(|r| lane.name == r.ours || lane.name == r.baseline));
-        }
-        for round in 0..effort.rounds {
-            // Every second round goes backwards, so that nobody is always behind the same one.
-            let mut order: Vec<_> = self.lanes.iter_mut().collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for lane in order {
-                let pace = (lane.run)();
-                lane.paces.push(pace);
-            }
-        }
-        let width = self.lanes.iter().map(|lane| lane.name.len()).max().unwrap_or(0);
-        println!(
-            "\n{:width$}  {:>11}  {:>9}  {:>10}  {:>24}",
-            "median", "ops/s", "µs/op", "CPU µs/op", "lowest .. highest ops/s"
-        );
-        for lane in &self.lanes {
-            let (rates, cpu) = (lane.rates(), known(median(&lane.cpus()) * 1e6));
-            let (low, high) = bounds(&rates);
-            let (name, middle) = (lane.name, median(&rates));
-            let each = 1e6 / middle;
-            println!("{name:width$}  {middle:>11.0}  {each:>9.2}  {cpu:>10}  {low:>10.0} .. {high:>10.0}");
-        }
-        println!();
-        for Ratio { name, ours, baseline, target } in &self.ratios {
-            let (a, b) = (self.named(ours), self.named(baseline));
-            let ratios = divided(&a.rates(), &b.rates());
-            let cpu = known(median(&divided(&b.cpus(), &a.cpus())));
-            let (low, high) = bounds(&ratios);
-            println!("# {name}: {ours} / {baseline}, {low:.3} .. {high:.3}, by CPU time {cpu}");
-            println!("ratio {name} {:.3} {target}", median(&ratios));
-        }
-    }
-
-    fn named(&self, name: &str) -> &Lane<'a> {
-        let lane = self.lanes.iter().find(|lane| lane.name == name);
-        lane.unwrap_or_else(|| panic!("no lane is called {name}"))
-    }
-}
-
-impl Lane<'_> {
-    fn rates(&self) -> Vec<f64> {
-        self.paces.iter().map(|pace| pace.rate).collect()
-    }
-
-    fn cpus(&self) -> Vec<f64> {
-        self.paces.iter().map(|pace| pace.cpu).collect()
-    }
-}
-
-/// A number, or a dash where there is none.
-fn known(value: f64) -> String {
-    if value.is_nan() { "-".into() } else { format!("{value:.2}") }
-}
-
-fn divided(a: &[f64], b: &[f64]) -> Vec<f64> {
-    a.iter().zip(b).map(|(a, b)| a / b).collect()
-}
-
-fn bounds(values: &[f64]) -> (f64, f64) {
-    values.iter().fold((f64::INFINITY, 0.0), |(low, high), value| (low.min(*value), high.max(*value)))
 }
