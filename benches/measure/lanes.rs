@@ -1,6 +1,6 @@
 //! Kinds of work that take turns, and how they compare.
 
-use super::ratio::{bounds, is_wanted, print_ratio};
+use super::ratio::{bounds, is_wanted, print_ratio, wanted};
 use super::{Effort, Pace, median};
 
 /// Kinds of work that take turns, so that what else runs on the machine slows all of them.
@@ -65,9 +65,11 @@ impl<'a> Lanes<'a> {
 
     /// Runs the rounds and prints the table and the ratios.
     pub(crate) fn run(mut self, effort: Effort) -> Measured {
-        self.ratios.retain(|ratio| is_wanted(ratio.name));
-        let ratios = &self.ratios;
-        self.lanes.retain(|lane| ratios.iter().any(|ratio| ratio.needs(&lane.name)));
+        if wanted().is_some() {
+            self.ratios.retain(|ratio| is_wanted(ratio.name));
+            let ratios = &self.ratios;
+            self.lanes.retain(|lane| ratios.iter().any(|ratio| ratio.needs(&lane.name)));
+        }
         for round in 0..effort.rounds {
             // Every second round goes backwards, so that nobody is always behind the same one.
             let mut order: Vec<_> = self.lanes.iter_mut().collect();

@@ -2,13 +2,21 @@
 
 use super::{median, variable};
 
-/// Whether the ratio of this name was asked for.
-pub(crate) fn is_wanted(name: &str) -> bool {
-    variable::<String>("UNIVRS_BENCH_ONLY").is_none_or(|only| only.split(',').any(|wanted| wanted == name))
+/// The names of the ratios to measure, with commas between; none for all.
+pub(super) fn wanted() -> Option<String> {
+    variable("UNIVRS_BENCH_ONLY")
 }
 
-/// Prints the median of the ratios of all rounds; as a remark where there is no target.
+/// Whether the ratio of this name is to be measured.
+pub(crate) fn is_wanted(name: &str) -> bool {
+    wanted().is_none_or(|wanted| wanted.split(',').any(|wanted| wanted == name))
+}
+
+/// Prints the median of the ratios of all rounds, if it is wanted; as a remark where there is no target.
 pub(crate) fn print_ratio(name: &str, what: &str, ratios: &[f64], target: Option<f64>) {
+    if !is_wanted(name) {
+        return;
+    }
     let (low, high) = bounds(ratios);
     println!("# {name}: {what}, {low:.3} .. {high:.3}");
     match target {

@@ -2,13 +2,24 @@
 
 use std::path::Path;
 
-use univrs_state::{Batch, SqliteStore, StateStore};
+use univrs_state::{Batch, SqliteStore, StateStore, Stats};
 
 use super::{Random, VALUE_BYTES, key};
 
 /// Opens a store.
 pub(crate) async fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path).await.unwrap()
+}
+
+/// Opens a store whose resident projection may take so many bytes; with 0 there is none.
+pub(crate) async fn open_with(path: &Path, resident_bytes: usize) -> SqliteStore {
+    let _ = resident_bytes;
+    SqliteStore::options().open(path).await.unwrap()
+}
+
+/// Whether the resident projection is loaded; none where there is none.
+pub(crate) fn is_resident(_: &Stats) -> Option<bool> {
+    None
 }
 
 /// Sets these keys to random values, in this order, a thousand a commit.
