@@ -18,6 +18,7 @@ mod puts;
 mod reads;
 mod size;
 mod table;
+mod threads;
 
 use std::process::Command;
 
@@ -29,6 +30,12 @@ struct Part {
     name: &'static str,
     ratios: &'static [&'static str],
     run: fn(Effort),
+}
+
+impl Part {
+    fn is_wanted(&self) -> bool {
+        self.ratios.iter().any(|ratio| is_wanted(ratio))
+    }
 }
 
 const PARTS: [Part; 8] = [
@@ -45,22 +52,22 @@ const PARTS: [Part; 8] = [
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     match &arguments[..] {
-        [] => PARTS.iter().filter(|part| part.name != "growth").for_each(start),
+        [] => PARTS.iter().filter(|part| part.name != "growth" && part.is_wanted()).for_each(start),
         [child, path] if child == opening::CHILD => opening::open(path.as_ref()),
         [name] => {
             let part = PARTS.iter().find(|part| part.name == name);
             let part = part.unwrap_or_else(|| panic!("no part is called {name}"));
-            (part.run)(Effort::from_env());
+            if part.is_wanted() {
+                (part.run)(Effort::from_env());
+            }
         }
         more => panic!("one part at a time, not {more:?}"),
     }
 }
 
-/// Runs a part in a process of its own, if any of its ratios is wanted.
+/// Runs a part in a process of its own.
 fn start(part: &Part) {
-    if part.ratios.iter().any(|ratio| is_wanted(ratio)) {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        let status = child.arg(part.name).args(std::env::args().skip(1)).status().unwrap();
-        assert!(status.success(), "the part {} failed: {status}", part.name);
-    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let status = child.arg(part.name).args(std::env::args().skip(1)).status().unwrap();
+    assert!(status.success(), "the part {} failed: {status}", part.name);
 }

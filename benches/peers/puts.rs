@@ -2,18 +2,16 @@
 //! own commit; and rows of ours by hand, batched in transactions of plain rusqlite.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
 use crate::measure::raw::Raw;
 use crate::measure::reads::KEYS;
 use crate::measure::writers::{Kind, Writers};
-use crate::measure::{self, Effort, Lanes, Pace, Random, key, pace, repeat};
-use crate::peer::{Filled, KINDS, Peer};
+use crate::measure::{self, Effort, Lanes, Random, key, repeat};
+use crate::peer::{Filled, KINDS};
 use crate::table::{self, OURS, lane};
+use crate::threads;
 
 const BY_HAND: &str = "rusqlite, our rows, one transaction for all tasks";
 const HOT: &str = "sets, 64 keys, 64 tasks";
@@ -27,15 +25,15 @@ pub(crate) fn run(effort: Effort) {
     let raw = RefCell::new(Raw::create(&folder.path().join("raw.db"), "FULL"));
     raw.borrow_mut().fill(KEYS);
     let peers = Filled::all(folder.path(), KEYS);
-    let seeds = AtomicU64::new(0);
 
     let mut lanes = Lanes::new();
     let works = [(1, "put, 1 task"), (64, "put, 64 tasks"), (512, "put, 512 tasks")];
     for (tasks, work) in works {
-        let (writers, raw, seeds) = (&writers, &raw, &seeds);
+        let (writers, raw) = (&writers, &raw);
         lanes.lane(lane(OURS, work), move || writers.run(tasks, turn, Kind::Set));
         for Filled { kind, peer, .. } in &peers {
-            lanes.lane(lane(kind.name, work), move || put(&**peer, tasks, turn, seeds));
+            let put = |random: &mut Random| peer.put(&key(random.below(KEYS)), random.value());
+            lanes.lane(lane(kind.name, work), move || threads::repeat(tasks, turn, put));
         }
         lanes.lane(lane(BY_HAND, work), move || repeat(turn, || raw.borrow_mut().batch(tasks)));
     }
@@ -64,24 +62,4 @@ pub(crate) fn run(effort: Effort) {
     writers.check();
     raw.borrow().check();
     peers.into_iter().for_each(Filled::check);
-}
-
-/// Puts from so many threads until the turn is over.
-fn put(peer: &dyn Peer, threads: usize, turn: Duration, seeds: &AtomicU64) -> Pace {
-    pace(|| {
-        let end = Instant::now() + turn;
-        let write = || {
-            let mut random = Random::new(seeds.fetch_add(1, Ordering::Relaxed));
-            let mut count = 0;
-            while count == 0 || Instant::now() < end {
-                peer.put(&key(random.below(KEYS)), random.value());
-                count += 1;
-            }
-            count
-        };
-        thread::scope(|scope| {
-            let writers: Vec<_> = (0..threads).map(|_| scope.spawn(write)).collect();
-            writers.into_iter().map(|writer| writer.join().unwrap()).sum()
-        })
-    })
 }

@@ -1,15 +1,13 @@
 //! Reads of now: one key, the keys of a prefix, entries of a prefix.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
 
 use crate::measure::reads::{self, KEYS};
-use crate::measure::{self, Effort, Lanes, Pace, Random, VALUE_BYTES, key, pace, store};
-use crate::peer::{Filled, KINDS, Peer};
+use crate::measure::{self, Effort, Lanes, Random, VALUE_BYTES, key, store};
+use crate::peer::{Filled, KINDS};
 use crate::table::{self, OURS, lane};
+use crate::threads;
 
 const NOT_RESIDENT: &str = "univrs-state, not resident";
 const PREPARED: &str = "rusqlite, our rows, prepared statements";
@@ -41,8 +39,12 @@ pub(crate) fn run(effort: Effort) {
         lanes.lane(lane(name, SCAN), move || reads::scan(runtime, store, turn));
     }
     for Filled { kind, peer, .. } in &peers {
-        lanes.lane(lane(kind.name, GET), || get(&**peer, 1, turn));
-        lanes.lane(lane(kind.name, GET_64), || get(&**peer, 64, turn));
+        let get = |random: &mut Random| {
+            let value = peer.get(&key(random.below(KEYS))).unwrap();
+            assert_eq!(value.len(), VALUE_BYTES);
+        };
+        lanes.lane(lane(kind.name, GET), move || threads::repeat(1, turn, get));
+        lanes.lane(lane(kind.name, GET_64), move || threads::repeat(64, turn, get));
         lanes.lane(lane(kind.name, LIST), || reads::list_by(turn, |prefix| peer.list(prefix)));
     }
     lanes.lane(lane(PREPARED, GET), || reads::raw_get(&conn, turn));
@@ -61,24 +63,4 @@ pub(crate) fn run(effort: Effort) {
     let contenders: Vec<&str> = ours.chain(KINDS.map(|kind| kind.name)).chain([PREPARED]).collect();
     table::print(&measured, &contenders, &[GET, GET_64, LIST, SCAN]);
     peers.into_iter().for_each(Filled::check);
-}
-
-/// Gets by so many threads until the turn is over.
-fn get(peer: &dyn Peer, threads: u64, turn: Duration) -> Pace {
-    let end = Instant::now() + turn;
-    let read = |seed| {
-        let (mut random, mut count) = (Random::new(seed), 0);
-        while count == 0 || Instant::now() < end {
-            let value = peer.get(&key(random.below(KEYS))).unwrap();
-            assert_eq!(value.len(), VALUE_BYTES);
-            count += 1;
-        }
-        count
-    };
-    pace(|| {
-        thread::scope(|scope| {
-            let readers: Vec<_> = (0..threads).map(|seed| scope.spawn(move || read(seed))).collect();
-            readers.into_iter().map(|reader| reader.join().unwrap()).sum()
-        })
-    })
 }
