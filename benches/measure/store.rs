@@ -1,6 +1,7 @@
 //! The store under test.
 
 use std::path::Path;
+use std::time::Duration;
 
 use univrs_state::{Batch, SqliteStore, StateStore, Stats};
 
@@ -18,8 +19,18 @@ pub(crate) async fn open_with(path: &Path, resident_bytes: usize) -> SqliteStore
 }
 
 /// Whether the resident projection is loaded; none where there is none.
-pub(crate) fn is_resident(_: &Stats) -> Option<bool> {
+fn is_resident(_: &Stats) -> Option<bool> {
     None
+}
+
+/// Waits until the resident projection is loaded; says whether there is one.
+pub(crate) async fn resident(store: &SqliteStore) -> bool {
+    loop {
+        match is_resident(&store.stats().await.unwrap()) {
+            Some(false) => tokio::time::sleep(Duration::from_millis(1)).await,
+            loaded => return loaded.is_some(),
+        }
+    }
 }
 
 /// Sets these keys to random values, in this order, a thousand a commit.

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
-use univrs_state::{SqliteStore, StateStore};
+use univrs_state::StateStore;
 
 use crate::measure::ratio::print_ratio;
 use crate::measure::{self, Effort, VALUE_BYTES, key, reads, store};
@@ -59,19 +59,9 @@ pub(crate) fn open(path: &Path) {
     let entry = runtime.block_on(store.get(&key(0))).unwrap().unwrap();
     let first = start.elapsed().as_secs_f64();
     assert_eq!(entry.value.len(), VALUE_BYTES);
-    let loaded = runtime.block_on(resident(&store)).then(|| start.elapsed().as_secs_f64());
+    let loaded = runtime.block_on(store::resident(&store)).then(|| start.elapsed().as_secs_f64());
     let opened = Opened { first, loaded, memory: memory_bytes() - before };
     println!("{}", opened.to_line());
-}
-
-/// Waits for the resident projection; whether there is one.
-async fn resident(store: &SqliteStore) -> bool {
-    loop {
-        match store::is_resident(&store.stats().await.unwrap()) {
-            Some(false) => tokio::time::sleep(Duration::from_millis(1)).await,
-            loaded => return loaded.is_some(),
-        }
-    }
 }
 
 /// What an opening took, in seconds and bytes.

@@ -28,6 +28,7 @@ pub(crate) fn run(effort: Effort) {
     };
     let (resident, conn) = filled("resident.db", usize::MAX);
     let (stored, _) = filled("stored.db", 0);
+    println!("resident projection: {}", runtime.block_on(store::resident(&resident)));
     let peers = Filled::all(folder.path(), KEYS);
 
     let mut lanes = Lanes::new();
