@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use univrs_state::{Batch, SqliteStore, StateStore, Stats};
+use univrs_state::{Batch, Residency, SqliteStore, StateStore, Stats};
 
 use super::{Random, VALUE_BYTES, key};
 
@@ -14,13 +14,16 @@ pub(crate) async fn open(path: &Path) -> SqliteStore {
 
 /// Opens a store whose resident projection may take so many bytes; with 0 there is none.
 pub(crate) async fn open_with(path: &Path, resident_bytes: usize) -> SqliteStore {
-    let _ = resident_bytes;
-    SqliteStore::options().open(path).await.unwrap()
+    SqliteStore::options().resident_bytes(resident_bytes).open(path).await.unwrap()
 }
 
 /// Whether the resident projection is loaded; none where there is none.
-fn is_resident(_: &Stats) -> Option<bool> {
-    None
+fn is_resident(stats: &Stats) -> Option<bool> {
+    match stats.residency {
+        Residency::Loading => Some(false),
+        Residency::Whole => Some(true),
+        _ => None,
+    }
 }
 
 /// Waits until the resident projection is loaded; says whether there is one.
