@@ -96,6 +96,10 @@ async fn copy_of(mut watch: SnapshotWatch) -> BTreeMap<String, Vec<u8>> {
     }
 }
 
+fn handle<'a, T>(handles: &'a [T; 2], random: &Seeded) -> &'a T {
+    &handles[usize::from(random.below(2) == 0)]
+}
+
 // While two handles write, snapshots in small pages and the changes after them make the same state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_made_from_a_snapshot_and_its_changes_equals_the_store() {
@@ -111,7 +115,7 @@ async fn a_copy_made_from_a_snapshot_and_its_changes_equals_the_store() {
         let mut copies = Vec::new();
         for round in 0..200 {
             let key = |random: &Seeded| {
-                format!("/{}/k{}", ["a", "b"][random.next() as usize % 2], random.below(20))
+                format!("/{}/k{}", if random.below(2) == 0 { "a" } else { "b" }, random.below(20))
             };
             let mut batch = Batch::new();
             for _ in 0..=random.below(3) {
@@ -120,10 +124,10 @@ async fn a_copy_made_from_a_snapshot_and_its_changes_equals_the_store() {
                     _ => batch.set(key(&random), value(round)),
                 };
             }
-            handles[random.next() as usize % 2].commit(batch).await.unwrap();
+            handle(&handles, &random).commit(batch).await.unwrap();
             if round % 10 == 0 {
                 for pattern in ["/a/*", "/**", "/*/k1*"] {
-                    let watch = handles[random.next() as usize % 2].watch_with_snapshot(pattern).unwrap();
+                    let watch = handle(&handles, &random).watch_with_snapshot(pattern).unwrap();
                     copies.push((pattern, tokio::spawn(copy_of(watch))));
                 }
             }
