@@ -166,6 +166,8 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             let churned = crate::kill::churn(path, buffered == "true", name, seed.parse().unwrap()).await;
             churned.map_err(|error| told(&error))?;
         }
+        ["serve", spec] => crate::histories::process::serve(spec).await?,
+        ["perform", operation] => return Ok(crate::histories::process::serve_one(open(), operation).await),
         ["read file", path] => drop(std::fs::read(path).map_err(|error| error.to_string())?),
         ["cpu while watching", millis] => {
             let mut watch = open().watch("/*").unwrap();

@@ -1,0 +1,183 @@
+//! Histories: clients in tasks, handles and processes ask one store at once, some give up or are
+//! killed; what each was told, and when, must be what one store could have told that does one thing
+//! after the other, in the order of time (`histories/checker.rs` says how that is decided).
+//!
+//! `UNIVRS_HISTORIES` sets how many, `UNIVRS_SEED` the one to begin with. A seed repeats what is
+//! asked; how it falls in time is up to the machine, so a history that is wrong is kept in a file.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use univrs_state::Change;
+
+use crate::streams;
+use crate::streams::recording::Seen;
+use checker::check;
+use journal::{Line, records};
+use operation::Sight;
+
+mod checker;
+pub(crate) mod client;
+pub(crate) mod journal;
+mod judge;
+pub(crate) mod operation;
+mod perform;
+pub(crate) mod process;
+
+pub(crate) mod world;
+
+/// Histories of a run that is not told otherwise.
+const HISTORIES: u64 = 240;
+/// Histories at once: most of them wait for one another's locks.
+const AT_ONCE: u64 = 6;
+
+/// What a world noted, and its log in the end.
+pub(crate) struct History {
+    pub(crate) kind: &'static str,
+    pub(crate) log: Vec<Change>,
+    pub(crate) lines: Vec<Line>,
+    /// The patterns of the streams, by their names.
+    pub(crate) streams: Vec<(String, String)>,
+    pub(crate) killed: u64,
+}
+
+/// What all histories had in them.
+#[derive(Debug, Default)]
+struct Totals {
+    histories: u64,
+    processes: u64,
+    killed: u64,
+    operations: checker::Tally,
+    streams: u64,
+    watched: streams::checker::Tally,
+}
+
+impl History {
+    /// What a stream showed, with times.
+    fn shown(&self, name: &str) -> impl Iterator<Item = (u64, &Seen)> {
+        self.lines.iter().filter_map(move |line| match line {
+            Line::Seen { stream, at, seen } if stream == name => Some((*at, seen)),
+            _ => None,
+        })
+    }
+
+    /// Checks operations and streams.
+    fn check(&self, totals: &mut Totals) -> Result<(), String> {
+        let mut sights = Vec::new();
+        for (name, _) in &self.streams {
+            sights.extend(self.shown(name).map(|(at, seen)| Sight { at, seq: position(seen) }));
+        }
+        let tally = check(&self.log, &records(&self.lines), &sights)?;
+        totals.operations += tally;
+        self.check_streams(&mut totals.watched)?;
+        totals.streams += self.streams.len() as u64;
+        totals.histories += 1;
+        totals.processes += u64::from(self.kind == "processes");
+        totals.killed += self.killed;
+        Ok(())
+    }
+
+    /// Checks the streams alone.
+    pub(crate) fn check_streams(&self, watched: &mut streams::checker::Tally) -> Result<(), String> {
+        let end = self
+            .log
+            .iter()
+            .rfind(|change| change.value.as_deref() == Some(streams::recording::END.as_bytes()));
+        let end = end.ok_or("the log has no end")?.commit_seq.as_u64();
+        for (name, pattern) in &self.streams {
+            let seen: Vec<Seen> = self.shown(name).map(|(_, seen)| seen.clone()).collect();
+            *watched += streams::checker::check(&self.log, pattern, &seen, end)
+                .map_err(|error| format!("{name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what happened, for whoever looks for the cause.
+    pub(crate) fn keep(&self, seed: u64) -> PathBuf {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("history-{seed}.txt"));
+        let log = self
+            .log
+            .iter()
+            .map(|c| format!("{} {} {} {} v{} {:?}", c.seq, c.commit_seq, c.kind, c.key, c.version, c.meta));
+        let mut lines = self.lines.clone();
+        lines.sort_by_key(|line| match line {
+            Line::Asked { at, .. } | Line::Seen { at, .. } => *at,
+            Line::Answered { completed, .. } => *completed,
+        });
+        let lines = lines.iter().map(|line| format!("{line:?}"));
+        std::fs::write(&path, log.chain(lines).collect::<Vec<_>>().join("\n")).unwrap();
+        path
+    }
+}
+
+/// What whoever saw this knows to be recorded.
+fn position(seen: &Seen) -> u64 {
+    match seen {
+        Seen::Event(event) => event.commit_seq.as_u64(),
+        Seen::From(cursor) | Seen::Snapshot(_, cursor) | Seen::Cursor(cursor) => cursor.seq().as_u64(),
+    }
+}
+
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
+}
+
+/// Runs something for many seeds, several at once, until it fails; prints what repeats a failure.
+pub(crate) fn run_seeds(
+    name: &str,
+    runs: u64,
+    run: impl Fn(u64) -> Result<(), String> + Sync,
+) -> Vec<String> {
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let first = number("UNIVRS_SEED").unwrap_or(clock.as_secs());
+    println!("{name}: UNIVRS_SEED={first}");
+    let (next, stop, violations) = (AtomicU64::new(first), AtomicBool::new(false), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + runs {
+                        break;
+                    }
+                    let done = catch_unwind(AssertUnwindSafe(|| run(seed)));
+                    let done = done.unwrap_or_else(|panic| {
+                        let said = panic.downcast_ref::<String>().map(String::as_str);
+                        Err(said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned())
+                    });
+                    if let Err(error) = done {
+                        println!("{name}: VIOLATION UNIVRS_SEED={seed}, {error}");
+                        violations.lock().unwrap().push(format!("UNIVRS_SEED={seed}, {error}"));
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    violations.into_inner().unwrap()
+}
+
+#[test]
+fn what_concurrent_clients_are_told_is_what_one_store_could_tell_one_after_the_other() {
+    let (runs, start) = (number("UNIVRS_HISTORIES").unwrap_or(HISTORIES), Instant::now());
+    let totals = Mutex::new(Totals::default());
+    let violations = run_seeds("histories", runs, |seed| {
+        let history = world::live(seed)?;
+        history.check(&mut totals.lock().unwrap()).map_err(|error| {
+            format!("in a history of {}, kept in {}: {error}", history.kind, history.keep(seed).display())
+        })
+    });
+    let totals = totals.into_inner().unwrap();
+    println!(
+        "histories: {}, violations {} ({:?}, {:.0?})",
+        totals.histories,
+        violations.len(),
+        totals,
+        start.elapsed()
+    );
+    assert!(violations.is_empty(), "{}", violations[0]);
+}

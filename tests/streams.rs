@@ -1,0 +1,3 @@
+pub(crate) mod checker;
+mod matching;
+pub(crate) mod recording;
