@@ -34,10 +34,12 @@ impl Poller {
 
     /// The newest recorded head, whoever recorded it. Takes microseconds while nothing has changed.
     pub(super) fn now(&self) -> Result<Head> {
-        let tip = self.lock().as_mut().ok_or(StateError::Closed)?.foreign_tip()?;
-        if let Some(tip) = tip
-            && self.shared.advance(tip.head)
-        {
+        let sqlite = self.lock();
+        let tip = sqlite.as_ref().ok_or(StateError::Closed)?.foreign_tip()?;
+        // Known before the next one looks, who is told that nothing has changed since.
+        let news = tip.is_some_and(|tip| self.shared.advance(tip.head));
+        drop(sqlite);
+        if news {
             self.shared.ring();
         }
         Ok(self.shared.head())
