@@ -5,6 +5,7 @@
 //! `UNIVRS_HISTORIES` sets how many, `UNIVRS_SEED` the one to begin with. A seed repeats what is
 //! asked; how it falls in time is up to the machine, so a history that is wrong is kept in a file.
 
+use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -14,10 +15,10 @@ use std::time::{Instant, SystemTime};
 use univrs_state::Change;
 
 use crate::streams;
-use crate::streams::recording::Seen;
-use checker::check;
+use crate::streams::recording::{END, Seen};
 use journal::{Line, records};
 use operation::Sight;
+use world::Focus;
 
 mod checker;
 pub(crate) mod client;
@@ -26,6 +27,8 @@ mod judge;
 pub(crate) mod operation;
 mod perform;
 pub(crate) mod process;
+mod relay;
+mod violations;
 
 pub(crate) mod world;
 
@@ -35,8 +38,9 @@ const HISTORIES: u64 = 240;
 const AT_ONCE: u64 = 6;
 
 /// What a world noted, and its log in the end.
+#[derive(Default)]
 pub(crate) struct History {
-    pub(crate) kind: &'static str,
+    pub(crate) kind: String,
     pub(crate) log: Vec<Change>,
     pub(crate) lines: Vec<Line>,
     /// The patterns of the streams, by their names.
@@ -46,53 +50,56 @@ pub(crate) struct History {
 
 /// What all histories had in them.
 #[derive(Debug, Default)]
-struct Totals {
-    histories: u64,
-    processes: u64,
-    killed: u64,
+pub(crate) struct Totals {
+    pub(crate) histories: u64,
+    /// Those with more than one process.
+    pub(crate) processes: u64,
+    pub(crate) killed: u64,
     operations: checker::Tally,
-    streams: u64,
-    watched: streams::checker::Tally,
+    pub(crate) streams: u64,
+    pub(crate) watched: streams::checker::Tally,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, more: Self) {
+        self.histories += more.histories;
+        self.processes += more.processes;
+        self.killed += more.killed;
+        self.operations += more.operations;
+        self.streams += more.streams;
+        self.watched += more.watched;
+    }
 }
 
 impl History {
     /// What a stream showed, with times.
-    fn shown(&self, name: &str) -> impl Iterator<Item = (u64, &Seen)> {
+    fn shown(&self, name: &str) -> impl Iterator<Item = (u64, Seen)> {
         self.lines.iter().filter_map(move |line| match line {
-            Line::Seen { stream, at, seen } if stream == name => Some((*at, seen)),
+            Line::Seen { stream, at, seen } if stream == name => Some((*at, seen.clone())),
             _ => None,
         })
     }
 
     /// Checks operations and streams.
-    fn check(&self, totals: &mut Totals) -> Result<(), String> {
-        let mut sights = Vec::new();
-        for (name, _) in &self.streams {
-            sights.extend(self.shown(name).map(|(at, seen)| Sight { at, seq: position(seen) }));
-        }
-        let tally = check(&self.log, &records(&self.lines), &sights)?;
-        totals.operations += tally;
-        self.check_streams(&mut totals.watched)?;
-        totals.streams += self.streams.len() as u64;
-        totals.histories += 1;
-        totals.processes += u64::from(self.kind == "processes");
-        totals.killed += self.killed;
-        Ok(())
-    }
-
-    /// Checks the streams alone.
-    pub(crate) fn check_streams(&self, watched: &mut streams::checker::Tally) -> Result<(), String> {
-        let end = self
-            .log
-            .iter()
-            .rfind(|change| change.value.as_deref() == Some(streams::recording::END.as_bytes()));
+    fn check(&self) -> Result<Totals, String> {
+        let mut totals = Totals {
+            histories: 1,
+            processes: u64::from(self.kind == "Processes"),
+            killed: self.killed,
+            streams: self.streams.len() as u64,
+            ..Totals::default()
+        };
+        let end = self.log.iter().rfind(|change| change.value.as_deref() == Some(END.as_bytes()));
         let end = end.ok_or("the log has no end")?.commit_seq.as_u64();
+        let mut sights = Vec::new();
         for (name, pattern) in &self.streams {
-            let seen: Vec<Seen> = self.shown(name).map(|(_, seen)| seen.clone()).collect();
-            *watched += streams::checker::check(&self.log, pattern, &seen, end)
-                .map_err(|error| format!("{name}: {error}"))?;
+            let (times, seen): (Vec<u64>, Vec<Seen>) = self.shown(name).unzip();
+            let watched = streams::checker::check(&self.log, pattern, &seen, end);
+            totals.watched += watched.map_err(|error| format!("{name}: {error}"))?;
+            sights.extend(times.iter().zip(&seen).map(|(at, seen)| Sight { at: *at, seq: position(seen) }));
         }
-        Ok(())
+        totals.operations = checker::check(&self.log, &records(&self.lines), &sights)?;
+        Ok(totals)
     }
 
     /// Writes down what happened, for whoever looks for the cause.
@@ -102,12 +109,7 @@ impl History {
             .log
             .iter()
             .map(|c| format!("{} {} {} {} v{} {:?}", c.seq, c.commit_seq, c.kind, c.key, c.version, c.meta));
-        let mut lines = self.lines.clone();
-        lines.sort_by_key(|line| match line {
-            Line::Asked { at, .. } | Line::Seen { at, .. } => *at,
-            Line::Answered { completed, .. } => *completed,
-        });
-        let lines = lines.iter().map(|line| format!("{line:?}"));
+        let lines = self.lines.iter().map(|line| format!("{line:?}"));
         std::fs::write(&path, log.chain(lines).collect::<Vec<_>>().join("\n")).unwrap();
         path
     }
@@ -161,23 +163,32 @@ pub(crate) fn run_seeds(
     violations.into_inner().unwrap()
 }
 
+/// Lives histories and checks them; what they had in them, and what was wrong.
+pub(crate) fn try_all(name: &str, runs: u64, focus: Focus) -> (Totals, Vec<String>) {
+    let totals = Mutex::new(Totals::default());
+    let violations = run_seeds(name, runs, |seed| {
+        let history = world::live(seed, focus)?;
+        // Checked on its own, so that a panic leaves the sums as they are.
+        let tally = history.check().map_err(|error| {
+            let kept = history.keep(seed);
+            format!("in a history of {}, kept in {}: {error}", history.kind, kept.display())
+        })?;
+        *totals.lock().unwrap() += tally;
+        Ok(())
+    });
+    (totals.into_inner().unwrap(), violations)
+}
+
 #[test]
 fn what_concurrent_clients_are_told_is_what_one_store_could_tell_one_after_the_other() {
     let (runs, start) = (number("UNIVRS_HISTORIES").unwrap_or(HISTORIES), Instant::now());
-    let totals = Mutex::new(Totals::default());
-    let violations = run_seeds("histories", runs, |seed| {
-        let history = world::live(seed)?;
-        history.check(&mut totals.lock().unwrap()).map_err(|error| {
-            format!("in a history of {}, kept in {}: {error}", history.kind, history.keep(seed).display())
-        })
-    });
-    let totals = totals.into_inner().unwrap();
+    let (totals, violations) = try_all("histories", runs, Focus::Clients);
+    let Totals { histories, processes, killed, operations, .. } = totals;
     println!(
-        "histories: {}, violations {} ({:?}, {:.0?})",
-        totals.histories,
+        "histories: {histories}, violations {} ({processes} with processes, {killed} kills, {operations:?}, {:.0?})",
         violations.len(),
-        totals,
         start.elapsed()
     );
     assert!(violations.is_empty(), "{}", violations[0]);
+    assert!(operations.reads > runs && operations.writes > runs, "hardly anything was asked");
 }

@@ -10,6 +10,7 @@ use univrs_state::StateStore;
 use super::journal::{Journal, Line};
 use super::operation::{Answer, Condition, Failed, Operation, Verb, Write};
 use super::perform::perform;
+use crate::streams::recording::Stage;
 use crate::support::{Seeded, monotonic};
 
 /// Few, so that everybody meets.
@@ -33,18 +34,41 @@ impl Client {
     }
 
     /// So many operations on a store; some are given up, and some of those tried again.
-    pub(crate) async fn run(&mut self, store: &Arc<dyn StateStore>, operations: u64) {
+    pub(crate) async fn run(&mut self, stage: &Stage, operations: u64) {
         for _ in 0..operations {
-            let operation = self.plan();
-            if self.random.below(12) > 0 {
-                self.act(store, operation).await;
-            } else if let (Operation::Write(write), None) =
-                (&operation, self.give_up(store, &operation).await)
-            {
-                if let Some(again) = self.again(write) {
-                    self.act(store, again).await;
-                }
+            let (store, operation) = (stage.current(), self.plan());
+            let answer = match self.random.below(12) {
+                0 => self.give_up(&store, &operation).await,
+                _ => self.act(&store, operation.clone()).await,
+            };
+            if answer == Answer::Closed {
+                stage.next(&store).await;
             }
+            if let (Operation::Write(write), Answer::Closed | Answer::Unknown) = (&operation, answer)
+                && let Some(again) = self.again(write)
+            {
+                self.act(&stage.current(), again).await;
+            }
+        }
+    }
+
+    /// More changes than a watch reads at once, or more bytes, in a few commits; of few keys, so that
+    /// scans stay short.
+    pub(crate) async fn write_bulk(&mut self, store: &Arc<dyn StateStore>, filling: usize) {
+        let filling = "x".repeat(if self.random.below(4) == 0 { filling } else { 4 });
+        for _ in 0..3 {
+            let mut write = self.write(Verb::Commit, &[]);
+            for n in 0..200 + self.random.below(400) {
+                let key = match n % 4 {
+                    0 => self.key(),
+                    1 => format!("/a/{}", n % 7),
+                    2 => format!("/b/{}/1", n % 7),
+                    _ => format!("/c/{}", n % 7),
+                };
+                let value = (self.random.below(4) > 0).then(|| format!("{}/{n}/{filling}", write.tag));
+                write.writes.push((key, value));
+            }
+            self.act(store, Operation::Write(write)).await;
         }
     }
 
@@ -57,7 +81,7 @@ impl Client {
     }
 
     /// Asks, and drops the future soon, unless it is ready by then.
-    async fn give_up(&mut self, store: &Arc<dyn StateStore>, operation: &Operation) -> Option<Answer> {
+    async fn give_up(&mut self, store: &Arc<dyn StateStore>, operation: &Operation) -> Answer {
         self.ask(operation);
         let invoked = monotonic::now();
         let mut polls = self.random.below(3);
@@ -71,8 +95,10 @@ impl Client {
                 Poll::Pending
             }
         });
-        let answer = answer.await?;
-        Some(self.hear(operation, invoked, monotonic::now(), answer))
+        match answer.await {
+            Some(answer) => self.hear(operation, invoked, monotonic::now(), answer),
+            None => Answer::Unknown,
+        }
     }
 
     pub(crate) fn ask(&mut self, operation: &Operation) {

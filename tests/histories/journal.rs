@@ -61,7 +61,8 @@ pub(crate) fn records(lines: &[Line]) -> Vec<Record> {
             }
             Line::Answered { client, invoked, completed, answer } => {
                 let asked = open.remove(client.as_str()).expect("an answer follows a question");
-                let completed = (*answer != Answer::Unknown).then_some(*completed);
+                let known = !matches!(answer, Answer::Closed | Answer::Unknown);
+                let completed = known.then_some(*completed);
                 records.push(Record { invoked: *invoked, completed, answer: answer.clone(), ..asked });
             }
             Line::Seen { .. } => {}
@@ -72,6 +73,14 @@ pub(crate) fn records(lines: &[Line]) -> Vec<Record> {
 }
 
 impl Line {
+    /// When it was noted.
+    pub(crate) fn at(&self) -> u64 {
+        match self {
+            Self::Asked { at, .. } | Self::Seen { at, .. } => *at,
+            Self::Answered { completed, .. } => *completed,
+        }
+    }
+
     fn name(&self) -> &str {
         match self {
             Self::Asked { client, .. } | Self::Answered { client, .. } => client,

@@ -82,6 +82,8 @@ pub(crate) enum Answer {
     Busy,
     /// What must not happen.
     Failed(String),
+    /// The store was closed meanwhile, which says nothing about what was under way.
+    Closed,
     /// None came: the process died, the future was dropped, or the store said that it does not know.
     Unknown,
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use univrs_state::{
-    Batch, Entry, ErrorKind, FailedCondition, Meta, Page, Scan, StateError, StateStore, TransactionOp,
-};
+use univrs_state::{Batch, Entry, FailedCondition, Meta, Page, Scan, StateError, StateStore, TransactionOp};
 
 use super::operation::{Answer, Condition, Failed, Operation, Verb, Write};
 
@@ -104,7 +102,8 @@ fn refusal(error: StateError) -> Answer {
             Answer::Refused(rejection.failed.into_iter().map(failed).collect())
         }
         StateError::Busy(_) => Answer::Busy,
-        error if error.kind() == ErrorKind::OutcomeUnknown => Answer::Unknown,
+        StateError::OutcomeUnknown(_) => Answer::Unknown,
+        StateError::Closed => Answer::Closed,
         error => Answer::Failed(error.to_string()),
     }
 }

@@ -13,7 +13,7 @@ use super::journal::{Journal, Line};
 use super::operation::{Answer, Operation};
 use super::perform::perform;
 use crate::streams::recording::{Plan, Seen, Stage, Start, follow};
-use crate::support::child::{Child, say};
+use crate::support::child::{Child, Heard, say};
 use crate::support::monotonic;
 
 /// What a process does.
@@ -44,12 +44,12 @@ pub(crate) async fn serve(spec: &str) -> Result<(), String> {
         .clients
         .into_iter()
         .map(|(first, name, seed, operations)| {
-            let (store, mut client) = (store.clone(), Client::new(name, seed, Journal::Told));
+            let (stage, mut client) = (stage.clone(), Client::new(name, seed, Journal::Told));
             tokio::spawn(async move {
                 if let Some(first) = first {
-                    client.act(&store, first).await;
+                    client.act(&stage.current(), first).await;
                 }
-                client.run(&store, operations).await;
+                client.run(&stage, operations).await;
             })
         })
         .collect();
@@ -75,7 +75,7 @@ pub(crate) async fn serve_one(store: SqliteStore, operation: &str) -> String {
 
 /// A process at work, as its parent sees it.
 pub(crate) struct Process {
-    child: Child,
+    child: Heard,
     pub(crate) lines: Vec<Line>,
 }
 
@@ -83,13 +83,13 @@ impl Process {
     pub(crate) fn start(spec: &Spec) -> Self {
         let mut child = Child::start();
         child.tell(&format!("serve\t{}", serde_json::to_string(spec).unwrap()));
-        Self { child, lines: Vec::new() }
+        Self { child: child.heard(), lines: Vec::new() }
     }
 
     /// Hears lines until it says this word; false if so many lines came first.
     pub(crate) fn hear(&mut self, word: &str, most: u64) -> Result<bool, String> {
         for _ in 0..most {
-            let answer = self.child.answer().ok_or("a process died by itself")??;
+            let answer = self.child.answers.recv().map_err(|_| "a process died by itself")??;
             if answer == word {
                 return Ok(true);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
-use univrs_state::{Commits, Cursor, Entry, Scan, StateError, StateStore, WatchEvent, WatchStream};
+use univrs_state::{Commits, Cursor, Entry, Scan, Seq, StateError, StateStore, WatchEvent, WatchStream};
 
 use super::matching::matches;
 use crate::histories::journal::{Journal, Line};
@@ -45,6 +45,8 @@ pub(crate) enum Seen {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Start {
     Now,
+    /// With the first change of all.
+    Beginning,
     Snapshot,
     After(Cursor),
 }
@@ -71,7 +73,11 @@ impl Plan {
         Self {
             name,
             pattern: PATTERNS[place].0.to_owned(),
-            start: if random.below(3) == 0 { Start::Snapshot } else { Start::Now },
+            start: match random.below(4) {
+                0 | 1 => Start::Now,
+                2 => Start::Snapshot,
+                _ => Start::Beginning,
+            },
             burst: [1, 3, 20, u64::MAX][usize::try_from(random.below(4)).unwrap()],
             last: random.below(6) == 0,
             commits: random.below(3) == 0,
@@ -92,6 +98,17 @@ impl Stage {
     pub(crate) fn new(store: Arc<dyn StateStore>) -> Self {
         let (store, written) = (watch::Sender::new(store), watch::Sender::new(false));
         Self { store, written, begun: Arc::new(Semaphore::new(0)) }
+    }
+
+    pub(crate) fn current(&self) -> Arc<dyn StateStore> {
+        self.store.borrow().clone()
+    }
+
+    /// Waits until another store than this one is open.
+    pub(crate) async fn next(&self, store: &Arc<dyn StateStore>) {
+        let mut stores = self.store.subscribe();
+        let next = stores.wait_for(|other| !Arc::ptr_eq(store, other));
+        drop(tokio::time::timeout(PATIENCE, next).await.expect("a store that was closed is opened again"));
     }
 
     /// Goes on with another store; the one before is closed.
@@ -134,17 +151,16 @@ impl Flow {
 /// Reads a stream to its end, and notes what it shows.
 pub(crate) async fn follow(stage: Stage, plan: Plan, journal: Journal) -> Result<(), String> {
     let mut reader = Reader { bookmarks: Vec::new(), random: Seeded::from(plan.seed), plan, journal };
-    let (mut stores, mut written) = (stage.store.subscribe(), stage.written.subscribe());
     let mut begun = false;
     loop {
-        let store = stores.borrow_and_update().clone();
+        let store = stage.current();
         let read = match reader.begin(&store).await {
             Ok(stream) => {
                 if !begun {
                     begun = true;
                     stage.begun.add_permits(1);
                     if reader.plan.last {
-                        written.wait_for(|written| *written).await.unwrap();
+                        stage.written.subscribe().wait_for(|written| *written).await.unwrap();
                     }
                 }
                 reader.read(stream).await
@@ -154,10 +170,7 @@ pub(crate) async fn follow(stage: Stage, plan: Plan, journal: Journal) -> Result
         match read {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(StateError::Closed) => {
-                let changed = tokio::time::timeout(PATIENCE, stores.changed()).await;
-                changed.map_err(|_| reader.ended(&StateError::Closed))?.unwrap();
-            }
+            Err(StateError::Closed) => stage.next(&store).await,
             Err(error) => return Err(reader.ended(&error)),
         }
     }
@@ -214,6 +227,7 @@ impl Reader {
         let pattern = self.plan.pattern.clone();
         let after = match (self.bookmarks.len(), &self.plan.start) {
             (0, Start::After(cursor)) => *cursor,
+            (0, Start::Beginning) => Seq::ZERO.into(),
             (0, Start::Snapshot) => {
                 let (entries, cursor) = self.snapshot(store).await?;
                 self.note(Seen::Snapshot(entries, cursor));
