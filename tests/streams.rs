@@ -13,6 +13,7 @@ use crate::histories::{Totals, number, try_all};
 pub(crate) mod checker;
 mod matching;
 pub(crate) mod recording;
+mod violations;
 
 /// Stores that are watched in a run that is not told otherwise.
 const STORES: u64 = 120;

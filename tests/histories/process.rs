@@ -56,7 +56,8 @@ pub(crate) async fn serve(spec: &str) -> Result<(), String> {
     for client in clients {
         client.await.unwrap();
     }
-    stage.written(count).await;
+    stage.begun(count).await;
+    stage.written();
     say("@ok done");
     for stream in streams {
         stream.await.unwrap()?;

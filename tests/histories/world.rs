@@ -76,7 +76,8 @@ pub(crate) fn live(seed: u64, focus: Focus) -> Result<History, String> {
         world.restarted(kind, restarted, &mut handles);
     }
     for handle in &handles {
-        world.runtime.block_on(handle.stage.written(handle.streams));
+        world.runtime.block_on(handle.stage.begun(handle.streams));
+        handle.stage.written();
     }
     world.end()?;
     for stream in followed {

@@ -27,7 +27,7 @@ pub(crate) const PATTERNS: [(&str, &str); 9] = [
     ("/**/x/**", "/b/x/1"),
 ];
 /// A reader that waits for so long waits in vain.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a stream showed, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,11 +116,14 @@ impl Stage {
         self.store.send_replace(store);
     }
 
-    /// Everything is written but for the end. Waits until so many streams have begun, since they
-    /// would wait for it in vain.
-    pub(crate) async fn written(&self, streams: usize) {
+    /// Waits until so many streams have begun.
+    pub(crate) async fn begun(&self, streams: usize) {
         let begun = self.begun.acquire_many(u32::try_from(streams).unwrap()).await;
         begun.unwrap().forget();
+    }
+
+    /// Everything is written but for the end, for which a stream that has not begun waits in vain.
+    pub(crate) fn written(&self) {
         self.written.send_replace(true);
     }
 }
