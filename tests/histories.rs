@@ -33,7 +33,7 @@ mod violations;
 pub(crate) mod world;
 
 /// Histories of a run that is not told otherwise.
-const HISTORIES: u64 = 240;
+const HISTORIES: u64 = 400;
 /// Histories at once: most of them wait for one another's locks.
 const AT_ONCE: u64 = 6;
 
@@ -46,6 +46,8 @@ pub(crate) struct History {
     /// The patterns of the streams, by their names.
     pub(crate) streams: Vec<(String, String)>,
     pub(crate) killed: u64,
+    /// Streams that ended before the end, or waited for it in vain.
+    pub(crate) failed: Vec<String>,
 }
 
 /// What all histories had in them.
@@ -99,7 +101,10 @@ impl History {
             sights.extend(times.iter().zip(&seen).map(|(at, seen)| Sight { at: *at, seq: position(seen) }));
         }
         totals.operations = checker::check(&self.log, &records(&self.lines), &sights)?;
-        Ok(totals)
+        match self.failed.first() {
+            Some(failed) => Err(failed.clone()),
+            None => Ok(totals),
+        }
     }
 
     /// Writes down what happened, for whoever looks for the cause.

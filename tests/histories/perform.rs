@@ -28,11 +28,9 @@ pub(crate) async fn perform(store: &Arc<dyn StateStore>, operation: &Operation) 
 }
 
 async fn scan(store: &Arc<dyn StateStore>, prefix: &str, limit: usize) -> Result<Vec<Page>, StateError> {
-    let (mut next, mut pages) = (Some(Scan::prefix(prefix).limit(limit)), Vec::new());
-    while let Some(scan) = next {
-        let page = store.scan(scan).await?;
-        next = page.next.clone();
-        pages.push(page);
+    let mut pages = vec![store.scan(Scan::prefix(prefix).limit(limit)).await?];
+    while let Some(next) = pages.last().and_then(|page| page.next.clone()) {
+        pages.push(store.scan(next).await?);
     }
     Ok(pages)
 }

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::journal::{Journal, Line};
 use super::operation::{Answer, Operation, Verb, Write};
 use super::process::options;
-use crate::streams::recording::{END, PATTERNS, Plan, Stage, follow};
+use crate::streams::recording::{END, Plan, Stage, end_keys, follow};
 use crate::support::{Seeded, Subject, folder};
 
 /// What there is most of.
@@ -64,7 +64,7 @@ pub(crate) fn live(seed: u64, focus: Focus) -> Result<History, String> {
     let mut history = History { kind: format!("{kind:?}"), ..History::default() };
     let followed = world.follow(&mut handles, &mut history);
     let mut processes = Vec::new();
-    for round in 0..1 + world.random.below(if focus == Focus::Streams { 3 } else { 2 }) {
+    for round in 0..=world.random.below(if focus == Focus::Streams { 3 } else { 2 }) {
         let clients = world.clients(kind, round);
         let restarted = world.restart_amid(kind, &mut handles);
         if kind == Kind::Processes && round == 0 {
@@ -81,10 +81,10 @@ pub(crate) fn live(seed: u64, focus: Focus) -> Result<History, String> {
     }
     world.end()?;
     for stream in followed {
-        world.runtime.block_on(stream).map_err(|panic| panic.to_string())??;
+        history.failed.extend(world.runtime.block_on(stream).map_err(|panic| panic.to_string())?.err());
     }
     for process in &mut processes {
-        process.hear("", u64::MAX)?;
+        history.failed.extend(process.hear("", u64::MAX).err());
         history.lines.append(&mut process.lines);
     }
     let last = match handles.pop() {
@@ -225,10 +225,7 @@ impl World {
 
 /// Sets a key of every pattern.
 fn ending() -> Operation {
-    let mut keys: Vec<&str> = PATTERNS.iter().map(|(_, key)| *key).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let writes = keys.into_iter().map(|key| (key.to_owned(), Some(END.to_owned()))).collect();
+    let writes = end_keys().into_iter().map(|key| (key.to_owned(), Some(END.to_owned()))).collect();
     let (verb, tag) = (Verb::Commit, END.to_owned());
     Operation::Write(Write { verb, tag, conditions: Vec::new(), writes, commit_id: None })
 }

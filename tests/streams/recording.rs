@@ -26,8 +26,19 @@ pub(crate) const PATTERNS: [(&str, &str); 9] = [
     ("/**/2", "/c/2"),
     ("/**/x/**", "/b/x/1"),
 ];
-/// A reader that waits for so long waits in vain.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Whoever waits for so long when everything is written waits in vain.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// More events than any commit here has, after which the cursor has moved.
+const MOST_STILL: usize = 3_000;
+
+/// The keys that the last commit sets, in their order.
+pub(crate) fn end_keys() -> Vec<&'static str> {
+    let mut keys: Vec<&str> = PATTERNS.iter().map(|(_, key)| *key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
 
 /// What a stream showed, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,7 +151,7 @@ impl Flow {
             Self::Events(stream) => stream.try_next().await?.map(|event| vec![event]),
             Self::Commits(stream) => stream.try_next().await?,
         };
-        events.ok_or(StateError::Closed)
+        events.ok_or_else(|| StateError::Storage("it ended without a cause".into()))
     }
 
     fn cursor(&self) -> Cursor {
@@ -166,7 +177,7 @@ pub(crate) async fn follow(stage: Stage, plan: Plan, journal: Journal) -> Result
                         stage.written.subscribe().wait_for(|written| *written).await.unwrap();
                     }
                 }
-                reader.read(stream).await
+                reader.read(stream, &stage).await
             }
             Err(error) => Err(error),
         };
@@ -198,19 +209,29 @@ impl Reader {
     }
 
     /// Reads for a while; true at the end.
-    async fn read(&mut self, stream: WatchStream) -> Result<bool, StateError> {
+    async fn read(&mut self, stream: WatchStream, stage: &Stage) -> Result<bool, StateError> {
         let mut flow = if self.plan.commits { Flow::Commits(stream.commits()) } else { Flow::Events(stream) };
         let mut left = if self.random.below(3) == 0 { self.random.below(40) } else { u64::MAX };
-        let mut burst = self.plan.burst;
+        let (mut burst, mut still) = (self.plan.burst, 0);
+        let last = end_keys().into_iter().rfind(|key| matches(&self.plan.pattern, key));
         while left > 0 {
-            let next = tokio::time::timeout(PATIENCE, flow.next()).await;
-            let events = next.unwrap_or_else(|_| Err(StateError::Storage("it waited in vain".into())))?;
+            let events = match tokio::time::timeout(PATIENCE, flow.next()).await {
+                Ok(events) => events?,
+                Err(_) if !*stage.written.borrow() => continue,
+                Err(_) => return Err(StateError::Storage("it waited in vain".into())),
+            };
             left = left.saturating_sub(1);
             let cursor = flow.cursor();
+            still = if Some(&cursor) == self.bookmarks.last() { still + events.len() } else { 0 };
+            if still > MOST_STILL {
+                return Err(StateError::Storage("its cursor does not move".into()));
+            }
             let ends = events.last().is_some_and(|event| {
-                event.new_value.as_deref() == Some(END.as_bytes()) && cursor.seq() >= event.commit_seq
+                event.new_value.as_deref() == Some(END.as_bytes()) && Some(event.key.as_str()) == last
             });
-            events.into_iter().for_each(|event| self.note(Seen::Event(event)));
+            for event in events {
+                self.note(Seen::Event(event));
+            }
             self.note(Seen::Cursor(cursor));
             self.bookmarks.push(cursor);
             if ends {

@@ -152,8 +152,10 @@ fn interpreter() {
 
 pub(crate) fn say(answer: &str) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "\n{answer}").unwrap();
-    out.flush().unwrap();
+    // Where nobody listens any more, nothing is left to do.
+    if writeln!(out, "\n{answer}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
 }
 
 fn told(error: &univrs_state::StateError) -> String {
