@@ -8,6 +8,7 @@ use super::checker::{Tally, check};
 use super::client::Client;
 use super::journal::{Journal, records};
 use super::operation::{Answer, Condition, Operation, Record, Sight, Verb, Write};
+use crate::support::plant::{Plant, each_is_found};
 use crate::support::{log_of, seq};
 
 /// A history in which one thing follows the other.
@@ -159,23 +160,9 @@ async fn an_unknown_outcome_is_recorded_once_or_not_at_all() {
     late.check().unwrap();
 }
 
-type Plant = fn(&mut Sound);
-
-async fn each_is_found(plants: &[(&str, &str, Plant)]) {
-    let sound = sound().await;
-    for (what, says, plant) in plants {
-        let mut planted = sound.clone();
-        plant(&mut planted);
-        match planted.check() {
-            Ok(_) => panic!("{what} is not found"),
-            Err(error) => assert!(error.contains(says), "{what}: {error}"),
-        }
-    }
-}
-
 #[tokio::test]
 async fn each_planted_read_is_found() {
-    let plants: [(&str, &str, Plant); 14] = [
+    let plants: [Plant<Sound>; 14] = [
         ("a stale read", "it is stale: it was true at 3", |sound| {
             // What the get before the swap would have answered.
             let stale = Answer::Entry(None);
@@ -236,12 +223,12 @@ async fn each_planted_read_is_found() {
             sound.record("version").answer = Answer::Failed("corrupted".into());
         }),
     ];
-    each_is_found(&plants).await;
+    each_is_found(&sound().await, Sound::check, &plants);
 }
 
 #[tokio::test]
 async fn each_planted_write_is_found() {
-    let plants: [(&str, &str, Plant); 17] = [
+    let plants: [Plant<Sound>; 17] = [
         ("a lost write", "it is lost", |sound| sound.log.truncate(3)),
         ("a write that is nowhere", "it is lost", |sound| {
             let record = sound.record("set").clone();
@@ -326,5 +313,5 @@ async fn each_planted_write_is_found() {
             );
         }),
     ];
-    each_is_found(&plants).await;
+    each_is_found(&sound().await, Sound::check, &plants);
 }

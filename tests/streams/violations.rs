@@ -7,6 +7,7 @@ use univrs_state::{Batch, Change, Cursor, EventType, MemoryStore, StateStore, Wa
 use super::checker::{Tally, check};
 use super::recording::{END, Plan, Seen, Stage, Start, follow};
 use crate::histories::journal::{Journal, Line};
+use crate::support::plant::{Plant, each_is_found};
 use crate::support::{log_of, seq, value};
 
 const PATTERN: &str = "/a/*";
@@ -71,7 +72,7 @@ async fn sound(start: Start) -> Sound {
     store.delete("/a/1").await.unwrap();
     store.commit(Batch::new().set("/a/1", "3").set("/a/1", "4")).await.unwrap();
     store.set("/b", value(3)).await.unwrap();
-    store.set("/a/2", value(END)).await.unwrap();
+    store.set("/a/1", value(END)).await.unwrap();
     stage.written();
     following.await.unwrap().unwrap();
     let lines = std::mem::take(&mut *lines.lock().unwrap());
@@ -105,23 +106,9 @@ async fn a_stream_that_is_resumed_may_repeat_what_its_cursor_does_not_cover() {
     assert_eq!((tally.events, tally.resumed), (8, 1));
 }
 
-type Plant = fn(&mut Sound);
-
-async fn each_is_found(start: Start, plants: &[(&str, &str, Plant)]) {
-    let sound = sound(start).await;
-    for (what, says, plant) in plants {
-        let mut planted = sound.clone();
-        plant(&mut planted);
-        match planted.check() {
-            Ok(_) => panic!("{what} is not found"),
-            Err(error) => assert!(error.contains(says), "{what}: {error}"),
-        }
-    }
-}
-
 #[tokio::test]
 async fn each_planted_violation_is_found() {
-    let plants: [(&str, &str, Plant); 22] = [
+    let plants: [Plant<Sound>; 22] = [
         ("events in another order", "event 3 is missing before 5", |sound| {
             let (one, two) = (sound.place(3), sound.place(5));
             sound.seen.swap(one, two);
@@ -202,12 +189,12 @@ async fn each_planted_violation_is_found() {
         ("a wrong value", "event 5 has a wrong value", |sound| sound.event(5).new_value = Some(value(3))),
         ("a wrong commit", "event 3 has a wrong commit", |sound| sound.event(3).commit_seq = seq(3)),
     ];
-    each_is_found(Start::Beginning, &plants).await;
+    each_is_found(&sound(Start::Beginning).await, Sound::check, &plants);
 }
 
 #[tokio::test]
 async fn each_gap_behind_a_snapshot_is_found() {
-    let plants: [(&str, &str, Plant); 6] = [
+    let plants: [Plant<Sound>; 6] = [
         ("a change between snapshot and events", "event 3 is missing before 5", |sound| {
             let place = sound.place(3);
             sound.seen.drain(place..place + 2);
@@ -235,5 +222,5 @@ async fn each_gap_behind_a_snapshot_is_found() {
             sound.seen.insert(1, Seen::Event(event));
         }),
     ];
-    each_is_found(Start::Snapshot, &plants).await;
+    each_is_found(&sound(Start::Snapshot).await, Sound::check, &plants);
 }
