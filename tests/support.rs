@@ -13,6 +13,9 @@ use univrs_state::{
 
 pub(crate) mod audit;
 pub(crate) mod child;
+pub(crate) mod monotonic;
+pub(crate) mod plant;
+pub(crate) mod timeline;
 
 pub(crate) use audit::{audit, log_of};
 

@@ -297,6 +297,24 @@ async fn two_handles_on_one_file_see_each_others_changes() {
     assert_eq!(one.audit().await, two.audit().await);
 }
 
+// Whoever looked for commits of others told the head only after it had let the next one look, who
+// found nothing new, and began a watch at the head before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_that_begin_at_once_begin_behind_what_another_handle_acknowledged() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let (one, two) = (Subject::open(options(), &path).await, Subject::open(options(), &path).await);
+    for n in 1..=300 {
+        one.shared().set("/a", value(n)).await.unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert!(two.shared().watch("/*").unwrap().cursor().seq() >= seq(n)));
+            }
+        });
+    }
+    one.audit().await;
+}
+
 // One of the two tests that measure time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_of_another_process_are_seen_soon() {

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use univrs_state::{Durability, Options, Seq, SqliteStore, StateStore};
@@ -13,9 +14,20 @@ const MARK: &str = "UNIVRS_STATE_TEST_CHILD";
 
 /// A running child; killed when it is dropped.
 pub(crate) struct Child {
-    process: Process,
+    process: Running,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    output: Output,
+}
+
+struct Running(Process);
+
+struct Output(BufReader<ChildStdout>);
+
+/// A running child whose answers are heard as they come, so that it never waits for its parent.
+pub(crate) struct Heard {
+    process: Running,
+    _input: ChildStdin,
+    pub(crate) answers: mpsc::Receiver<Result<String, String>>,
 }
 
 impl Child {
@@ -36,8 +48,8 @@ impl Child {
             .spawn()
             .unwrap();
         let input = process.stdin.take().unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
-        Self { process, input, output }
+        let output = Output(BufReader::new(process.stdout.take().unwrap()));
+        Self { process: Running(process), input, output }
     }
 
     pub(crate) fn tell(&mut self, command: &str) {
@@ -46,20 +58,7 @@ impl Child {
 
     /// The next answer; none once the child is gone.
     pub(crate) fn answer(&mut self) -> Option<Result<String, String>> {
-        let mut line = String::new();
-        // The test harness writes lines of its own.
-        while self.output.read_line(&mut line).unwrap_or(0) > 0 {
-            if line.ends_with('\n') {
-                if let Some((_, ok)) = line.trim_end_matches('\n').split_once("@ok ") {
-                    return Some(Ok(ok.to_owned()));
-                }
-                if let Some((_, error)) = line.trim_end_matches('\n').split_once("@err ") {
-                    return Some(Err(error.to_owned()));
-                }
-            }
-            line.clear();
-        }
-        None
+        self.output.answer()
     }
 
     /// Tells a command and waits for its answer.
@@ -75,16 +74,61 @@ impl Child {
 
     /// The same; what it answered before, and nobody has heard yet.
     pub(crate) fn kill_and_hear(mut self) -> Vec<Result<String, String>> {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.process.kill();
         std::iter::from_fn(|| self.answer()).collect()
+    }
+
+    /// Hears all that it says from now on.
+    pub(crate) fn heard(self) -> Heard {
+        let Self { process, input, mut output } = self;
+        let (sender, answers) = mpsc::channel();
+        std::thread::spawn(move || {
+            while let Some(answer) = output.answer() {
+                let _ = sender.send(answer);
+            }
+        });
+        Heard { process, _input: input, answers }
     }
 }
 
-impl Drop for Child {
+impl Heard {
+    /// SIGKILL; what it answered before, and nobody has heard yet.
+    pub(crate) fn kill_and_hear(mut self) -> Vec<Result<String, String>> {
+        self.process.kill();
+        self.answers.iter().collect()
+    }
+}
+
+impl Output {
+    /// The next answer; none once the child is gone.
+    fn answer(&mut self) -> Option<Result<String, String>> {
+        let mut line = String::new();
+        // The test harness writes lines of its own.
+        while self.0.read_line(&mut line).unwrap_or(0) > 0 {
+            if line.ends_with('\n') {
+                if let Some((_, ok)) = line.trim_end_matches('\n').split_once("@ok ") {
+                    return Some(Ok(ok.to_owned()));
+                }
+                if let Some((_, error)) = line.trim_end_matches('\n').split_once("@err ") {
+                    return Some(Err(error.to_owned()));
+                }
+            }
+            line.clear();
+        }
+        None
+    }
+}
+
+impl Running {
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
 }
 
@@ -108,8 +152,10 @@ fn interpreter() {
 
 pub(crate) fn say(answer: &str) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "\n{answer}").unwrap();
-    out.flush().unwrap();
+    // Where nobody listens any more, nothing is left to do.
+    if writeln!(out, "\n{answer}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
 }
 
 fn told(error: &univrs_state::StateError) -> String {
@@ -166,6 +212,8 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             let churned = crate::kill::churn(path, buffered == "true", name, seed.parse().unwrap()).await;
             churned.map_err(|error| told(&error))?;
         }
+        ["serve", spec] => crate::histories::process::serve(spec).await?,
+        ["perform", operation] => return Ok(crate::histories::process::serve_one(open(), operation).await),
         ["read file", path] => drop(std::fs::read(path).map_err(|error| error.to_string())?),
         ["cpu while watching", millis] => {
             let mut watch = open().watch("/*").unwrap();
