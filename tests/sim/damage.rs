@@ -141,14 +141,15 @@ pub(super) fn raw(disk: &Disk, access: OpenFlags) -> rusqlite::Result<Connection
 /// unless everything is checkpointed.
 fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) -> Files {
     let id = StoreId::from_bytes(id);
-    let disk = Disk::new(&Files::from([(FILE.to_owned(), Vec::new())]), false);
-    let conn = raw(&disk, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
-    let pragmas = format!("PRAGMA page_size = {page}; PRAGMA auto_vacuum = INCREMENTAL");
-    conn.execute_batch(&pragmas).unwrap();
-    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
-    drop(conn);
+    let disk = Disk::new(&Files::new(), false);
     let mut opening = opening(&disk, Some(Durability::Synced), false);
     opening.new_store = id;
+    drop(opening.clone().first().unwrap());
+    let conn = raw(&disk, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    conn.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).unwrap();
+    conn.execute_batch(&format!("PRAGMA temp_store = MEMORY; PRAGMA page_size = {page}; VACUUM")).unwrap();
+    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+    drop(conn);
     let mut sqlite = opening.first().unwrap();
     let rules: Rules = rules(u64::from(seed));
     let mut heads = vec![Head::genesis(id)];

@@ -29,7 +29,7 @@ use crate::state::Batch;
 const SYNCED: Option<Durability> = Some(Durability::Synced);
 
 /// How each kind of operation fails.
-const CODES: [(Op, i32); 9] = [
+const CODES: [(Op, i32); 10] = [
     (Op::Open, ffi::SQLITE_CANTOPEN),
     (Op::Read, ffi::SQLITE_IOERR_READ),
     (Op::Write, ffi::SQLITE_IOERR_WRITE),
@@ -37,6 +37,7 @@ const CODES: [(Op, i32); 9] = [
     (Op::Truncate, ffi::SQLITE_IOERR_TRUNCATE),
     (Op::Sync, ffi::SQLITE_IOERR_FSYNC),
     (Op::Delete, ffi::SQLITE_IOERR_DELETE),
+    (Op::Rename, ffi::SQLITE_IOERR),
     (Op::Lock, ffi::SQLITE_IOERR_LOCK),
     (Op::Lock, ffi::SQLITE_IOERR_SHMLOCK),
 ];
@@ -236,9 +237,8 @@ fn killed() -> Files {
 
 /// All faults: what the disk holds, and what fails then.
 fn faults() -> Vec<(&'static str, Files, Fault)> {
-    let empty = Files::from([(FILE.to_owned(), Vec::new())]);
     let mut faults = Vec::new();
-    for (name, start) in [("a new store", empty), ("a killed store", killed())] {
+    for (name, start) in [("a new store", Files::new()), ("a killed store", killed())] {
         let (_, counts) = tell(&start, None, 1).unwrap();
         for ((op, code), count) in CODES.into_iter().zip(counts) {
             let partial: &[bool] = if matches!(op, Op::Write | Op::Sync) { &[false, true] } else { &[false] };

@@ -8,7 +8,7 @@ use super::disk::{Disk, Fault, Op};
 use crate::backend::sqlite::witness::WitnessFile;
 
 /// The level at which a plain file is locked, in the place of SQLite's levels.
-const LOCKED: i32 = 1;
+pub(super) const LOCKED: i32 = 1;
 
 /// An open plain file.
 pub(crate) struct Plain {
@@ -38,7 +38,7 @@ impl Plain {
     }
 }
 
-fn error(fault: Fault) -> io::Error {
+pub(super) fn error(fault: Fault) -> io::Error {
     match fault.code {
         rusqlite::ffi::SQLITE_FULL => io::ErrorKind::StorageFull.into(),
         code => io::Error::other(format!("a fault of the disk: {code}")),

@@ -35,7 +35,7 @@ impl Sqlite {
     pub(super) fn summon(&mut self) -> Result<()> {
         let Location::File(file) = &self.opening.location else { return Ok(()) };
         let (path, writes) = (path::beside(file, "-head"), !self.opening.read_only);
-        let opened = self.opening.witness(&path);
+        let opened = self.opening.witness(&path, writes);
         let Some(file) = opened.map_err(|error| fault::refuse(&path, &error.to_string()))? else {
             return Ok(());
         };
@@ -111,8 +111,8 @@ impl Sqlite {
 
 impl Opening {
     /// The file of the witness; none if it is missing and nobody writes.
-    fn witness(&self, path: &Path) -> io::Result<Option<Box<dyn WitnessFile>>> {
-        let write = !self.read_only;
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests have files of another kind"))]
+    pub(super) fn witness(&self, path: &Path, write: bool) -> io::Result<Option<Box<dyn WitnessFile>>> {
         #[cfg(test)]
         if !self.is_real() {
             let file = super::sim::Plain::open(&path.to_string_lossy(), write)?;

@@ -1,6 +1,7 @@
 //! Log and projection in SQLite.
 
 mod connection;
+mod creation;
 mod fault;
 mod ffi;
 mod load;

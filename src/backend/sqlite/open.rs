@@ -8,15 +8,12 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Sqlite, fault, ffi, path, schema};
+use super::schema::{self, APPLICATION_ID, FORMAT};
+use super::{Sqlite, fault, ffi, path};
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
 use crate::planted::planted;
 
-/// Marks the file as a store: `unvs`.
-const APPLICATION_ID: i64 = 0x756e_7673;
-/// The newest format that this code reads and the one that it writes.
-const FORMAT: i64 = 1;
 /// Older ones have a bug that corrupts a database when two connections restart its log.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
@@ -39,7 +36,7 @@ pub enum Durability {
 }
 
 impl Durability {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Synced => "synced",
             Self::Buffered => "buffered",
@@ -98,8 +95,9 @@ impl Opening {
         if let Location::File(file) = &self.location
             && self.is_real()
         {
-            self.location = Location::File(path::prepare(file, self.create && !self.read_only)?);
+            self.location = Location::File(path::prepare(file, self.creates())?);
         }
+        self.make_file()?;
         let (conn, store, durability) = match self.connect_in_time() {
             // Where the folder cannot be written and nobody has the store open, SQLite has no
             // place for its shared memory, and needs none.
@@ -146,6 +144,11 @@ impl Opening {
     #[cfg(test)]
     pub(super) fn is_real(&self) -> bool {
         self.vfs.is_none()
+    }
+
+    /// Whether this opening makes what is missing.
+    pub(super) fn creates(&self) -> bool {
+        self.create && !self.read_only
     }
 
     fn has_no_log(&self) -> bool {
@@ -202,10 +205,11 @@ impl Opening {
             return Err(self.refuse("cannot be written; check its permissions, or open it read-only"));
         }
         if self.is_empty(&conn)? {
-            if !self.create || self.read_only {
+            if self.is_file() {
                 return Err(self.refuse("is empty, not a store"));
             }
-            self.create(&conn)?;
+            let filled = schema::fill(&conn, self.new_store, self.durability.unwrap_or_default());
+            filled.map_err(|error| self.fault(error))?;
         }
         if let Some(difference) = schema::difference(&conn).map_err(|error| self.fault(error))? {
             return Err(self.refuse(&difference));
@@ -256,29 +260,6 @@ impl Opening {
             (0, 0, 0) => Ok(true),
             _ => Err(self.refuse("is a database of something else, not a store")),
         }
-    }
-
-    fn create(&self, conn: &Connection) -> Result<()> {
-        let fault = |error| self.fault(error);
-        conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(fault)?;
-        if self.is_file() {
-            self.set_journal(conn, Durability::Synced)?;
-        }
-        conn.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
-        // Another process may have been first.
-        let created = if self.is_empty(conn)? { self.create_schema(conn).map_err(fault) } else { Ok(()) };
-        let end = if created.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        let ended = conn.execute_batch(end).map_err(fault);
-        created.and(ended)
-    }
-
-    fn create_schema(&self, conn: &Connection) -> rusqlite::Result<()> {
-        conn.execute_batch(schema::SCHEMA)?;
-        let mut insert = conn.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
-        insert.execute(("store_id", self.new_store.as_bytes().as_slice()))?;
-        insert.execute(("durability", self.durability.unwrap_or_default().name().as_bytes()))?;
-        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
-        conn.pragma_update(None, "user_version", FORMAT)
     }
 
     fn read_meta(&self, conn: &Connection, name: &str) -> Result<Vec<u8>> {

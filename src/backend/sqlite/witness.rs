@@ -76,6 +76,13 @@ impl Witness {
         Self { file, store }
     }
 
+    /// The newest head that a file names, of whichever store.
+    pub(super) fn newest(mut file: Box<dyn WitnessFile>) -> io::Result<Option<(StoreId, Head)>> {
+        let bytes = file.read(FILE_BYTES)?;
+        let slots = SLOTS.into_iter().filter_map(|offset| read_slot(&bytes, offset));
+        Ok(slots.max_by_key(|(_, head)| head.seq))
+    }
+
     /// What the witness says now.
     pub(crate) fn testimony(&mut self) -> io::Result<Testimony> {
         let bytes = self.file.read(FILE_BYTES)?;
