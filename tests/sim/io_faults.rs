@@ -351,6 +351,45 @@ fn a_witness_that_fails_fails_no_commit_and_heals() {
     }
 }
 
+#[test]
+fn a_witness_that_cannot_be_read_is_a_warning_and_forgets_no_loss() {
+    let disk = Disk::after(&killed(), &[]);
+    drop(open(&disk, SYNCED, false).unwrap());
+    let (database, other) = (disk.files()[FILE].clone(), "state.db-wal".to_owned());
+    let mut sqlite = open(&disk, SYNCED, false).unwrap();
+    let commit = |sqlite: &mut Sqlite, n: u64| {
+        let batch = Batch::new().set(format!("/{n}"), "1");
+        commit_group(sqlite, &rules(n), &[batch]).results.remove(0).unwrap().head
+    };
+    commit(&mut sqlite, 1);
+    let mut files = disk.files();
+    drop(sqlite);
+    disk.remove();
+
+    // The commit is lost with its log, and the witness, which knows, cannot be read just then.
+    files.insert(FILE.to_owned(), database);
+    files.remove(&other);
+    let disk = Disk::new(&files, false);
+    for read_only in [true, false] {
+        disk.fail_plain(Some(Op::Read));
+        let mut sqlite = open(&disk, None, read_only).unwrap();
+        assert!(sqlite.warning().is_some_and(|why| why.contains("state.db-head cannot be read")));
+        disk.fail_plain(None);
+        if !read_only {
+            // What goes on does not write over what the witness knows.
+            commit(&mut sqlite, 2);
+            commit(&mut sqlite, 3);
+            audit(&sqlite).unwrap();
+        }
+    }
+    let told = open(&disk, None, false).unwrap_err();
+    assert!(matches!(&told, StateError::Corrupted(why) if why.contains("another hash at 4")), "{told:?}");
+    disk.fail_plain(Some(Op::Open));
+    let refused = open(&disk, None, false).unwrap_err();
+    assert!(matches!(&refused, StateError::ConnectionError(why) if why.contains("-head")), "{refused:?}");
+    disk.remove();
+}
+
 /// The accident: a sync failed, and the system took the pages for clean. The process died, the
 /// next one found the commit in the page cache, synced it to no effect, served it, and the power
 /// went.

@@ -1,6 +1,7 @@
 //! The connections of an open store: the first one, which hears the witness, and others beside it.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
@@ -35,22 +36,39 @@ impl Sqlite {
     pub(super) fn summon(&mut self) -> Result<()> {
         let Location::File(file) = &self.opening.location else { return Ok(()) };
         let (path, writes) = (path::beside(file, "-head"), !self.opening.read_only);
-        let opened = self.opening.witness(&path, writes);
-        let Some(file) = opened.map_err(|error| fault::refuse(&path, &error.to_string()))? else {
-            return Ok(());
+        let file = match self.opening.witness(&path, writes) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(()),
+            // Whoever writes must be able to keep it; else no later loss would be noticed.
+            Err(error) if writes => return Err(fault::refuse(&path, &error.to_string())),
+            Err(error) => {
+                self.doubt(&path, &error);
+                return Ok(());
+            }
         };
         let mut witness = Witness::new(file, self.store);
-        let testimony = witness.testimony()?;
+        let testimony = match witness.testimony() {
+            Ok(testimony) => testimony,
+            // It stays as it is for whoever can read it: if it went on, it would forget a loss.
+            Err(error) => {
+                self.doubt(&path, &error);
+                return Ok(());
+            }
+        };
         if testimony == Testimony::Unreadable {
-            let shown = path.display();
-            self.warning =
-                Some(format!("{shown} cannot be read: whether the end of the log is missing is unknown"));
+            self.doubt(&path, &"it is damaged");
         }
         if let Some(loss) = self.loss(testimony)? {
             self.bear(loss)?;
         }
         self.witness.replace(writes.then_some(witness));
         Ok(())
+    }
+
+    fn doubt(&mut self, witness: &Path, why: &dyn Display) {
+        let witness = witness.display();
+        let unknown = "whether the end of the log is missing is unknown";
+        self.warning = Some(format!("{witness} cannot be read: {why}; {unknown}"));
     }
 
     /// Refuses a loss, unless it is accepted and nobody else has the store open.
