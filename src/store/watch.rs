@@ -179,6 +179,9 @@ impl WatchStream {
     /// The commit that is due, or none at the end of the stream: with the change before its first
     /// one read, or before `all`.
     fn poll_commit(&mut self, context: &mut Context<'_>, all: bool) -> Poll<Option<&mut Pending>> {
+        if self.shared.is_forked() && !matches!(self.state, State::Ended { .. }) {
+            self.finish(self.shared.check_open().err().unwrap_or(StateError::Closed));
+        }
         loop {
             match &mut self.state {
                 State::Ended { .. } => return Poll::Ready(None),

@@ -95,9 +95,10 @@ impl Writer {
         if !opening.is_file() {
             // A store in memory is empty when it is opened, and nobody else can write it.
             let shared = Shared::alone(sqlite.id(), head, Kept::All(Folded::genesis(sqlite.id())), budget);
-            return Ok((Arc::new(shared), None));
+            return Ok((Arc::new(shared.of_this_process()), None));
         }
-        let shared = Shared::alone(sqlite.id(), head, Kept::Some(Cache::new(budget)), budget);
+        let shared =
+            Shared::alone(sqlite.id(), head, Kept::Some(Cache::new(budget)), budget).of_this_process();
         let shared = Arc::new(shared.beside_others(sqlite.another(true)?.into_wal_index()?));
         let follower = Follower::start(sqlite.another(true)?, shared.clone())?;
         match Readers::start(opening, sqlite.id()) {

@@ -166,6 +166,8 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             let churned = crate::kill::churn(path, buffered == "true", name, seed.parse().unwrap()).await;
             churned.map_err(|error| told(&error))?;
         }
+        ["fork", path] => return Ok(crate::fork::fork(Path::new(path)).await),
+        ["close and fork", path] => return Ok(crate::fork::close_and_fork(Path::new(path)).await),
         ["read file", path] => drop(std::fs::read(path).map_err(|error| error.to_string())?),
         ["cpu while watching", millis] => {
             let mut watch = open().watch("/*").unwrap();

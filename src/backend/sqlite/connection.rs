@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use super::open::{Location, Opening};
 use super::witness::{Loss, OnDisk, Testimony, Witness, WitnessFile};
 use super::{Sqlite, fault, ffi, path};
+use crate::backend::process::Counted;
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
 
@@ -28,6 +29,7 @@ impl Sqlite {
             witness: RefCell::default(),
             accepted_loss: Cell::default(),
             warning: None,
+            _counted: Counted::new(),
         }
     }
 

@@ -36,6 +36,7 @@ use witness::{Testimony, Witness};
 pub(crate) use witness::{Testimony, Witness};
 
 use crate::backend::Snapshot;
+use crate::backend::process::Counted;
 use crate::error::{Result, StateError};
 use crate::log::{Head, StoreId, Tip};
 use crate::planted::planted;
@@ -56,6 +57,7 @@ pub(crate) struct Sqlite {
     accepted_loss: Cell<Option<Loss>>,
     /// What whoever opened the store should know.
     warning: Option<String>,
+    _counted: Counted,
 }
 
 impl Sqlite {

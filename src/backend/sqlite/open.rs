@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::schema::{self, APPLICATION_ID, FORMAT};
 use super::{Sqlite, fault, ffi, path};
+use crate::backend::process::{Counted, has_inherited};
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
 use crate::planted::planted;
@@ -91,6 +92,16 @@ impl Opening {
                 "SQLite {found} is too old; 3.51.3 or newer is needed"
             )));
         }
+        if self.is_file() && !ffi::watch_forks() {
+            return Err(self.refuse("cannot be opened: the system has no memory to tell of forks"));
+        }
+        // Before anything is locked: in a fork, nobody may be there to let it go.
+        if self.is_file() && has_inherited() {
+            return Err(self.refuse(
+                "cannot be opened in a fork of a process that had a store open: fork first, or start another program",
+            ));
+        }
+        let _opening = Counted::new();
         let _guard = self.is_real().then(|| OPENING.lock().unwrap_or_else(PoisonError::into_inner));
         if let Location::File(file) = &self.location
             && self.is_real()
