@@ -138,6 +138,8 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             let value = vec![7; bytes.parse().unwrap()];
             return Ok(open().set(key, value).await.map_err(|error| told(&error))?.to_string());
         }
+        ["get", key] => drop(open().get(key).await.map_err(|error| told(&error))?),
+        ["peak"] => return Ok(peak_kib().to_string()),
         ["head"] => return Ok(open().head().await.map_err(|error| told(&error))?.to_string()),
         ["verify"] => {
             let report = open().verify().await.map_err(|error| told(&error))?;

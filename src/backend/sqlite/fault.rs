@@ -32,6 +32,9 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
         (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, code) => {
             StateError::Corrupted(format!("SQLite cannot read the database file: {}", ffi::code_to_str(code)))
         }
+        (ErrorCode::TooBig, _) => {
+            StateError::Corrupted("a row is longer than any that a store writes".into())
+        }
         (_, code) => StateError::Storage(format!("SQLite: {} ({code})", ffi::code_to_str(code))),
     }
 }

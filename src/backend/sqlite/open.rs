@@ -6,17 +6,23 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::schema::{self, APPLICATION_ID, FORMAT};
 use super::{Sqlite, fault, ffi, path};
 use crate::backend::process::{Counted, has_inherited};
 use crate::error::{Result, StateError};
+use crate::limits::MOST_VALUE_BYTES;
 use crate::log::StoreId;
 use crate::planted::planted;
 
 /// Older ones have a bug that corrupts a database when two connections restart its log.
 const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Bytes of the longest row: the longest value, and a mebibyte for everything else.
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "it is far below that")]
+const LONGEST_ROW: i32 = (MOST_VALUE_BYTES + (1 << 20)) as i32;
 
 /// How long an opening sleeps before it tries again.
 const BUSY_SLEEP: Duration = Duration::from_millis(5);
@@ -255,6 +261,8 @@ impl Opening {
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         // A database of something else must be left as it is, also by closing it again.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // Nothing that a store writes is larger, so nothing larger is taken into memory.
+        conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_ROW)?;
         conn.execute_batch("PRAGMA cell_size_check = ON")?;
         // The writer checkpoints itself and sees its errors; SQLite's own swallows them.
         conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))
