@@ -1,5 +1,6 @@
 //! Damaged stores: every bit of several small ones turned over, pages exchanged and lost, files
-//! cut, deleted, out of date, or another store's.
+//! cut, deleted, out of date, or another store's; frames of the write-ahead log exchanged, and logs
+//! spliced.
 //!
 //! Each damaged copy is opened, once read-only and once for writing, and read in every way. No
 //! answer may be wrong: it is right, or an error, or (a damaged index) the entry is not found, or is
@@ -103,7 +104,10 @@ fn is_chosen(damage: &Damage, stride: usize) -> bool {
     match damage {
         Damage::Bit(WITNESS, bit) => bit % 7 == 0,
         Damage::Bit(_, bit) => bit % stride == 0,
-        Damage::Swap(a, b) | Damage::Duplicate(a, b) => (a * 31 + b) % 5 == 0,
+        Damage::Swap(a, b)
+        | Damage::Duplicate(a, b)
+        | Damage::SwapFrames(a, b)
+        | Damage::DuplicateFrame(a, b) => (a * 31 + b) % 5 == 0,
         _ => true,
     }
 }
