@@ -228,6 +228,7 @@ impl Options {
             accept_loss: self.accept_loss,
             new_store: self.new_store_id()?,
             immutable: false,
+            beside: Vec::new(),
             #[cfg(test)]
             vfs: None,
         };

@@ -359,7 +359,7 @@ fn a_witness_that_cannot_be_read_is_a_warning_and_forgets_no_loss() {
     let mut sqlite = open(&disk, SYNCED, false).unwrap();
     let commit = |sqlite: &mut Sqlite, n: u64| {
         let batch = Batch::new().set(format!("/{n}"), "1");
-        commit_group(sqlite, &rules(n), &[batch]).results.remove(0).unwrap().head
+        commit_group(sqlite, &rules(n), &[batch], None).results.remove(0).unwrap().head
     };
     commit(&mut sqlite, 1);
     let mut files = disk.files();

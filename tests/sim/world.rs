@@ -126,6 +126,7 @@ pub(crate) fn opening(disk: &Disk, create: Option<Durability>, read_only: bool) 
         busy_timeout: Duration::from_millis(20),
         new_store: STORE,
         immutable: false,
+        beside: Vec::new(),
         vfs: Some("univrs-sim"),
     }
 }

@@ -60,10 +60,15 @@ impl Sqlite {
         if testimony == Testimony::Unreadable {
             self.doubt(&path, &"it is damaged");
         }
-        if let Some(loss) = self.loss(testimony)? {
+        let loss = self.loss(testimony)?;
+        let accepted = loss.is_some_and(|loss| self.has_accepted(loss));
+        if let Some(loss) = loss.filter(|_| !accepted) {
             self.bear(loss)?;
         }
         self.witness.replace(writes.then_some(witness));
+        if accepted {
+            self.settle(self.read_head()?)?;
+        }
         Ok(())
     }
 
@@ -141,8 +146,36 @@ impl Opening {
         Ok(OnDisk::open(path, write)?.map(|file| Box::new(file) as Box<dyn WitnessFile>))
     }
 
+    /// Remembers which files are beside the database, so that others in their place are noticed.
+    pub(super) fn note_beside(&mut self) {
+        if let Location::File(file) = &self.location
+            && self.is_real()
+            && !self.read_only
+        {
+            let beside = ["-wal", "-shm"].map(|suffix| path::beside(file, suffix));
+            let known =
+                beside.into_iter().filter_map(|path| path::identity(&path).map(|known| (path, known)));
+            self.beside = known.collect();
+        }
+    }
+
+    /// Refuses to go on beside other files than those that were noted. SQLite does not look after them:
+    /// what is written into a log without a name is gone with the process, and who opens the store
+    /// meanwhile makes another.
+    pub(super) fn check_beside(&self) -> Result<()> {
+        match self.beside.iter().find(|(path, known)| path::identity(path) != Some(*known)) {
+            None => Ok(()),
+            Some((path, _)) => Err(StateError::Storage(format!(
+                "{} was moved, replaced or removed while the store was open, which takes no commits: move it back, or \
+                 close the store in all processes and open it again",
+                path.display()
+            ))),
+        }
+    }
+
     /// Another connection to the store that this opening has opened.
     pub(crate) fn another(&self, expected: StoreId, reads_only: bool) -> Result<Sqlite> {
+        self.check_beside()?;
         let opening = Self { create: false, ..self.clone() };
         let (conn, store, _) = opening.connect()?;
         if store != expected {

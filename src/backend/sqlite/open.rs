@@ -83,6 +83,8 @@ pub(crate) struct Opening {
     pub(crate) new_store: StoreId,
     /// Take the file as one that nobody changes; set where a read-only file cannot be opened else.
     pub(crate) immutable: bool,
+    /// Files beside the database of an open store, and which they were.
+    pub(crate) beside: Vec<(PathBuf, (u64, u64))>,
     /// SQLite's name of a simulated disk; the path is one of its files then.
     #[cfg(test)]
     pub(crate) vfs: Option<&'static str>,
@@ -141,6 +143,7 @@ impl Opening {
             }
             sqlite.sync()?;
         }
+        sqlite.opening.note_beside();
         sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
         sqlite.set_writer_cache()?;
         Ok(sqlite)

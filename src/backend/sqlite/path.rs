@@ -61,6 +61,19 @@ pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Which file is at a path: another one there later has another number.
+#[cfg(unix)]
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Where files have no numbers, none can be missed.
+#[cfg(not(unix))]
+pub(super) fn identity(_: &Path) -> Option<(u64, u64)> {
+    None
+}
+
 /// The URL of a file that nobody changes; every byte but the plainest is escaped.
 pub(super) fn immutable_url(file: &Path) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/.-_".contains(byte);
