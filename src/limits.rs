@@ -10,6 +10,8 @@ pub const MAX_KEY_LENGTH: usize = 1024;
 pub const MAX_COMMIT_ID_LENGTH: usize = 128;
 /// The most conditions a batch may carry.
 pub const MAX_CONDITIONS: usize = 10_000;
+/// The most bytes that values can be allowed to have.
+pub(crate) const MOST_VALUE_BYTES: usize = 256 << 20;
 
 /// The limits of an open store. They guard the program that sets them and are not part of the
 /// file: a value recorded under a larger limit stays readable.
@@ -47,7 +49,7 @@ impl Limits {
     /// Checks that every limit is usable.
     pub(crate) fn check(&self) -> Result<()> {
         let ranges = [
-            ("value_bytes", self.value_bytes, 256 << 20),
+            ("value_bytes", self.value_bytes, MOST_VALUE_BYTES),
             ("batch_writes", self.batch_writes, 1_000_000),
             ("batch_bytes", self.batch_bytes, 512 << 20),
             ("meta_bytes", self.meta_bytes, 64 << 10),

@@ -76,6 +76,54 @@ async fn a_full_write_ahead_log_is_started_over_before_anything_is_refused() {
     check(&path, 300).await;
 }
 
+// What could not be written whole is no store, and is in nobody's way later.
+#[tokio::test]
+async fn a_store_that_does_not_fit_is_not_created_and_can_be_later() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let limited = ["sh", "-c", "trap '' XFSZ; exec prlimit --fsize=20000 \"$@\"", "sh"];
+    let mut child = Child::start_by(&limited, &std::env::current_exe().unwrap());
+    let error = child.ask(&format!("open\t{}", path.display())).unwrap_err();
+    assert!(error.starts_with("storage_full") && error.contains("state.db cannot be created"), "{error}");
+    child.kill();
+    assert!(!path.exists());
+    let subject = Subject::open(Options::new(), &path).await;
+    assert!(subject.audit().await.is_empty());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "nothing is left of the draft");
+}
+
+// Each connection takes a few files; at whichever the system says no, nobody panics or hangs, and what
+// was acknowledged is there.
+#[tokio::test]
+async fn a_process_that_may_open_no_more_files_is_told() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    Subject::open(Options::new(), &path).await.audit().await;
+    let (mut refused, mut written) = (0, 0);
+    for files in 12..40 {
+        let limit = format!("--nofile={files}");
+        let mut child = Child::start_by(&["prlimit", &limit], &std::env::current_exe().unwrap());
+        // With the fewest, not even the test itself comes up.
+        child.tell(&format!("open\t{}", path.display()));
+        match child.answer() {
+            Some(Ok(_)) => {
+                child.ask("set\t/a\tx").unwrap();
+                written += 1;
+            }
+            Some(Err(error)) => {
+                assert!(
+                    ["cannot_open", "storage_error"].iter().any(|code| error.starts_with(code)),
+                    "{error}"
+                );
+                refused += 1;
+            }
+            None => assert_eq!((refused, written), (0, 0), "it died with {files} files"),
+        }
+    }
+    assert!(refused > 0 && written > 0, "the premise: {refused} refused, {written} written");
+    assert_eq!(Subject::open(Options::new(), &path).await.audit().await.len(), written);
+}
+
 /// A small file system in memory, unmounted in the end.
 struct Mount(PathBuf);
 
@@ -89,18 +137,34 @@ impl Drop for Mount {
 async fn a_full_disk_fails_only_what_does_not_fit() {
     let folder = folder();
     let disk = folder.path().join("disk");
+    let path = disk.join("state.db");
     std::fs::create_dir(&disk).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=800k", "tmpfs"]).arg(&disk).output();
-    if !mounted.is_ok_and(|mount| mount.status.success()) {
-        println!("not run: mounting needs root");
+    if mounted.is_ok_and(|mount| mount.status.success()) {
+        let mount = Mount(disk.clone());
+        let mut child = Child::start();
+        let written = fill(&mut child, &path);
+        child.kill();
+        let larger = Command::new("mount").args(["-o", "remount,size=20m"]).arg(&disk).status().unwrap();
+        assert!(larger.success());
+        check(&path, written).await;
+        drop(mount);
+        println!("hosts: a disk was full, mounted as root");
         return;
     }
-    let mount = Mount(disk.clone());
-    let mut child = Child::start();
-    let written = fill(&mut child, &disk.join("state.db"));
-    child.kill();
-    let larger = Command::new("mount").args(["-o", "remount,size=20m"]).arg(&disk).status().unwrap();
-    assert!(larger.success());
-    check(&disk.join("state.db"), written).await;
-    drop(mount);
+    // A user who may not mount may do so in a namespace of their own, which ends with the child.
+    let mount = format!(
+        "mount -t tmpfs -o size=800k tmpfs '{}' && echo '@ok mounted' && exec \"$@\"",
+        disk.display()
+    );
+    let through = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &mount, "sh"];
+    let mut child = Child::start_by(&through, &std::env::current_exe().unwrap());
+    if child.answer().is_none() {
+        println!("hosts: NOT RUN, a full disk: neither mount nor unshare is allowed here");
+        return;
+    }
+    let written = fill(&mut child, &path);
+    let head = child.ask("head").unwrap();
+    assert!(head.starts_with(&format!("{written}:")), "{head}, but {written} were acknowledged");
+    println!("hosts: a disk was full, mounted in a namespace");
 }

@@ -1,7 +1,8 @@
 //! Any bytes: parsers, the database file, the write-ahead log, metadata and operations. Replays the
-//! corpus in `tests/fuzz/corpus`, which keeps what once failed, and changes seeds at random.
-//! `UNIVRS_FUZZ_RUNS` makes it longer, `UNIVRS_SEED` repeats a run; libFuzzer goes on from there,
-//! see `tests/fuzz/Cargo.toml`.
+//! corpus in `tests/fuzz/corpus`, which keeps what once failed and some of what libFuzzer found to
+//! reach far, and changes seeds at random.
+//! `UNIVRS_FUZZ_RUNS` makes it longer, `UNIVRS_SEED` repeats a run. libFuzzer goes on from there, see
+//! `tests/fuzz/Cargo.toml`; `UNIVRS_FUZZ_SEEDS` names a folder in which to leave the seeds for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -91,6 +92,13 @@ fn any_bytes_are_read_or_refused() {
         // The targets that only parse are a thousand times as fast as those with files.
         let runs = if matches!(name, "places" | "patterns") { runs * 100 } else { runs };
         let seeds = seeds(name);
+        if let Some(folder) = std::env::var_os("UNIVRS_FUZZ_SEEDS") {
+            let folder = Path::new(&folder).join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            for (number, seed) in seeds.iter().enumerate() {
+                std::fs::write(folder.join(format!("seed-{number}")), seed).unwrap();
+            }
+        }
         for turn in 0..runs {
             let mut bytes = seeds[random.below(seeds.len())].clone();
             change(&mut bytes, &mut random);
@@ -98,5 +106,6 @@ fn any_bytes_are_read_or_refused() {
             executions += 1;
         }
     }
+    assert!(executions > 50, "the corpus is not where it was");
     println!("fuzz: {executions} executions, 0 failed");
 }

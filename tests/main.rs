@@ -8,6 +8,7 @@ mod conformance;
 mod damage;
 mod disk_full;
 mod examples;
+mod fork;
 mod fuzz;
 mod histories;
 mod input;

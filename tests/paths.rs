@@ -61,8 +61,8 @@ async fn a_path_that_is_no_file_is_refused_by_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_planted_write_ahead_log_is_not_followed() {
-    for suffix in ["-wal", "-shm", "-journal"] {
+async fn a_link_planted_beside_the_database_is_not_followed() {
+    for suffix in ["-wal", "-shm", "-journal", "-head", "-new"] {
         let folder = folder();
         let path = folder.path().join("state.db");
         fs::write(folder.path().join("victim"), "precious").unwrap();

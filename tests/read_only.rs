@@ -79,6 +79,25 @@ async fn nobody_reads_a_closed_store() {
 }
 
 #[tokio::test]
+async fn a_witness_of_another_user_that_cannot_be_read_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = readable_store(folder.path()).await;
+    store.close().await.unwrap();
+    let witness = PathBuf::from(format!("{}-head", file.display()));
+    std::fs::set_permissions(witness, PermissionsExt::from_mode(0o000)).unwrap();
+    as_nobody("read_only::nobody_reads_a_store_without_its_witness", &file);
+}
+
+#[tokio::test]
+#[ignore = "run by another test, as another user"]
+async fn nobody_reads_a_store_without_its_witness() {
+    let store = SqliteStore::options().read_only(true).open(given_file()).await.unwrap();
+    let warning = store.warning().unwrap();
+    assert!(warning.contains("-head cannot be read") && warning.contains("denied"), "{warning}");
+    assert!(store.verify().await.unwrap().is_intact());
+}
+
+#[tokio::test]
 async fn an_open_store_of_another_user_is_read_beside_its_writer() {
     let folder = tempfile::tempdir().unwrap();
     let (store, file) = readable_store(folder.path()).await;

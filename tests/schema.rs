@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use univrs_state::{SqliteStore, StateError, StateStore};
 
+use crate::support::child::Child;
 use crate::support::{Local, audit, folder};
 
 /// A closed store with two changes, and somebody else's connection to it.
@@ -89,4 +90,22 @@ async fn what_is_planted_while_the_store_is_open_does_not_run() {
     assert_eq!(content(&raw), [4, 1, 1, 0, 2], "the trigger ran");
     raw.execute_batch("DROP TRIGGER spy").unwrap();
     audit(&Local::Sqlite(store)).await;
+}
+
+#[tokio::test]
+async fn a_row_longer_than_any_that_is_written_is_damage_and_takes_no_memory() {
+    let folder = folder();
+    let (file, raw) = store(folder.path()).await;
+    // More than any value may have.
+    raw.execute("UPDATE kv_store SET value = zeroblob(270000000) WHERE key = '/a'", []).unwrap();
+    drop(raw);
+    let mut child = Child::start();
+    child.ask(&format!("open\t{}", file.display())).unwrap();
+    let before: u64 = child.ask("peak").unwrap().parse().unwrap();
+    let error = child.ask("get\t/a").unwrap_err();
+    assert!(error.starts_with("corrupted") && error.contains("longer than any"), "{error}");
+    child.ask("verify").expect_err("a verification finds it, too");
+    let grown = child.ask("peak").unwrap().parse::<u64>().unwrap() - before;
+    assert!(grown < 64 << 10, "it took {grown} KiB");
+    child.ask("get\t/b").expect("the others are read");
 }

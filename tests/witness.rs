@@ -1,9 +1,10 @@
 //! The chain cannot see that its tail is gone: with a lost write-ahead log, or an older copy put
 //! back, everything hangs together and newer commits are missing. The witness sees it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use univrs_state::{Durability, SqliteStore, StateError, StateStore};
+use univrs_state::{Durability, SqliteStore, StateError, StateStore, StoreId};
 
 use crate::support::{Local, audit};
 
@@ -126,5 +127,104 @@ async fn a_missing_witness_is_no_alarm_and_an_unreadable_one_a_warning() {
         audit(&Local::Sqlite(store.clone())).await;
         store.close().await.unwrap();
         std::fs::remove_file(&file).unwrap();
+        std::fs::remove_file(beside(&file, "-head")).unwrap();
     }
+}
+
+/// A closed store with three changes, whose database is then removed, or emptied.
+async fn without_database(folder: &Path, removed: bool) -> (PathBuf, StoreId) {
+    let file = folder.join("live.db");
+    let store = store_with(&file, 3).await;
+    let id = store.store_id();
+    store.close().await.unwrap();
+    if removed {
+        std::fs::remove_file(&file).unwrap();
+    } else {
+        std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(0).unwrap();
+    }
+    (file, id)
+}
+
+/// Names and contents of the files in a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+// The accident: a file system check emptied the file. The next start made a new store of it, without
+// a word, though the witness named a hundred thousand changes.
+#[tokio::test]
+async fn a_database_that_is_gone_beside_its_witness_is_a_loss_and_not_a_new_store() {
+    for removed in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, id) = without_database(folder.path(), removed).await;
+        let before = contents(folder.path());
+        let error = refusal(&file).await;
+        assert!(error.contains("ends at 0, but had reached 3: 3 changes are missing"), "{error}");
+        assert!(error.contains("accept_loss") && error.contains("-head"), "it says what to do: {error}");
+        let no_creation = SqliteStore::options().create(false).open(&file).await.unwrap_err();
+        assert_eq!(no_creation.to_string(), error);
+        assert!(contents(folder.path()) == before, "a refusal leaves everything as it is");
+
+        let store = SqliteStore::options().accept_loss(true).open(&file).await.unwrap();
+        assert_eq!(store.store_id(), id, "cursors tell by the hash");
+        let recorded = store.history("/.univrs/accepted-loss", None, 10).await.unwrap();
+        let meta = recorded[0].meta.as_ref().unwrap();
+        assert_eq!((recorded.len(), meta.cause()), (1, Some("loss_accepted")));
+        assert!(meta.reason.as_ref().unwrap().contains("3 changes are missing"), "{meta:?}");
+        store.close().await.unwrap();
+        let store = SqliteStore::open(&file).await.unwrap();
+        assert_eq!(store.head().await.unwrap().seq.as_u64(), 1);
+        assert!(store.verify().await.unwrap().is_intact());
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_removed_with_its_witness_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, id) = without_database(folder.path(), true).await;
+    std::fs::remove_file(beside(&file, "-head")).unwrap();
+    let store = SqliteStore::open(&file).await.unwrap();
+    assert_ne!(store.store_id(), id);
+    assert!(audit(&Local::Sqlite(store)).await.is_empty());
+}
+
+// SQLite deletes the log of a database that is empty. All that was left of a store would be lost by
+// trying to open it.
+#[tokio::test]
+async fn a_write_ahead_log_whose_database_is_gone_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, file) = (folder.path().join("live.db"), folder.path().join("copied.db"));
+    let store = store_with(&live, 3).await;
+    std::fs::copy(beside(&live, "-wal"), beside(&file, "-wal")).unwrap();
+    audit(&Local::Sqlite(store)).await;
+    for prepared in [false, true] {
+        if prepared {
+            std::fs::write(&file, "").unwrap();
+        }
+        let before = contents(folder.path());
+        for accept_loss in [false, true] {
+            let error = SqliteStore::options().accept_loss(accept_loss).open(&file).await.unwrap_err();
+            assert!(matches!(error, StateError::ConnectionError(_)), "{error:?}");
+            assert!(error.to_string().contains("-wal away"), "{error}");
+        }
+        let read_only = SqliteStore::options().read_only(true).open(&file).await.unwrap_err();
+        assert!(read_only.to_string().contains("-wal away"), "{read_only}");
+        assert!(contents(folder.path()) == before);
+    }
+    std::fs::remove_file(beside(&file, "-wal")).unwrap();
+    audit(&Local::Sqlite(SqliteStore::open(&file).await.unwrap())).await;
+}
+
+#[tokio::test]
+async fn a_witness_that_cannot_be_kept_refuses_the_writer_who_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("live.db");
+    store_with(&file, 1).await.close().await.unwrap();
+    std::fs::remove_file(beside(&file, "-head")).unwrap();
+    std::fs::create_dir(beside(&file, "-head")).unwrap();
+    let error = SqliteStore::open(&file).await.unwrap_err().to_string();
+    assert!(error.contains("-head is a directory"), "{error}");
+    std::fs::remove_dir(beside(&file, "-head")).unwrap();
+    audit(&Local::Sqlite(SqliteStore::open(&file).await.unwrap())).await;
 }

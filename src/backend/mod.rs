@@ -2,11 +2,13 @@
 
 mod folded;
 mod memory;
+pub(crate) mod process;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
 pub(crate) use folded::Folded;
 pub(crate) use memory::Memory;
+pub(crate) use process::Process;
 
 use std::ops::ControlFlow;
 

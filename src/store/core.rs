@@ -67,13 +67,14 @@ impl Core {
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if self.shared.is_closed() {
-            return Err(StateError::Closed);
-        }
+        self.shared.check_open()?;
         self.start(read).await.unwrap_or(Err(StateError::Closed))
     }
 
     pub(super) async fn close(&self) -> Result<()> {
+        if self.shared.is_forked() {
+            return self.shared.check_open();
+        }
         let (reply, receiver) = oneshot::channel();
         self.engine.close(Box::new(move |result| {
             let _ = reply.send(result);
@@ -103,9 +104,7 @@ impl Core {
     }
 
     pub(super) async fn verify(&self) -> Result<VerifyReport> {
-        if self.shared.is_closed() {
-            return Err(StateError::Closed);
-        }
+        self.shared.check_open()?;
         let shared = self.shared.clone();
         let verify = move |snapshot: &dyn Snapshot| read::verify(snapshot, &|| shared.is_closed());
         let (read, receiver) = answered(verify);
@@ -124,8 +123,8 @@ impl Core {
     ) -> Option<Result<T>> {
         let current = self.shared.current();
         // Closing lets go of what tells whether it is the newest.
-        if self.shared.is_closed() {
-            return Some(Err(StateError::Closed));
+        if let Err(error) = self.shared.check_open() {
+            return Some(Err(error));
         }
         let Some(published) = current else {
             self.engine.stale();
@@ -150,9 +149,7 @@ impl Core {
             }
             Ok(page)
         };
-        if self.shared.is_closed() {
-            return Err(StateError::Closed);
-        }
+        self.shared.check_open()?;
         if let Some(Pinned { published, by }) = &scan.pinned
             && std::ptr::eq(by.as_ptr(), &raw const *self.shared)
         {
@@ -191,7 +188,7 @@ impl Core {
 
     fn pattern(&self, pattern: &str) -> Result<Pattern> {
         let pattern = pattern.parse()?;
-        if self.shared.is_closed() { Err(StateError::Closed) } else { Ok(pattern) }
+        self.shared.check_open().map(|()| pattern)
     }
 
     /// Reads an entry from the storage, and keeps it.
@@ -224,6 +221,9 @@ fn answered<T: Send + 'static>(
 
 impl Drop for Core {
     fn drop(&mut self) {
+        if self.shared.is_forked() {
+            return; // It is its parent's to close.
+        }
         let (reply, receiver) = std::sync::mpsc::channel();
         self.engine.close(Box::new(move |result| {
             let _ = reply.send(result);
@@ -237,9 +237,7 @@ impl Drop for Core {
 impl StateStore for Core {
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         batch.check(&self.limits)?;
-        if self.shared.is_closed() {
-            return Err(StateError::Closed);
-        }
+        self.shared.check_open()?;
         if self.read_only {
             return Err(StateError::ReadOnly);
         }
@@ -251,9 +249,7 @@ impl StateStore for Core {
             Err(_) => self.queue.clone().acquire_many_owned(share).await.map_err(|_| StateError::Closed)?,
         };
         let (reply, receiver) = oneshot::channel();
-        if self.shared.is_closed() {
-            return Err(StateError::Closed);
-        }
+        self.shared.check_open()?;
         self.engine.order(Order { batch, reply, room });
         receiver.await.unwrap_or(Err(StateError::Closed))
     }

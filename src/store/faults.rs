@@ -191,6 +191,7 @@ fn a_read_that_fails_tears_no_group() {
         accept_loss: false,
         new_store: StoreId::from_bytes([3; 16]),
         immutable: false,
+        beside: Vec::new(),
         vfs: None,
     };
     let mut sqlite = opening.first().unwrap();

@@ -182,7 +182,7 @@ impl Options {
     }
 
     /// Whether to go on where the log lacks changes that it is known to have had, such as those of
-    /// a lost `-wal` file or of an older copy. Without it, opening such a store is
+    /// a lost `-wal` file, of an older copy, or of a database that is gone. Without it, opening such a store is
     /// [`StateError::Corrupted`]. The loss is recorded as a change of the key
     /// `/.univrs/accepted-loss`; no other process may have the store open.
     #[cfg(feature = "sqlite")]
@@ -228,6 +228,7 @@ impl Options {
             accept_loss: self.accept_loss,
             new_store: self.new_store_id()?,
             immutable: false,
+            beside: Vec::new(),
             #[cfg(test)]
             vfs: None,
         };

@@ -16,8 +16,8 @@ use super::stats::{Counters, Residency};
 use super::watcher::Watcher;
 #[cfg(feature = "sqlite")]
 use crate::backend::sqlite::WalIndex;
-use crate::backend::{Folded, Snapshot};
-use crate::error::Result;
+use crate::backend::{Folded, Process, Snapshot};
+use crate::error::{Result, StateError};
 use crate::log::{Change, Head, StoreId};
 use crate::pattern::Pattern;
 use crate::state::{Entry, Latest};
@@ -27,6 +27,8 @@ use crate::sync::{ArcSwap, Guard, Mutex, MutexGuard, PoisonError};
 /// The published state, the newest commits, and the watches that wait for more.
 pub(super) struct Shared {
     pub(super) store: StoreId,
+    /// The one that opened it, if no other may use it.
+    process: Option<Process>,
     /// What tells of commits that are not published yet; none where nobody else writes the store.
     #[cfg(feature = "sqlite")]
     index: ArcSwapOption<WalIndex>,
@@ -86,6 +88,7 @@ impl Shared {
     pub(super) fn alone(store: StoreId, head: Head, kept: Kept, budget: usize) -> Self {
         Self {
             store,
+            process: None,
             #[cfg(feature = "sqlite")]
             index: ArcSwapOption::empty(),
             published: ArcSwap::from_pointee(Published { head, token: None, kept }),
@@ -101,6 +104,12 @@ impl Shared {
             watching: AtomicUsize::new(0),
             counters: Mutex::default(),
         }
+    }
+
+    /// The same of a store that a fork of this process must not use.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn of_this_process(self) -> Self {
+        Self { process: Some(Process::this()), ..self }
     }
 
     /// The same of a store that other processes may write.
@@ -247,8 +256,25 @@ impl Shared {
         self.alarms.load(Ordering::SeqCst)
     }
 
+    /// Whether it was closed; in a fork it always is.
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        self.is_forked() || self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether another process opened it, of which this one is a fork: who would answer is not here,
+    /// and what was locked then stays so.
+    pub(super) fn is_forked(&self) -> bool {
+        self.process.is_some_and(|process| process != Process::this())
+    }
+
+    /// Refuses what is asked of a store that was closed, or opened by another process.
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.is_forked() {
+            return Err(StateError::Storage(
+                "this process is a fork of the one that opened the store, and must not use it".into(),
+            ));
+        }
+        if self.is_closed() { Err(StateError::Closed) } else { Ok(()) }
     }
 
     /// Ends the watches. Says whether the store was open until now.
@@ -286,6 +312,9 @@ impl Shared {
     }
 
     pub(super) fn leave(&self, watcher: &Watcher) {
+        if self.is_forked() {
+            return;
+        }
         let mut feed = lock(&self.feed);
         if feed.watchers.remove(&watcher.id()).is_some() {
             feed.index.remove(watcher.id(), watcher.pattern());

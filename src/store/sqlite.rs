@@ -26,6 +26,8 @@ use crate::state::{Batch, Entry, TransactionOp};
 /// writes, and everything that waits for it shares one storage transaction; reads run on threads
 /// of their own. No runtime is blocked, and none in particular is needed.
 ///
+/// A fork of the process must not use it, and is told so: fork first, or start another program.
+///
 /// [`close`](Self::close) ends it in an orderly way. Dropping the last handle does the same, but
 /// waits for it 5 seconds at most.
 ///

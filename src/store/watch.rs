@@ -176,9 +176,11 @@ impl WatchStream {
         Poll::Ready(first.map(|matching| Ok(event(matching))))
     }
 
-    /// The commit that is due, or none at the end of the stream: with the change before its first
-    /// one read, or before `all`.
+    /// The commit that is due, or none at the end: with the change before its first one, or all, read.
     fn poll_commit(&mut self, context: &mut Context<'_>, all: bool) -> Poll<Option<&mut Pending>> {
+        if self.shared.is_forked() && !matches!(self.state, State::Ended { .. }) {
+            self.finish(self.shared.check_open().err().unwrap_or(StateError::Closed));
+        }
         loop {
             match &mut self.state {
                 State::Ended { .. } => return Poll::Ready(None),

@@ -19,7 +19,7 @@ use super::queue::{Beside, SqliteEngine, Task};
 use super::readers::{self, Readers};
 use super::shared::{Bell, News, Shared};
 use crate::backend::Folded;
-use crate::backend::sqlite::{Loss, Opening, Sqlite, Token};
+use crate::backend::sqlite::{ACCEPTED_LOSS, Loss, Opening, Sqlite, Token};
 use crate::error::{Result, StateError};
 use crate::log::Head;
 use crate::state::Batch;
@@ -29,8 +29,6 @@ const GROUP_BATCHES: usize = 4096;
 const GROUP_BYTES: usize = 16 << 20;
 /// How long the writer looks for work before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
-/// The key of the losses that were accepted.
-const ACCEPTED_LOSS: &str = "/.univrs/accepted-loss";
 
 /// Starts the threads of a store; `started` learns when they serve.
 pub(super) fn spawn(
@@ -99,9 +97,10 @@ impl Writer {
         if !opening.is_file() {
             // A store in memory is empty when it is opened, and nobody else can write it.
             let shared = Shared::alone(sqlite.id(), head, Kept::All(Folded::genesis(sqlite.id())), budget);
-            return Ok((Arc::new(shared), None));
+            return Ok((Arc::new(shared.of_this_process()), None));
         }
-        let shared = Shared::alone(sqlite.id(), head, Kept::Some(Cache::new(budget)), budget);
+        let shared =
+            Shared::alone(sqlite.id(), head, Kept::Some(Cache::new(budget)), budget).of_this_process();
         let shared = Arc::new(shared.beside_others(sqlite.another(true)?.into_wal_index()?));
         let follower = Follower::start(sqlite.another(true)?, shared.clone())?;
         match Readers::start(opening, sqlite.id()) {
@@ -272,9 +271,10 @@ impl Writer {
 }
 
 /// Records a loss that this opening accepts, in the log, where everybody can see it.
-fn record_loss(sqlite: &mut Sqlite, rules: &Rules, loss: Loss) -> Result<()> {
-    let value = serde_json::json!({ "reached": loss.reached, "ends": loss.ends });
-    let batch = Batch::new().set(ACCEPTED_LOSS, value.to_string()).caused("loss_accepted", loss.to_string());
+pub(super) fn record_loss(sqlite: &mut Sqlite, rules: &Rules, loss: Loss) -> Result<()> {
+    let value =
+        serde_json::to_vec(&loss).map_err(|_| StateError::Storage("a loss cannot be written down".into()))?;
+    let batch = Batch::new().set(ACCEPTED_LOSS, value).caused("loss_accepted", loss.to_string());
     let outcome = commit_group(sqlite, rules, &[batch], None);
     for receipt in outcome.results {
         sqlite.settle(receipt?.head)?;

@@ -1,5 +1,6 @@
 //! Damaged stores: every bit of several small ones turned over, pages exchanged and lost, files
-//! cut, deleted, out of date, or another store's.
+//! cut, deleted, out of date, or another store's; frames of the write-ahead log exchanged, and logs
+//! spliced.
 //!
 //! Each damaged copy is opened, once read-only and once for writing, and read in every way. No
 //! answer may be wrong: it is right, or an error, or (a damaged index) the entry is not found, or is
@@ -45,6 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Default)]
 struct Totals {
     images: usize,
+    /// Those of them with one bit turned over.
+    flips: usize,
     /// How often each outcome came.
     outcomes: BTreeMap<&'static str, usize>,
     hidden: usize,
@@ -75,9 +78,10 @@ fn damage_is_found_and_never_answers() {
     }
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!(
-        "corpus: {} images, {} silent, {} wrong ({:?}; {} reads failed, {} entries hidden and {} keys invented \
+        "corpus: {} images, {} of them flips, {} silent, {} wrong ({:?}; {} reads failed, {} entries hidden and {} keys invented \
          by indexes, {:.0?})",
         totals.images,
+        totals.flips,
         totals.silent.len(),
         totals.wrong.len(),
         totals.outcomes,
@@ -103,7 +107,10 @@ fn is_chosen(damage: &Damage, stride: usize) -> bool {
     match damage {
         Damage::Bit(WITNESS, bit) => bit % 7 == 0,
         Damage::Bit(_, bit) => bit % stride == 0,
-        Damage::Swap(a, b) | Damage::Duplicate(a, b) => (a * 31 + b) % 5 == 0,
+        Damage::Swap(a, b)
+        | Damage::Duplicate(a, b)
+        | Damage::SwapFrames(a, b)
+        | Damage::DuplicateFrame(a, b) => (a * 31 + b) % 5 == 0,
         _ => true,
     }
 }
@@ -136,7 +143,7 @@ fn run(subject: &Subject, damages: &[Damage], totals: &Mutex<Totals>) {
                                 _ => Ok(found),
                             });
                         let label = format!("{}: {damage}' (read-only: {read_only})", subject.name);
-                        totals.lock().unwrap_or_else(PoisonError::into_inner).count(&label, checked);
+                        totals.lock().unwrap_or_else(PoisonError::into_inner).count(&label, damage, checked);
                     }
                 }
             });
@@ -166,8 +173,9 @@ impl Found {
 }
 
 impl Totals {
-    fn count(&mut self, label: &str, checked: std::result::Result<Found, String>) {
+    fn count(&mut self, label: &str, damage: &Damage, checked: std::result::Result<Found, String>) {
         self.images += 1;
+        self.flips += usize::from(matches!(damage, Damage::Bit(..)));
         match checked {
             Ok(found) => {
                 *self.outcomes.entry(found.outcome).or_default() += 1;

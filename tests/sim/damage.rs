@@ -15,13 +15,18 @@ use crate::state::Batch;
 pub(super) const WAL: &str = "state.db-wal";
 pub(super) const WITNESS: &str = "state.db-head";
 
-/// Files of a store at two moments, and those of another one.
+/// Bytes of the header of a write-ahead log.
+const LOG_HEADER: usize = 32;
+
+/// Files of a store at several moments, and those of another one.
 pub(super) struct Subject {
     pub(super) name: &'static str,
     /// As it is, with its witness.
     pub(super) files: Files,
     /// As it was, some commits ago.
     older: Files,
+    /// As it was between, with the log that it had then.
+    logged: Files,
     /// Another store, with other values for the same keys.
     foreign: Files,
     page: usize,
@@ -50,6 +55,14 @@ pub(super) enum Damage {
     OlderFile(&'static str),
     /// A file is another store's.
     ForeignFile(&'static str),
+    /// Two frames of the write-ahead log change places.
+    SwapFrames(usize, usize),
+    /// A frame lies where another one was.
+    DuplicateFrame(usize, usize),
+    /// After so many frames the log goes on as another store's.
+    Splice(usize),
+    /// A log that was moved into the database long ago is back.
+    OldLog,
 }
 
 impl fmt::Display for Damage {
@@ -72,7 +85,8 @@ impl Subject {
         let older = store([7; 16], page, 1, 12, true);
         let files = store([7; 16], page, 1, if checkpointed { 20 } else { 15 }, checkpointed);
         let foreign = store([9; 16], page, 2, 15, checkpointed);
-        Self { name, files, older, foreign, page }
+        let logged = store([7; 16], page, 1, 15, false);
+        Self { name, files, older, logged, foreign, page }
     }
 
     pub(super) fn damages(&self) -> Vec<Damage> {
@@ -89,7 +103,24 @@ impl Subject {
             all.extend((a + 1..pages).map(|b| Damage::Swap(a, b)));
             all.extend((0..pages).filter(|b| *b != a).map(|b| Damage::Duplicate(a, b)));
         }
+        all.push(Damage::OldLog);
+        let frames = self.files.get(WAL).map_or(0, |log| (log.len() - LOG_HEADER) / self.frame());
+        for a in 0..frames {
+            all.push(Damage::Splice(a));
+            all.extend((a + 1..frames).map(|b| Damage::SwapFrames(a, b)));
+            all.extend((0..frames).filter(|b| *b != a).map(|b| Damage::DuplicateFrame(a, b)));
+        }
         all
+    }
+
+    /// Bytes of a frame of the write-ahead log.
+    fn frame(&self) -> usize {
+        24 + self.page
+    }
+
+    fn frames(&self, n: usize) -> std::ops::Range<usize> {
+        let start = LOG_HEADER + n * self.frame();
+        start..start + self.frame()
     }
 
     /// The files after the damage; none if nothing changes.
@@ -116,6 +147,21 @@ impl Subject {
             Damage::Gone(name) => drop(files.remove(name)),
             Damage::OlderFile(name) => replace(&mut files, &self.older, name),
             Damage::ForeignFile(name) => replace(&mut files, &self.foreign, name),
+            Damage::SwapFrames(a, b) => {
+                let (log, whole) = (files.get_mut(WAL).unwrap(), &self.files[WAL]);
+                log[self.frames(a)].copy_from_slice(&whole[self.frames(b)]);
+                log[self.frames(b)].copy_from_slice(&whole[self.frames(a)]);
+            }
+            Damage::DuplicateFrame(a, b) => {
+                let whole = &self.files[WAL];
+                files.get_mut(WAL).unwrap()[self.frames(b)].copy_from_slice(&whole[self.frames(a)]);
+            }
+            Damage::Splice(n) => {
+                let (log, at) = (files.get_mut(WAL).unwrap(), self.frames(n).start);
+                log.truncate(at);
+                log.extend_from_slice(self.foreign[WAL].get(at..).unwrap_or_default());
+            }
+            Damage::OldLog => replace(&mut files, &self.logged, WAL),
         }
         (files != self.files).then_some(files)
     }
@@ -141,14 +187,15 @@ pub(super) fn raw(disk: &Disk, access: OpenFlags) -> rusqlite::Result<Connection
 /// unless everything is checkpointed.
 fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) -> Files {
     let id = StoreId::from_bytes(id);
-    let disk = Disk::new(&Files::from([(FILE.to_owned(), Vec::new())]), false);
-    let conn = raw(&disk, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
-    let pragmas = format!("PRAGMA page_size = {page}; PRAGMA auto_vacuum = INCREMENTAL");
-    conn.execute_batch(&pragmas).unwrap();
-    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
-    drop(conn);
+    let disk = Disk::new(&Files::new(), false);
     let mut opening = opening(&disk, Some(Durability::Synced), false);
     opening.new_store = id;
+    drop(opening.clone().first().unwrap());
+    let conn = raw(&disk, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    conn.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).unwrap();
+    conn.execute_batch(&format!("PRAGMA temp_store = MEMORY; PRAGMA page_size = {page}; VACUUM")).unwrap();
+    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+    drop(conn);
     let mut sqlite = opening.first().unwrap();
     let rules: Rules = rules(u64::from(seed));
     let mut heads = vec![Head::genesis(id)];

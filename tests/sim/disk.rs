@@ -44,6 +44,11 @@ pub(crate) enum Event {
     Delete {
         name: String,
     },
+    /// A file takes a name, whatever had it before.
+    Rename {
+        from: String,
+        to: String,
+    },
 }
 
 /// A kind of operation that can fail.
@@ -55,6 +60,7 @@ pub(crate) enum Op {
     Truncate,
     Sync,
     Delete,
+    Rename,
     Lock,
     /// Between two steps on the shared memory; cannot fail.
     Barrier,
@@ -365,6 +371,10 @@ impl State {
             Event::Truncate { inode, size } => resize(&mut self.inodes[*inode].data, *size, 0),
             Event::Sync { .. } | Event::Lose { .. } => {}
             Event::Delete { name } => drop(self.names.remove(name)),
+            Event::Rename { from, to } => {
+                let inode = self.names.remove(from).expect("what is renamed is there");
+                self.names.insert(to.clone(), inode);
+            }
         }
     }
 

@@ -77,7 +77,7 @@ impl<'a> Replay<'a> {
                 self.inodes.push(Vec::new());
                 self.pending_names.push(event);
             }
-            Event::Delete { .. } => self.pending_names.push(event),
+            Event::Delete { .. } | Event::Rename { .. } => self.pending_names.push(event),
             Event::Write { inode, .. } | Event::Truncate { inode, .. } => self.pending.push((*inode, event)),
             Event::Sync { inode, folder } => {
                 for (_, event) in self.pending.extract_if(.., |(of, _)| of == inode) {
@@ -179,6 +179,10 @@ fn rename(names: &mut BTreeMap<String, usize>, event: &Event) {
     match event {
         Event::Create { inode, name } => drop(names.insert(name.clone(), *inode)),
         Event::Delete { name } => drop(names.remove(name)),
+        Event::Rename { from, to } => {
+            let inode = names.remove(from).expect("names are made in order");
+            names.insert(to.clone(), inode);
+        }
         _ => {}
     }
 }

@@ -29,7 +29,7 @@ use crate::state::Batch;
 const SYNCED: Option<Durability> = Some(Durability::Synced);
 
 /// How each kind of operation fails.
-const CODES: [(Op, i32); 9] = [
+const CODES: [(Op, i32); 10] = [
     (Op::Open, ffi::SQLITE_CANTOPEN),
     (Op::Read, ffi::SQLITE_IOERR_READ),
     (Op::Write, ffi::SQLITE_IOERR_WRITE),
@@ -37,6 +37,7 @@ const CODES: [(Op, i32); 9] = [
     (Op::Truncate, ffi::SQLITE_IOERR_TRUNCATE),
     (Op::Sync, ffi::SQLITE_IOERR_FSYNC),
     (Op::Delete, ffi::SQLITE_IOERR_DELETE),
+    (Op::Rename, ffi::SQLITE_IOERR),
     (Op::Lock, ffi::SQLITE_IOERR_LOCK),
     (Op::Lock, ffi::SQLITE_IOERR_SHMLOCK),
 ];
@@ -236,9 +237,8 @@ fn killed() -> Files {
 
 /// All faults: what the disk holds, and what fails then.
 fn faults() -> Vec<(&'static str, Files, Fault)> {
-    let empty = Files::from([(FILE.to_owned(), Vec::new())]);
     let mut faults = Vec::new();
-    for (name, start) in [("a new store", empty), ("a killed store", killed())] {
+    for (name, start) in [("a new store", Files::new()), ("a killed store", killed())] {
         let (_, counts) = tell(&start, None, 1).unwrap();
         for ((op, code), count) in CODES.into_iter().zip(counts) {
             let partial: &[bool] = if matches!(op, Op::Write | Op::Sync) { &[false, true] } else { &[false] };
@@ -349,6 +349,45 @@ fn a_witness_that_fails_fails_no_commit_and_heals() {
         assert_eq!(audit(&open(&disk, SYNCED, false).unwrap()), Ok(told));
         disk.remove();
     }
+}
+
+#[test]
+fn a_witness_that_cannot_be_read_is_a_warning_and_forgets_no_loss() {
+    let disk = Disk::after(&killed(), &[]);
+    drop(open(&disk, SYNCED, false).unwrap());
+    let (database, other) = (disk.files()[FILE].clone(), "state.db-wal".to_owned());
+    let mut sqlite = open(&disk, SYNCED, false).unwrap();
+    let commit = |sqlite: &mut Sqlite, n: u64| {
+        let batch = Batch::new().set(format!("/{n}"), "1");
+        commit_group(sqlite, &rules(n), &[batch], None).results.remove(0).unwrap().head
+    };
+    commit(&mut sqlite, 1);
+    let mut files = disk.files();
+    drop(sqlite);
+    disk.remove();
+
+    // The commit is lost with its log, and the witness, which knows, cannot be read just then.
+    files.insert(FILE.to_owned(), database);
+    files.remove(&other);
+    let disk = Disk::new(&files, false);
+    for read_only in [true, false] {
+        disk.fail_plain(Some(Op::Read));
+        let mut sqlite = open(&disk, None, read_only).unwrap();
+        assert!(sqlite.warning().is_some_and(|why| why.contains("state.db-head cannot be read")));
+        disk.fail_plain(None);
+        if !read_only {
+            // What goes on does not write over what the witness knows.
+            commit(&mut sqlite, 2);
+            commit(&mut sqlite, 3);
+            audit(&sqlite).unwrap();
+        }
+    }
+    let told = open(&disk, None, false).unwrap_err();
+    assert!(matches!(&told, StateError::Corrupted(why) if why.contains("another hash at 4")), "{told:?}");
+    disk.fail_plain(Some(Op::Open));
+    let refused = open(&disk, None, false).unwrap_err();
+    assert!(matches!(&refused, StateError::ConnectionError(why) if why.contains("-head")), "{refused:?}");
+    disk.remove();
 }
 
 /// The accident: a sync failed, and the system took the pages for clean. The process died, the

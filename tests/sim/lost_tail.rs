@@ -4,9 +4,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::world::{FILE, STORE, opening};
+use super::super::writer::record_loss;
+use super::world::{FILE, STORE, opening, rules};
 use super::{Trace, World, audit};
-use crate::backend::sqlite::sim::{Disk, Files, Plain, Rng};
+use crate::backend::sqlite::sim::{Disk, Files, Plain, Replay, Rng, VARIANTS};
 use crate::backend::sqlite::{Opening, Testimony, Witness};
 use crate::error::StateError;
 use crate::log::Head;
@@ -56,6 +57,41 @@ fn intact(files: &Files) -> Option<Head> {
     on(&files, |disk| audit(&opening(disk, None, false).first().ok()?).ok())
 }
 
+/// Accepts the loss, and cuts the power after each event of that: it is a loss still, or recorded.
+fn accept(files: &Files, seed: u64) -> Result<(), String> {
+    let disk = Disk::after(files, &[]);
+    let opening = |disk: &Disk, accept_loss| Opening { accept_loss, ..opening(disk, None, false) };
+    let accepted = opening(&disk, true).first().and_then(|mut sqlite| {
+        let loss = sqlite.accepted_loss().expect("a loss was told");
+        record_loss(&mut sqlite, &rules(seed), loss)
+    });
+    let (events, mut rng) = (disk.events(), Rng::new(seed));
+    disk.remove();
+    accepted.map_err(|error| format!("it was not recorded: {error}"))?;
+    let recorded =
+        Testimony::Reached(on(&disk.files(), |disk| audit(&opening(disk, false).first().unwrap()))?);
+    let mut replay = Replay::new(files);
+    for at in 0..=events.len() {
+        let variant = VARIANTS[rng.below(VARIANTS.len())];
+        let image = replay.image(variant, &mut rng);
+        let head = on(&image, |disk| match opening(disk, false).first() {
+            Ok(sqlite) => audit(&sqlite).map(Some),
+            Err(StateError::Corrupted(why)) if why.contains("missing") => Ok(None),
+            Err(error) => Err(error.to_string()),
+        });
+        match head {
+            // Not yet accepted, or known to be: not asked for again.
+            Ok(None) if at < events.len() => {}
+            Ok(Some(head)) if Testimony::Reached(head) == recorded => {}
+            other => return Err(format!("a power loss at {at} ({variant:?}) leaves {other:?}")),
+        }
+        if let Some(event) = events.get(at) {
+            replay.advance(event);
+        }
+    }
+    Ok(())
+}
+
 impl World<'_> {
     /// Takes the tail from the log of an image and opens what is left.
     pub(super) fn lose_tail(&mut self, image: &Files, trace: &Trace) -> Result<(), String> {
@@ -85,9 +121,10 @@ impl World<'_> {
                     other => return Err(format!("{said}, but opening it gave {other:?}")),
                 }
                 match opened(true) {
-                    Ok((head, Some(loss))) if head == ends && loss.reached == reached => Ok(()),
-                    other => Err(format!("{said}, and accepting that gave {other:?}")),
+                    Ok((head, Some(loss))) if head == ends && loss.reached == reached => {}
+                    other => return Err(format!("{said}, and accepting that gave {other:?}")),
                 }
+                accept(&files, rng.next()).map_err(|why| format!("{said}, and after accepting that {why}"))
             }
             says => match opened(false) {
                 Ok((head, None)) if head == ends => Ok(()),

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod disk;
+mod draft;
 mod image;
 mod kept;
 mod plain;
@@ -12,6 +13,7 @@ mod rng;
 mod vfs;
 
 pub(crate) use disk::{Disk, Event, Fault, Files, Op};
+pub(crate) use draft::PlainDraft;
 pub(crate) use image::{Replay, VARIANTS, Variant};
 pub(crate) use kept::{loss, witness};
 pub(crate) use plain::Plain;

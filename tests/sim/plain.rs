@@ -4,11 +4,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::disk::{Disk, Fault, Op};
+use super::disk::{Disk, Event, Fault, Op};
 use crate::backend::sqlite::witness::WitnessFile;
 
 /// The level at which a plain file is locked, in the place of SQLite's levels.
-const LOCKED: i32 = 1;
+pub(super) const LOCKED: i32 = 1;
 
 /// An open plain file.
 pub(crate) struct Plain {
@@ -38,7 +38,7 @@ impl Plain {
     }
 }
 
-fn error(fault: Fault) -> io::Error {
+pub(super) fn error(fault: Fault) -> io::Error {
     match fault.code {
         rusqlite::ffi::SQLITE_FULL => io::ErrorKind::StorageFull.into(),
         code => io::Error::other(format!("a fault of the disk: {code}")),
@@ -53,6 +53,12 @@ impl WitnessFile for Plain {
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
         assert!(self.write, "a read-only opener writes");
         self.disk.write_at(&self.name, offset, bytes).map_err(error)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.begin_plain(Op::Sync).map_err(error)?;
+        self.disk.state().happen(Event::Sync { inode: self.inode, folder: false });
+        Ok(())
     }
 
     /// Whoever holds it is interrupted for as long as this takes, so that waiting would not do.

@@ -36,7 +36,7 @@ fn note(disk: &Disk, told: &Told, seq: Seq) {
 
 /// Two stores at work; what happened, and what was told.
 async fn live(seed: u64) -> Trace {
-    let beginning = Trace::beginning(Durability::Synced);
+    let beginning = Trace::beginning(Durability::Synced, false);
     let disk = Disk::new(&beginning.files, true);
     let told = Told::default();
     let mut stores = Vec::new();

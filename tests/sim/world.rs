@@ -46,9 +46,9 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// An empty file, as the preparation of the path leaves it.
-    pub(super) fn beginning(durability: Durability) -> Self {
-        let files = Files::from([(FILE.to_owned(), Vec::new())]);
+    /// Nothing, or an empty file that somebody prepared.
+    pub(super) fn beginning(durability: Durability, prepared: bool) -> Self {
+        let files = prepared.then(|| (FILE.to_owned(), Vec::new())).into_iter().collect();
         let heads = HashSet::from([Head::genesis(STORE)]);
         let (events, notes) = (Vec::new(), Vec::new());
         Self { durability, files, events, notes, heads, busy: 0, died: 0 }
@@ -126,6 +126,7 @@ pub(crate) fn opening(disk: &Disk, create: Option<Durability>, read_only: bool) 
         busy_timeout: Duration::from_millis(20),
         new_store: STORE,
         immutable: false,
+        beside: Vec::new(),
         vfs: Some("univrs-sim"),
     }
 }
@@ -234,7 +235,7 @@ impl Ledger {
     fn act(&self, opener: Option<Opener>, process: u64, rng: &mut Rng) -> (Option<Opener>, Result<()>) {
         let Some(mut opener) = opener else {
             return match self.come(process, rng) {
-                Ok(opener) => (Some(opener), Ok(())),
+                Ok(opener) => (opener, Ok(())),
                 Err(error) => (None, Err(error)),
             };
         };
@@ -261,12 +262,21 @@ impl Ledger {
         (count > 0 && !rng.once_in(8)).then(|| openers.swap_remove(rng.below(count)))
     }
 
-    fn come(&self, process: u64, rng: &mut Rng) -> Result<Opener> {
-        // Before the store is there, a read-only opener has nothing to open.
-        let read_only = !lock(&self.notes).is_empty() && rng.once_in(3);
-        let sqlite = open(&self.disk, Some(self.durability), read_only)?;
+    fn come(&self, process: u64, rng: &mut Rng) -> Result<Option<Opener>> {
+        let (read_only, told) = (rng.once_in(3), !lock(&self.notes).is_empty());
+        let sqlite = match open(&self.disk, Some(self.durability), read_only) {
+            // Before the store is there, a read-only opener has nothing to open.
+            Err(StateError::ConnectionError(why))
+                if read_only
+                    && !told
+                    && (why.ends_with("does not exist") || why.ends_with("not a store")) =>
+            {
+                return Ok(None);
+            }
+            sqlite => sqlite?,
+        };
         self.serve(&sqlite)?;
-        Ok(Opener { sqlite, reader: None, read_only, process })
+        Ok(Some(Opener { sqlite, reader: None, read_only, process }))
     }
 
     fn serve(&self, sqlite: &Sqlite) -> Result<()> {

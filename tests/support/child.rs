@@ -184,6 +184,8 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             let value = vec![7; bytes.parse().unwrap()];
             return Ok(open().set(key, value).await.map_err(|error| told(&error))?.to_string());
         }
+        ["get", key] => drop(open().get(key).await.map_err(|error| told(&error))?),
+        ["peak"] => return Ok(peak_kib().to_string()),
         ["head"] => return Ok(open().head().await.map_err(|error| told(&error))?.to_string()),
         ["verify"] => {
             let report = open().verify().await.map_err(|error| told(&error))?;
@@ -214,6 +216,8 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
         }
         ["serve", spec] => crate::histories::process::serve(spec).await?,
         ["perform", operation] => return Ok(crate::histories::process::serve_one(open(), operation).await),
+        ["fork", path] => return Ok(crate::fork::fork(Path::new(path)).await),
+        ["close and fork", path] => return Ok(crate::fork::close_and_fork(Path::new(path)).await),
         ["read file", path] => drop(std::fs::read(path).map_err(|error| error.to_string())?),
         ["cpu while watching", millis] => {
             let mut watch = open().watch("/*").unwrap();

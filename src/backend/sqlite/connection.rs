@@ -1,6 +1,7 @@
 //! The connections of an open store: the first one, which hears the witness, and others beside it.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use rusqlite::Connection;
 use super::open::{Location, Opening};
 use super::witness::{Loss, OnDisk, Testimony, Witness, WitnessFile};
 use super::{Sqlite, fault, ffi, path};
+use crate::backend::process::Counted;
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
 
@@ -27,6 +29,7 @@ impl Sqlite {
             witness: RefCell::default(),
             accepted_loss: Cell::default(),
             warning: None,
+            _counted: Counted::new(),
         }
     }
 
@@ -35,22 +38,44 @@ impl Sqlite {
     pub(super) fn summon(&mut self) -> Result<()> {
         let Location::File(file) = &self.opening.location else { return Ok(()) };
         let (path, writes) = (path::beside(file, "-head"), !self.opening.read_only);
-        let opened = self.opening.witness(&path);
-        let Some(file) = opened.map_err(|error| fault::refuse(&path, &error.to_string()))? else {
-            return Ok(());
+        let file = match self.opening.witness(&path, writes) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(()),
+            // Whoever writes must be able to keep it; else no later loss would be noticed.
+            Err(error) if writes => return Err(fault::refuse(&path, &error.to_string())),
+            Err(error) => {
+                self.doubt(&path, &error);
+                return Ok(());
+            }
         };
         let mut witness = Witness::new(file, self.store);
-        let testimony = witness.testimony()?;
+        let testimony = match witness.testimony() {
+            Ok(testimony) => testimony,
+            // It stays as it is for whoever can read it: if it went on, it would forget a loss.
+            Err(error) => {
+                self.doubt(&path, &error);
+                return Ok(());
+            }
+        };
         if testimony == Testimony::Unreadable {
-            let shown = path.display();
-            self.warning =
-                Some(format!("{shown} cannot be read: whether the end of the log is missing is unknown"));
+            self.doubt(&path, &"it is damaged");
         }
-        if let Some(loss) = self.loss(testimony)? {
+        let loss = self.loss(testimony)?;
+        let accepted = loss.is_some_and(|loss| self.has_accepted(loss));
+        if let Some(loss) = loss.filter(|_| !accepted) {
             self.bear(loss)?;
         }
         self.witness.replace(writes.then_some(witness));
+        if accepted {
+            self.settle(self.read_head()?)?;
+        }
         Ok(())
+    }
+
+    fn doubt(&mut self, witness: &Path, why: &dyn Display) {
+        let witness = witness.display();
+        let unknown = "whether the end of the log is missing is unknown";
+        self.warning = Some(format!("{witness} cannot be read: {why}; {unknown}"));
     }
 
     /// Refuses a loss, unless it is accepted and nobody else has the store open.
@@ -111,8 +136,8 @@ impl Sqlite {
 
 impl Opening {
     /// The file of the witness; none if it is missing and nobody writes.
-    fn witness(&self, path: &Path) -> io::Result<Option<Box<dyn WitnessFile>>> {
-        let write = !self.read_only;
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests have files of another kind"))]
+    pub(super) fn witness(&self, path: &Path, write: bool) -> io::Result<Option<Box<dyn WitnessFile>>> {
         #[cfg(test)]
         if !self.is_real() {
             let file = super::sim::Plain::open(&path.to_string_lossy(), write)?;
@@ -121,8 +146,36 @@ impl Opening {
         Ok(OnDisk::open(path, write)?.map(|file| Box::new(file) as Box<dyn WitnessFile>))
     }
 
+    /// Remembers which files are beside the database, so that others in their place are noticed.
+    pub(super) fn note_beside(&mut self) {
+        if let Location::File(file) = &self.location
+            && self.is_real()
+            && !self.read_only
+        {
+            let beside = ["-wal", "-shm"].map(|suffix| path::beside(file, suffix));
+            let known =
+                beside.into_iter().filter_map(|path| path::identity(&path).map(|known| (path, known)));
+            self.beside = known.collect();
+        }
+    }
+
+    /// Refuses to go on beside other files than those that were noted. SQLite does not look after them:
+    /// what is written into a log without a name is gone with the process, and who opens the store
+    /// meanwhile makes another.
+    pub(super) fn check_beside(&self) -> Result<()> {
+        match self.beside.iter().find(|(path, known)| path::identity(path) != Some(*known)) {
+            None => Ok(()),
+            Some((path, _)) => Err(StateError::Storage(format!(
+                "{} was moved, replaced or removed while the store was open, which takes no commits: move it back, or \
+                 close the store in all processes and open it again",
+                path.display()
+            ))),
+        }
+    }
+
     /// Another connection to the store that this opening has opened.
     pub(crate) fn another(&self, expected: StoreId, reads_only: bool) -> Result<Sqlite> {
+        self.check_beside()?;
         let opening = Self { create: false, ..self.clone() };
         let (conn, store, _) = opening.connect()?;
         if store != expected {

@@ -1,5 +1,6 @@
 //! SQLite's errors in the words of the store.
 
+use std::io;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
@@ -31,6 +32,9 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
         (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, code) => {
             StateError::Corrupted(format!("SQLite cannot read the database file: {}", ffi::code_to_str(code)))
         }
+        (ErrorCode::TooBig, _) => {
+            StateError::Corrupted("a row is longer than any that a store writes".into())
+        }
         (_, code) => StateError::Storage(format!("SQLite: {} ({code})", ffi::code_to_str(code))),
     }
 }
@@ -44,6 +48,17 @@ pub(super) fn open(path: &Path, error: rusqlite::Error) -> StateError {
         }
         (_, StateError::Storage(why)) => refuse(path, &why),
         (_, error) => error,
+    }
+}
+
+/// The error of making a file.
+pub(super) fn create(path: &Path, error: &io::Error) -> StateError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => StateError::Busy(error.to_string()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            StateError::StorageFull(format!("{} cannot be created: {error}", path.display()))
+        }
+        _ => refuse(path, &format!("cannot be created: {error}")),
     }
 }
 

@@ -1,17 +1,22 @@
-//! What SQLite offers in C alone: syncing the write-ahead log, whether the file was moved, and the
-//! header of the write-ahead log's index.
+//! What is offered in C alone: syncing the write-ahead log, whether the file was moved, the header of
+//! the write-ahead log's index, and to be told of forks.
 //!
-//! The one module of unsafe code. The functions ask a connection that is borrowed, so open, and
-//! that no other thread can use meanwhile (`Connection` is not `Sync`); [`WalIndex`] owns its own.
+//! The one module of unsafe code. The functions that ask a connection borrow it, so it is open, and
+//! no other thread can use it meanwhile (`Connection` is not `Sync`); [`WalIndex`] owns its own.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Mutex;
+#[cfg(unix)]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use rusqlite::{Connection, Error, Result, ffi};
+
+#[cfg(unix)]
+use crate::backend::process::forked;
 
 /// Makes durable what the write-ahead log holds; does nothing where there is none. What a crash
 /// left in it may be in the page cache only: whoever serves it must sync it first.
@@ -112,6 +117,29 @@ pub(super) fn has_moved(conn: &Connection) -> Result<bool> {
     let mut moved: c_int = 0;
     file_control(conn, ffi::SQLITE_FCNTL_HAS_MOVED, (&raw mut moved).cast())?;
     Ok(moved != 0)
+}
+
+/// Has forks of this process [told](forked); false if there is no memory for that.
+#[cfg(unix)]
+pub(super) fn watch_forks() -> bool {
+    // Of the C library, for every Unix.
+    unsafe extern "C" {
+        fn pthread_atfork(
+            prepare: Option<extern "C" fn()>,
+            parent: Option<extern "C" fn()>,
+            child: Option<extern "C" fn()>,
+        ) -> c_int;
+    }
+    static WATCHED: OnceLock<bool> = OnceLock::new();
+    // SAFETY: the declaration is that of POSIX, and the function is there as long as the program is,
+    // does not unwind, and only changes atomic numbers, as is allowed after a fork.
+    *WATCHED.get_or_init(|| unsafe { pthread_atfork(None, None, Some(forked)) } == 0)
+}
+
+/// There are no forks.
+#[cfg(not(unix))]
+pub(super) fn watch_forks() -> bool {
+    true
 }
 
 /// `answer` points to what the operation writes.

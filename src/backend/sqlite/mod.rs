@@ -1,6 +1,7 @@
 //! Log and projection in SQLite.
 
 mod connection;
+mod creation;
 mod fault;
 mod ffi;
 mod load;
@@ -28,13 +29,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 pub(crate) use rusqlite::InterruptHandle;
 
-pub(crate) use witness::Loss;
+pub(crate) use witness::{ACCEPTED_LOSS, Loss};
 #[cfg(not(test))]
 use witness::{Testimony, Witness};
 #[cfg(test)]
 pub(crate) use witness::{Testimony, Witness};
 
-use crate::backend::Snapshot;
+use crate::backend::process::Counted;
+use crate::backend::{Snapshot, View};
 use crate::error::{Result, StateError};
 use crate::log::{Head, StoreId, Tip};
 use crate::planted::planted;
@@ -55,6 +57,7 @@ pub(crate) struct Sqlite {
     accepted_loss: Cell<Option<Loss>>,
     /// What whoever opened the store should know.
     warning: Option<String>,
+    _counted: Counted,
 }
 
 impl Sqlite {
@@ -132,6 +135,14 @@ impl Sqlite {
         let ends = self.read_head()?;
         let intact = ends.seq >= reached.seq && self.hash_at(reached.seq)? == Some(reached.hash);
         Ok((!intact).then_some(Loss { reached, ends }))
+    }
+
+    /// Whether this loss was accepted before, and is recorded. The witness is told of that a little
+    /// later, or may forget it with the power.
+    fn has_accepted(&self, loss: Loss) -> bool {
+        let recorded = self.entry(ACCEPTED_LOSS).ok().flatten();
+        let accepted = recorded.and_then(|entry| serde_json::from_slice::<Loss>(&entry.value).ok());
+        accepted.is_some_and(|accepted| accepted.reached == loss.reached)
     }
 
     /// The loss that this opening accepts, to be recorded and then [settled](Self::settle).

@@ -6,19 +6,23 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Sqlite, fault, ffi, path, schema};
+use super::schema::{self, APPLICATION_ID, FORMAT};
+use super::{Sqlite, fault, ffi, path};
+use crate::backend::process::{Counted, has_inherited};
 use crate::error::{Result, StateError};
+use crate::limits::MOST_VALUE_BYTES;
 use crate::log::StoreId;
 use crate::planted::planted;
 
-/// Marks the file as a store: `unvs`.
-const APPLICATION_ID: i64 = 0x756e_7673;
-/// The newest format that this code reads and the one that it writes.
-const FORMAT: i64 = 1;
 /// Older ones have a bug that corrupts a database when two connections restart its log.
 const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Bytes of the longest row: the longest value, and a mebibyte for everything else.
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "it is far below that")]
+const LONGEST_ROW: i32 = (MOST_VALUE_BYTES + (1 << 20)) as i32;
 
 /// How long an opening sleeps before it tries again.
 const BUSY_SLEEP: Duration = Duration::from_millis(5);
@@ -39,7 +43,7 @@ pub enum Durability {
 }
 
 impl Durability {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Synced => "synced",
             Self::Buffered => "buffered",
@@ -79,6 +83,8 @@ pub(crate) struct Opening {
     pub(crate) new_store: StoreId,
     /// Take the file as one that nobody changes; set where a read-only file cannot be opened else.
     pub(crate) immutable: bool,
+    /// Files beside the database of an open store, and which they were.
+    pub(crate) beside: Vec<(PathBuf, (u64, u64))>,
     /// SQLite's name of a simulated disk; the path is one of its files then.
     #[cfg(test)]
     pub(crate) vfs: Option<&'static str>,
@@ -94,12 +100,23 @@ impl Opening {
                 "SQLite {found} is too old; 3.51.3 or newer is needed"
             )));
         }
+        if self.is_file() && !ffi::watch_forks() {
+            return Err(self.refuse("cannot be opened: the system has no memory to tell of forks"));
+        }
+        // Before anything is locked: in a fork, nobody may be there to let it go.
+        if self.is_file() && has_inherited() {
+            return Err(self.refuse(
+                "cannot be opened in a fork of a process that had a store open: fork first, or start another program",
+            ));
+        }
+        let _opening = Counted::new();
         let _guard = self.is_real().then(|| OPENING.lock().unwrap_or_else(PoisonError::into_inner));
         if let Location::File(file) = &self.location
             && self.is_real()
         {
-            self.location = Location::File(path::prepare(file, self.create && !self.read_only)?);
+            self.location = Location::File(path::prepare(file, self.creates())?);
         }
+        self.make_file()?;
         let (conn, store, durability) = match self.connect_in_time() {
             // Where the folder cannot be written and nobody has the store open, SQLite has no
             // place for its shared memory, and needs none.
@@ -126,6 +143,7 @@ impl Opening {
             }
             sqlite.sync()?;
         }
+        sqlite.opening.note_beside();
         sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
         sqlite.set_writer_cache()?;
         Ok(sqlite)
@@ -146,6 +164,11 @@ impl Opening {
     #[cfg(test)]
     pub(super) fn is_real(&self) -> bool {
         self.vfs.is_none()
+    }
+
+    /// Whether this opening makes what is missing.
+    pub(super) fn creates(&self) -> bool {
+        self.create && !self.read_only
     }
 
     fn has_no_log(&self) -> bool {
@@ -202,10 +225,11 @@ impl Opening {
             return Err(self.refuse("cannot be written; check its permissions, or open it read-only"));
         }
         if self.is_empty(&conn)? {
-            if !self.create || self.read_only {
+            if self.is_file() {
                 return Err(self.refuse("is empty, not a store"));
             }
-            self.create(&conn)?;
+            let filled = schema::fill(&conn, self.new_store, self.durability.unwrap_or_default());
+            filled.map_err(|error| self.fault(error))?;
         }
         if let Some(difference) = schema::difference(&conn).map_err(|error| self.fault(error))? {
             return Err(self.refuse(&difference));
@@ -240,6 +264,8 @@ impl Opening {
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         // A database of something else must be left as it is, also by closing it again.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // Nothing that a store writes is larger, so nothing larger is taken into memory.
+        conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_ROW)?;
         conn.execute_batch("PRAGMA cell_size_check = ON")?;
         // The writer checkpoints itself and sees its errors; SQLite's own swallows them.
         conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))
@@ -256,29 +282,6 @@ impl Opening {
             (0, 0, 0) => Ok(true),
             _ => Err(self.refuse("is a database of something else, not a store")),
         }
-    }
-
-    fn create(&self, conn: &Connection) -> Result<()> {
-        let fault = |error| self.fault(error);
-        conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(fault)?;
-        if self.is_file() {
-            self.set_journal(conn, Durability::Synced)?;
-        }
-        conn.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
-        // Another process may have been first.
-        let created = if self.is_empty(conn)? { self.create_schema(conn).map_err(fault) } else { Ok(()) };
-        let end = if created.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        let ended = conn.execute_batch(end).map_err(fault);
-        created.and(ended)
-    }
-
-    fn create_schema(&self, conn: &Connection) -> rusqlite::Result<()> {
-        conn.execute_batch(schema::SCHEMA)?;
-        let mut insert = conn.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
-        insert.execute(("store_id", self.new_store.as_bytes().as_slice()))?;
-        insert.execute(("durability", self.durability.unwrap_or_default().name().as_bytes()))?;
-        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
-        conn.pragma_update(None, "user_version", FORMAT)
     }
 
     fn read_meta(&self, conn: &Connection, name: &str) -> Result<Vec<u8>> {

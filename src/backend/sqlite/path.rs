@@ -1,10 +1,11 @@
 //! Which paths a store may have.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::creation::DRAFT;
 use super::fault::refuse;
 use crate::error::Result;
 
@@ -12,10 +13,10 @@ use crate::error::Result;
 /// write over it.
 const SMALLEST: u64 = 512;
 
-/// The absolute path of a store's file, its folder resolved, checked to be a regular file.
+/// The absolute path of a store's file, its folder resolved; what is there, and beside it, is checked
+/// to be a regular file.
 ///
-/// An absolute path is never taken for a URL. With `create`, folder and file are made where they
-/// are missing, the file for its owner alone.
+/// An absolute path is never taken for a URL. With `create`, the folder is made where it is missing.
 pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.is_empty() || bytes.contains(&0) {
@@ -34,18 +35,23 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
     let folder =
         folder.canonicalize().map_err(|error| refuse(folder, &format!("cannot be entered: {error}")))?;
     let file = folder.join(name);
-    if !exists_as_file(&file)? {
-        if !create {
-            return Err(refuse(&file, "does not exist"));
-        }
-        create_file(&file, &folder).map_err(|error| refuse(&file, &format!("cannot be created: {error}")))?;
-    } else if fs::symlink_metadata(&file).is_ok_and(|found| (1..SMALLEST).contains(&found.len())) {
+    exists_as_file(&file)?;
+    if fs::symlink_metadata(&file).is_ok_and(|found| (1..SMALLEST).contains(&found.len())) {
         return Err(refuse(&file, "is not a database"));
     }
-    for suffix in ["-wal", "-shm", "-journal", "-head"] {
+    for suffix in ["-wal", "-shm", "-journal", "-head", DRAFT] {
         exists_as_file(&beside(&file, suffix))?;
     }
     Ok(file)
+}
+
+/// Whether nothing is at a path, or an empty file.
+pub(super) fn is_vacant(file: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(file) {
+        Ok(found) => Ok(found.len() == 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// The path of a file that SQLite keeps beside the database.
@@ -53,6 +59,19 @@ pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = file.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Which file is at a path: another one there later has another number.
+#[cfg(unix)]
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Where files have no numbers, none can be missed.
+#[cfg(not(unix))]
+pub(super) fn identity(_: &Path) -> Option<(u64, u64)> {
+    None
 }
 
 /// The URL of a file that nobody changes; every byte but the plainest is escaped.
@@ -81,19 +100,6 @@ fn exists_as_file(path: &Path) -> Result<bool> {
     }
 }
 
-fn create_file(file: &Path, folder: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(file) {
-        // Made by another process just now.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => sync_folder(folder),
-    }
-}
-
 /// Makes a folder and those above it, each durable in the one above.
 fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
@@ -109,11 +115,11 @@ fn create_folder(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }

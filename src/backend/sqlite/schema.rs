@@ -1,14 +1,49 @@
-//! The schema that a store's file must have: exactly the one that this code makes.
+//! The schema that a store's file must have: exactly the one that this code makes, and a new file
+//! with it.
 //!
 //! Whoever could plant a trigger, a view or an index, or alter a table, could make SQLite do or
 //! answer something else than was asked.
 
 use std::sync::OnceLock;
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, MAIN_DB, Result};
+
+use super::Durability;
+use crate::log::StoreId;
+
+/// Marks the file as a store: `unvs`.
+pub(super) const APPLICATION_ID: i64 = 0x756e_7673;
+/// The newest format that this code reads and the one that it writes.
+pub(super) const FORMAT: i64 = 1;
 
 /// The statements that make a store.
-pub(super) const SCHEMA: &str = include_str!("../../../schema/001_store.sql");
+const SCHEMA: &str = include_str!("../../../schema/001_store.sql");
+
+/// Makes an empty database a store without changes.
+pub(super) fn fill(conn: &Connection, store: StoreId, durability: Durability) -> Result<()> {
+    conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; BEGIN IMMEDIATE")?;
+    conn.execute_batch(SCHEMA)?;
+    let mut insert = conn.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
+    insert.execute(("store_id", store.as_bytes().as_slice()))?;
+    insert.execute(("durability", durability.name().as_bytes()))?;
+    conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    conn.pragma_update(None, "user_version", FORMAT)?;
+    conn.execute_batch("COMMIT")
+}
+
+/// The bytes of a new store's file, with a write-ahead log from the beginning.
+pub(super) fn image(store: StoreId, durability: Durability) -> Result<Vec<u8>> {
+    let mut conn = Connection::open_in_memory()?;
+    fill(&conn, store, durability)?;
+    let mut bytes = conn.serialize(MAIN_DB)?.to_vec();
+    if let Some(versions) = bytes.get_mut(WAL_MARKS) {
+        versions.fill(2);
+    }
+    Ok(bytes)
+}
+
+/// Where the header says that writers and readers use a write-ahead log.
+const WAL_MARKS: std::ops::Range<usize> = 18..20;
 
 /// Name, kind, table and text of an object of the schema; an index that SQLite makes itself has no text.
 type Object = (String, String, String, Option<String>);

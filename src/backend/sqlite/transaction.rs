@@ -98,7 +98,7 @@ impl Sqlite {
                 self.opening.shown().display()
             )));
         }
-        Ok(())
+        self.opening().check_beside()
     }
 }
 

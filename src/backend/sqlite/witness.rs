@@ -2,12 +2,14 @@
 //!
 //! The chain cannot see that its tail is gone, for example with a lost write-ahead log. So a small
 //! file beside the database names a head that the log must contain. It is written after each
-//! group, never synced itself, and never goes back: what it names was durable before.
+//! group, as a rule not synced, and never goes back: what it names was durable before.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::log::{Domain, Hash, Head, StoreId};
 use crate::seq::Seq;
@@ -26,6 +28,8 @@ pub(crate) trait WitnessFile: Send + std::fmt::Debug {
     fn read(&mut self, limit: usize) -> io::Result<Vec<u8>>;
     /// Writes bytes at an offset.
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()>;
+    /// Makes durable what was written.
+    fn sync(&mut self) -> io::Result<()>;
     /// Keeps other writers out; false if one does not let go.
     fn lock(&mut self) -> io::Result<bool>;
     /// Lets other writers in.
@@ -39,8 +43,11 @@ pub(crate) struct Witness {
     store: StoreId,
 }
 
+/// The key under which the newest loss that was accepted is recorded.
+pub(crate) const ACCEPTED_LOSS: &str = "/.univrs/accepted-loss";
+
 /// Changes that were recorded and are not in the log any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Loss {
     /// What the log had reached.
     pub(crate) reached: Head,
@@ -76,6 +83,13 @@ impl Witness {
         Self { file, store }
     }
 
+    /// The newest head that a file names, of whichever store.
+    pub(super) fn newest(mut file: Box<dyn WitnessFile>) -> io::Result<Option<(StoreId, Head)>> {
+        let bytes = file.read(FILE_BYTES)?;
+        let slots = SLOTS.into_iter().filter_map(|offset| read_slot(&bytes, offset));
+        Ok(slots.max_by_key(|(_, head)| head.seq))
+    }
+
     /// What the witness says now.
     pub(crate) fn testimony(&mut self) -> io::Result<Testimony> {
         let bytes = self.file.read(FILE_BYTES)?;
@@ -106,11 +120,17 @@ impl Witness {
         })
     }
 
-    /// Names this head and no other: the only way back, after a loss was accepted.
+    /// Names this head and no other: the only way back, after a loss was accepted. The newest slot
+    /// goes last, so that at any moment it is what the accepted loss says, or this head is named.
     pub(crate) fn reset(&mut self, head: Head) -> io::Result<()> {
         self.locked(|witness| {
+            let bytes = witness.file.read(FILE_BYTES)?;
+            let named = SLOTS.map(|offset| read_slot(&bytes, offset).map(|(_, head)| head.seq));
+            let [first, second] = if named.first() <= named.last() { SLOTS } else { [SLOTS[1], SLOTS[0]] };
             let slot = slot(witness.store, head);
-            SLOTS.into_iter().try_for_each(|offset| witness.file.write(offset, &slot))
+            witness.file.write(first, &slot)?;
+            witness.file.sync()?;
+            witness.file.write(second, &slot)
         })
     }
 
@@ -179,6 +199,10 @@ impl WitnessFile for OnDisk {
         use std::io::{Seek, SeekFrom, Write};
         self.0.seek(SeekFrom::Start(offset as u64))?;
         self.0.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
     }
 
     fn lock(&mut self) -> io::Result<bool> {

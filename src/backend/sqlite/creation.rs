@@ -1,0 +1,275 @@
+//! Making a store's file.
+//!
+//! It is written whole under another name, made durable, and only then given its own: no crash and
+//! no loss of power leaves half of one. What is left of an attempt is used by the next.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use super::open::{Location, Opening};
+use super::witness::{Loss, Witness};
+use super::{fault, path, schema};
+use crate::error::{Result, StateError};
+use crate::log::{Head, StoreId};
+use crate::seq::Seq;
+
+/// How long a creator sleeps before it looks again whether another one is done.
+const SLEEP: Duration = Duration::from_millis(5);
+
+/// What follows the name of the file in that of its draft.
+pub(crate) const DRAFT: &str = "-new";
+
+/// The file before it has its name; behind a trait, so that tests can cut its power.
+pub(crate) trait Draft {
+    /// Takes it for oneself, making it where it is missing; false while another creator has it.
+    fn take(&mut self) -> io::Result<bool>;
+    /// Whether its name is free: nothing has it, or an empty file.
+    fn is_wanted(&mut self) -> io::Result<bool>;
+    /// Whether something stands in the write-ahead log of that name.
+    fn has_log(&mut self) -> io::Result<bool>;
+    /// Writes all of it, durably.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Gives it its name, durably.
+    fn publish(&mut self) -> io::Result<()>;
+    /// Removes it.
+    fn discard(&mut self) -> io::Result<()>;
+}
+
+impl Opening {
+    /// Makes the store's file where it is missing or empty, if that is asked for, unless what lies
+    /// beside it says that there was one.
+    pub(super) fn make_file(&mut self) -> Result<()> {
+        let Location::File(file) = &self.location else { return Ok(()) };
+        let file = file.clone();
+        let mut draft = self.draft(&file);
+        let failed = |error: io::Error| fault::create(&file, &error);
+        if !draft.is_wanted().map_err(failed)? {
+            return Ok(());
+        }
+        // Whoever creates it just now writes it before anything beside it: what was heard of a
+        // store while there was no file is of one that is gone.
+        let (reached, has_log) = (self.reached(&file), draft.has_log().map_err(failed)?);
+        if !draft.is_wanted().map_err(failed)? {
+            return Ok(());
+        }
+        if let Some((store, reached)) = reached {
+            if !self.accept_loss {
+                return Err(lost(&file, Loss { reached, ends: Head::genesis(store) }));
+            }
+            // So that whoever opens it finds the loss, should this be cut off before it is recorded.
+            self.new_store = store;
+        }
+        if has_log {
+            let log = path::beside(&file, "-wal");
+            return Err(self.refuse(&format!(
+                "is missing or empty, but its write-ahead log is not, and would be deleted with what it holds: bring \
+                 the database back, or move {} away",
+                log.display()
+            )));
+        }
+        if !self.creates() {
+            let is_there = file.exists();
+            return Err(self.refuse(if is_there { "is empty, not a store" } else { "does not exist" }));
+        }
+        let bytes = schema::image(self.new_store, self.durability.unwrap_or_default());
+        let bytes = bytes.map_err(fault::storage)?;
+        create(&mut *draft, &bytes, self.busy_timeout).map_err(failed)
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests have files of another kind"))]
+    fn draft(&self, file: &Path) -> Box<dyn Draft> {
+        #[cfg(test)]
+        if !self.is_real() {
+            return Box::new(super::sim::PlainDraft::new(&file.to_string_lossy()));
+        }
+        Box::new(OnDisk::new(file.to_owned()))
+    }
+
+    /// How far the witness says that the log of a store reached, whichever store that was. One that
+    /// cannot be read is told of when the new store hears it.
+    fn reached(&self, file: &Path) -> Option<(StoreId, Head)> {
+        let witness = self.witness(&path::beside(file, "-head"), false).ok()??;
+        Witness::newest(witness).ok()?.filter(|(_, head)| head.seq > Seq::ZERO)
+    }
+}
+
+fn lost(file: &Path, loss: Loss) -> StateError {
+    let path = file.display();
+    StateError::Corrupted(format!(
+        "{path} is missing or empty: {loss}; bring back {path} and {path}-wal as they were, or accept the loss by \
+         opening it once with the option accept_loss; where it was removed on purpose, remove {path}-head, too"
+    ))
+}
+
+/// Makes the file, unless another creator does, or did; waits for that one at most so long.
+pub(super) fn create(draft: &mut dyn Draft, bytes: &[u8], wait: Duration) -> io::Result<()> {
+    let mut waited = Duration::ZERO;
+    while !draft.take()? {
+        if waited >= wait {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process is creating it"));
+        }
+        thread::sleep(SLEEP);
+        waited += SLEEP;
+    }
+    if !draft.is_wanted()? {
+        return draft.discard();
+    }
+    draft.write(bytes)?;
+    draft.publish()
+}
+
+/// A draft in a file.
+pub(super) struct OnDisk {
+    own: PathBuf,
+    draft: PathBuf,
+    /// Locked while it is taken.
+    taken: Option<File>,
+}
+
+impl OnDisk {
+    /// The draft of the file that is to have this absolute path.
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { draft: path::beside(&file, DRAFT), own: file, taken: None }
+    }
+
+    /// The permissions of an empty file that somebody prepared are kept, and its owner where
+    /// that is allowed.
+    fn inherit(&self, draft: &File) -> io::Result<()> {
+        let prepared = match fs::symlink_metadata(&self.own) {
+            Ok(prepared) => prepared,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{MetadataExt, fchown};
+            let _ = fchown(draft, Some(prepared.uid()), Some(prepared.gid()));
+        }
+        draft.set_permissions(prepared.permissions())
+    }
+}
+
+impl Draft for OnDisk {
+    fn take(&mut self) -> io::Result<bool> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&self.draft)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Whoever had it may have given it its name, or removed it: then this is no draft any more.
+        let is_draft = is_at(&file, &self.draft)?;
+        self.taken = is_draft.then_some(file);
+        Ok(is_draft)
+    }
+
+    fn is_wanted(&mut self) -> io::Result<bool> {
+        path::is_vacant(&self.own)
+    }
+
+    fn has_log(&mut self) -> io::Result<bool> {
+        path::is_vacant(&path::beside(&self.own, "-wal")).map(|vacant| !vacant)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(mut file) = self.taken.as_ref() else { return Err(io::ErrorKind::NotFound.into()) };
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(bytes)?;
+        self.inherit(file)?;
+        file.sync_all()
+    }
+
+    fn publish(&mut self) -> io::Result<()> {
+        fs::rename(&self.draft, &self.own)?;
+        self.own.parent().map_or(Ok(()), path::sync_folder)
+    }
+
+    fn discard(&mut self) -> io::Result<()> {
+        fs::remove_file(&self.draft)
+    }
+}
+
+/// Whether an open file is the one at a path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let open = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where an open file can be neither renamed nor removed, it is where it was.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(file: &Path, bytes: &[u8]) -> io::Result<()> {
+        super::create(&mut OnDisk::new(file.to_owned()), bytes, Duration::ZERO)
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_draft_is_used_and_nothing_stays_beside_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        fs::write(path::beside(&file, DRAFT), vec![7; 100_000]).unwrap();
+        create(&file, b"whole").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_another_creator_made_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        fs::write(&file, b"theirs").unwrap();
+        create(&file, b"ours").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"theirs");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn creators_take_turns_and_a_draft_that_got_its_name_is_none_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        let mut first = OnDisk::new(file.clone());
+        assert!(first.take().unwrap());
+        let late = OpenOptions::new().write(true).open(path::beside(&file, DRAFT)).unwrap();
+        let busy = create(&file, b"second").unwrap_err();
+        assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
+        first.write(b"first").unwrap();
+        first.publish().unwrap();
+        drop(first);
+        assert!(!is_at(&late, &path::beside(&file, DRAFT)).unwrap());
+        create(&file, b"third").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"first");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_empty_file_that_was_prepared_keeps_its_permissions() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        fs::write(&file, b"").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        create(&file, b"whole").unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read(&file).unwrap(), b"whole");
+    }
+}

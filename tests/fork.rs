@@ -1,0 +1,121 @@
+//! The accident: a service opened its store, then forked to become a daemon. The child had neither the
+//! threads that answer nor the locks that SQLite believes to have, and waited for ever.
+
+#![allow(unsafe_code)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use univrs_state::{Options, SqliteStore, StateError, StateStore, WatchStream};
+
+use crate::support::child::Child;
+use crate::support::{Subject, folder, value};
+
+/// Runs this in a fork, on a thread of its own, so that it knows nothing of the runtime; what it says.
+fn in_a_fork(act: impl FnOnce() -> String + Send + 'static) -> String {
+    let report = tempfile::NamedTempFile::new().unwrap();
+    let path = report.path().to_owned();
+    std::thread::spawn(move || {
+        // SAFETY: the fork has this thread alone; it runs what is tested, writes a file, and ends
+        // without the exit handlers of its parent. The C library lets it allocate.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+            let _ = std::fs::write(path, said.unwrap_or_else(|_| "it panicked".into()));
+            // SAFETY: see above.
+            unsafe { libc::_exit(0) };
+        }
+        assert!(child > 0, "the premise: a process can be forked");
+        let (mut status, start) = (0, Instant::now());
+        // SAFETY: the child is this process's, and nobody else waits for it.
+        while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+            if start.elapsed() > Duration::from_secs(30) {
+                // SAFETY: it has not been waited for, so it is still that child.
+                unsafe { libc::kill(child, libc::SIGKILL) };
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(status, 0, "the fork hung or crashed");
+    })
+    .join()
+    .unwrap();
+    std::fs::read_to_string(report.path()).unwrap()
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// What a fork is told by a handle, a watch and an opening that it has no right to.
+fn use_it(store: &SqliteStore, mut watch: WatchStream, path: &Path) -> String {
+    let foreign = |error: Option<StateError>| match error {
+        Some(StateError::Storage(why)) => why.contains("is a fork of the one that opened the store"),
+        _ => false,
+    };
+    let refusals = run(async {
+        let opened = Options::new().open(path).await.err().map(|error| error.to_string());
+        [
+            foreign(store.get("/a").await.err()),
+            foreign(store.set("/a", value("fork")).await.err()),
+            foreign(store.head().await.err()),
+            foreign(store.verify().await.err()),
+            foreign(store.watch("/*").err()),
+            foreign(watch.try_next().await.err()),
+            foreign(store.close().await.err()),
+            opened.is_some_and(|why| why.contains("in a fork of a process that had a store open")),
+        ]
+    });
+    format!("{refusals:?}")
+}
+
+/// In a child of the test: forks with a store open; what the fork was told.
+pub(crate) async fn fork(path: &Path) -> String {
+    let store = SqliteStore::open(path).await.unwrap();
+    store.set("/a", value(1)).await.unwrap();
+    let watch = store.watch("/b").unwrap();
+    let (shared, path) = (store.clone(), path.to_owned());
+    let said = in_a_fork(move || {
+        let said = use_it(&shared, watch, &path);
+        // The last handle is dropped, which waits for nobody.
+        drop(shared);
+        said
+    });
+    store.set("/a", value(2)).await.unwrap();
+    store.close().await.unwrap();
+    said
+}
+
+/// In a child of the test: forks after it has closed its store; what the fork could do.
+pub(crate) async fn close_and_fork(path: &Path) -> String {
+    let store = SqliteStore::open(path).await.unwrap();
+    store.set("/a", value(1)).await.unwrap();
+    store.close().await.unwrap();
+    let path = path.to_owned();
+    in_a_fork(move || {
+        run(async {
+            let store = SqliteStore::open(&path).await.unwrap();
+            let version = store.set("/a", value("fork")).await.unwrap();
+            store.close().await.unwrap();
+            version.to_string()
+        })
+    })
+}
+
+#[tokio::test]
+async fn a_fork_is_told_that_the_store_is_not_its_own_and_harms_nothing() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let mut child = Child::start();
+    let said = child.ask(&format!("fork\t{}", path.display())).unwrap();
+    assert_eq!(said, format!("{:?}", [true; 8]));
+    assert_eq!(Subject::open(Options::new(), &path).await.audit().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_fork_of_a_process_without_open_stores_opens_its_own() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let mut child = Child::start();
+    assert_eq!(child.ask(&format!("close and fork\t{}", path.display())), Ok("2".into()));
+    assert_eq!(Subject::open(Options::new(), &path).await.audit().await.len(), 2);
+}
