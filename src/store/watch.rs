@@ -52,6 +52,8 @@ pub struct WatchStream {
     commits: VecDeque<Pending>,
     /// Where `commits` end: passed over once they are delivered.
     end: Cursor,
+    /// The page of the log behind them, read while they are delivered.
+    ahead: Option<Reading>,
     /// The alarms that were looked into.
     alarms: u64,
     state: State,
@@ -86,12 +88,18 @@ fn event(Matching { change, old }: Matching) -> WatchEvent {
     }
 }
 
+/// A page of the log on its way. It must reach beyond where it starts if that was not known as the end.
+struct Reading {
+    page: oneshot::Receiver<Result<WatchPage>>,
+    after: Seq,
+    known: Seq,
+}
+
 enum State {
     /// Nothing of the log was read yet: the cursor is still to be checked.
     Fresh,
-    /// Waiting for a page of the log, which must reach beyond where it starts if that was not `known`
-    /// as the end.
-    Reading { page: oneshot::Receiver<Result<WatchPage>>, after: Seq, known: Seq },
+    /// Waiting for a page of the log.
+    Reading(Reading),
     /// Waiting for the changes before those of the commit that is due.
     ReadingOld(oneshot::Receiver<Result<Vec<Option<Before>>>>),
     /// Everything that was read is delivered.
@@ -122,7 +130,7 @@ impl WatchStream {
         shared: Arc<Shared>,
     ) -> Self {
         let (alarms, commits) = (shared.alarms(), VecDeque::new());
-        Self { core, shared, watcher, cursor: after, commits, end: after, alarms, state }
+        Self { core, shared, watcher, cursor: after, commits, end: after, ahead: None, alarms, state }
     }
 
     /// The pattern.
@@ -184,8 +192,9 @@ impl WatchStream {
         loop {
             match &mut self.state {
                 State::Ended { .. } => return Poll::Ready(None),
-                State::Reading { page, after, known } => {
-                    let (page, after, known) = (ready!(Pin::new(page).poll(context)), *after, *known);
+                State::Reading(reading) => {
+                    let page = ready!(Pin::new(&mut reading.page).poll(context));
+                    let (after, known) = (reading.after, reading.known);
                     match page {
                         Ok(Ok(page)) => self.take_read(page, after, known),
                         Ok(Err(cause)) => self.finish(cause),
@@ -215,6 +224,8 @@ impl WatchStream {
         let must_read = matches!(self.state, State::Fresh) || alarms != self.alarms;
         if self.shared.is_closed() {
             self.finish(StateError::Closed);
+        } else if let Some(ahead) = self.ahead.take() {
+            self.state = State::Reading(ahead);
         } else if must_read {
             self.alarms = alarms;
             self.read_log(self.end);
@@ -247,14 +258,17 @@ impl WatchStream {
 
     /// Starts to read a page of the log.
     fn read_log(&mut self, after: Cursor) {
-        let (watcher, known) = (self.watcher.clone(), self.shared.head().seq);
-        match self.core.upgrade() {
-            Some(core) => {
-                let page = core.start(move |snapshot| read::watch(snapshot, watcher.pattern(), after));
-                self.state = State::Reading { page, after: after.seq(), known };
-            }
+        match self.page_after(after) {
+            Some(reading) => self.state = State::Reading(reading),
             None => self.finish(StateError::Closed),
         }
+    }
+
+    fn page_after(&self, after: Cursor) -> Option<Reading> {
+        let (watcher, known) = (self.watcher.clone(), self.shared.head().seq);
+        let core = self.core.upgrade()?;
+        let page = core.start(move |snapshot| read::watch(snapshot, watcher.pattern(), after));
+        Some(Reading { page, after: after.seq(), known })
     }
 
     fn read_old(&mut self, due: Vec<Change>) {
@@ -277,7 +291,11 @@ impl WatchStream {
             let what = format!("the log ends at {}, but {known} was recorded", page.end.seq);
             return self.finish(StateError::Corrupted(what));
         }
+        let more = page.end.seq < self.shared.head().seq && !page.commits.is_empty();
         self.take(page);
+        if more {
+            self.ahead = self.page_after(self.end);
+        }
     }
 
     fn take(&mut self, page: WatchPage) {
