@@ -6,6 +6,7 @@ mod cache;
 #[cfg(feature = "sqlite")]
 mod checkpoints;
 mod clock;
+mod commits;
 mod core;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/corpus.rs"]
@@ -55,6 +56,7 @@ mod with_meta;
 mod writer;
 
 pub use clock::{Clock, SystemClock};
+pub use commits::Commits;
 pub use entropy::{Entropy, OsEntropy};
 pub use event::WatchEvent;
 pub use memory::MemoryStore;
@@ -66,5 +68,5 @@ pub use snapshot_watch::{SnapshotEvent, SnapshotWatch};
 pub use sqlite::SqliteStore;
 pub use state_store::StateStore;
 pub use stats::{Residency, Stats, WatcherStats};
-pub use watch::{Commits, WatchStream};
+pub use watch::WatchStream;
 pub use with_meta::WithMeta;

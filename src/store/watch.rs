@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use tokio_stream::Stream;
 
-use super::WatchEvent;
 use super::core::Core;
 use super::read::{self, Before, Matching, Old, WatchPage};
 use super::recent::RecentCommit;
 use super::shared::Shared;
 use super::watcher::Watcher;
+use super::{Commits, WatchEvent};
 use crate::error::{Result, StateError};
 use crate::log::{Change, Cursor, Head};
 use crate::pattern::Pattern;
@@ -60,8 +60,8 @@ pub struct WatchStream {
 }
 
 /// The rest of a commit.
-struct Pending {
-    changes: VecDeque<Matching>,
+pub(super) struct Pending {
+    pub(super) changes: VecDeque<Matching>,
     head: Head,
 }
 
@@ -81,7 +81,7 @@ impl Pending {
     }
 }
 
-fn event(Matching { change, old }: Matching) -> WatchEvent {
+pub(super) fn event(Matching { change, old }: Matching) -> WatchEvent {
     match old {
         Old::Read(old) => WatchEvent::of(&change, old.as_ref()),
         Old::Due => WatchEvent::of(&change, None),
@@ -171,7 +171,7 @@ impl WatchStream {
     /// The same stream by whole commits: the matching events of each, in order. A commit is then
     /// in memory as a whole, with the values before it.
     pub fn commits(self) -> Commits {
-        Commits(self)
+        Commits::of(self)
     }
 
     pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<WatchEvent>>> {
@@ -185,7 +185,7 @@ impl WatchStream {
     }
 
     /// The commit that is due, or none at the end: with the change before its first one, or all, read.
-    fn poll_commit(&mut self, context: &mut Context<'_>, all: bool) -> Poll<Option<&mut Pending>> {
+    pub(super) fn poll_commit(&mut self, context: &mut Context<'_>, all: bool) -> Poll<Option<&mut Pending>> {
         if self.shared.is_forked() && !matches!(self.state, State::Ended { .. }) {
             self.finish(self.shared.check_open().err().unwrap_or(StateError::Closed));
         }
@@ -319,7 +319,7 @@ impl WatchStream {
     }
 
     /// The first commit has been delivered in full; with the last one, so has the page.
-    fn delivered(&mut self) {
+    pub(super) fn delivered(&mut self) {
         if let Some(done) = self.commits.pop_front() {
             let cursor = Cursor::new(self.shared.store, done.head);
             self.move_to(if self.commits.is_empty() { self.end } else { cursor });
@@ -336,7 +336,7 @@ impl WatchStream {
     }
 
     /// The cause of the end, the first time.
-    fn tell<T>(&mut self) -> Option<Result<T>> {
+    pub(super) fn tell<T>(&mut self) -> Option<Result<T>> {
         match &mut self.state {
             State::Ended { cause, told: told @ false } => {
                 *told = true;
@@ -368,51 +368,5 @@ impl fmt::Debug for WatchStream {
             .field("cursor", &self.cursor)
             .field("error", &self.error())
             .finish_non_exhaustive()
-    }
-}
-
-/// A watch by whole commits: each item has the matching events of one commit, in order.
-#[derive(Debug)]
-pub struct Commits(WatchStream);
-
-impl Commits {
-    /// The next commit's events, waiting for them; none after the stream has ended.
-    pub async fn next(&mut self) -> Option<Vec<WatchEvent>> {
-        self.try_next().await.ok().flatten()
-    }
-
-    /// The next commit's events, waiting for them.
-    ///
-    /// # Errors
-    /// As those of [`WatchStream::try_next`].
-    pub async fn try_next(&mut self) -> Result<Option<Vec<WatchEvent>>> {
-        poll_fn(|context| self.poll_commit(context)).await.transpose()
-    }
-
-    /// Where to resume: after the last commit that was delivered or passed over.
-    pub fn cursor(&self) -> Cursor {
-        self.0.cursor()
-    }
-
-    /// Why the stream ended; none while it has not.
-    pub fn error(&self) -> Option<&StateError> {
-        self.0.error()
-    }
-
-    fn poll_commit(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<WatchEvent>>>> {
-        let Some(pending) = ready!(self.0.poll_commit(context, true)) else {
-            return Poll::Ready(self.0.tell());
-        };
-        let events = std::mem::take(&mut pending.changes).into_iter().map(event).collect();
-        self.0.delivered();
-        Poll::Ready(Some(Ok(events)))
-    }
-}
-
-impl Stream for Commits {
-    type Item = Vec<WatchEvent>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Vec<WatchEvent>>> {
-        self.get_mut().poll_commit(context).map(|commit| commit.and_then(Result::ok))
     }
 }
