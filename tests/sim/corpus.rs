@@ -2,8 +2,8 @@
 //! cut, deleted, out of date, or another store's; frames of the write-ahead log exchanged, and logs
 //! spliced.
 //!
-//! Each damaged copy is opened, once read-only and once for writing, and read in every way. No
-//! answer may be wrong: it is right, or an error, or (a damaged index) the entry is not found, or is
+//! Each damaged copy is opened, once read-only and once for writing (bits in turn the one or the other),
+//! and read in every way. No answer may be wrong: it is right, or an error, or (a damaged index) the entry is not found, or is
 //! named in a list. Where whole pages of sound rows are put in a wrong place (an old page that came
 //! back, another store's), single rows are right by themselves, and reads may answer with them: then
 //! verification must find it.
@@ -133,7 +133,7 @@ fn run(subject: &Subject, damages: &[Damage], totals: &Mutex<Totals>) {
             scope.spawn(|| {
                 while let Some(damage) = damages.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let Some(files) = subject.damaged(damage) else { continue };
-                    for read_only in [true, false] {
+                    for &read_only in damage.modes() {
                         let began = Instant::now();
                         let one = || check(&files, read_only, damage.moves_sound_rows(), &intact);
                         let checked = catch_unwind(AssertUnwindSafe(one))

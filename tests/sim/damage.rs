@@ -72,6 +72,15 @@ impl fmt::Display for Damage {
 }
 
 impl Damage {
+    /// Whether to open what is left read-only, and for writing; the bits of a byte take turns.
+    pub(super) fn modes(&self) -> &'static [bool] {
+        match self {
+            Self::Bit(_, bit) if (bit + bit / 8).is_multiple_of(2) => &[true],
+            Self::Bit(..) => &[false],
+            _ => &[true, false],
+        }
+    }
+
     /// Whether pages of sound rows are put where they do not belong. Each of them is right by itself,
     /// so single reads may answer with what was once true, or is elsewhere.
     pub(super) fn moves_sound_rows(&self) -> bool {

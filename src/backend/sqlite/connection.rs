@@ -18,6 +18,9 @@ use crate::log::StoreId;
 /// for each; SQLite's own 2 MiB hold few of them.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
 
+/// `PRAGMA synchronous` for a rollback journal that survives the loss of power.
+const FULL: i64 = 2;
+
 impl Sqlite {
     pub(super) fn new(conn: Connection, store: StoreId, opening: Opening) -> Self {
         Self {
@@ -88,7 +91,9 @@ impl Sqlite {
             )));
         }
         let mode = |sql| self.conn.query_row(sql, [], |row| row.get::<_, String>(0));
-        // Leaving the journal mode needs the file for oneself alone.
+        // Leaving the journal mode needs the file for oneself alone. The rollback journal that it takes
+        // is no safe one where it is synced as seldom as a buffered store's log.
+        self.conn.pragma_update(None, "synchronous", FULL).map_err(fault::storage)?;
         match mode("PRAGMA journal_mode = DELETE") {
             Ok(mode) if mode == "delete" => {}
             _ => return Err(self.opening.refuse("is open elsewhere; a loss is accepted by the only opener")),
