@@ -28,6 +28,7 @@ on_every_backend!(
     a_watch_from_inside_a_commit_delivers_all_of_it,
     waiting_may_be_given_up_at_any_time,
     every_watch_is_a_stream,
+    what_is_rare_in_a_long_log_is_delivered_whole_and_with_what_it_replaced,
 );
 
 /// All events up to the head.
@@ -42,6 +43,45 @@ async fn drain(watch: &mut WatchStream, store: &impl StateStore) -> Vec<WatchEve
         }
     }
     events
+}
+
+// Where few changes match, the storage looks for them instead of handing out all.
+async fn what_is_rare_in_a_long_log_is_delivered_whole_and_with_what_it_replaced<S: Store>(
+    store: S,
+    _: &Subject,
+) {
+    for n in 0..400_u64 {
+        let mut batch = Batch::new();
+        for other in 0..10 {
+            batch = batch.set(format!("/many/{other}"), value(n));
+        }
+        if n % 3 == 0 {
+            batch = batch.set(format!("/few/{}", n % 7), value(n));
+        }
+        if n % 30 == 0 {
+            batch = batch.delete("/few/0").set("/few/last", value(n)).set("/few/last", "again");
+        }
+        store.commit(batch.set("/many/end", value(n))).await.unwrap();
+    }
+    store.set("/many/end", value("end")).await.unwrap();
+    let log = log_of(&store).await;
+    for pattern in ["/few/*", "/few/last", "/*/last", "/none/*"] {
+        let mut watch = store.watch_after(pattern, Seq::ZERO.into()).unwrap();
+        let events = drain(&mut watch, &store).await;
+        let matches: univrs_state::Pattern = pattern.parse().unwrap();
+        let due: Vec<&Change> = log.iter().filter(|change| matches.matches(&change.key)).collect();
+        assert_eq!(events.len(), due.len(), "{pattern}");
+        for (event, change) in events.iter().zip(due) {
+            assert_eq!(
+                (event.seq, event.commit_seq, &*event.key),
+                (change.seq, change.commit_seq, &*change.key)
+            );
+            let before =
+                (change.prev > Seq::ZERO).then(|| &log[usize::try_from(change.prev.as_u64()).unwrap() - 1]);
+            assert_eq!(event.old_value.as_deref(), before.and_then(|before| before.value.as_deref()));
+        }
+        assert_eq!(watch.cursor().head(), Some(store.head().await.unwrap()), "{pattern}");
+    }
 }
 
 async fn an_event_says_what_happened<S: Store>(store: S, _: &Subject) {

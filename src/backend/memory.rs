@@ -171,6 +171,22 @@ impl Snapshot for Memory {
         Ok(())
     }
 
+    fn changes_below(
+        &self,
+        prefix: &str,
+        after: Seq,
+        until: Seq,
+        visit: &mut Visit<'_, Change>,
+    ) -> Result<()> {
+        let within = self.after(after).iter().take_while(|change| change.seq <= until);
+        for change in within.filter(|change| change.key.starts_with(prefix)) {
+            if visit(change.clone())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
         for (id, (first, last)) in &self.commit_ids {
             if visit((id.clone(), *first, *last))?.is_break() {

@@ -109,6 +109,16 @@ pub(crate) trait Snapshot: View {
     /// The changes after a position, in order, until `visit` breaks.
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()>;
 
+    /// The changes after a position, up to another one, of the keys that start with a prefix, in order,
+    /// each checked against the hash of the one before it, until `visit` breaks.
+    fn changes_below(
+        &self,
+        prefix: &str,
+        after: Seq,
+        until: Seq,
+        visit: &mut Visit<'_, Change>,
+    ) -> Result<()>;
+
     /// The largest position at or below `seq` that ends a commit, and the hash there.
     fn commit_end(&self, seq: Seq) -> Result<Head>;
 

@@ -18,6 +18,9 @@ use crate::state::{Entry, Latest};
 /// The most changes of one page of the log, but for those that finish its last commit.
 pub(super) const PAGE_CHANGES: usize = 1_000;
 
+/// How far a page reaches where few changes match: what SQLite passes over in some milliseconds.
+const SPARSE_CHANGES: u64 = 50_000;
+
 /// The entries of these keys, in the order asked.
 pub(super) fn get_many(view: &(impl View + ?Sized), keys: &[impl AsRef<str>]) -> Result<Page> {
     let cursor = Cursor::new(view.store_id(), view.head()?);
@@ -260,6 +263,12 @@ impl fmt::Debug for Before {
 }
 
 impl Matching {
+    /// A change of which nothing else is at hand.
+    fn alone(change: Change) -> Self {
+        let old = if change.kind == ChangeKind::Created { Old::Read(None) } else { Old::Due };
+        Self { change, old }
+    }
+
     /// About the bytes that it takes in memory.
     pub(super) fn size(&self) -> usize {
         let old = match &self.old {
@@ -280,8 +289,7 @@ pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
     let end = follow(snapshot, after, PAGE_CHANGES, |change| {
         let head = change.closes_commit().then_some(Head { seq: change.seq, hash: change.hash });
         if pattern.matches(&change.key) {
-            let old = if change.kind == ChangeKind::Created { Old::Read(None) } else { Old::Due };
-            open.push(Matching { change, old });
+            open.push(Matching::alone(change));
         }
         if let Some(head) = head
             && !open.is_empty()
@@ -289,6 +297,51 @@ pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
             commits.push((std::mem::take(&mut open), head));
         }
     })?;
+    read_old(snapshot, &mut commits)?;
+    Ok(WatchPage { commits, end })
+}
+
+/// The same where few changes match: the storage passes over the others, which are not checked then.
+pub(super) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
+    let from = resolve(snapshot, after)?;
+    let mut end = snapshot.head()?;
+    if end.seq.as_u64() - from.seq.as_u64() > SPARSE_CHANGES {
+        end = snapshot.commit_end(Seq::new(from.seq.as_u64() + SPARSE_CHANGES))?;
+    }
+    if end.seq <= from.seq {
+        return watch(snapshot, pattern, after); // One commit that is larger than that.
+    }
+    let mut found: Vec<(Vec<Matching>, Seq)> = Vec::new();
+    let (mut changes, mut bytes, mut full) = (0, 0, false);
+    snapshot.changes_below(pattern.prefix(), from.seq, end.seq, &mut |change| {
+        if pattern.matches(&change.key) {
+            changes += 1;
+            bytes += change.size();
+            match found.last_mut() {
+                Some((commit, seq)) if *seq == change.commit_seq => commit.push(Matching::alone(change)),
+                Some(_) if changes > PAGE_CHANGES || bytes > Limits::PAGE_BYTES => full = true,
+                _ => {
+                    let commit = change.commit_seq;
+                    found.push((vec![Matching::alone(change)], commit));
+                }
+            }
+        }
+        Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    let mut commits = Vec::with_capacity(found.len());
+    for (changes, seq) in found {
+        let hash = snapshot.hash_at(seq)?.ok_or_else(|| missing(seq))?;
+        commits.push((changes, Head { seq, hash }));
+    }
+    if let (true, Some((_, head))) = (full, commits.last()) {
+        end = *head;
+    }
+    read_old(snapshot, &mut commits)?;
+    Ok(WatchPage { commits, end })
+}
+
+/// Reads what the changes replaced, as much of it as fits a page.
+fn read_old(snapshot: &dyn Snapshot, commits: &mut [(Vec<Matching>, Head)]) -> Result<()> {
     let mut bytes = 0;
     let due = commits.iter_mut().flat_map(|(changes, _)| changes).filter(|m| matches!(m.old, Old::Due));
     for matching in due {
@@ -299,7 +352,7 @@ pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
             break;
         }
     }
-    Ok(WatchPage { commits, end })
+    Ok(())
 }
 
 /// The changes before these ones of their keys, one at least, until [`Limits::PAGE_BYTES`] are read.

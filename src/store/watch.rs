@@ -22,6 +22,11 @@ use crate::pattern::Pattern;
 use crate::planted::planted;
 use crate::seq::Seq;
 
+/// Where less than one change in so many matches, the storage looks for them.
+const FEW: u64 = 8;
+/// The changes that tell.
+const FEW_OF: u64 = 500;
+
 /// The changes of matching keys, in order, each once, none left out, from a position on.
 ///
 /// A stream never skips: however slow its reader, it reads the log from its own cursor, a page at
@@ -54,6 +59,8 @@ pub struct WatchStream {
     end: Cursor,
     /// The page of the log behind them, read while they are delivered.
     ahead: Option<Reading>,
+    /// Whether the last page of the log had few changes that match.
+    few: bool,
     /// The alarms that were looked into.
     alarms: u64,
     state: State,
@@ -130,7 +137,18 @@ impl WatchStream {
         shared: Arc<Shared>,
     ) -> Self {
         let (alarms, commits) = (shared.alarms(), VecDeque::new());
-        Self { core, shared, watcher, cursor: after, commits, end: after, ahead: None, alarms, state }
+        Self {
+            core,
+            shared,
+            watcher,
+            cursor: after,
+            commits,
+            end: after,
+            ahead: None,
+            few: false,
+            alarms,
+            state,
+        }
     }
 
     /// The pattern.
@@ -267,7 +285,8 @@ impl WatchStream {
     fn page_after(&self, after: Cursor) -> Option<Reading> {
         let (watcher, known) = (self.watcher.clone(), self.shared.head().seq);
         let core = self.core.upgrade()?;
-        let page = core.start(move |snapshot| read::watch(snapshot, watcher.pattern(), after));
+        let read = if self.few { read::watch_few } else { read::watch };
+        let page = core.start(move |snapshot| read(snapshot, watcher.pattern(), after));
         Some(Reading { page, after: after.seq(), known })
     }
 
@@ -291,6 +310,9 @@ impl WatchStream {
             let what = format!("the log ends at {}, but {known} was recorded", page.end.seq);
             return self.finish(StateError::Corrupted(what));
         }
+        let passed = page.end.seq.as_u64().saturating_sub(after.as_u64());
+        let matching: usize = page.commits.iter().map(|(changes, _)| changes.len()).sum();
+        self.few = passed >= FEW_OF && (matching as u64) < passed / FEW;
         let more = page.end.seq < self.shared.head().seq && !page.commits.is_empty();
         self.take(page);
         if more {

@@ -98,6 +98,15 @@ pub(super) fn bounds(range: &KeyRange, after: Option<&str>) -> (String, Value) {
     (start.unwrap_or_else(|| range.start().to_owned()), end)
 }
 
+/// The change, if it follows onto this hash.
+fn intact(change: Change, before: Hash) -> Result<Change> {
+    let before = Head { seq: change.seq.previous(), hash: before };
+    match Follow::after(before).check(&change) {
+        Ok(()) => Ok(change),
+        Err(error) => Err(StateError::Corrupted(error.to_string())),
+    }
+}
+
 impl View for Sqlite {
     fn store_id(&self) -> StoreId {
         self.store
@@ -177,18 +186,39 @@ impl Snapshot for Sqlite {
         })?;
         match read {
             None => Ok(None),
-            Some((change, before)) => {
-                let before = Head { seq: change.seq.previous(), hash: before };
-                let intact = Follow::after(before).check(&change);
-                intact.map_err(|error| StateError::Corrupted(error.to_string()))?;
-                Ok(Some(change))
-            }
+            Some((change, before)) => intact(change, before).map(Some),
         }
     }
 
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
         let sql = select_changes!(" FROM changes WHERE seq > ?1 ORDER BY seq");
         self.each(sql, [row::signed(after.as_u64())?], |r| row::change(r).map_err(fault::storage), visit)
+    }
+
+    fn changes_below(
+        &self,
+        prefix: &str,
+        after: Seq,
+        until: Seq,
+        visit: &mut Visit<'_, Change>,
+    ) -> Result<()> {
+        let sql = select_changes!(
+            ", (SELECT hash FROM changes AS before WHERE before.seq = changes.seq - 1) FROM changes \
+             WHERE key >= ?1 AND key < ?2 AND seq > ?3 AND seq <= ?4 ORDER BY seq"
+        );
+        let (start, end) = bounds(&KeyRange::prefix(prefix), None);
+        let (after, until) = (row::signed(after.as_u64())?, row::signed(until.as_u64())?);
+        let genesis = Head::genesis(self.store).hash;
+        let read = |r: &rusqlite::Row<'_>| {
+            let change = row::change(r)?;
+            let before = if change.seq == Seq::ZERO.next() { genesis } else { row::hash(r, 13)? };
+            Ok((change, before))
+        };
+        let read = |r: &rusqlite::Row<'_>| {
+            let (change, before) = read(r).map_err(fault::storage)?;
+            intact(change, before)
+        };
+        self.each(sql, (start, end, after, until), read, visit)
     }
 
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
