@@ -164,7 +164,8 @@ impl Flow {
 
 /// Reads a stream to its end, and notes what it shows.
 pub(crate) async fn follow(stage: Stage, plan: Plan, journal: Journal) -> Result<(), String> {
-    let mut reader = Reader { bookmarks: Vec::new(), random: Seeded::from(plan.seed), plan, journal };
+    let (random, bookmarks) = (Seeded::from(plan.seed), Vec::new());
+    let mut reader = Reader { plan, journal, random, bookmarks, still: 0 };
     let mut begun = false;
     loop {
         let store = stage.current();
@@ -196,6 +197,8 @@ struct Reader {
     random: Seeded,
     /// Where the stream said that it may be resumed.
     bookmarks: Vec<Cursor>,
+    /// Events since that has changed.
+    still: usize,
 }
 
 impl Reader {
@@ -212,7 +215,7 @@ impl Reader {
     async fn read(&mut self, stream: WatchStream, stage: &Stage) -> Result<bool, StateError> {
         let mut flow = if self.plan.commits { Flow::Commits(stream.commits()) } else { Flow::Events(stream) };
         let mut left = if self.random.below(3) == 0 { self.random.below(40) } else { u64::MAX };
-        let (mut burst, mut still) = (self.plan.burst, 0);
+        let mut burst = self.plan.burst;
         let last = end_keys().into_iter().rfind(|key| matches(&self.plan.pattern, key));
         while left > 0 {
             let events = match tokio::time::timeout(PATIENCE, flow.next()).await {
@@ -222,8 +225,8 @@ impl Reader {
             };
             left = left.saturating_sub(1);
             let cursor = flow.cursor();
-            still = if Some(&cursor) == self.bookmarks.last() { still + events.len() } else { 0 };
-            if still > MOST_STILL {
+            self.still = if Some(&cursor) == self.bookmarks.last() { self.still + events.len() } else { 0 };
+            if self.still > MOST_STILL {
                 return Err(StateError::Storage("its cursor does not move".into()));
             }
             let ends = events.last().is_some_and(|event| {
