@@ -28,6 +28,7 @@ mod judge;
 pub(crate) mod operation;
 mod perform;
 pub(crate) mod process;
+mod recorded;
 mod relay;
 mod violations;
 
