@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use univrs_state::Change;
 
 use crate::streams;
-use crate::streams::recording::{END, Seen};
+use crate::streams::plan::{END, Seen};
 use journal::{Line, records};
 use operation::Sight;
 use world::Focus;

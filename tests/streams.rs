@@ -12,7 +12,9 @@ use crate::histories::{Totals, number, try_all};
 
 pub(crate) mod checker;
 mod matching;
+pub(crate) mod plan;
 pub(crate) mod recording;
+pub(crate) mod stage;
 mod violations;
 
 /// Stores that are watched in a run that is not told otherwise.
