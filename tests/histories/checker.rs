@@ -9,15 +9,14 @@
 //! - A refusal, and a write that changed nothing, is a read of what it found.
 //! - What nobody was told of was recorded once, or not at all.
 
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::AddAssign;
 
-use univrs_state::{Change, Meta};
+use univrs_state::Change;
 
-use super::judge::{judge, made};
+use super::judge::judge;
 use super::operation::{Answer, Failed, Operation, Record, Sight, Verb, Write};
-use crate::support::timeline::Timeline;
+use super::recorded::{Commit, Recorded};
 
 /// What a history had in it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -47,98 +46,10 @@ impl AddAssign for Tally {
 
 /// Checks what clients and watches were told against the log in the end.
 pub(crate) fn check(log: &[Change], records: &[Record], sights: &[Sight]) -> Result<Tally, String> {
-    History::of(log, records)?.sweep(records, sights)
+    Recorded::of(log, records)?.sweep(records, sights)
 }
 
-/// A commit of the log and the attempt that wrote it.
-struct Recorded<'a> {
-    first: u64,
-    last: u64,
-    attempt: &'a Record,
-    write: &'a Write,
-}
-
-struct History<'a> {
-    timeline: Timeline<'a>,
-    commits: Vec<Recorded<'a>>,
-    by_tag: HashMap<&'a str, usize>,
-    by_id: HashMap<&'a str, usize>,
-    /// For each commit the latest time at which it or one before it was asked for.
-    begun: Vec<u64>,
-}
-
-impl<'a> History<'a> {
-    fn of(log: &'a [Change], records: &'a [Record]) -> Result<Self, String> {
-        let mut attempts = HashMap::new();
-        for record in records {
-            if let Operation::Write(write) = &record.operation {
-                attempts.insert(write.tag.as_str(), (record, write));
-            }
-        }
-        let (commits, by_tag, by_id) = (Vec::new(), HashMap::new(), HashMap::new());
-        let mut history = Self { timeline: Timeline::of(log), commits, by_tag, by_id, begun: Vec::new() };
-        for changes in log.chunk_by(|one, next| one.commit_seq == next.commit_seq) {
-            let tag = changes[0].meta.as_deref().and_then(|meta| meta.correlation.as_deref());
-            let (attempt, write) = tag
-                .and_then(|tag| attempts.get(tag))
-                .ok_or_else(|| format!("nobody asked for the commit at {}", changes[0].seq))?;
-            history.record(changes, attempt, write)?;
-        }
-        Ok(history)
-    }
-
-    /// Takes in the next commit of the log: it is recorded once, and what its attempt asked for.
-    fn record(&mut self, changes: &'a [Change], attempt: &'a Record, write: &'a Write) -> Result<(), String> {
-        let (first, last) = (changes[0].seq.as_u64(), changes[changes.len() - 1].seq.as_u64());
-        if last != changes[0].commit_seq.as_u64() {
-            return Err(format!("the commit at {first} is cut off"));
-        }
-        let index = self.commits.len();
-        if let Some(before) = self.by_tag.insert(&write.tag, index) {
-            return Err(format!(
-                "{} is recorded at {first} and at {}",
-                write.tag, self.commits[before].first
-            ));
-        }
-        let id = changes[0].meta.as_deref().and_then(Meta::commit_id);
-        if id != write.commit_id.as_deref() {
-            return Err(format!("the commit at {first} has the id {id:?}, not that of {}", write.tag));
-        }
-        if let Some(before) = id.and_then(|_| self.by_id.insert(write.commit_id.as_deref()?, index)) {
-            let before = self.commits[before].first;
-            return Err(format!("the commit id {id:?} is recorded at {first} and at {before}"));
-        }
-        match judge(&self.timeline, write, first - 1) {
-            Ok(outcome) if outcome.changes.iter().copied().eq(changes.iter().map(made)) => {}
-            Ok(_) => return Err(format!("the commit at {first} is not what {} asked for", write.tag)),
-            Err(failed) => {
-                return Err(format!(
-                    "{} is recorded at {first}, where {failed:?} should have refused it",
-                    write.tag
-                ));
-            }
-        }
-        self.begun.push(attempt.invoked.max(self.begun.last().copied().unwrap_or(0)));
-        self.commits.push(Recorded { first, last, attempt, write });
-        Ok(())
-    }
-
-    /// The newest position of which all had been asked for by this time.
-    fn begun_by(&self, time: u64) -> u64 {
-        let begun = self.begun.partition_point(|begun| *begun <= time);
-        begun.checked_sub(1).map_or(0, |last| self.commits[last].last)
-    }
-
-    fn own(&self, write: &Write) -> Option<&Recorded<'a>> {
-        self.by_tag.get(write.tag.as_str()).map(|index| &self.commits[*index])
-    }
-
-    /// The commit of this attempt, or of another one with the same id.
-    fn of_id(&self, write: &Write) -> Option<&Recorded<'a>> {
-        let by_id = write.commit_id.as_deref().and_then(|id| self.by_id.get(id));
-        self.own(write).or_else(|| by_id.map(|index| &self.commits[*index]))
-    }
-
+impl Recorded<'_> {
     /// Goes through invocations and answers in the order of time, with the newest position known.
     fn sweep(&self, records: &[Record], sights: &[Sight]) -> Result<Tally, String> {
         let mut tally = Tally::default();
@@ -238,7 +149,7 @@ impl<'a> History<'a> {
             _ => write.verb == Verb::Delete,
         };
         tally.repeated += u64::from(commit.write.tag != write.tag);
-        let Recorded { first, last, attempt, .. } = commit;
+        let Commit { first, last, attempt, .. } = commit;
         if right {
             Ok(*last)
         } else {

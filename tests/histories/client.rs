@@ -10,7 +10,7 @@ use univrs_state::StateStore;
 use super::journal::{Journal, Line};
 use super::operation::{Answer, Condition, Failed, Operation, Verb, Write};
 use super::perform::perform;
-use crate::streams::recording::Stage;
+use crate::streams::stage::Stage;
 use crate::support::{Seeded, monotonic};
 
 /// Few, so that everybody meets.

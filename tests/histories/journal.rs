@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::operation::{Answer, Operation, Record};
-use crate::streams::recording::Seen;
+use crate::streams::plan::Seen;
 use crate::support::child::say;
 
 /// A note; those of one client or watch are in the order in which it happened to them.

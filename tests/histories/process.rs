@@ -12,7 +12,9 @@ use super::client::Client;
 use super::journal::{Journal, Line};
 use super::operation::{Answer, Operation};
 use super::perform::perform;
-use crate::streams::recording::{Plan, Seen, Stage, Start, follow};
+use crate::streams::plan::{Plan, Seen, Start};
+use crate::streams::recording::follow;
+use crate::streams::stage::Stage;
 use crate::support::child::{Child, Heard, say};
 use crate::support::monotonic;
 

@@ -8,7 +8,8 @@ use super::journal::{Line, records};
 use super::operation::Operation;
 use super::process::{Process, Servant, Spec, resumed};
 use super::world::World;
-use crate::streams::recording::{Plan, Stage};
+use crate::streams::plan::Plan;
+use crate::streams::stage::Stage;
 use crate::support::Seeded;
 
 /// Where the relay asks.

@@ -13,7 +13,9 @@ use super::client::Client;
 use super::journal::{Journal, Line};
 use super::operation::{Answer, Operation, Verb, Write};
 use super::process::options;
-use crate::streams::recording::{END, Plan, Stage, end_keys, follow};
+use crate::streams::plan::{END, Plan, end_keys};
+use crate::streams::recording::follow;
+use crate::streams::stage::Stage;
 use crate::support::{Seeded, Subject, folder};
 
 /// What there is most of.

@@ -9,7 +9,7 @@ use std::ops::AddAssign;
 use univrs_state::{Change, ChangeKind, Cursor, Entry, WatchEvent};
 
 use super::matching::matches;
-use super::recording::Seen;
+use super::plan::Seen;
 use crate::support::timeline::Timeline;
 
 /// What a stream had in it.

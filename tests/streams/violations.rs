@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use univrs_state::{Batch, Change, Cursor, EventType, MemoryStore, StateStore, WatchEvent};
 
 use super::checker::{Tally, check};
-use super::recording::{END, Plan, Seen, Stage, Start, follow};
+use super::plan::{END, Plan, Seen, Start};
+use super::recording::follow;
+use super::stage::Stage;
 use crate::histories::journal::{Journal, Line};
 use crate::support::plant::{Plant, each_is_found};
 use crate::support::{log_of, seq, value};
