@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// The most items of a node.
 const FULL: usize = 32;
 
+/// Bytes of the common prefix that a node has within itself.
+const BEGIN: usize = 32;
+
 /// What is kept under a key of its own.
 pub(crate) trait Keyed {
     /// The key.
@@ -21,6 +24,8 @@ pub(crate) trait Keyed {
 pub(super) struct Node<T> {
     /// Bytes that all keys of this node begin with.
     common: usize,
+    /// Those bytes, as far as they have room here.
+    begin: [u8; BEGIN],
     /// The bytes after that of each key, as a number; in order.
     hints: Vec<u64>,
     pub(super) entries: Entries<T>,
@@ -93,7 +98,7 @@ impl<T: Keyed> Entries<T> {
 
 impl<T: Keyed> Node<T> {
     pub(super) fn of(entries: Entries<T>) -> Self {
-        let mut node = Self { common: 0, hints: Vec::new(), entries };
+        let mut node = Self { entries, ..Self::default() };
         node.take_hints();
         node
     }
@@ -103,15 +108,19 @@ impl<T: Keyed> Node<T> {
         let ends = (self.entries.key(0), self.entries.key(self.entries.len().saturating_sub(1)));
         // The keys are in order: what the first and the last begin with, all do.
         self.common = if let (Some(first), Some(last)) = ends { shared(first, last) } else { 0 };
+        if let Some(first) = self.entries.key(0) {
+            let within = self.common.min(BEGIN);
+            self.begin.iter_mut().zip(first.bytes().take(within)).for_each(|(to, from)| *to = from);
+        }
         let keys = (0..self.entries.len()).filter_map(|index| self.entries.key(index));
         self.hints = keys.map(|key| hint(key, self.common)).collect();
     }
 
     /// The index of the key, or where it belongs.
     pub(super) fn search(&self, key: &str) -> Result<usize, usize> {
-        let Some(first) = self.entries.key(0) else { return Err(0) };
         let (bytes, common) = (key.as_bytes(), self.common);
-        let prefix = first.as_bytes().get(..common).unwrap_or_default();
+        let whole = || self.entries.key(0).and_then(|first| first.as_bytes().get(..common));
+        let prefix = self.begin.get(..common).or_else(whole).unwrap_or_default();
         match bytes.get(..common).unwrap_or(bytes).cmp(prefix) {
             Ordering::Less => return Err(0),
             Ordering::Greater => return Err(self.entries.len()),
@@ -198,13 +207,14 @@ pub(super) fn insert<T: Keyed>(node: &mut Arc<Node<T>>, item: Arc<T>) -> (Option
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { common: 0, hints: Vec::new(), entries: Entries::Items(Vec::new()) }
+        Self { common: 0, begin: [0; BEGIN], hints: Vec::new(), entries: Entries::Items(Vec::new()) }
     }
 }
 
 impl<T> Clone for Node<T> {
     fn clone(&self) -> Self {
-        Self { common: self.common, hints: self.hints.clone(), entries: self.entries.clone() }
+        let (hints, entries) = (self.hints.clone(), self.entries.clone());
+        Self { common: self.common, begin: self.begin, hints, entries }
     }
 }
 

@@ -35,9 +35,10 @@ impl Projection {
     }
 
     /// Puts the last change of a key in the place of an earlier one, which is returned.
-    pub(crate) fn put(&mut self, latest: Latest) -> Option<Arc<Latest>> {
+    pub(crate) fn put(&mut self, latest: impl Into<Arc<Latest>>) -> Option<Arc<Latest>> {
+        let latest = latest.into();
         let (live, bytes) = (latest.slot.is_live(), latest.size());
-        let old = self.last.insert(Arc::new(latest));
+        let old = self.last.insert(latest);
         let (was_live, freed) = old.as_ref().map_or((false, 0), |old| (old.slot.is_live(), old.size()));
         self.live = self.live + usize::from(live) - usize::from(was_live);
         self.bytes = self.bytes + bytes - freed;

@@ -8,7 +8,7 @@ pub(super) use crate::backend::sqlite::Token;
 use crate::backend::{Folded, View};
 use crate::error::Result;
 use crate::log::{Change, Head};
-use crate::state::{Entry, Slot};
+use crate::state::{Entry, Latest, Slot};
 
 use super::cache::Cache;
 use super::shared::Shared;
@@ -70,28 +70,60 @@ impl Kept {
         }
     }
 
-    /// What is kept after these changes; all of it only while it fits the budget.
-    pub(super) fn followed_by(&self, changes: &[Change], budget: usize) -> Self {
+    /// What is kept after these changes, and what they left of each key if all of it is: only while it
+    /// fits the budget. A spare state saves copying what the published one shares with it.
+    pub(super) fn followed_by(
+        &self,
+        changes: &[Change],
+        spare: Option<Spare>,
+        budget: usize,
+    ) -> (Self, Vec<Arc<Latest>>) {
         match self {
             Self::Some(cache) => {
                 let mut cache = cache.clone();
                 for change in changes {
                     cache.follow(change);
                 }
-                Self::Some(cache)
+                (Self::Some(cache), Vec::new())
             }
             Self::All(folded) => {
-                let mut folded = folded.clone();
+                let mut folded = spare.and_then(Spare::brought_forward).unwrap_or_else(|| folded.clone());
+                let mut left = Vec::with_capacity(changes.len());
                 for change in changes {
-                    folded.fold(change);
+                    let latest = Arc::new(Latest::of(change));
+                    folded.projection.put(latest.clone());
+                    folded.head = Head { seq: change.seq, hash: change.hash };
+                    left.push(latest);
                 }
                 if folded.projection.bytes() <= budget {
-                    Self::All(folded)
+                    (Self::All(folded), left)
                 } else {
-                    Self::Some(Cache::new(budget))
+                    (Self::Some(Cache::new(budget)), Vec::new())
                 }
             }
         }
+    }
+}
+
+/// The state that was published before, and what leads from it to the published one. Brought forward
+/// in place, it is published next: two trees take turns, and no node is copied that no reader holds.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) state: Arc<Published>,
+    pub(super) left: Vec<Arc<Latest>>,
+    /// The end of what leads on.
+    pub(super) head: Head,
+}
+
+impl Spare {
+    /// The published state once more; none while somebody reads the one before.
+    fn brought_forward(self) -> Option<Folded> {
+        let Kept::All(mut folded) = Arc::try_unwrap(self.state).ok()?.kept else { return None };
+        for latest in self.left {
+            folded.projection.put(latest);
+        }
+        folded.head = self.head;
+        Some(folded)
     }
 }
 

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use super::WatcherStats;
 use super::group::Recorded;
 use super::pattern_index::PatternIndex;
-use super::published::{Kept, Published, Token};
+use super::published::{Kept, Published, Spare, Token};
 use super::recent::{self, Recent, RecentCommit};
 use super::stats::{Counters, Residency};
 use super::watcher::Watcher;
@@ -49,6 +49,7 @@ struct Feed {
     recent: Recent,
     index: PatternIndex<Arc<Watcher>>,
     watchers: HashMap<u64, Arc<Watcher>>,
+    spare: Option<Spare>,
 }
 
 /// What is to be published: changes that continue the log.
@@ -96,6 +97,7 @@ impl Shared {
                 recent: Recent::new(head),
                 index: PatternIndex::default(),
                 watchers: HashMap::new(),
+                spare: None,
             }),
             budget,
             closed: AtomicBool::new(false),
@@ -163,12 +165,15 @@ impl Shared {
                 feed.dispatch(commit, &mut bell);
             }
         }
-        let kept = match folded {
-            Some(folded) => Kept::All(folded.clone()),
-            None => known.kept.followed_by(&news.changes, self.budget),
+        let spare = feed.spare.take().filter(|spare| spare.head == known.head);
+        let (kept, left) = match folded {
+            Some(folded) => (Kept::All(folded.clone()), Vec::new()),
+            None => known.kept.followed_by(&news.changes, spare, self.budget),
         };
+        let takes_turns = folded.is_none() && kept.all().is_some();
         // After the watches that it concerns are marked: the others have seen all up to this head.
         self.published.store(Arc::new(Published { head: news.head, token: news.token, kept }));
+        feed.spare = takes_turns.then_some(Spare { state: known, left, head: news.head });
         Some(bell)
     }
 
@@ -195,9 +200,10 @@ impl Shared {
 
     /// Keeps something else in memory of the published state, if `keep` has something for it.
     pub(super) fn keep(&self, keep: impl FnOnce(&Published) -> Option<Kept>) -> bool {
-        let _feed = lock(&self.feed);
+        let mut feed = lock(&self.feed);
         let known = self.published.load();
         let Some(kept) = keep(&known) else { return false };
+        feed.spare = None;
         self.published.store(Arc::new(Published { head: known.head, token: known.token, kept }));
         true
     }
