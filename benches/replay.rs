@@ -1,15 +1,21 @@
-//! Going through a whole log: verifying it where it lies, and replaying it into memory, against a
-//! scan of the same rows by plain rusqlite.
+//! Going through a whole log: verifying it where it lies, exporting it, and replaying it into memory,
+//! against a scan of the same rows by plain rusqlite; importing it against plain inserts of as many.
+//! `UNIVRS_BENCH_MEMORY=1` says instead how much memory each takes.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod measure;
 
+use std::fs::File;
+use std::path::Path;
+
+use measure::raw::Raw;
 use measure::store;
 use measure::verify::verify;
 use measure::{Effort, Lanes, Random, pace, raw};
 use rusqlite::Connection;
-use univrs_state::{Change, MemoryStore, Seq, SqliteStore, StateStore};
+use tokio::runtime::Runtime;
+use univrs_state::{Change, Export, Level, MemoryStore, Seq, SqliteStore, StateStore, Verify};
 
 fn main() {
     let effort = Effort::from_env();
@@ -28,9 +34,61 @@ fn main() {
     assert_eq!(log.len(), count);
     let head = runtime.block_on(store.head()).unwrap();
 
+    let exported = folder.path().join("log.export");
+    runtime.block_on(store.export_to(Export::new(), &exported)).unwrap();
+    if std::env::var_os("UNIVRS_BENCH_MEMORY").is_some() {
+        drop(log);
+        return memory(&runtime, &store, folder.path());
+    }
+
     let mut lanes = Lanes::new();
     lanes.lane("raw scan", || pace(|| raw::scan_changes(&conn, 0, count)));
     lanes.lane("verify", || verify(&runtime, &store, count));
+    lanes.lane("verify the chain", || {
+        pace(|| {
+            let verify = Verify::level(Level::Chain);
+            let report = runtime.block_on(store.verify_with(verify)).unwrap();
+            assert!(report.is_intact() && report.changes == count as u64);
+            count
+        })
+    });
+    lanes.lane("export", || {
+        let file = folder.path().join("again.export");
+        let pace = pace(|| {
+            let exported = runtime.block_on(store.export_to(Export::new(), &file)).unwrap();
+            assert!(exported.head == head && exported.changes == count as u64);
+            count
+        });
+        std::fs::remove_file(file).unwrap();
+        pace
+    });
+    lanes.lane("raw inserts, 1000 rows a transaction", || {
+        let folder = tempfile::tempdir_in(folder.path()).unwrap();
+        pace(|| {
+            let mut raw = Raw::create(&folder.path().join("raw.db"), "OFF");
+            raw.fill(count.div_ceil(4));
+            (count.div_ceil(4)..count)
+                .step_by(1000)
+                .for_each(|start| assert!(raw.batch(1000.min(count - start)) > 0));
+            count
+        })
+    });
+    lanes.lane("import", || {
+        let folder = tempfile::tempdir_in(folder.path()).unwrap();
+        let mut copy = None;
+        let pace = pace(|| {
+            let file = File::open(&exported).unwrap();
+            let into = folder.path().join("copy.db");
+            // The state is loaded after the import, beside what follows.
+            let options = SqliteStore::options().resident_bytes(0);
+            copy = Some(runtime.block_on(options.import(file, into)).unwrap());
+            count
+        });
+        let copy = copy.unwrap();
+        assert_eq!(runtime.block_on(copy.head()).unwrap(), head);
+        runtime.block_on(copy.close()).unwrap();
+        pace
+    });
     lanes.lane("changes", || pace(|| runtime.block_on(read(&store))));
     lanes.lane("MemoryStore::replay", || {
         let log = log.clone();
@@ -43,9 +101,40 @@ fn main() {
         pace
     });
     lanes.ratio("verify", "verify", "raw scan", 0.5);
+    lanes.ratio("verify_chain", "verify the chain", "raw scan", 0.5);
+    lanes.ratio("export", "export", "raw scan", 0.4);
+    lanes.ratio("import", "import", "raw inserts, 1000 rows a transaction", 0.5);
     lanes.ratio("changes", "changes", "raw scan", 0.4);
     lanes.ratio("replay", "MemoryStore::replay", "raw scan", 0.4);
     lanes.run(effort);
+}
+
+/// Prints by how much the peak of memory grows with each kind of work.
+fn memory(runtime: &Runtime, store: &SqliteStore, folder: &Path) {
+    let grew = |what: &str, work: &dyn Fn()| {
+        // Starts the peak over at what is in use.
+        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = status("VmRSS");
+        work();
+        println!("{what}: {} KiB more at the peak", status("VmHWM").saturating_sub(before));
+    };
+    grew("verify", &|| drop(runtime.block_on(store.verify()).unwrap()));
+    let again = folder.join("again.export");
+    grew("export", &|| {
+        assert!(runtime.block_on(store.export_to(Export::new(), &again)).unwrap().changes > 0);
+    });
+    grew("import", &|| {
+        let file = File::open(folder.join("log.export")).unwrap();
+        let options = SqliteStore::options().resident_bytes(0);
+        drop(runtime.block_on(options.import(file, folder.join("copy.db"))).unwrap());
+    });
+}
+
+/// A number of KiB from what the system says about this process.
+fn status(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Reads the log a page at a time; returns how many changes it has.

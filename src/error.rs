@@ -64,6 +64,10 @@ pub enum StateError {
     #[error("cursor diverged: {0}")]
     CursorDiverged(String),
 
+    /// A value or change was erased, redacted, or withheld from an export: there is a hash of it, and no more.
+    #[error("erased: {0}")]
+    Erased(String),
+
     /// The batch may or may not be recorded. Retry with the same `commit_id` to learn which.
     #[error("outcome unknown: {0}; retry with the same commit id, or read the log")]
     OutcomeUnknown(String),
@@ -131,7 +135,7 @@ impl StateError {
             | Self::InvalidArgument(_)
             | Self::SerializationError(_)
             | Self::KeyNotFound(_) => ErrorKind::InvalidInput,
-            Self::Compacted { .. } | Self::CursorDiverged(_) => ErrorKind::HistoryGone,
+            Self::Compacted { .. } | Self::CursorDiverged(_) | Self::Erased(_) => ErrorKind::HistoryGone,
             Self::OutcomeUnknown(_) => ErrorKind::OutcomeUnknown,
             Self::Corrupted(_) => ErrorKind::Corrupted,
             Self::StorageFull(_)
@@ -173,6 +177,7 @@ impl StateError {
             Self::KeyNotFound(_) => "key_not_found",
             Self::Compacted { .. } => "compacted",
             Self::CursorDiverged(_) => "cursor_diverged",
+            Self::Erased(_) => "erased",
             Self::OutcomeUnknown(_) => "outcome_unknown",
             Self::Corrupted(_) => "corrupted",
             Self::StorageFull(_) => "storage_full",

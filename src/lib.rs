@@ -23,6 +23,8 @@
 //!   [`MemoryStore`] implement it; [`Options`] opens them.
 //! - **Write**: [`Batch`] asks, [`Receipt`] answers; [`Meta`] says who and why.
 //! - **Read**: [`Entry`], [`Scan`] and [`Page`]; [`Commit`] and [`Change`] for the log.
+//! - **Look back**: [`Point`] names a moment, [`Past`] reads as of then, [`Diff`] compares two,
+//!   [`Restore`] brings one back.
 //! - **Watch**: [`WatchStream`] delivers [`WatchEvent`]s after a [`Cursor`]; [`SnapshotWatch`] what
 //!   there is, first.
 //! - **Prove**: [`Head`] is the end of a log, [`Follow`] checks a chain, [`VerifyReport`] a store.
@@ -44,15 +46,15 @@ mod state;
 mod store;
 mod sync;
 
-pub use audit::{Finding, VerifyReport};
+pub use audit::{Finding, Form, Level, NotProvable, Progress, Proved, VerifyReport};
 #[cfg(feature = "sqlite")]
 pub use backend::sqlite::Durability;
 pub use error::{ErrorKind, FailedCondition, Rejection, Result, StateError};
 pub use key::{RESERVED_PREFIX, validate_key};
 pub use limits::{Exceeded, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS, MAX_KEY_LENGTH};
 pub use log::{
-    Break, Change, ChangeKind, ChangeKind as EventType, Commit, Cursor, Follow, Hash, Head, Meta, SALT_BYTES,
-    StoreId, Timestamp,
+    Anchor, Break, Change, ChangeKind, ChangeKind as EventType, Commit, Cursor, Follow, Hash, Head, Meta,
+    SALT_BYTES, StoreId, Timestamp,
 };
 pub use pattern::Pattern;
 pub use seq::Seq;
@@ -60,8 +62,9 @@ pub use state::{Batch, Entry, TransactionOp};
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{
-    Clock, Commits, Entropy, MemoryStore, Options, OsEntropy, Page, Receipt, Residency, Scan, SnapshotEvent,
-    SnapshotWatch, StateStore, Stats, SystemClock, WatchEvent, WatchStream, WatcherStats, WithMeta,
+    Archive, Clock, Commits, DeletedKey, Diff, DiffPage, Difference, Entropy, Export, Exported, MemoryStore,
+    Options, OsEntropy, Page, Past, Point, Receipt, Residency, Restore, Scan, SnapshotEvent, SnapshotWatch,
+    StateStore, Stats, SystemClock, Verify, WatchEvent, WatchStream, WatcherStats, WithMeta,
 };
 
 /// What most programs import.

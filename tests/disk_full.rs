@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use univrs_state::{Durability, Options};
+use univrs_state::{Durability, Export, MemoryStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::Child;
 use crate::support::{Subject, folder};
@@ -127,6 +127,16 @@ async fn a_process_that_may_open_no_more_files_is_told() {
 /// A small file system in memory, unmounted in the end.
 struct Mount(PathBuf);
 
+impl Mount {
+    /// One of 800 KiB; none if this is not allowed to mount.
+    fn small(disk: &Path) -> Option<Self> {
+        std::fs::create_dir(disk).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=800k", "tmpfs"]).arg(disk).output();
+        mounted.is_ok_and(|mount| mount.status.success()).then(|| Self(disk.to_owned()))
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
@@ -138,10 +148,7 @@ async fn a_full_disk_fails_only_what_does_not_fit() {
     let folder = folder();
     let disk = folder.path().join("disk");
     let path = disk.join("state.db");
-    std::fs::create_dir(&disk).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=800k", "tmpfs"]).arg(&disk).output();
-    if mounted.is_ok_and(|mount| mount.status.success()) {
-        let mount = Mount(disk.clone());
+    if let Some(mount) = Mount::small(&disk) {
         let mut child = Child::start();
         let written = fill(&mut child, &path);
         child.kill();
@@ -167,4 +174,28 @@ async fn a_full_disk_fails_only_what_does_not_fit() {
     let head = child.ask("head").unwrap();
     assert!(head.starts_with(&format!("{written}:")), "{head}, but {written} were acknowledged");
     println!("hosts: a disk was full, mounted in a namespace");
+}
+
+#[tokio::test]
+async fn an_export_and_an_import_that_do_not_fit_leave_nothing_behind() {
+    let folder = folder();
+    let disk = folder.path().join("disk");
+    let Some(mount) = Mount::small(&disk) else {
+        println!("hosts: NOT RUN, an export onto a full disk: mounting needs root");
+        return;
+    };
+    let store = MemoryStore::new();
+    for n in 0..4_000 {
+        store.set(&format!("/k/{n}"), vec![7; 300]).await.unwrap();
+    }
+    let full = |error: &StateError| matches!(error, StateError::StorageFull(_));
+    let error = store.export_to(Export::new(), disk.join("state.log")).await.unwrap_err();
+    assert!(full(&error), "{error}");
+    let export = folder.path().join("state.log");
+    store.export_to(Export::new(), &export).await.unwrap();
+    let file = std::fs::File::open(export).unwrap();
+    let error = SqliteStore::import(file, disk.join("state.db")).await.unwrap_err();
+    assert!(full(&error), "{error}");
+    assert_eq!(std::fs::read_dir(&disk).unwrap().count(), 0, "something is left behind");
+    drop(mount);
 }

@@ -42,6 +42,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "metadata" => vec![b"\xa1\x65actor\x61a".to_vec(), b"\xa1\x66labels\xa1\x61l\x61v".to_vec()],
         "database" => vec![database],
         "log" => vec![log],
+        "import" => targets::exports(),
         _ => texts(&["set and delete some keys, then again", "\u{0}1\u{1}2\u{2}3\u{3}4"]),
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod archive;
 mod commit_id;
 mod conditions;
 mod conformance;
@@ -18,6 +19,7 @@ mod kill;
 mod lifecycle;
 mod model;
 mod moved;
+mod past;
 mod paths;
 mod predecessor;
 mod provided;
@@ -31,5 +33,6 @@ mod snapshot_watch;
 mod streams;
 mod support;
 mod tidy;
+mod verify;
 mod watch;
 mod witness;

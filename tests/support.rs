@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use univrs_state::{
-    Change, Clock, Durability, Entropy, MemoryStore, Options, Result, Seq, SqliteStore, StateStore, Stats,
-    StoreId, Timestamp, VerifyReport,
+    Change, Clock, Durability, Entropy, Export, Exported, MemoryStore, Options, Result, Seq, SqliteStore,
+    StateStore, Stats, StoreId, Timestamp, VerifyReport,
 };
 
 pub(crate) mod audit;
 pub(crate) mod child;
+pub(crate) mod history;
 pub(crate) mod monotonic;
 pub(crate) mod plant;
 pub(crate) mod timeline;
@@ -119,11 +120,49 @@ impl Local {
         }
     }
 
+    pub(crate) async fn export_to(&self, export: Export, path: &Path) -> Result<Exported> {
+        match self {
+            Self::Memory(store) => store.export_to(export, path).await,
+            Self::Sqlite(store) => store.export_to(export, path).await,
+        }
+    }
+
+    /// The bytes of an export.
+    pub(crate) async fn export(&self, export: Export) -> Result<Vec<u8>> {
+        let written = Written::default();
+        match self {
+            Self::Memory(store) => store.export(export, written.clone()).await,
+            Self::Sqlite(store) => store.export(export, written.clone()).await,
+        }?;
+        Ok(written.bytes())
+    }
+
     pub(crate) async fn close(&self) -> Result<()> {
         match self {
             Self::Memory(store) => store.close().await,
             Self::Sqlite(store) => store.close().await,
         }
+    }
+}
+
+/// Keeps what is written.
+#[derive(Clone, Default)]
+pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,58 +1,12 @@
-//! Checking a whole store.
+//! Checking a whole store, and saying what contradicts what.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::log::{Change, ChangeKind, Follow, Head, Meta, StoreId};
+use super::{Broken, Level, VerifyReport};
+use crate::log::{Change, ChangeKind, Follow, Hash, Head, Meta, StoreId, Timestamp};
 use crate::seq::Seq;
 use crate::state::{Entry, Slot};
-
-/// The most findings that a report lists.
-const LISTED: usize = 100;
-
-/// What a verification found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct VerifyReport {
-    /// The end of the log; to be kept elsewhere, so that a cut or rewritten tail shows later.
-    pub head: Head,
-    /// Changes whose place, value and hash were checked.
-    pub changes: u64,
-    /// Keys of the projection that were compared with the fold of the log.
-    pub keys: u64,
-    /// Deleted keys that were compared with it.
-    pub tombstones: u64,
-    /// The first contradictions, in the order of the log, then of keys; at most 100.
-    pub findings: Vec<Finding>,
-    /// How many there are in all.
-    pub contradictions: u64,
-}
-
-/// One contradiction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// The position of the change; none where it is a row of the projection without one.
-    pub seq: Option<Seq>,
-    /// The key, if it is known.
-    pub key: Option<String>,
-    /// What contradicts what.
-    pub what: String,
-}
-
-impl VerifyReport {
-    /// Whether nothing contradicts.
-    pub fn is_intact(&self) -> bool {
-        self.contradictions == 0
-    }
-
-    fn find(&mut self, seq: Option<Seq>, key: Option<&str>, what: impl Into<String>) {
-        self.contradictions += 1;
-        if self.findings.len() < LISTED {
-            self.findings.push(Finding { seq, key: key.map(str::to_owned), what: what.into() });
-        }
-    }
-}
 
 /// A verification under way: takes the whole log in order, then the projection, wherever they come from.
 pub(crate) struct Verification {
@@ -63,32 +17,55 @@ pub(crate) struct Verification {
     commit_ids: BTreeMap<String, (Seq, Seq)>,
     /// Where the open commit begins.
     first: Seq,
-    flaws: Vec<String>,
+    floor: Seq,
+    /// The last change, if it broke the chain.
+    broken: Option<Broken>,
     report: VerifyReport,
 }
 
 impl Verification {
-    pub(crate) fn new(store: StoreId) -> Self {
-        let report = VerifyReport {
-            head: Head::genesis(store),
-            changes: 0,
-            keys: 0,
-            tombstones: 0,
-            findings: Vec::new(),
-            contradictions: 0,
-        };
-        let (follow, first) = (Follow::genesis(store), Seq::ZERO.next());
-        Self { follow, fold: BTreeMap::new(), commit_ids: BTreeMap::new(), first, flaws: Vec::new(), report }
+    /// Of the log after a head.
+    pub(crate) fn new(store: StoreId, floor: Head, level: Level) -> Self {
+        let (follow, first) = (Follow::from_floor(store, floor), floor.seq.next());
+        let (fold, commit_ids) = (BTreeMap::new(), BTreeMap::new());
+        let mut report = VerifyReport::of(level, floor);
+        report.floor = floor.seq;
+        Self { follow, fold, commit_ids, floor: floor.seq, first, broken: None, report }
+    }
+
+    /// Goes on over changes that are withheld, up to a position.
+    pub(crate) fn pass_withheld(&mut self, to: Seq, header: impl Fn(Seq) -> Option<Hash>) {
+        while self.follow.head().seq.next() < to
+            && let Some(header) = header(self.follow.head().seq.next())
+        {
+            self.follow.pass(header);
+            self.report.withheld += 1;
+            self.broken = None;
+        }
+    }
+
+    /// What was found in the log.
+    pub(crate) fn report(self) -> VerifyReport {
+        self.report
     }
 
     /// Checks the next change against the chain, its neighbours and the key's last change.
     pub(crate) fn change(&mut self, change: Change) {
         self.report.changes += 1;
+        self.report.erased += u64::from(change.is_erased());
+        if let Some(broken) = self.broken.take() {
+            broken.look_back(&change, &mut self.report);
+        }
+        let last = self.fold.get(&change.key).map(Slot::of);
         if let Err(error) = self.follow.check(&change) {
             self.report.find(Some(error.seq()), Some(&change.key), error.to_string());
+            self.broken = Some(Broken::at(&self.follow, &change, error, last, &mut self.report));
             self.follow.skip(&change);
         }
-        if let Some(what) = contradicts(&change, self.fold.get(&change.key).map(Slot::of)) {
+        let begins_earlier = last.is_none() && change.prev > Seq::ZERO && change.prev <= self.floor;
+        if let Some(what) = contradicts(&change, last)
+            && !begins_earlier
+        {
             self.report.find(Some(change.seq), Some(&change.key), what);
         }
         if change.closes_commit() {
@@ -135,6 +112,18 @@ impl Verification {
         self.compare(entry.seq, &entry.key, last.is_some_and(|last| is_of(entry, &last)));
     }
 
+    /// Compares an entry whose value is gone: version, both times and seq.
+    pub(crate) fn erased(&mut self, key: &str, numbers: (u64, Timestamp, Timestamp, Seq)) {
+        self.report.keys += 1;
+        let last = self.fold.remove(key);
+        let erased = |last: Change| {
+            last.is_erased()
+                && last.salt.is_none()
+                && numbers == (last.version, last.created_at, last.at, last.seq)
+        };
+        self.compare(numbers.3, key, last.is_some_and(erased));
+    }
+
     /// Compares a deleted key of the projection with the fold.
     pub(crate) fn tombstone(&mut self, key: &str, version: u64, seq: Seq) {
         self.report.tombstones += 1;
@@ -151,11 +140,6 @@ impl Verification {
         self.report.find(seq, Some(key), what);
     }
 
-    /// Something is wrong with the file around the rows: an index or a table that no row shows.
-    pub(crate) fn flaw(&mut self, what: String) {
-        self.flaws.push(what);
-    }
-
     fn compare(&mut self, seq: Seq, key: &str, same: bool) {
         if !same {
             self.report.find(Some(seq), Some(key), "the projection does not equal the fold of the log");
@@ -170,9 +154,6 @@ impl Verification {
             for last in self.fold.values() {
                 self.report.find(Some(last.seq), Some(&last.key), "the projection lacks the key");
             }
-        }
-        for what in self.flaws {
-            self.report.find(None, None, what);
         }
         self.report
     }
@@ -197,6 +178,7 @@ pub(crate) fn contradicts(change: &Change, last: Option<Slot>) -> Option<&'stati
 fn is_of(entry: &Entry, last: &Change) -> bool {
     let with_value = Change { value: Some(entry.value.as_slice().into()), ..last.clone() };
     last.kind != ChangeKind::Deleted
+        && last.salt.is_some()
         && with_value.has_its_value()
         && Entry::of(&with_value).is_some_and(|expected| expected == *entry)
 }

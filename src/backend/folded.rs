@@ -3,10 +3,11 @@
 use std::ops::ControlFlow;
 
 use super::{Row, View, Visit, VisitKey};
-use crate::error::Result;
+use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Head, StoreId};
-use crate::state::{Entry, Projection, Slot, Slots};
+use crate::seq::Seq;
+use crate::state::{Entry, Latest, Projection, Slot};
 
 /// The fold of a log up to a head. A copy is cheap.
 #[derive(Debug, Clone)]
@@ -14,11 +15,26 @@ pub(crate) struct Folded {
     pub(crate) store: StoreId,
     pub(crate) head: Head,
     pub(crate) projection: Projection,
+    pub(crate) lacks: Lacks,
+}
+
+/// What the log lacks that was folded: what is before a floor, and changes that are withheld.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Lacks {
+    pub(crate) floor: Seq,
+    pub(crate) withheld: u64,
+}
+
+impl Lacks {
+    pub(crate) fn nothing(self) -> bool {
+        self == Self::default()
+    }
 }
 
 impl Folded {
     pub(crate) fn genesis(store: StoreId) -> Self {
-        Self { store, head: Head::genesis(store), projection: Projection::default() }
+        let (head, projection) = (Head::genesis(store), Projection::default());
+        Self { store, head, projection, lacks: Lacks::default() }
     }
 
     /// Folds in the next change.
@@ -26,6 +42,34 @@ impl Folded {
         self.head = Head { seq: change.seq, hash: change.hash };
         self.projection.fold(change);
     }
+
+    /// The last change of the key; an error if the log may have one that is not known.
+    fn last(&self, key: &str) -> Result<Option<&Latest>> {
+        let last = self.projection.last(key);
+        if last.is_some() || self.lacks.nothing() {
+            return Ok(last.map(|last| &**last));
+        }
+        Err(StateError::Erased(match self.lacks {
+            Lacks { floor, withheld: 0 } => {
+                format!("the log begins after {floor} and has no change of {key}")
+            }
+            Lacks { withheld, .. } => format!("{withheld} changes are withheld, and {key} may be among them"),
+        }))
+    }
+}
+
+/// The row that a key's last change left.
+fn row(last: &Latest) -> Result<Row> {
+    let key = || last.key.as_ref().to_owned();
+    let Slot { version, seq, .. } = last.slot;
+    Ok(match (last.slot.created_at(), &last.value) {
+        (None, _) => Row::Deleted { key: key(), version, seq },
+        (Some(created_at), None) => Row::Erased { key: key(), version, created_at, updated_at: last.at, seq },
+        (Some(_), Some(_)) => match last.entry()? {
+            Some(entry) => Row::Live(entry),
+            None => Row::Deleted { key: key(), version, seq },
+        },
+    })
 }
 
 impl View for Folded {
@@ -38,11 +82,11 @@ impl View for Folded {
     }
 
     fn entry(&self, key: &str) -> Result<Option<Entry>> {
-        Ok(self.projection.last(key).and_then(|last| last.entry()))
+        self.last(key)?.map_or(Ok(None), Latest::entry)
     }
 
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        Ok(self.projection.slot(key))
+        Ok(self.last(key)?.map(|last| last.slot))
     }
 
     fn rows(
@@ -53,15 +97,7 @@ impl View for Folded {
         visit: &mut Visit<'_, Row>,
     ) -> Result<()> {
         for last in self.projection.range(range, after) {
-            let row = match last.entry() {
-                Some(entry) => Row::Live(entry),
-                None if deleted => {
-                    let Slot { version, seq, .. } = last.slot;
-                    Row::Deleted { key: last.key.as_ref().to_owned(), version, seq }
-                }
-                None => continue,
-            };
-            if visit(row)?.is_break() {
+            if (deleted || last.slot.is_live()) && visit(row(last)?)?.is_break() {
                 break;
             }
         }

@@ -1,26 +1,61 @@
 //! Log and projection in memory.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use super::{Backend, CommitError, Folded, Row, Snapshot, Transaction, View, Visit, VisitKey, missing};
-use crate::error::Result;
+use super::{
+    Backend, CommitError, Folded, Link, Row, Snapshot, Transaction, View, Visit, VisitKey, VisitRow,
+    VisitView, missing,
+};
+use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::Exceeded;
-use crate::log::{Change, Head, Meta, StoreId, Tip};
+use crate::log::{Change, Hash, Head, Meta, StoreId, Timestamp, Tip, jump_version};
 use crate::seq::Seq;
-use crate::state::{Entry, Slot, Slots};
+use crate::state::{Entry, RowView, Slot, Slots};
 
-/// A log and its fold.
+/// A log and its fold. Of a log file that was read it may be a part: after a floor, or with changes
+/// withheld.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    log: Vec<Change>,
+    floor: Head,
+    log: Vec<Logged>,
     folded: Folded,
+    /// The time of the last change that is known.
+    at: Timestamp,
     commit_ids: HashMap<String, (Seq, Seq)>,
+    /// The changes of each key, by version, and the version of the first of them.
+    chains: HashMap<Arc<str>, (u64, Vec<Seq>)>,
+}
+
+#[derive(Debug)]
+enum Logged {
+    Change(Change),
+    Withheld { header: Hash, hash: Hash },
+}
+
+impl Logged {
+    fn change(&self) -> Option<&Change> {
+        match self {
+            Self::Change(change) => Some(change),
+            Self::Withheld { .. } => None,
+        }
+    }
 }
 
 impl Memory {
     pub(crate) fn new(store: StoreId) -> Self {
-        Self { log: Vec::new(), folded: Folded::genesis(store), commit_ids: HashMap::new() }
+        Self::after(store, Head::genesis(store))
+    }
+
+    /// A log that begins after a position.
+    pub(crate) fn after(store: StoreId, floor: Head) -> Self {
+        let mut folded = Folded::genesis(store);
+        folded.head = floor;
+        folded.lacks.floor = floor.seq;
+        let (commit_ids, chains) = (HashMap::new(), HashMap::new());
+        Self { floor, log: Vec::new(), folded, at: Timestamp::EPOCH, commit_ids, chains }
     }
 
     /// The state without its log.
@@ -28,20 +63,37 @@ impl Memory {
         &self.folded
     }
 
-    fn at(&self, seq: Seq) -> Option<&Change> {
-        self.log.get(index(seq)?)
+    /// How many changes are withheld.
+    pub(crate) fn count_withheld(&self) -> u64 {
+        self.folded.lacks.withheld
     }
 
-    fn after(&self, seq: Seq) -> &[Change] {
-        usize::try_from(seq.as_u64()).ok().and_then(|start| self.log.get(start..)).unwrap_or_default()
+    /// The change of a key that has this version.
+    fn of_version(&self, key: &str, version: u64) -> Option<Seq> {
+        let (first, chain) = self.chains.get(key)?;
+        chain.get(usize::try_from(version.checked_sub(*first)?).ok()?).copied()
+    }
+
+    /// The place in the vector of a position.
+    fn index(&self, seq: Seq) -> Option<usize> {
+        usize::try_from(seq.as_u64().checked_sub(self.floor.seq.as_u64())?.checked_sub(1)?).ok()
+    }
+
+    fn at(&self, seq: Seq) -> Option<&Change> {
+        self.log.get(self.index(seq)?)?.change()
+    }
+
+    fn all_after(&self, seq: Seq) -> impl Iterator<Item = &Change> {
+        let start = self.index(seq.next().max(self.floor.seq.next()));
+        let after = start.and_then(|start| self.log.get(start..)).unwrap_or_default();
+        after.iter().filter_map(Logged::change)
     }
 
     fn end(&self) -> Tip {
-        let end = self.log.last().map(|c| Tip { head: Head { seq: c.seq, hash: c.hash }, at: c.at });
-        end.unwrap_or_else(|| Tip::genesis(self.folded.store))
+        Tip { head: self.folded.head, at: self.at }
     }
 
-    /// The last change of the key.
+    /// The last change of the key, if it is known.
     pub(crate) fn last(&self, key: &str) -> Option<Slot> {
         self.folded.projection.slot(key)
     }
@@ -51,18 +103,24 @@ impl Memory {
         if let Some(id) = change.meta.as_deref().and_then(Meta::commit_id)
             && change.closes_commit()
         {
-            let commit = self.log.iter().rev().take_while(|earlier| earlier.commit_seq == change.seq).count();
+            let commit = self.log.iter().rev().map_while(Logged::change);
+            let commit = commit.take_while(|earlier| earlier.commit_seq == change.seq).count();
             let first = Seq::new(change.seq.as_u64() - commit as u64);
             self.commit_ids.entry(id.to_owned()).or_insert((first, change.seq));
         }
+        let (_, chain) = self.chains.entry(change.key.clone()).or_insert((change.version, Vec::new()));
+        chain.push(change.seq);
         self.folded.fold(&change);
-        self.log.push(change);
+        self.at = change.at;
+        self.log.push(Logged::Change(change));
     }
-}
 
-/// The place in the vector of a position.
-fn index(seq: Seq) -> Option<usize> {
-    usize::try_from(seq.as_u64().checked_sub(1)?).ok()
+    /// Takes in a change of which there is only the hash of its header.
+    pub(crate) fn push_withheld(&mut self, header: Hash, head: Head) {
+        self.log.push(Logged::Withheld { header, hash: head.hash });
+        self.folded.lacks.withheld += 1;
+        self.folded.head = head;
+    }
 }
 
 impl Backend for Memory {
@@ -85,7 +143,7 @@ impl Transaction for MemoryTransaction<'_> {
     }
 
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        Ok(self.memory.folded.projection.slot(key))
+        Ok(self.memory.last(key))
     }
 
     fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>> {
@@ -100,8 +158,8 @@ impl Transaction for MemoryTransaction<'_> {
     }
 
     fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>> {
-        let after = self.memory.after(first.previous());
-        Ok(after.iter().take_while(|change| change.seq <= last).cloned().collect())
+        let after = self.memory.all_after(first.previous());
+        Ok(after.take_while(|change| change.seq <= last).cloned().collect())
     }
 
     fn append(&mut self, changes: &[Change]) -> Result<()> {
@@ -159,11 +217,29 @@ impl Snapshot for Memory {
     }
 
     fn change(&self, seq: Seq) -> Result<Option<Change>> {
+        if seq > Seq::ZERO && seq <= self.floor.seq {
+            return Err(StateError::Compacted { requested: seq, oldest: self.floor.seq });
+        }
+        if self.withheld(seq).is_some() {
+            return Err(StateError::Erased(format!("change {seq} is withheld; only its hash is known")));
+        }
         Ok(self.at(seq).cloned())
     }
 
+    fn link(&self, seq: Seq) -> Result<Option<Link>> {
+        let link = |change: &Change| Link {
+            seq,
+            at: change.at,
+            key: change.key.clone(),
+            version: change.version,
+            prev: change.prev,
+            jump: self.of_version(&change.key, jump_version(change.version)).unwrap_or(Seq::ZERO),
+        };
+        Ok(self.at(seq).map(link))
+    }
+
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
-        for change in self.after(after) {
+        for change in self.all_after(after) {
             if visit(change.clone())?.is_break() {
                 break;
             }
@@ -178,13 +254,67 @@ impl Snapshot for Memory {
         until: Seq,
         visit: &mut Visit<'_, Change>,
     ) -> Result<()> {
-        let within = self.after(after).iter().take_while(|change| change.seq <= until);
+        let within = self.all_after(after).take_while(|change| change.seq <= until);
         for change in within.filter(|change| change.key.starts_with(prefix)) {
             if visit(change.clone())?.is_break() {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn views(&self, after: Seq, visit: &mut VisitView<'_>) -> Result<()> {
+        for change in self.all_after(after) {
+            if change.with_view(|view| visit(view))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn withheld(&self, seq: Seq) -> Option<Hash> {
+        match self.log.get(self.index(seq)?)? {
+            Logged::Withheld { header, .. } => Some(*header),
+            Logged::Change(_) => None,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.folded.lacks.nothing()
+    }
+
+    fn floor(&self) -> Head {
+        self.floor
+    }
+
+    fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {
+        if seq == self.floor.seq {
+            return Ok(Some(self.floor.hash));
+        }
+        let logged = self.index(seq).and_then(|index| self.log.get(index));
+        Ok(logged.map(|logged| match logged {
+            Logged::Change(change) => change.hash,
+            Logged::Withheld { hash, .. } => *hash,
+        }))
+    }
+
+    fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()> {
+        for last in self.folded.projection.range(&KeyRange::prefix(""), None) {
+            let Slot { version, seq, .. } = last.slot;
+            let times = last.slot.created_at().map(|created_at| (created_at, last.at));
+            let row = RowView { key: &last.key, version, seq, times, value: last.value.as_deref() };
+            if visit(&row)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn tombstones(&self, range: &KeyRange, visit: &mut Visit<'_, Row>) -> Result<()> {
+        self.rows(range, None, true, &mut |row| match row {
+            Row::Deleted { .. } => visit(row),
+            _ => Ok(ControlFlow::Continue(())),
+        })
     }
 
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
@@ -197,13 +327,15 @@ impl Snapshot for Memory {
     }
 
     fn commit_end(&self, seq: Seq) -> Result<Head> {
-        let mut seq = seq.min(self.end().head.seq);
-        while let Some(change) = self.at(seq) {
-            if change.closes_commit() {
-                return Ok(Head { seq, hash: change.hash });
+        let mut seq = seq.min(self.folded.head.seq);
+        loop {
+            // Where a change is withheld, it is unknown whether a commit ends there.
+            let inside = self.at(seq).is_some_and(|change| !change.closes_commit());
+            match self.hash_at(seq)? {
+                Some(hash) if !inside => return Ok(Head { seq, hash }),
+                Some(_) => seq = seq.previous(),
+                None => return Err(missing(seq)),
             }
-            seq = seq.previous();
         }
-        if seq == Seq::ZERO { Ok(Head::genesis(self.folded.store)) } else { Err(missing(seq)) }
     }
 }

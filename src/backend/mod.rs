@@ -11,12 +11,13 @@ pub(crate) use memory::Memory;
 pub(crate) use process::Process;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
-use crate::log::{Change, Hash, Head, StoreId, Tip};
+use crate::log::{Change, ChangeView, Hash, Head, StoreId, Timestamp, Tip};
 use crate::seq::Seq;
-use crate::state::{Entry, Slot};
+use crate::state::{Entry, RowView, Slot};
 
 /// Where batches are recorded.
 pub(crate) trait Backend: Send {
@@ -46,7 +47,7 @@ pub(crate) trait Transaction {
     /// The changes from `first` to `last`.
     fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>>;
 
-    /// Appends sealed changes to the log.
+    /// Appends sealed changes of one commit, or of a part of one, to the log.
     fn append(&mut self, changes: &[Change]) -> Result<()>;
 
     /// Folds the last change of a key into the projection; `before` is the key's slot when the transaction began.
@@ -106,6 +107,9 @@ pub(crate) trait Snapshot: View {
     /// The change at a position.
     fn change(&self, seq: Seq) -> Result<Option<Change>>;
 
+    /// The links of the change at a position, as they stand there: nothing but the columns is checked.
+    fn link(&self, seq: Seq) -> Result<Option<Link>>;
+
     /// The changes after a position, in order, until `visit` breaks.
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()>;
 
@@ -118,6 +122,30 @@ pub(crate) trait Snapshot: View {
         until: Seq,
         visit: &mut Visit<'_, Change>,
     ) -> Result<()>;
+
+    /// The changes after a position, in order and without copies, until `visit` breaks.
+    fn views(&self, after: Seq, visit: &mut VisitView<'_>) -> Result<()>;
+
+    /// The hash of the header of the change at a position, where that is all there is of it.
+    fn withheld(&self, _seq: Seq) -> Option<Hash> {
+        None
+    }
+
+    /// Whether there is all of the log: from its first change on, with none withheld.
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    /// The position that the log begins after, and the hash there.
+    fn floor(&self) -> Head {
+        Head::genesis(self.store_id())
+    }
+
+    /// Every row of the projection, in the order of the storage, without copies.
+    fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()>;
+
+    /// The rows of the deleted keys in the range, in the order of keys, until `visit` breaks.
+    fn tombstones(&self, range: &KeyRange, visit: &mut Visit<'_, Row>) -> Result<()>;
 
     /// The largest position at or below `seq` that ends a commit, and the hash there.
     fn commit_end(&self, seq: Seq) -> Result<Head>;
@@ -150,11 +178,33 @@ pub(crate) type Visit<'a, T> = dyn FnMut(T) -> Result<ControlFlow<()>> + 'a;
 /// The same for keys, which are only borrowed.
 pub(crate) type VisitKey<'a> = dyn FnMut(&str) -> Result<ControlFlow<()>> + 'a;
 
+/// Where a change stands among the changes of its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) seq: Seq,
+    pub(crate) at: Timestamp,
+    pub(crate) key: Arc<str>,
+    pub(crate) version: u64,
+    /// The key's change before; zero for its first.
+    pub(crate) prev: Seq,
+    /// An earlier change of the key, to shorten the way back. Derived and not hashed, so it may be
+    /// anything in a damaged file.
+    pub(crate) jump: Seq,
+}
+
+/// What a reader calls with each change that stays where it is.
+pub(crate) type VisitView<'a> = dyn for<'v> FnMut(&ChangeView<'v>) -> Result<ControlFlow<()>> + 'a;
+
+/// What a reader calls with each row that stays where it is.
+pub(crate) type VisitRow<'a> = dyn for<'v> FnMut(&RowView<'v>) -> Result<ControlFlow<()>> + 'a;
+
 /// A row of the projection.
 #[derive(Debug)]
 pub(crate) enum Row {
     /// A key that exists.
     Live(Entry),
+    /// A key that exists, but whose value is gone.
+    Erased { key: String, version: u64, created_at: Timestamp, updated_at: Timestamp, seq: Seq },
     /// A key that was deleted.
     Deleted { key: String, version: u64, seq: Seq },
     /// A row that contradicts its checksum or the schema; the key is empty if it cannot be read.
@@ -163,10 +213,11 @@ pub(crate) enum Row {
 
 impl Row {
     /// The entry, if the key exists.
-    pub(crate) fn entry(self) -> Option<Entry> {
+    pub(crate) fn entry(self) -> Result<Option<Entry>> {
         match self {
-            Self::Live(entry) => Some(entry),
-            Self::Deleted { .. } | Self::Damaged { .. } => None,
+            Self::Live(entry) => Ok(Some(entry)),
+            Self::Erased { key, seq, .. } => Err(Entry::erased(&key, seq)),
+            Self::Deleted { .. } | Self::Damaged { .. } => Ok(None),
         }
     }
 
@@ -174,7 +225,7 @@ impl Row {
     pub(crate) fn place(&self) -> Result<(&str, Seq)> {
         match self {
             Self::Live(entry) => Ok((&entry.key, entry.seq)),
-            Self::Deleted { key, seq, .. } => Ok((key, *seq)),
+            Self::Deleted { key, seq, .. } | Self::Erased { key, seq, .. } => Ok((key, *seq)),
             Self::Damaged { what, .. } => Err(StateError::Corrupted(what.clone())),
         }
     }

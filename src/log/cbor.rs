@@ -4,14 +4,19 @@
 
 /// Appends CBOR items to a buffer.
 #[derive(Default)]
-pub(super) struct Encoder(Vec<u8>);
+pub(crate) struct Encoder(Vec<u8>);
 
 impl Encoder {
-    pub(super) fn with_capacity(bytes: usize) -> Self {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self(Vec::with_capacity(bytes))
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    /// Appends to bytes that are there.
+    pub(crate) fn onto(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.0
     }
 
@@ -32,86 +37,164 @@ impl Encoder {
         self.0.extend_from_slice(bytes.split_at(8 - width).1);
     }
 
-    pub(super) fn unsigned(&mut self, value: u64) {
+    pub(crate) fn unsigned(&mut self, value: u64) {
         self.head(0, value);
     }
 
-    pub(super) fn signed(&mut self, value: i64) {
+    pub(crate) fn signed(&mut self, value: i64) {
         if value < 0 { self.head(1, !value.cast_unsigned()) } else { self.head(0, value.cast_unsigned()) }
     }
 
-    pub(super) fn bytes(&mut self, value: &[u8]) {
+    pub(crate) fn bytes(&mut self, value: &[u8]) {
         self.head(2, value.len() as u64);
         self.0.extend_from_slice(value);
     }
 
-    pub(super) fn text(&mut self, value: &str) {
+    /// The beginning of a byte string of so many bytes, which the caller adds.
+    pub(crate) fn byte_string(&mut self, length: usize) {
+        self.head(2, length as u64);
+    }
+
+    pub(crate) fn text(&mut self, value: &str) {
         self.head(3, value.len() as u64);
         self.0.extend_from_slice(value.as_bytes());
     }
 
-    pub(super) fn array(&mut self, length: usize) {
+    pub(crate) fn array(&mut self, length: usize) {
         self.head(4, length as u64);
     }
 
-    pub(super) fn map(&mut self, length: usize) {
+    pub(crate) fn map(&mut self, length: usize) {
         self.head(5, length as u64);
     }
 
-    pub(super) fn null(&mut self) {
+    pub(crate) fn null(&mut self) {
         self.0.push(0xf6);
     }
 
     /// An item that is encoded already.
-    pub(super) fn raw(&mut self, item: &[u8]) {
+    pub(crate) fn raw(&mut self, item: &[u8]) {
         self.0.extend_from_slice(item);
     }
 }
 
-/// Reads CBOR items from a slice and refuses what the encoder would not have written, as far as
-/// it can see one item at a time; callers encode again and compare.
-pub(super) struct Decoder<'a>(&'a [u8]);
+/// Why an item cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// The bytes end within it.
+    Cut,
+    /// It is not what the encoder writes.
+    Malformed(&'static str),
+}
+
+/// Reads CBOR items from a slice and refuses what the encoder would not have written. What a length
+/// claims is taken from the slice or not at all, so nothing is allocated for it.
+#[derive(Clone)]
+pub(crate) struct Decoder<'a>(&'a [u8]);
 
 impl<'a> Decoder<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// What was read since there were these bytes to read.
+    pub(crate) fn since(&self, before: &'a [u8]) -> &'a [u8] {
+        before.get(..before.len() - self.0.len()).unwrap_or_default()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Flaw> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Flaw::Cut)?;
         self.0 = rest;
-        Some(taken)
+        Ok(taken)
+    }
+
+    /// The major type of the next item.
+    pub(crate) fn major(&self) -> Result<u8, Flaw> {
+        self.0.first().map(|first| first >> 5).ok_or(Flaw::Cut)
     }
 
     /// The argument of an item of this major type.
-    fn head(&mut self, major: u8) -> Option<u64> {
-        let first = *self.take(1)?.first()?;
-        if first >> 5 != major {
-            return None;
+    fn head(&mut self, major: u8) -> Result<u64, Flaw> {
+        let found = self.major()?;
+        let info = self.take(1)?.first().map_or(0, |first| first & 0x1f);
+        if found != major {
+            return Err(Flaw::Malformed("an item has another type than is due"));
         }
-        let width = match first & 0x1f {
-            info @ 0..=23 => return Some(u64::from(info)),
+        let width = match info {
+            0..=23 => return Ok(u64::from(info)),
             24 => 1,
             25 => 2,
             26 => 4,
             27 => 8,
-            _ => return None,
+            _ => return Err(Flaw::Malformed("an item has no definite length")),
         };
-        let bytes = self.take(width)?;
-        Some(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        let argument = self.take(width)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let shortest = match width {
+            1 => argument >= 24,
+            2 => argument > 0xff,
+            4 => argument > 0xffff,
+            _ => argument > 0xffff_ffff,
+        };
+        if shortest { Ok(argument) } else { Err(Flaw::Malformed("a number is not in its shortest form")) }
     }
 
-    pub(super) fn map(&mut self) -> Option<u64> {
+    pub(crate) fn unsigned(&mut self) -> Result<u64, Flaw> {
+        self.head(0)
+    }
+
+    pub(crate) fn signed(&mut self) -> Result<i64, Flaw> {
+        let negative = self.major()? == 1;
+        let argument = self.head(u8::from(negative))?;
+        let value = i64::try_from(argument).map_err(|_| Flaw::Malformed("a number is too large"))?;
+        Ok(if negative { !value } else { value })
+    }
+
+    pub(crate) fn array(&mut self) -> Result<u64, Flaw> {
+        self.head(4)
+    }
+
+    pub(crate) fn map(&mut self) -> Result<u64, Flaw> {
         self.head(5)
     }
 
-    pub(super) fn text(&mut self) -> Option<&'a str> {
-        let length = usize::try_from(self.head(3)?).ok()?;
-        std::str::from_utf8(self.take(length)?).ok()
+    /// A byte string of at most so many bytes.
+    pub(crate) fn bytes(&mut self, most: usize) -> Result<&'a [u8], Flaw> {
+        let length = self.length(2, most)?;
+        self.take(length)
+    }
+
+    /// A byte string of exactly `N` bytes.
+    pub(crate) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Flaw> {
+        self.bytes(N)?.try_into().map_err(|_| Flaw::Malformed("a byte string is too short"))
+    }
+
+    /// A text of at most so many bytes.
+    pub(crate) fn text(&mut self, most: usize) -> Result<&'a str, Flaw> {
+        let length = self.length(3, most)?;
+        std::str::from_utf8(self.take(length)?).map_err(|_| Flaw::Malformed("a text is not UTF-8"))
+    }
+
+    fn length(&mut self, major: u8, most: usize) -> Result<usize, Flaw> {
+        let length = usize::try_from(self.head(major)?).ok();
+        length.filter(|length| *length <= most).ok_or(Flaw::Malformed("a length is over its limit"))
+    }
+
+    /// Whether a null is next, which is read then.
+    pub(crate) fn null(&mut self) -> Result<bool, Flaw> {
+        let null = *self.0.first().ok_or(Flaw::Cut)? == 0xf6;
+        if null {
+            self.take(1)?;
+        }
+        Ok(null)
     }
 }
 
@@ -149,10 +232,47 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_and_no_longer_form_of_it() {
+        for value in [
+            0,
+            23,
+            24,
+            255,
+            256,
+            65_535,
+            65_536,
+            0xffff_ffff,
+            0x1_0000_0000,
+            i64::MAX,
+            -1,
+            -24,
+            -25,
+            i64::MIN,
+        ] {
+            let bytes = encoded(|e| e.signed(value));
+            let mut decoder = Decoder::new(&bytes);
+            assert_eq!((decoder.signed(), decoder.is_empty()), (Ok(value), true));
+            assert_eq!(Decoder::new(&bytes[..bytes.len() - 1]).signed(), Err(Flaw::Cut));
+        }
+        for longer in [
+            &[0x18, 23][..],
+            &[0x19, 0, 255],
+            &[0x1a, 0, 0, 255, 255],
+            &[0x1b, 0, 0, 0, 0, 255, 255, 255, 255],
+        ] {
+            assert!(matches!(Decoder::new(longer).unsigned(), Err(Flaw::Malformed(_))), "{longer:?}");
+        }
+    }
+
+    #[test]
     fn a_length_that_the_bytes_do_not_hold_is_refused_without_allocating() {
-        assert_eq!(Decoder::new(&[0x7b, 0x7f, 255, 255, 255, 255, 255, 255, 255, b'a']).text(), None);
-        assert_eq!(Decoder::new(&[0x7f, 0x61, b'a', 0xff]).text(), None, "indefinite");
-        assert_eq!(Decoder::new(&[0x61, 0xff]).text(), None, "not UTF-8");
-        assert_eq!(Decoder::new(&[0x61, b'a']).text(), Some("a"));
+        let malformed = |bytes: &[u8]| matches!(Decoder::new(bytes).text(9), Err(Flaw::Malformed(_)));
+        assert!(malformed(&[0x7b, 0x7f, 255, 255, 255, 255, 255, 255, 255, b'a']));
+        assert!(malformed(&[0x7f, 0x61, b'a', 0xff]), "indefinite");
+        assert!(malformed(&[0x61, 0xff]), "not UTF-8");
+        assert!(malformed(&[0x78, 1, b'a']), "not the shortest form");
+        assert!(malformed(&[0x6a]), "over the limit");
+        assert_eq!(Decoder::new(&[0x62, b'a']).text(9), Err(Flaw::Cut));
+        assert_eq!(Decoder::new(&[0x61, b'a']).text(9), Ok("a"));
     }
 }

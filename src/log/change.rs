@@ -11,7 +11,7 @@ use super::{Hash, Meta, Timestamp, hash};
 use crate::seq::Seq;
 
 /// The version of the header's layout; its first element.
-const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 1;
 
 /// What decoded metadata is counted as: its usual limit.
 const MOST_META: usize = 1024;
@@ -109,24 +109,7 @@ impl Change {
     /// meta]`; `value_hash` and `meta` are null where there is none.
     pub fn header(&self) -> Vec<u8> {
         let mut encoder = Encoder::with_capacity(128 + self.key.len());
-        encoder.array(11);
-        encoder.unsigned(FORMAT);
-        encoder.unsigned(self.seq.as_u64());
-        encoder.unsigned(self.commit_seq.as_u64());
-        encoder.signed(self.at.as_micros());
-        encoder.unsigned(u64::from(self.kind.code()));
-        encoder.text(&self.key);
-        encoder.unsigned(self.version);
-        encoder.signed(self.created_at.as_micros());
-        encoder.unsigned(self.prev.as_u64());
-        match &self.value_hash {
-            Some(hash) => encoder.bytes(hash.as_bytes()),
-            None => encoder.null(),
-        }
-        match &self.meta {
-            Some(meta) => encoder.raw(&meta.encode()),
-            None => encoder.null(),
-        }
+        self.with_view(|view| view.encode_header(&mut encoder));
         encoder.finish()
     }
 
@@ -142,7 +125,7 @@ impl Change {
 
     /// Whether the value matches its hash; true where there is none to check.
     pub(crate) fn has_its_value(&self) -> bool {
-        check_value(self).is_ok()
+        check_value(&self.view(None)).is_ok()
     }
 
     /// About the bytes that it takes in memory.

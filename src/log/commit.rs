@@ -22,23 +22,23 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// Groups changes into commits; an unfinished one at the end is left out.
+    /// Groups changes into commits. Where some are withheld, a commit has the others.
     pub(crate) fn group(changes: impl IntoIterator<Item = Change>) -> Vec<Self> {
         let mut commits = Vec::new();
-        let mut open = Vec::new();
+        let mut open: Vec<Change> = Vec::new();
         for change in changes {
-            let closes = change.closes_commit();
-            open.push(change);
-            if closes {
+            if open.last().is_some_and(|last| last.commit_seq != change.commit_seq) {
                 commits.extend(Self::of(std::mem::take(&mut open)));
             }
+            open.push(change);
         }
+        commits.extend(Self::of(open));
         commits
     }
 
     /// The commit of these changes; none if there are none.
     pub(crate) fn of(changes: Vec<Change>) -> Option<Self> {
         let (first, last) = (changes.first()?, changes.last()?);
-        Some(Self { first: first.seq, last: last.seq, at: last.at, meta: last.meta.clone(), changes })
+        Some(Self { first: first.seq, last: last.commit_seq, at: last.at, meta: last.meta.clone(), changes })
     }
 }

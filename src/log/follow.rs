@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Change, ChangeKind, Hash, Head, StoreId, Timestamp, hash};
+use super::{Change, ChangeKind, ChangeView, Hash, Head, StoreId, Timestamp, hash};
 use crate::seq::Seq;
 
 /// Follows a log and checks that each change continues it: position, commit, time, value and
@@ -86,6 +86,16 @@ impl Follow {
         Self { head, commit: None }
     }
 
+    /// From where a store's log begins.
+    pub(crate) fn from_floor(store: StoreId, floor: Head) -> Self {
+        if floor.seq == Seq::ZERO { Self::genesis(store) } else { Self::after(floor) }
+    }
+
+    /// The end and the time of the commit that the last change belongs to; none where it is unknown.
+    pub(crate) fn commit(&self) -> Option<(Seq, Timestamp)> {
+        self.commit
+    }
+
     /// The head of what was followed so far.
     pub fn head(&self) -> Head {
         self.head
@@ -101,26 +111,49 @@ impl Follow {
     /// # Errors
     /// The first contradiction; the position stays before the change then.
     pub fn check(&mut self, change: &Change) -> Result<(), Break> {
+        self.check_hashed(&change.view(None), change.header_hash())
+    }
+
+    /// The same, where the hash of the header is known.
+    pub(crate) fn check_hashed(&mut self, change: &ChangeView<'_>, header: Hash) -> Result<(), Break> {
         self.check_structure(change)?;
         check_value(change)?;
-        if change.chained_onto(self.head.hash) != change.hash {
+        if hash::link(self.head.hash, header) != change.hash {
             return Err(Break::Chain(change.seq));
         }
-        self.go_on(change, change.hash);
+        self.go_on(change);
         Ok(())
+    }
+
+    /// Chains the next change onto the log, whose hash is not known, but that of its header.
+    pub(crate) fn chain(&mut self, change: &mut Change, header: Hash) -> Result<(), Break> {
+        change.hash = hash::link(self.head.hash, header);
+        let change = change.view(None);
+        self.check_structure(&change)?;
+        check_value(&change)?;
+        self.go_on(&change);
+        Ok(())
+    }
+
+    /// Goes on over a change of which there is only the hash of its header. Whether it ends a
+    /// commit is unknown, unless one before it says so.
+    pub(crate) fn pass(&mut self, header: Hash) {
+        let seq = self.head.seq.next();
+        self.head = Head { seq, hash: hash::link(self.head.hash, header) };
+        self.commit = self.commit.filter(|(end, _)| *end >= seq);
     }
 
     /// Takes the change as it is, to look at the ones behind a contradiction.
     pub fn skip(&mut self, change: &Change) {
-        self.go_on(change, change.hash);
+        self.go_on(&change.view(None));
     }
 
-    fn go_on(&mut self, change: &Change, hash: Hash) {
-        self.head = Head { seq: change.seq, hash };
+    fn go_on(&mut self, change: &ChangeView<'_>) {
+        self.head = Head { seq: change.seq, hash: change.hash };
         self.commit = Some((change.commit_seq, change.at));
     }
 
-    fn check_structure(&self, change: &Change) -> Result<(), Break> {
+    fn check_structure(&self, change: &ChangeView<'_>) -> Result<(), Break> {
         let expected = self.head.seq.next();
         if change.seq != expected {
             return Err(Break::Position { expected, found: change.seq });
@@ -151,8 +184,8 @@ impl Follow {
 }
 
 /// Checks a change's value against its hash; an erased one has nothing to check.
-pub(super) fn check_value(change: &Change) -> Result<(), Break> {
-    let computed = change.value.as_deref().zip(change.salt).map(|(value, salt)| hash::value(&salt, value));
+pub(super) fn check_value(change: &ChangeView<'_>) -> Result<(), Break> {
+    let computed = change.value.zip(change.salt).map(|(value, salt)| hash::value(&salt, value));
     match computed {
         Some(hash) if change.value_hash != Some(hash) => Err(Break::Value(change.seq)),
         _ => Ok(()),

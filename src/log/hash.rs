@@ -47,7 +47,7 @@ pub(super) fn genesis(store: StoreId) -> Hash {
 }
 
 /// The hash of an encoded header.
-pub(super) fn header(encoded: &[u8]) -> Hash {
+pub(crate) fn header(encoded: &[u8]) -> Hash {
     HEADER.hash(&[encoded])
 }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::cbor::{Decoder, Encoder};
+use super::cbor::{Decoder, Encoder, Flaw};
+
+/// Bytes of encoded metadata above which it is refused: the largest limit that can be set.
+const MOST_META: usize = 64 << 10;
 
 /// Who wrote a commit, and why. It stands on every change of the commit and is hashed with it,
 /// so it cannot be changed later.
@@ -142,9 +145,17 @@ impl Meta {
     /// Metadata from its encoding; none if the bytes are anything but what [`encode`](Self::encode) writes.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut decoder = Decoder::new(bytes);
+        let meta = Self::read(&mut decoder).ok()?;
+        decoder.is_empty().then_some(meta)
+    }
+
+    /// The metadata that is next, encoded as [`encode`](Self::encode) does it.
+    pub(crate) fn read(decoder: &mut Decoder<'_>) -> Result<Self, Flaw> {
+        let before = decoder.rest();
         let mut meta = Self::default();
+        let text = |decoder: &mut Decoder<'_>| decoder.text(MOST_META).map(str::to_owned);
         for _ in 0..decoder.map()? {
-            let field = match decoder.text()? {
+            let field = match decoder.text(MOST_META)? {
                 "actor" => &mut meta.actor,
                 "cause" => &mut meta.cause,
                 "reason" => &mut meta.reason,
@@ -152,16 +163,25 @@ impl Meta {
                 "correlation" => &mut meta.correlation,
                 "labels" => {
                     for _ in 0..decoder.map()? {
-                        let name = decoder.text()?.to_owned();
-                        meta.labels.insert(name, decoder.text()?.to_owned());
+                        let name = text(decoder)?;
+                        if meta.labels.insert(name, text(decoder)?).is_some() {
+                            return Err(Flaw::Malformed("metadata has a label twice"));
+                        }
                     }
                     continue;
                 }
-                _ => return None,
+                _ => return Err(Flaw::Malformed("metadata has an unknown field")),
             };
-            *field = Some(decoder.text()?.to_owned());
+            if field.replace(text(decoder)?).is_some() {
+                return Err(Flaw::Malformed("metadata has a field twice"));
+            }
         }
-        (decoder.is_empty() && meta.encode() == bytes).then_some(meta)
+        let read = decoder.since(before);
+        if read.len() <= MOST_META && meta.encode() == read {
+            Ok(meta)
+        } else {
+            Err(Flaw::Malformed("metadata is not as it is written"))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, draws randomness or does I/O.
 
+mod anchor;
 mod cbor;
 mod change;
 mod commit;
@@ -10,11 +11,15 @@ mod draft;
 mod follow;
 mod hash;
 mod head;
+mod header;
+mod jump;
 mod meta;
 mod seal;
 mod store_id;
 mod time;
+mod view;
 
+pub use anchor::Anchor;
 pub use change::{Change, ChangeKind, SALT_BYTES};
 pub use commit::Commit;
 pub use cursor::Cursor;
@@ -25,11 +30,15 @@ pub use meta::Meta;
 pub use store_id::StoreId;
 pub use time::Timestamp;
 
+pub(crate) use cbor::{Decoder, Encoder, Flaw};
 pub(crate) use draft::{Draft, Prev};
 #[cfg(feature = "sqlite")]
 pub(crate) use hash::Domain;
+pub(crate) use hash::header as header_hash;
 pub(crate) use head::Tip;
+pub(crate) use jump::jump_version;
 pub(crate) use seal::seal;
+pub(crate) use view::ChangeView;
 
 #[cfg(test)]
 mod vectors;

@@ -155,6 +155,13 @@ impl Batch {
         self
     }
 
+    /// A batch that brings back what was at a position.
+    pub(crate) fn restored(mut self, from: Seq) -> Self {
+        self.meta.cause = Some("restored".to_owned());
+        self.meta.labels.insert("restored_from".to_owned(), from.to_string());
+        self
+    }
+
     /// The metadata of its changes; none if nothing is said.
     pub(crate) fn recorded_meta(&self) -> Option<Arc<Meta>> {
         (!self.meta.is_empty()).then(|| Arc::new(self.meta.clone()))

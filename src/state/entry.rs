@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Result, StateError};
 use crate::log::Change;
 use crate::seq::Seq;
 
@@ -34,6 +34,19 @@ impl Entry {
     /// [`StateError::SerializationError`](crate::StateError::SerializationError) if it is not JSON of this shape.
     pub fn value_json<T: DeserializeOwned>(&self) -> Result<T> {
         Ok(serde_json::from_slice(&self.value)?)
+    }
+
+    /// The entry that this change left; none if it deleted the key.
+    ///
+    /// # Errors
+    /// [`StateError::Erased`] if its value is gone.
+    pub(crate) fn left_by(change: &Change) -> Result<Option<Self>> {
+        if change.is_erased() { Err(Self::erased(&change.key, change.seq)) } else { Ok(Self::of(change)) }
+    }
+
+    /// The error of reading a value that is gone.
+    pub(crate) fn erased(key: &str, seq: Seq) -> StateError {
+        StateError::Erased(format!("the value that change {seq} gave {key} is gone; its hash remains"))
     }
 
     /// The entry that this change left; none if it deleted the key or its value was erased.

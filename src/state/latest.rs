@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::node::Keyed;
 use super::{Entry, Life, Slot};
+use crate::error::Result;
 use crate::log::{Change, Timestamp};
 
 /// The last change of a key: its slot, its time, and its value unless the key was deleted or the value
@@ -35,17 +36,18 @@ impl Latest {
         Self { key, slot, at: entry.updated_at.into(), value }
     }
 
-    /// The entry that the change left; none if it deleted the key or its value was erased.
-    pub(crate) fn entry(&self) -> Option<Entry> {
-        let created_at = self.slot.created_at()?;
-        Some(Entry {
+    /// The entry that the change left; none if it deleted the key, and an error if its value was erased.
+    pub(crate) fn entry(&self) -> Result<Option<Entry>> {
+        let Some(created_at) = self.slot.created_at() else { return Ok(None) };
+        let value = self.value.as_deref().ok_or_else(|| Entry::erased(&self.key, self.slot.seq))?;
+        Ok(Some(Entry {
             key: self.key.as_ref().to_owned(),
-            value: self.value.as_deref()?.to_vec(),
+            value: value.to_vec(),
             version: self.slot.version,
             created_at: created_at.into(),
             updated_at: self.at.into(),
             seq: self.slot.seq,
-        })
+        }))
     }
 
     /// About the bytes that it takes in memory, its place in the projection counted.

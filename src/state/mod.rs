@@ -8,6 +8,7 @@ mod entry;
 mod latest;
 mod node;
 mod projection;
+mod row;
 mod slot;
 mod transaction;
 mod tree;
@@ -20,6 +21,7 @@ pub(crate) use batch::{Condition, Write};
 pub(crate) use decide::{Slots, decide};
 pub(crate) use latest::Latest;
 pub(crate) use projection::Projection;
+pub(crate) use row::RowView;
 pub(crate) use slot::{Life, Slot};
 
 #[cfg(test)]

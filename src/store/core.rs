@@ -11,8 +11,10 @@ use tokio::task::consume_budget;
 use super::engine::{Engine, Order, Read};
 use super::published::{Pinned, Published};
 use super::shared::Shared;
-use super::{Page, Receipt, Scan, SnapshotWatch, StateStore, Stats, WatchStream, read};
-use crate::audit::VerifyReport;
+use super::{
+    DeletedKey, Diff, DiffPage, Page, Past, Point, Receipt, Scan, SnapshotWatch, StateStore, Stats,
+    WatchStream, as_of, point, read,
+};
 use crate::backend::{Folded, Snapshot};
 use crate::error::{Result, StateError};
 use crate::key::{validate_key, validate_prefix};
@@ -36,7 +38,7 @@ pub(super) struct Core {
     /// Itself, for its watches: they find it again without keeping it open.
     this: Weak<Core>,
     pub(super) shared: Arc<Shared>,
-    engine: Box<dyn Engine>,
+    pub(super) engine: Box<dyn Engine>,
     limits: Limits,
     read_only: bool,
     queue: Arc<Semaphore>,
@@ -63,7 +65,11 @@ impl Core {
         receiver
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -101,19 +107,6 @@ impl Core {
             resident_bytes,
             watchers: self.shared.watcher_stats(),
         })
-    }
-
-    pub(super) async fn verify(&self) -> Result<VerifyReport> {
-        self.shared.check_open()?;
-        let shared = self.shared.clone();
-        let verify = move |snapshot: &dyn Snapshot| read::verify(snapshot, &|| shared.is_closed());
-        let (read, receiver) = answered(verify);
-        self.engine.read_alone(read);
-        match receiver.await {
-            // Closing interrupts what runs, which is a storage error then.
-            Err(_) | Ok(Err(_)) if self.shared.is_closed() => Err(StateError::Closed),
-            report => report.unwrap_or(Err(StateError::Closed)),
-        }
     }
 
     /// What the published state answers, if it is the newest and has the answer.
@@ -206,7 +199,7 @@ impl Core {
 }
 
 /// A read that sends what it answers.
-fn answered<T: Send + 'static>(
+pub(super) fn answered<T: Send + 'static>(
     read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
 ) -> (Read, oneshot::Receiver<Result<T>>) {
     let (reply, receiver) = oneshot::channel();
@@ -335,6 +328,23 @@ impl StateStore for Core {
     fn watch_with_snapshot(&self, pattern: &str) -> Result<SnapshotWatch> {
         let pattern = self.pattern(pattern)?;
         Ok(SnapshotWatch::new(self.this.clone(), self.shared.clone(), pattern))
+    }
+
+    async fn at(&self, point: Point) -> Result<Past> {
+        let (head, at) = self.read(move |snapshot| point::find(snapshot, point)).await?;
+        Ok(Past::new(self.this.upgrade().ok_or(StateError::Closed)?, head, at))
+    }
+
+    async fn diff(&self, diff: Diff) -> Result<DiffPage> {
+        diff.check()?;
+        let limits = self.limits.clone();
+        self.read(move |snapshot| super::diff::diff(snapshot, &limits, &diff)).await
+    }
+
+    async fn list_deleted(&self, prefix: &str) -> Result<Vec<DeletedKey>> {
+        validate_prefix(prefix)?;
+        let prefix = prefix.to_owned();
+        self.read(move |snapshot| as_of::list_deleted_now(snapshot, &prefix)).await
     }
 
     fn watch(&self, pattern: &str) -> Result<WatchStream> {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Page, Receipt, Scan, SnapshotWatch, StateStore, WatchStream};
+use super::{
+    DeletedKey, Diff, DiffPage, Page, Past, Point, Receipt, Restore, Scan, SnapshotWatch, StateStore,
+    WatchStream,
+};
 use crate::error::Result;
 use crate::log::{Change, Commit, Cursor, Head};
 use crate::seq::Seq;
@@ -34,6 +37,10 @@ macro_rules! forward {
             async fn create_if_not_exists(&self, key: &str, value: Vec<u8>) -> Result<u64> {
                 let $this = self;
                 $inner.create_if_not_exists(key, value).await
+            }
+            async fn restore(&self, restore: Restore) -> Result<Receipt> {
+                let $this = self;
+                $inner.restore(restore).await
             }
             async fn transaction(&self, ops: Vec<TransactionOp>) -> Result<Receipt> {
                 let $this = self;
@@ -85,6 +92,18 @@ macro_rules! forward {
             fn watch_with_snapshot(&self, pattern: &str) -> Result<SnapshotWatch> {
                 let $this = self;
                 $inner.watch_with_snapshot(pattern)
+            }
+            async fn at(&self, point: Point) -> Result<Past> {
+                let $this = self;
+                $inner.at(point).await
+            }
+            async fn diff(&self, diff: Diff) -> Result<DiffPage> {
+                let $this = self;
+                $inner.diff(diff).await
+            }
+            async fn list_deleted(&self, prefix: &str) -> Result<Vec<DeletedKey>> {
+                let $this = self;
+                $inner.list_deleted(prefix).await
             }
             fn watch(&self, pattern: &str) -> Result<WatchStream> {
                 let $this = self;

@@ -80,7 +80,8 @@ fn load(follower: &Follower) -> Result<(), Stopped> {
             follower.follow()?; // Other processes write on.
         }
     }
-    let mut folded = Folded { store: shared.store, head: start, projection: Projection::from_rows(rows) };
+    let (store, projection) = (shared.store, Projection::from_rows(rows));
+    let mut folded = Folded { head: start, projection, ..Folded::genesis(store) };
     follower.with(|sqlite| {
         sqlite.read(|snapshot| {
             let snapshot = snapshot?;

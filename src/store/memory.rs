@@ -1,6 +1,8 @@
 //! The store in memory.
 
 use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,11 +13,14 @@ use super::forward::forward;
 use super::group::{Recorded, Rules, commit_group};
 use super::published::Kept;
 use super::shared::{Bell, Shared};
-use super::{Options, Page, Receipt, Scan, SnapshotWatch, StateStore, Stats, WatchStream};
+use super::{
+    DeletedKey, Diff, DiffPage, Export, Exported, Options, Page, Past, Point, Receipt, Restore, Scan,
+    SnapshotWatch, StateStore, Stats, Verify, WatchStream,
+};
 use crate::audit::{VerifyReport, contradicts};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};
-use crate::log::{Change, Commit, Cursor, Follow, Head, StoreId};
+use crate::log::{Anchor, Change, Commit, Cursor, Follow, Head, StoreId};
 use crate::seq::Seq;
 use crate::state::{Batch, Entry, TransactionOp};
 use crate::sync::{PoisonError, RwLock};
@@ -61,12 +66,62 @@ impl MemoryStore {
                 follow.head().seq
             )));
         }
+        Ok(Self::of(rules, memory, false))
+    }
+
+    /// The store of a log and its fold.
+    pub(super) fn of(rules: Rules, memory: Memory, read_only: bool) -> Self {
+        let (store, head) = (memory.folded().store, memory.folded().head);
         let limits = rules.limits.clone();
         let kept = Kept::All(memory.folded().clone());
-        let shared = Arc::new(Shared::alone(store, follow.head(), kept, usize::MAX));
+        let shared = Arc::new(Shared::alone(store, head, kept, usize::MAX));
         let memory = Arc::new(RwLock::new(memory));
         let engine = MemoryEngine { memory: memory.clone(), shared: shared.clone(), rules };
-        Ok(Self { core: Core::new(shared, Box::new(engine), limits, false), memory })
+        Self { core: Core::new(shared, Box::new(engine), limits, read_only), memory }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// A store with the log of an export, which it goes on from.
+    ///
+    /// # Errors
+    /// Those of [`Options::import_memory`].
+    ///
+    /// ```
+    /// use univrs_state::{Export, MemoryStore, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("state.log");
+    /// let store = MemoryStore::new();
+    /// store.set("/a", b"1".to_vec()).await?;
+    /// store.export_to(Export::new(), &path).await?;
+    ///
+    /// let copy = MemoryStore::import(std::fs::File::open(&path)?)?;
+    /// assert_eq!(copy.head().await?, store.head().await?);
+    /// # Ok(()) }
+    /// ```
+    pub fn import(export: impl io::Read) -> Result<Self> {
+        Options::new().import_memory(export)
+    }
+
+    /// Writes the log elsewhere, checked on the way.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::at`] for its points; what writing returns; [`StateError::Corrupted`]
+    /// where the log contradicts itself: what was written then has no end, and is refused.
+    pub async fn export(&self, export: Export, write: impl Write + Send + 'static) -> Result<Exported> {
+        self.core.export(export, write).await
+    }
+
+    /// The same to a file, which must not exist yet: made for its owner alone, and there only when
+    /// it is complete and on disk.
+    ///
+    /// # Errors
+    /// Those of [`export`](Self::export); [`StateError::ConnectionError`] if something is there.
+    pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
+        self.core.export_to(export, path.as_ref()).await
     }
 
     /// The store that these changes make: the whole log of a store from its first change on, checked.
@@ -116,7 +171,23 @@ impl MemoryStore {
     /// # Errors
     /// [`StateError::Closed`]; contradictions are in the report.
     pub async fn verify(&self) -> Result<VerifyReport> {
-        self.core.verify().await
+        self.core.verify(Verify::full()).await
+    }
+
+    /// The same at another level, with anchors to check, or with somebody to be told how far it is.
+    ///
+    /// # Errors
+    /// Those of [`verify`](Self::verify).
+    pub async fn verify_with(&self, verify: Verify) -> Result<VerifyReport> {
+        self.core.verify(verify).await
+    }
+
+    /// The head of the log with the id of the store, to be kept in another place.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::head`].
+    pub async fn anchor(&self) -> Result<Anchor> {
+        self.core.anchor().await
     }
 
     /// Closes the store for all its handles: watches end, later calls return [`StateError::Closed`].

@@ -2,7 +2,11 @@
 //!
 //! The only clock and the only randomness of the crate are here.
 
+mod alongside;
+mod archive;
+mod as_of;
 mod cache;
+mod chain;
 #[cfg(feature = "sqlite")]
 mod checkpoints;
 mod clock;
@@ -11,15 +15,18 @@ mod core;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/corpus.rs"]
 mod corpus;
+mod diff;
 mod engine;
 mod entropy;
 mod event;
+mod export;
 #[cfg(test)]
 mod faults;
 #[cfg(feature = "sqlite")]
 mod follower;
 mod forward;
 mod group;
+mod import;
 #[cfg(all(test, kernels))]
 #[path = "../../tests/kernels/interleavings.rs"]
 mod interleavings;
@@ -28,10 +35,13 @@ mod interleavings;
 mod io_faults;
 #[cfg(feature = "sqlite")]
 mod loading;
+mod long;
 mod memory;
 mod options;
 mod page;
+mod past;
 mod pattern_index;
+mod point;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/power.rs"]
 mod power;
@@ -43,30 +53,41 @@ mod read;
 mod readers;
 mod receipt;
 mod recent;
+mod restore;
 mod shared;
 mod snapshot_watch;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod staged;
 mod state_store;
 mod stats;
+mod typed;
+mod verify;
 mod watch;
 mod watcher;
 mod with_meta;
 #[cfg(feature = "sqlite")]
 mod writer;
 
+pub use archive::Archive;
 pub use clock::{Clock, SystemClock};
 pub use commits::Commits;
+pub use diff::{Diff, DiffPage, Difference};
 pub use entropy::{Entropy, OsEntropy};
 pub use event::WatchEvent;
+pub use export::{Export, Exported};
 pub use memory::MemoryStore;
 pub use options::Options;
-pub use page::{Page, Scan};
+pub use page::{DeletedKey, Page, Scan};
+pub use past::Past;
+pub use point::Point;
 pub use receipt::Receipt;
+pub use restore::Restore;
 pub use snapshot_watch::{SnapshotEvent, SnapshotWatch};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use state_store::StateStore;
 pub use stats::{Residency, Stats, WatcherStats};
+pub use verify::Verify;
 pub use watch::WatchStream;
 pub use with_meta::WithMeta;

@@ -219,7 +219,14 @@ impl Options {
 
     #[cfg(feature = "sqlite")]
     async fn open_at(self, location: Location) -> Result<SqliteStore> {
-        let opening = Opening {
+        let opening = self.opening(location)?;
+        let resident_bytes = if opening.is_file() { self.resident_bytes } else { usize::MAX };
+        SqliteStore::start(opening, self.rules()?, resident_bytes).await
+    }
+
+    #[cfg(feature = "sqlite")]
+    pub(super) fn opening(&self, location: Location) -> Result<Opening> {
+        Ok(Opening {
             read_only: self.read_only,
             location,
             create: self.create,
@@ -231,9 +238,7 @@ impl Options {
             beside: Vec::new(),
             #[cfg(test)]
             vfs: None,
-        };
-        let resident_bytes = if opening.is_file() { self.resident_bytes } else { usize::MAX };
-        SqliteStore::start(opening, self.rules()?, resident_bytes).await
+        })
     }
 
     /// An empty store in memory.
@@ -254,7 +259,7 @@ impl Options {
         MemoryStore::with(self.rules()?, store, log)
     }
 
-    fn rules(self) -> Result<Rules> {
+    pub(super) fn rules(self) -> Result<Rules> {
         self.limits.check()?;
         Ok(Rules { limits: self.limits, clock: self.clock, entropy: self.entropy })
     }

@@ -2,6 +2,7 @@
 
 use super::published::Pinned;
 use crate::log::Cursor;
+use crate::seq::Seq;
 use crate::state::Entry;
 
 /// What to read: the entries whose keys start with a prefix, a page at a time.
@@ -33,13 +34,21 @@ pub struct Scan {
     pub(super) as_of: Option<Cursor>,
     /// The state that it goes on reading, where that is in memory.
     pub(super) pinned: Option<Pinned>,
+    pub(super) skip_erased: bool,
 }
 
 impl Scan {
     /// The entries whose keys start with these bytes; never a pattern. Reserved keys only if the
     /// prefix names them.
     pub fn prefix(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), after: None, limit: None, as_of: None, pinned: None }
+        Self {
+            prefix: prefix.into(),
+            after: None,
+            limit: None,
+            as_of: None,
+            pinned: None,
+            skip_erased: false,
+        }
     }
 
     /// Only keys after this one, in the order of bytes.
@@ -56,6 +65,25 @@ impl Scan {
         self.limit = Some(entries);
         self
     }
+
+    /// Where a value was erased, name its key in [`Page::erased`] instead of refusing the page.
+    #[must_use]
+    pub fn skip_erased(mut self) -> Self {
+        self.skip_erased = true;
+        self
+    }
+}
+
+/// A key that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeletedKey {
+    /// The key.
+    pub key: String,
+    /// Its count of changes; that of a new life goes on from here.
+    pub version: u64,
+    /// The place of the change that deleted it.
+    pub seq: Seq,
 }
 
 /// Entries of one state.
@@ -66,6 +94,21 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// The position that they are of. A watch resumed from here misses nothing.
     pub cursor: Cursor,
+    /// Keys that exist, but whose values are gone: only where a scan [skips](Scan::skip_erased) them.
+    pub erased: Vec<String>,
     /// What reads on from here, in the same state; none at the end.
     pub next: Option<Scan>,
+}
+
+impl Page {
+    /// A page of this position, with nothing on it yet.
+    pub(super) fn at(cursor: Cursor) -> Self {
+        Self { entries: Vec::new(), cursor, erased: Vec::new(), next: None }
+    }
+
+    /// The last key on it.
+    pub(super) fn last_key(&self) -> Option<&str> {
+        let entry = self.entries.last().map(|entry| entry.key.as_str());
+        entry.max(self.erased.last().map(String::as_str))
+    }
 }

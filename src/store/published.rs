@@ -58,7 +58,7 @@ impl Kept {
     pub(super) fn entry(&self, key: &str) -> Option<Result<Option<Entry>>> {
         match self {
             Self::All(folded) => Some(folded.entry(key)),
-            Self::Some(cache) => cache.get(key).map(|last| Ok(last.entry())),
+            Self::Some(cache) => cache.get(key).map(|last| last.entry()),
         }
     }
 

@@ -4,8 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Page, Scan};
-use crate::audit::{Verification, VerifyReport};
+use super::{Page, Scan, chain};
 use crate::backend::{Folded, Row, Snapshot, View, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
@@ -26,7 +25,7 @@ pub(super) fn get_many(view: &(impl View + ?Sized), keys: &[impl AsRef<str>]) ->
     let cursor = Cursor::new(view.store_id(), view.head()?);
     let entries =
         keys.iter().filter_map(|key| view.entry(key.as_ref()).transpose()).collect::<Result<_>>()?;
-    Ok(Page { entries, cursor, next: None })
+    Ok(Page { entries, ..Page::at(cursor) })
 }
 
 /// One page of a scan.
@@ -42,7 +41,7 @@ pub(super) fn scan_folded(folded: &Folded, limits: &Limits, scan: &Scan) -> Resu
     if scan.as_of.is_some_and(|cursor| cursor.head() != Some(folded.head)) {
         return Ok(None);
     }
-    scan_page(folded, limits, scan, folded.head, false, |row| Ok(row.entry())).map(Some)
+    scan_page(folded, limits, scan, folded.head, false, Row::entry).map(Some)
 }
 
 /// One page of a scan as of a position, of the rows and what the keys were there.
@@ -60,21 +59,31 @@ fn scan_page(
     }
     Exceeded::check(limit, limits.page_entries, "entries", || "the page of a scan".into())?;
     let range = KeyRange::prefix(&scan.prefix);
-    let mut page = Page { entries: Vec::new(), cursor: Cursor::new(view.store_id(), as_of), next: None };
+    let mut page = Page::at(Cursor::new(view.store_id(), as_of));
     let mut bytes = 0;
     view.rows(&range, scan.after.as_deref(), deleted, &mut |row| {
-        let Some(entry) = entry(row)?.filter(|entry| range.shows(&entry.key)) else {
+        let (key, _) = row.place()?;
+        if !range.shows(key) {
             return Ok(ControlFlow::Continue(()));
+        }
+        let key = key.to_owned();
+        let entry = match entry(row) {
+            Ok(None) => return Ok(ControlFlow::Continue(())),
+            Err(StateError::Erased(_)) if scan.skip_erased => None,
+            entry => entry?,
         };
-        bytes += entry.key.len() + entry.value.len();
-        if let Some(last) = page.entries.last()
-            && (page.entries.len() == limit || bytes > Limits::PAGE_BYTES)
+        bytes += key.len() + entry.as_ref().map_or(0, |entry| entry.value.len());
+        if let Some(last) = page.last_key()
+            && (page.entries.len() + page.erased.len() == limit || bytes > Limits::PAGE_BYTES)
         {
-            page.next =
-                Some(Scan { after: Some(last.key.clone()), as_of: Some(page.cursor), ..scan.clone() });
+            let after = Some(last.to_owned());
+            page.next = Some(Scan { after, as_of: Some(page.cursor), ..scan.clone() });
             return Ok(ControlFlow::Break(()));
         }
-        page.entries.push(entry);
+        match entry {
+            Some(entry) => page.entries.push(entry),
+            None => page.erased.push(key),
+        }
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(page)
@@ -82,28 +91,22 @@ fn scan_page(
 
 /// What a key was at a position: its row, or an older change of it.
 fn entry_as_of(snapshot: &dyn Snapshot, row: Row, as_of: Seq) -> Result<Option<Entry>> {
-    let (_, seq) = row.place()?;
+    let (key, seq) = row.place()?;
     if seq <= as_of {
-        return Ok(row.entry());
+        return row.entry();
     }
-    let mut change = Some(recorded(snapshot, seq)?);
-    while let Some(newer) = change {
-        if newer.seq <= as_of {
-            return Ok(Entry::of(&newer));
-        }
-        change = previous(snapshot, &newer)?;
-    }
-    Ok(None)
+    let change = chain::back_to(snapshot, key, seq, as_of)?;
+    change.as_ref().map_or(Ok(None), Entry::left_by)
 }
 
 /// The change at a position that the log must have.
-fn recorded(snapshot: &dyn Snapshot, seq: Seq) -> Result<Change> {
+pub(super) fn recorded(snapshot: &dyn Snapshot, seq: Seq) -> Result<Change> {
     let change = snapshot.change(seq)?;
     change.ok_or_else(|| missing(seq))
 }
 
 /// The change before `change` of the same key; none if it is the first.
-fn previous(snapshot: &dyn Snapshot, change: &Change) -> Result<Option<Change>> {
+pub(super) fn previous(snapshot: &dyn Snapshot, change: &Change) -> Result<Option<Change>> {
     if change.prev == Seq::ZERO {
         return Ok(None);
     }
@@ -139,25 +142,14 @@ pub(super) fn history(
     if limit == 0 {
         return Ok(history);
     }
-    let Some(slot) = snapshot.slot(key)? else { return Ok(history) };
-    let mut change = recorded(snapshot, slot.seq)?;
-    if change.key.as_ref() != key {
-        return Err(StateError::Corrupted(format!("change {} is not one of {key}", change.seq)));
+    let (mut next, mut bytes) = (chain::last_at(snapshot, key, before.map_or(Seq::MAX, Seq::previous))?, 0);
+    while let Some(change) = next {
+        bytes += change.size();
+        let full = history.len() + 1 == limit || bytes >= Limits::PAGE_BYTES;
+        next = if full { None } else { previous(snapshot, &change)? };
+        history.push(change);
     }
-    let mut bytes = 0;
-    loop {
-        if before.is_none_or(|before| change.seq < before) {
-            bytes += change.size();
-            history.push(change.clone());
-        }
-        if history.len() == limit || bytes >= Limits::PAGE_BYTES {
-            return Ok(history);
-        }
-        match previous(snapshot, &change)? {
-            Some(previous) => change = previous,
-            None => return Ok(history),
-        }
-    }
+    Ok(history)
 }
 
 /// Where a cursor stands: checked against the log, and rounded down to the end of a commit.
@@ -168,6 +160,10 @@ pub(super) fn resolve(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
         return Err(StateError::CursorDiverged(format!(
             "position {seq} lies beyond the end of the log at {end}; an older copy of the store may have been restored"
         )));
+    }
+    let floor = snapshot.floor().seq;
+    if seq < floor {
+        return Err(StateError::Compacted { requested: seq, oldest: floor });
     }
     if let Some(head) = cursor.head()
         && snapshot.hash_at(seq)? != Some(head.hash)
@@ -188,19 +184,32 @@ pub(super) fn follow(
     mut visit: impl FnMut(Change),
 ) -> Result<Head> {
     let mut follow = Follow::after(after);
-    let (mut changes, mut bytes) = (0, 0);
+    let (mut changes, mut bytes, mut full) = (0, 0, false);
     snapshot.changes(after.seq, &mut |change| {
+        pass_withheld(snapshot, &mut follow, change.seq);
         follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
         changes += 1;
         bytes += change.size();
-        let full = change.closes_commit() && (changes >= limit || bytes >= Limits::PAGE_BYTES);
+        full = change.closes_commit() && (changes >= limit || bytes >= Limits::PAGE_BYTES);
         visit(change);
         Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
+    if !full {
+        pass_withheld(snapshot, &mut follow, Seq::MAX);
+    }
     if follow.is_whole() {
         Ok(follow.head())
     } else {
         Err(StateError::Corrupted(format!("the commit of change {} is cut off", follow.head().seq)))
+    }
+}
+
+/// Goes on over the changes that are withheld, up to one that is not.
+pub(super) fn pass_withheld(snapshot: &dyn Snapshot, follow: &mut Follow, to: Seq) {
+    while follow.head().seq.next() < to
+        && let Some(header) = snapshot.withheld(follow.head().seq.next())
+    {
+        follow.pass(header);
     }
 }
 
@@ -283,7 +292,7 @@ impl Matching {
 /// that fit a page come along; what is left is read in slices of its own, so that a commit that
 /// deletes much takes no more memory than others.
 pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
-    let after = resolve(snapshot, after)?;
+    let after = resolve_whole(snapshot, after)?;
     let mut commits: Vec<(Vec<Matching>, Head)> = Vec::new();
     let mut open = Vec::new();
     let end = follow(snapshot, after, PAGE_CHANGES, |change| {
@@ -301,9 +310,17 @@ pub(super) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
     Ok(WatchPage { commits, end })
 }
 
+/// Where a watch goes on. It promises every change, which a part of a log cannot.
+fn resolve_whole(snapshot: &dyn Snapshot, after: Cursor) -> Result<Head> {
+    if !snapshot.is_whole() {
+        return Err(StateError::Erased("a part of a log cannot be watched; read its changes".into()));
+    }
+    resolve(snapshot, after)
+}
+
 /// The same where few changes match: the storage passes over the others, which are not checked then.
 pub(super) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
-    let from = resolve(snapshot, after)?;
+    let from = resolve_whole(snapshot, after)?;
     let mut end = snapshot.head()?;
     if end.seq.as_u64() - from.seq.as_u64() > SPARSE_CHANGES {
         end = snapshot.commit_end(Seq::new(from.seq.as_u64() + SPARSE_CHANGES))?;
@@ -367,46 +384,4 @@ pub(super) fn old_changes(snapshot: &dyn Snapshot, changes: &[Change]) -> Result
         }
     }
     Ok(old)
-}
-
-/// Verifies the whole store, until `cancelled`. Corruption is a finding; other errors stay errors.
-pub(super) fn verify(snapshot: &dyn Snapshot, cancelled: &dyn Fn() -> bool) -> Result<VerifyReport> {
-    let on = || if cancelled() { Err(StateError::Closed) } else { Ok(ControlFlow::Continue(())) };
-    let mut verification = Verification::new(snapshot.store_id());
-    let log = snapshot.changes(Seq::ZERO, &mut |change| {
-        verification.change(change);
-        on()
-    });
-    verification.end_of_log(corruption(log)?);
-    let commit_ids = snapshot.commit_ids(&mut |(id, first, last)| {
-        verification.commit_id(&id, first, last);
-        on()
-    });
-    verification.end_of_commit_ids(corruption(commit_ids)?);
-    let projection = snapshot.rows(&KeyRange::prefix(""), None, true, &mut |row| {
-        match &row {
-            Row::Live(entry) => verification.entry(entry),
-            Row::Deleted { key, version, seq } => verification.tombstone(key, *version, *seq),
-            Row::Damaged { key, what } => verification.damaged(key, what),
-        }
-        on()
-    });
-    let projection = corruption(projection)?;
-    let flaws = snapshot.flaws(&mut |what| {
-        verification.flaw(what);
-        on()
-    });
-    if let Some(what) = corruption(flaws)? {
-        verification.flaw(what);
-    }
-    Ok(verification.finish(projection))
-}
-
-/// The message of a corruption.
-fn corruption(read: Result<()>) -> Result<Option<String>> {
-    match read {
-        Ok(()) => Ok(None),
-        Err(StateError::Corrupted(what)) => Ok(Some(what)),
-        Err(error) => Err(error),
-    }
 }

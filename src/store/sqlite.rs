@@ -1,6 +1,7 @@
 //! The store on SQLite.
 
 use std::fmt;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,11 +12,14 @@ use super::core::Core;
 use super::forward::forward;
 use super::group::Rules;
 use super::writer;
-use super::{Options, Page, Receipt, Scan, SnapshotWatch, StateStore, Stats, WatchStream};
+use super::{
+    DeletedKey, Diff, DiffPage, Export, Exported, Options, Page, Past, Point, Receipt, Restore, Scan,
+    SnapshotWatch, StateStore, Stats, Verify, WatchStream,
+};
 use crate::audit::VerifyReport;
 use crate::backend::sqlite::Opening;
 use crate::error::{Result, StateError};
-use crate::log::{Change, Commit, Cursor, Head, StoreId};
+use crate::log::{Anchor, Change, Commit, Cursor, Head, StoreId};
 use crate::seq::Seq;
 use crate::state::{Batch, Entry, TransactionOp};
 
@@ -116,7 +120,62 @@ impl SqliteStore {
     /// # Errors
     /// [`StateError::Closed`], [`StateError::Storage`]; contradictions are in the report.
     pub async fn verify(&self) -> Result<VerifyReport> {
-        self.core.verify().await
+        self.core.verify(Verify::full()).await
+    }
+
+    /// The same at another level, with anchors to check, or with somebody to be told how far it is.
+    ///
+    /// # Errors
+    /// Those of [`verify`](Self::verify).
+    pub async fn verify_with(&self, verify: Verify) -> Result<VerifyReport> {
+        self.core.verify(verify).await
+    }
+
+    /// The head of the log with the id of the store, to be kept in another place.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::head`].
+    pub async fn anchor(&self) -> Result<Anchor> {
+        self.core.anchor().await
+    }
+
+    /// Writes the log elsewhere, checked on the way. Reads one state throughout.
+    ///
+    /// # Errors
+    /// Those of [`MemoryStore::export`](super::MemoryStore::export).
+    pub async fn export(&self, export: Export, write: impl Write + Send + 'static) -> Result<Exported> {
+        self.core.export(export, write).await
+    }
+
+    /// The same to a file, which must not exist yet: made for its owner alone, and there only when
+    /// it is complete and on disk.
+    ///
+    /// # Errors
+    /// Those of [`MemoryStore::export_to`](super::MemoryStore::export_to).
+    pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
+        self.core.export_to(export, path.as_ref()).await
+    }
+
+    /// A store at a path where nothing is yet, with the log of an export, which it goes on from.
+    ///
+    /// # Errors
+    /// Those of [`Options::import`].
+    ///
+    /// ```
+    /// use univrs_state::{Export, MemoryStore, SqliteStore, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let (log, path) = (folder.path().join("state.log"), folder.path().join("state.db"));
+    /// let store = MemoryStore::new();
+    /// store.set("/a", b"1".to_vec()).await?;
+    /// store.export_to(Export::new(), &log).await?;
+    ///
+    /// let copy = SqliteStore::import(std::fs::File::open(&log)?, &path).await?;
+    /// assert_eq!(copy.head().await?, store.head().await?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn import(export: impl Read + Send + 'static, into: impl AsRef<Path>) -> Result<Self> {
+        Options::new().import(export, into).await
     }
 
     /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is

@@ -1,14 +1,23 @@
 //! The trait that programs depend on.
 
+use std::ops::ControlFlow;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Page, Receipt, Scan, SnapshotWatch, WatchStream, WithMeta};
-use crate::error::{FailedCondition, Result, StateError};
+use super::typed::{conflict, decode_cbor, encode_cbor, json, last_version, of_key};
+use super::{
+    DeletedKey, Diff, DiffPage, Page, Past, Point, Receipt, Restore, Scan, SnapshotWatch, WatchStream,
+    WithMeta, restore,
+};
+use crate::error::{Result, StateError};
 use crate::log::{Change, Commit, Cursor, Head, Meta};
 use crate::seq::Seq;
 use crate::state::{Batch, Entry, TransactionOp};
+
+/// Changes that a replay reads at once.
+const REPLAY_PAGE: usize = 1_000;
 
 /// A store of versioned entries under hierarchical keys, whose truth is a log.
 ///
@@ -108,6 +117,25 @@ pub trait StateStore: Send + Sync {
     /// See the trait.
     async fn history(&self, key: &str, before: Option<Seq>, limit: usize) -> Result<Vec<Change>>;
 
+    /// The store as it was at a point, for reading.
+    ///
+    /// # Errors
+    /// [`StateError::CursorDiverged`] for a position beyond the head, another store or another hash;
+    /// [`StateError::InvalidArgument`] for a time before the first commit; [`StateError::Compacted`].
+    async fn at(&self, point: Point) -> Result<Past>;
+
+    /// A page of what changed between two points: each key that is not the same, in order.
+    ///
+    /// # Errors
+    /// Those of [`at`](Self::at); [`StateError::LimitExceeded`] for a larger page than the store's limit.
+    async fn diff(&self, diff: Diff) -> Result<DiffPage>;
+
+    /// The keys that start with these bytes and are deleted, in the order of bytes.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn list_deleted(&self, prefix: &str) -> Result<Vec<DeletedKey>>;
+
     /// The changes of matching keys from now on: those that were acknowledged before the call, to
     /// whomever, are not among them; those that are committed after it are. Looks for the newest
     /// position on the caller's thread, which takes microseconds.
@@ -166,6 +194,64 @@ pub trait StateStore: Send + Sync {
             Err(StateError::Rejected(_)) => Err(StateError::AlreadyExists(key.to_owned())),
             receipt => receipt.map(|receipt| last_version(&receipt)),
         }
+    }
+
+    /// Brings back what was at a point, as new changes in one commit. Where nothing is different,
+    /// nothing is recorded.
+    ///
+    /// # Errors
+    /// Those of [`at`](Self::at); [`StateError::Rejected`] if one of the keys changes meanwhile;
+    /// [`StateError::Erased`] if a value of then is gone; [`StateError::LimitExceeded`] if it is too
+    /// much for a batch: restore narrower prefixes one by one, or raise the limit.
+    async fn restore(&self, restore: Restore) -> Result<Receipt> {
+        restore::restore(self, restore).await
+    }
+
+    /// Gives each commit after a point up to another one to `visit`, in order, until it breaks;
+    /// returns the position of the last one, or the first point if there was none.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use univrs_state::{MemoryStore, Point, Seq, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// for n in 1..=3 {
+    ///     store.set("/a", vec![n]).await?;
+    /// }
+    /// let mut total = 0;
+    /// let sum = |commit: univrs_state::Commit| {
+    ///     total += commit.changes.iter().filter_map(|change| change.value.as_deref()).map(|v| v[0]).sum::<u8>();
+    ///     Ok(ControlFlow::Continue(()))
+    /// };
+    /// store.replay(Seq::ZERO.into(), Point::Head, sum).await?;
+    /// assert_eq!(total, 6);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`at`](Self::at), and what `visit` returns.
+    async fn replay<F>(&self, after: Point, to: Point, mut visit: F) -> Result<Seq>
+    where
+        Self: Sized,
+        F: FnMut(Commit) -> Result<ControlFlow<()>> + Send,
+    {
+        let (mut after, to) = (self.at(after).await?.seq(), self.at(to).await?.seq());
+        while after < to {
+            let page = self.changes(after, REPLAY_PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for commit in page {
+                if commit.last > to {
+                    return Ok(after);
+                }
+                after = commit.last;
+                if visit(commit)?.is_break() {
+                    return Ok(after);
+                }
+            }
+        }
+        Ok(after)
     }
 
     /// Records operations together. Checks are judged on the state before, wherever they stand.
@@ -287,15 +373,7 @@ pub trait StateStore: Send + Sync {
     where
         Self: Sized,
     {
-        let mut bytes = Vec::new();
-        // The messages of both codecs may quote the value.
-        let written = ciborium::into_writer(value, &mut bytes).is_ok();
-        if !written {
-            return Err(StateError::SerializationError(format!(
-                "the value for {key} cannot be written as CBOR"
-            )));
-        }
-        self.set(key, bytes).await
+        self.set(key, encode_cbor(key, value)?).await
     }
 
     /// A handle that says who writes and why in every batch that says nothing itself.
@@ -315,51 +393,4 @@ pub trait StateStore: Send + Sync {
     {
         WithMeta::new(self.clone(), meta)
     }
-}
-
-/// An error of a codec that names the key.
-fn of_key(key: &str, error: StateError) -> StateError {
-    match error {
-        StateError::SerializationError(why) => {
-            StateError::SerializationError(format!("the value of {key}: {why}"))
-        }
-        error => error,
-    }
-}
-
-fn json<T: Serialize>(key: &str, value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| of_key(key, error.into()))
-}
-
-/// The version after a batch's last write.
-fn last_version(receipt: &Receipt) -> u64 {
-    receipt.versions.last().copied().unwrap_or(0)
-}
-
-/// The first failed version condition in the words of the simple verbs.
-fn conflict(error: StateError) -> StateError {
-    match error {
-        StateError::Rejected(rejection) => match rejection.failed.first() {
-            Some(FailedCondition::Version { expected, found, .. }) => {
-                StateError::VersionConflict { expected: *expected, found: *found }
-            }
-            _ => StateError::Rejected(rejection),
-        },
-        error => error,
-    }
-}
-
-fn decode_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    use ciborium::de::Error;
-    let mut rest = bytes;
-    let why = match ciborium::from_reader(&mut rest) {
-        Ok(value) if rest.is_empty() => return Ok(value),
-        Ok(_) => format!("{} bytes follow the value", rest.len()),
-        Err(Error::Io(_)) => "CBOR ends too early".into(),
-        Err(Error::Syntax(at)) => format!("not CBOR (byte {at})"),
-        Err(Error::Semantic(Some(at), _)) => format!("CBOR of another shape (byte {at})"),
-        Err(Error::Semantic(None, _)) => "CBOR of another shape".into(),
-        Err(Error::RecursionLimitExceeded) => "CBOR is nested too deeply".into(),
-    };
-    Err(StateError::SerializationError(why))
 }

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use super::forward::forward;
-use super::{Page, Receipt, Scan, SnapshotWatch, StateStore, WatchStream};
+use super::{
+    DeletedKey, Diff, DiffPage, Page, Past, Point, Receipt, Scan, SnapshotWatch, StateStore, WatchStream,
+};
 use crate::error::Result;
 use crate::log::{Change, Commit, Cursor, Head, Meta};
 use crate::seq::Seq;

@@ -11,17 +11,18 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use univrs_state::{
-    Batch, Cursor, Follow, Hash, Head, MemoryStore, Meta, Options, Pattern, Seq, SqliteStore, StateError,
-    StateStore, StoreId, validate_key,
+    Archive, Batch, Cursor, Export, Follow, Hash, Head, MemoryStore, Meta, Options, Pattern, Seq,
+    SqliteStore, StateError, StateStore, StoreId, validate_key,
 };
 
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, fn(&[u8])); 7] = [
     ("places", places),
     ("patterns", patterns),
     ("metadata", metadata),
     ("database", database),
     ("log", log),
+    ("import", import),
     ("operations", operations),
 ];
 
@@ -159,6 +160,54 @@ pub fn database(bytes: &[u8]) {
 /// The bytes of a write-ahead log beside an intact database.
 pub fn log(bytes: &[u8]) {
     read_files(&seed().0, Some(bytes));
+}
+
+/// Exports of a small log: whole, of some keys, without some values, and after a position.
+pub fn exports() -> Vec<Vec<u8>> {
+    let store = MemoryStore::new();
+    run(async {
+        let meta = Meta::new().actor("a").label("l", "v");
+        let batch = Batch::new().set("/a", "1").set("/b/c", "2").delete("/a").commit_id("x").meta(meta);
+        store.commit(batch).await.expect("a commit");
+        store.set("/a", vec![7; 300]).await.expect("a set");
+        let only = Export::new().only("/a".parse().expect("a pattern"));
+        let redacted = Export::new().redact("/**".parse().expect("a pattern"));
+        let mut exports = Vec::new();
+        for export in [Export::new(), only, redacted, Export::new().after(Seq::new(3))] {
+            exports.push(exported(&store, export).await);
+        }
+        exports
+    })
+}
+
+/// The bytes of an export.
+async fn exported(store: &MemoryStore, export: Export) -> Vec<u8> {
+    let folder = folder();
+    let path = folder.path().join("log");
+    store.export_to(export, &path).await.expect("an export");
+    std::fs::read(path).expect("a file")
+}
+
+/// An export: what is taken is exactly what would be written, and hangs together; and only all of a
+/// log becomes a store.
+pub fn import(bytes: &[u8]) {
+    run(async {
+        let store = MemoryStore::import(bytes);
+        let Ok(archive) = Archive::read(bytes) else {
+            assert!(store.is_err(), "a store was made of what is no export");
+            return;
+        };
+        assert!(archive.verify().await.expect("a report").is_intact());
+        let folder = folder();
+        let path = folder.path().join("log");
+        archive.export_to(Export::new(), &path).await.expect("an export");
+        assert_eq!(std::fs::read(path).expect("a file"), bytes);
+        let whole = archive.floor().seq == Seq::ZERO && archive.withheld() == 0;
+        assert_eq!(store.is_ok(), whole);
+        if let Ok(store) = store {
+            assert_eq!(exported(&store, Export::new()).await, bytes);
+        }
+    });
 }
 
 /// The metadata of a recorded change: other bytes than the recorded ones are never read.

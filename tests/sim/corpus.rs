@@ -33,7 +33,7 @@ use rusqlite::types::ValueRef;
 use self::damage::{Damage, Subject, WITNESS, raw};
 use self::truth::{Answers, Truth};
 use super::power::world::open;
-use super::read;
+use super::verify;
 use crate::backend::sqlite::sim::{Disk, Files, loss};
 use crate::error::StateError;
 use crate::log::StoreId;
@@ -210,13 +210,14 @@ fn check(
             Err(error) => return told(&error).map(Found::told),
         }
         if sqlite.id() != intact.store && files.get(WITNESS).is_some_and(|file| !file.is_empty()) {
-            let verified = sqlite.read(|s| s.and_then(|s| read::verify(s, &|| false)));
+            let verified =
+                sqlite.read(|s| s.and_then(|s| verify::verify(s, &super::Verify::full(), &|| false)));
             if verified.is_ok_and(|report| report.is_intact()) {
                 return Ok(Found::told("another store, and a whole one"));
             }
         }
         let answers = intact.truth.ask(&sqlite);
-        let report = sqlite.read(|s| s.and_then(|s| read::verify(s, &|| false)));
+        let report = sqlite.read(|s| s.and_then(|s| verify::verify(s, &super::Verify::full(), &|| false)));
         drop(sqlite);
         let outcome = match report {
             Err(error) => told(&error)?,

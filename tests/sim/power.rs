@@ -31,7 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::world::{Trace, batch, go_on, open, rules};
 use super::group::commit_group;
-use super::read;
+use super::verify;
 use crate::audit::VerifyReport;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Replay, Rng, VARIANTS};
 use crate::backend::sqlite::{Durability, Sqlite};
@@ -263,7 +263,7 @@ fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Resul
 /// Verifies the whole store; its head.
 pub(super) fn audit(sqlite: &Sqlite) -> Result<Head, String> {
     let report: crate::Result<VerifyReport> =
-        sqlite.read(|snapshot| snapshot.and_then(|s| read::verify(s, &|| false)));
+        sqlite.read(|snapshot| snapshot.and_then(|s| verify::verify(s, &super::Verify::full(), &|| false)));
     let report = report.map_err(|error| format!("it cannot be verified: {error}"))?;
     if report.is_intact() { Ok(report.head) } else { Err(format!("it is not intact: {:?}", report.findings)) }
 }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -17,6 +18,8 @@ use crate::log::StoreId;
 /// Memory for pages of the connection that writes. A commit on random keys reads and rewrites a page
 /// for each; SQLite's own 2 MiB hold few of them.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
+/// The same while a store is built of an export, which is to take little memory.
+const LOAD_CACHE_KIB: i64 = 16 << 10;
 
 /// `PRAGMA synchronous` for a rollback journal that survives the loss of power.
 const FULL: i64 = 2;
@@ -124,6 +127,21 @@ impl Sqlite {
 
     pub(super) fn set_writer_cache(&self) -> Result<()> {
         self.conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(fault::storage)
+    }
+
+    /// Lets a file that nobody can see yet be written without syncs.
+    pub(crate) fn begin_load(&self) -> Result<()> {
+        self.conn.pragma_update(None, "synchronous", 0).map_err(fault::storage)?;
+        self.conn.pragma_update(None, "cache_size", -LOAD_CACHE_KIB).map_err(fault::storage)
+    }
+
+    /// Moves all of it into the database file, which is synced by whoever shows it.
+    pub(crate) fn end_load(self) -> Result<()> {
+        self.checkpoint(Some(Duration::ZERO))?;
+        match self.wal_pages()? {
+            0 => Ok(()),
+            left => Err(StateError::Storage(format!("{left} pages are left in the write-ahead log"))),
+        }
     }
 
     pub(crate) fn warning(&self) -> Option<&str> {

@@ -4,6 +4,7 @@ mod connection;
 mod creation;
 mod fault;
 mod ffi;
+mod jump;
 mod load;
 mod open;
 mod path;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use rusqlite::types::{Type, ValueRef};
 
 use super::fault;
-use crate::backend;
+use crate::backend::{self, Link};
 use crate::error::{Result, StateError};
-use crate::log::{Change, ChangeKind, Domain, Hash, Meta, StoreId, Timestamp};
+use crate::log::{Change, ChangeKind, ChangeView, Domain, Hash, Meta, StoreId, Timestamp};
 use crate::planted::planted;
 use crate::seq::Seq;
-use crate::state::{Entry, Latest, Life, Slot};
+use crate::state::{Entry, Latest, Life, RowView, Slot};
 
 /// A query of `changes` in the columns that [`change`] reads.
 macro_rules! select_changes {
@@ -24,6 +24,7 @@ macro_rules! select_changes {
 pub(super) use select_changes;
 
 static KV_STORE_ROW: Domain = Domain::new("univrs-state 1 kv_store row");
+static ERASED_ROW: Domain = Domain::new("univrs-state 1 kv_store erased row");
 static TOMBSTONES_ROW: Domain = Domain::new("univrs-state 1 tombstones row");
 
 /// The first 16 bytes of the hash of a row of the projection: store id, length of the key, key,
@@ -88,26 +89,66 @@ fn wrong(column: usize, expected: Type) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnType(column, String::new(), expected)
 }
 
-/// A change, as it stands in the table.
-pub(super) fn change(row: &rusqlite::Row<'_>) -> rusqlite::Result<Change> {
-    let meta = match blob(row, 11)? {
-        None => None,
-        Some(bytes) => Some(Arc::new(Meta::decode(bytes).ok_or_else(|| wrong(11, Type::Blob))?)),
-    };
-    Ok(Change {
+/// A change, where it stands in the table.
+pub(super) fn view<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
+    let meta = blob(row, 11)?;
+    if meta.is_some_and(|meta| Meta::decode(meta).is_none()) {
+        return Err(wrong(11, Type::Blob));
+    }
+    Ok(ChangeView {
         seq: seq(row, 0)?,
         commit_seq: seq(row, 1)?,
         at: timestamp(row, 2)?,
         kind: ChangeKind::from_code(row.get(3)?).ok_or_else(|| wrong(3, Type::Integer))?,
-        key: text(row, 4)?.into(),
+        key: text(row, 4)?,
         version: unsigned(row, 5)?,
         created_at: timestamp(row, 6)?,
         prev: seq(row, 7)?,
-        value: blob(row, 8)?.map(Arc::from),
+        value: blob(row, 8)?,
         salt: array(row, 9)?,
         value_hash: array(row, 10)?.map(Hash::from_bytes),
         meta,
         hash: hash(row, 12)?,
+    })
+}
+
+/// A change, as it stands in the table.
+pub(super) fn change(row: &rusqlite::Row<'_>) -> rusqlite::Result<Change> {
+    let view = view(row)?;
+    let ChangeView { seq, commit_seq, at, kind, version, created_at, prev, salt, value_hash, hash, .. } =
+        view;
+    let meta = view.meta.and_then(Meta::decode).map(Arc::new);
+    let (key, value) = (view.key.into(), view.value.map(Arc::from));
+    Ok(Change {
+        seq,
+        commit_seq,
+        at,
+        kind,
+        key,
+        version,
+        created_at,
+        prev,
+        value,
+        salt,
+        value_hash,
+        meta,
+        hash,
+    })
+}
+
+/// The columns that [`link`] reads.
+pub(super) const LINK: &str = "SELECT seq, at, key, version, prev, jump FROM changes WHERE seq = ?1";
+
+/// The links of a change, as they stand in the table.
+pub(super) fn link(row: &rusqlite::Row<'_>) -> rusqlite::Result<Link> {
+    Ok(Link {
+        seq: seq(row, 0)?,
+        at: timestamp(row, 1)?,
+        key: text(row, 2)?.into(),
+        version: unsigned(row, 3)?,
+        prev: seq(row, 4)?,
+        // What it points to is checked where it is followed.
+        jump: seq(row, 5).unwrap_or_default(),
     })
 }
 
@@ -122,7 +163,10 @@ pub(super) const DELETED: &str =
 /// A row of `kv_store`, or of `tombstones` in the same columns with no value; checksum checked.
 struct Checked<'a> {
     key: &'a str,
+    /// None in `tombstones`.
     value: Option<&'a [u8]>,
+    /// The key exists, but its value is gone.
+    erased: bool,
     numbers: Numbers,
 }
 
@@ -134,15 +178,18 @@ fn checked<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<Checked<'a>
             None => (Timestamp::EPOCH, Timestamp::EPOCH),
         };
         let numbers = (unsigned(row, 2)?, created_at, updated_at, unsigned(row, 5)?);
-        Ok((Checked { key, value, numbers }, array::<16>(row, 6)?))
+        Ok((Checked { key, value, erased: false, numbers }, array::<16>(row, 6)?))
     };
-    let (found, recorded) = read().map_err(fault::storage)?;
+    let (mut found, recorded) = read().map_err(fault::storage)?;
     let (domain, table) = match found.value {
         Some(_) => (&KV_STORE_ROW, "kv_store"),
         None => (&TOMBSTONES_ROW, "tombstones"),
     };
     let expected = checksum(domain, store, found.key, found.numbers, found.value.unwrap_or_default());
-    if recorded != Some(expected) && !planted("unverified_read") {
+    if recorded != Some(expected) && found.value.is_some_and(<[u8]>::is_empty) {
+        found.erased = recorded == Some(checksum(&ERASED_ROW, store, found.key, found.numbers, &[]));
+    }
+    if recorded != Some(expected) && !found.erased && !planted("unverified_read") {
         let key = found.key;
         return Err(StateError::Corrupted(format!(
             "the row of {key:?} in {table} does not match its checksum"
@@ -153,11 +200,12 @@ fn checked<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<Checked<'a>
 
 /// A row of `kv_store`, or of `tombstones` in the same columns with no value; checksum checked.
 pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Row> {
-    let Checked { key, value, numbers } = checked(store, row)?;
+    let Checked { key, value, erased, numbers } = checked(store, row)?;
     let (version, created_at, updated_at, seq) = numbers;
     let (key, seq) = (key.to_owned(), Seq::new(seq));
     Ok(match value {
         None => backend::Row::Deleted { key, version, seq },
+        Some(_) if erased => backend::Row::Erased { key, version, created_at, updated_at, seq },
         Some(value) => backend::Row::Live(Entry {
             key,
             value: value.to_vec(),
@@ -167,6 +215,14 @@ pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Ro
             seq,
         }),
     })
+}
+
+/// The same, where it lies.
+pub(super) fn row_view<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<RowView<'a>> {
+    let Checked { key, value, erased, numbers: (version, created_at, updated_at, seq) } =
+        checked(store, row)?;
+    let times = value.map(|_| (created_at, updated_at));
+    Ok(RowView { key, version, seq: Seq::new(seq), times, value: value.filter(|_| !erased) })
 }
 
 /// The same, where a damaged row is one, too.
@@ -184,6 +240,7 @@ pub(super) fn any(store: StoreId, found: &rusqlite::Row<'_>) -> Result<backend::
 pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
     match self::row(store, row)? {
         backend::Row::Live(entry) => Ok(entry),
+        backend::Row::Erased { key, seq, .. } => Err(Entry::erased(&key, seq)),
         _ => Err(fault::storage(wrong(1, Type::Blob))),
     }
 }
@@ -195,10 +252,10 @@ pub(super) fn key(row: &rusqlite::Row<'_>) -> Result<String> {
 
 /// A row of either table, as the projection keeps it; checksum checked.
 pub(super) fn latest(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Latest> {
-    let Checked { key, value, numbers: (version, created_at, at, seq) } = checked(store, row)?;
+    let Checked { key, value, erased, numbers: (version, created_at, at, seq) } = checked(store, row)?;
     let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
     let slot = Slot { version, seq: Seq::new(seq), life };
-    Ok(Latest { key: key.into(), slot, at, value: value.map(Arc::from) })
+    Ok(Latest { key: key.into(), slot, at, value: value.filter(|_| !erased).map(Arc::from) })
 }
 
 /// The same without a copy of the value.
@@ -208,10 +265,11 @@ pub(super) fn slot(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Slot> {
     Ok(Slot { version, seq: Seq::new(seq), life })
 }
 
-/// The checksum of a key's row in `kv_store`.
-pub(super) fn entry_checksum(store: StoreId, change: &Change, value: &[u8]) -> [u8; 16] {
+/// The checksum of a key's row in `kv_store`; one of its own where the value is gone.
+pub(super) fn entry_checksum(store: StoreId, change: &Change) -> [u8; 16] {
     let numbers = (change.version, change.created_at, change.at, change.seq.as_u64());
-    checksum(&KV_STORE_ROW, store, &change.key, numbers, value)
+    let domain = if change.value.is_some() { &KV_STORE_ROW } else { &ERASED_ROW };
+    checksum(domain, store, &change.key, numbers, change.value.as_deref().unwrap_or_default())
 }
 
 /// The checksum of a key's row in `tombstones`; it has no times and no value.

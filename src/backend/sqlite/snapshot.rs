@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Params};
 
 use super::row::{self, select_changes};
 use super::{Sqlite, fault};
-use crate::backend::{Row, Snapshot, View, Visit, VisitKey, missing};
+use crate::backend::{Link, Row, Snapshot, View, Visit, VisitKey, VisitRow, VisitView, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Follow, Hash, Head, StoreId, Tip};
@@ -190,6 +190,10 @@ impl Snapshot for Sqlite {
         }
     }
 
+    fn link(&self, seq: Seq) -> Result<Option<Link>> {
+        self.first(row::LINK, [row::signed(seq.as_u64())?], row::link)
+    }
+
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
         let sql = select_changes!(" FROM changes WHERE seq > ?1 ORDER BY seq");
         self.each(sql, [row::signed(after.as_u64())?], |r| row::change(r).map_err(fault::storage), visit)
@@ -219,6 +223,40 @@ impl Snapshot for Sqlite {
             intact(change, before)
         };
         self.each(sql, (start, end, after, until), read, visit)
+    }
+
+    fn views(&self, after: Seq, visit: &mut VisitView<'_>) -> Result<()> {
+        let sql = select_changes!(" FROM changes WHERE seq > ?1 ORDER BY seq");
+        let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
+        let mut rows = statement.query([row::signed(after.as_u64())?]).map_err(fault::storage)?;
+        while let Some(row) = rows.next().map_err(fault::storage)? {
+            if visit(&row::view(row).map_err(fault::storage)?)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()> {
+        for sql in [
+            "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store NOT INDEXED",
+            "SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones NOT INDEXED",
+        ] {
+            let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
+            let mut rows = statement.query([]).map_err(fault::storage)?;
+            while let Some(row) = rows.next().map_err(fault::storage)? {
+                if visit(&row::row_view(self.store, row)?)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tombstones(&self, range: &KeyRange, visit: &mut Visit<'_, Row>) -> Result<()> {
+        let sql = "SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones \
+                   WHERE key >= ?1 AND key < ?2 ORDER BY key";
+        self.each(sql, bounds(range, None), |r| row::row(self.store, r), visit)
     }
 
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {

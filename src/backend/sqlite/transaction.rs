@@ -29,6 +29,8 @@ pub(crate) struct SqliteTransaction<'a> {
     data_version: i64,
     tip: Tip,
     appended: Tip,
+    /// The first change of a commit of which only a part was appended yet.
+    open_commit: Option<Seq>,
     open: bool,
 }
 
@@ -46,6 +48,7 @@ impl Backend for Sqlite {
                     data_version,
                     tip,
                     appended: tip,
+                    open_commit: None,
                     open: true,
                 })
             }
@@ -103,7 +106,7 @@ impl Sqlite {
 }
 
 impl SqliteTransaction<'_> {
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         sql: &'static str,
         run: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
@@ -139,7 +142,7 @@ impl SqliteTransaction<'_> {
         let meta = change.meta.as_deref().map(Meta::encode);
         self.execute_one(
             "INSERT INTO changes (seq, commit_seq, at, kind, key, version, created_at, prev, jump, value, salt, \
-             value_hash, meta, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13)",
+             value_hash, meta, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             (
                 row::signed(change.seq.as_u64())?,
                 row::signed(change.commit_seq.as_u64())?,
@@ -149,6 +152,7 @@ impl SqliteTransaction<'_> {
                 row::signed(change.version)?,
                 change.created_at.as_micros(),
                 prev,
+                row::signed(self.jump(change)?.as_u64())?,
                 change.value.as_deref(),
                 change.salt.as_ref().map(<[u8; 16]>::as_slice),
                 change.value_hash.as_ref().map(|hash| hash.as_bytes().as_slice()),
@@ -158,18 +162,12 @@ impl SqliteTransaction<'_> {
         )
     }
 
-    fn remember(&self, id: &str, changes: &[Change]) -> Result<()> {
-        if let (Some(first), Some(last)) = (changes.first(), changes.last()) {
-            let (first, last) = (row::signed(first.seq.as_u64())?, row::signed(last.seq.as_u64())?);
-            self.execute_one(
-                "INSERT INTO commit_ids (id, first, last) VALUES (?1, ?2, ?3)",
-                (id, first, last),
-            )?;
-        }
-        Ok(())
+    fn remember(&self, id: &str, first: Seq, last: Seq) -> Result<()> {
+        let sql = "INSERT INTO commit_ids (id, first, last) VALUES (?1, ?2, ?3)";
+        self.execute_one(sql, (id, row::signed(first.as_u64())?, row::signed(last.as_u64())?))
     }
 
-    fn project_value(&self, change: &Change, value: &[u8], before: Option<Slot>) -> Result<()> {
+    fn project_value(&self, change: &Change, before: Option<Slot>) -> Result<()> {
         let sql = if before.is_some_and(|slot| slot.is_live()) {
             "UPDATE kv_store SET value = ?2, version = ?3, created_at = ?4, updated_at = ?5, seq = ?6, checksum = ?7 \
              WHERE key = ?1"
@@ -181,12 +179,12 @@ impl SqliteTransaction<'_> {
             sql,
             (
                 &*change.key,
-                value,
+                change.value.as_deref().unwrap_or_default(),
                 row::signed(change.version)?,
                 change.created_at.as_micros(),
                 change.at.as_micros(),
                 row::signed(change.seq.as_u64())?,
-                row::entry_checksum(self.sqlite.store, change, value).as_slice(),
+                row::entry_checksum(self.sqlite.store, change).as_slice(),
             ),
         )?;
         match before.map(|slot| slot.life) {
@@ -265,9 +263,13 @@ impl Transaction for SqliteTransaction<'_> {
                 cut.map_err(fault::storage)?;
             }
         }
-        if let Some(last) = changes.last() {
-            if let Some(id) = last.meta.as_deref().and_then(Meta::commit_id) {
-                self.remember(id, changes)?;
+        if let (Some(first), Some(last)) = (changes.first(), changes.last()) {
+            let first = *self.open_commit.get_or_insert(first.seq);
+            if last.closes_commit() {
+                self.open_commit = None;
+                if let Some(id) = last.meta.as_deref().and_then(Meta::commit_id) {
+                    self.remember(id, first, last.seq)?;
+                }
             }
             let head = crate::log::Head { seq: last.seq, hash: last.hash };
             self.appended = Tip { head, at: last.at };
@@ -277,11 +279,9 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn project(&mut self, change: &Change, before: Option<Slot>) -> Result<()> {
         self.check_open()?;
-        match (&change.value, change.kind) {
-            (Some(value), ChangeKind::Created | ChangeKind::Updated) => {
-                self.project_value(change, value, before)
-            }
-            _ => self.project_deletion(change, before),
+        match change.kind {
+            ChangeKind::Created | ChangeKind::Updated => self.project_value(change, before),
+            ChangeKind::Deleted => self.project_deletion(change, before),
         }
     }
 

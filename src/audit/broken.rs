@@ -1,0 +1,91 @@
+//! What exactly is wrong with a change that breaks the chain.
+
+use super::VerifyReport;
+use crate::log::{Break, Change, ChangeKind, Follow, Hash};
+use crate::seq::Seq;
+use crate::state::{Life, Slot};
+
+/// A change that broke the chain, while the one behind it has not been seen.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// Its place among the findings.
+    finding: usize,
+    stored: Hash,
+    computed: Hash,
+}
+
+impl Broken {
+    /// Looks for the one field whose repair makes the change fit: what it must be is known from its
+    /// neighbours and the key's last change.
+    pub(super) fn at(
+        before: &Follow,
+        change: &Change,
+        error: Break,
+        last: Option<Slot>,
+        report: &mut VerifyReport,
+    ) -> Self {
+        let onto = before.head().hash;
+        let finding = report.findings.len().wrapping_sub(1);
+        let field = match error {
+            Break::Position { .. } => Some("seq"),
+            Break::Value(_) => Some(value_or_hash(change, onto)),
+            _ => repairs(before, change, last)
+                .find(|(_, fixed)| fixed.chained_onto(onto) == change.hash)
+                .map(|r| r.0),
+        };
+        if let Some(finding) = report.findings.get_mut(finding) {
+            finding.field = field;
+        }
+        Self { finding, stored: change.hash, computed: change.chained_onto(onto) }
+    }
+
+    /// Learns from the next change which hash it follows.
+    pub(super) fn look_back(self, next: &Change, report: &mut VerifyReport) {
+        let Some(finding) = report.findings.get_mut(self.finding) else { return };
+        let holds = next.chained_onto(self.stored) == next.hash;
+        finding.links_hold = Some(holds);
+        if !holds && self.computed != self.stored && next.chained_onto(self.computed) == next.hash {
+            finding.field = Some("hash");
+        }
+    }
+}
+
+/// Value and salt do not match their hash: if the chain has that hash, one of them was altered.
+fn value_or_hash(change: &Change, onto: Hash) -> &'static str {
+    if change.chained_onto(onto) == change.hash { "value" } else { "value_hash" }
+}
+
+/// The change with one field as its surroundings say it must be.
+fn repairs<'a>(
+    before: &Follow,
+    change: &'a Change,
+    last: Option<Slot>,
+) -> impl Iterator<Item = (&'static str, Change)> + 'a {
+    let with = |repair: &dyn Fn(&mut Change)| {
+        let mut fixed = change.clone();
+        repair(&mut fixed);
+        fixed
+    };
+    let mut repairs = Vec::new();
+    let open = before.commit().filter(|(end, _)| *end > before.head().seq);
+    let ends = match open {
+        Some((end, _)) => end.as_u64()..=end.as_u64(),
+        None => change.seq.as_u64()..=change.seq.as_u64().saturating_add(1000),
+    };
+    repairs.extend(ends.map(|end| ("commit_seq", with(&|c| c.commit_seq = Seq::new(end)))));
+    let times = open.map(|(_, at)| at).into_iter().chain([change.created_at]);
+    repairs.extend(times.map(|at| ("at", with(&|c| c.at = at))));
+    for kind in [ChangeKind::Created, ChangeKind::Updated, ChangeKind::Deleted] {
+        repairs.push(("kind", with(&|c| c.kind = kind)));
+    }
+    let since = last.and_then(|last| match last.life {
+        Life::Live { created_at } => Some(created_at),
+        Life::Deleted => None,
+    });
+    repairs.push(("created_at", with(&|c| c.created_at = since.unwrap_or(c.at))));
+    let (version, prev) = last.map_or((0, Seq::ZERO), |last| (last.version, last.seq));
+    repairs.push(("version", with(&|c| c.version = version + 1)));
+    repairs.push(("prev", with(&|c| c.prev = prev)));
+    repairs.push(("meta", with(&|c| c.meta = None)));
+    repairs.into_iter()
+}

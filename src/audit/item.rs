@@ -1,0 +1,143 @@
+//! The items of a log file: `schema/change.cddl` describes them.
+
+use crate::log::{Change, Decoder, Encoder, Flaw, Hash, Head, SALT_BYTES, StoreId};
+use crate::seq::Seq;
+
+/// The text that every log file begins with.
+pub(super) const MAGIC: &str = "univrs-state log";
+/// The layout of the file that this code writes and reads.
+pub(super) const FORMAT: u64 = 1;
+/// Bytes of the largest value that any store takes.
+const MOST_VALUE: usize = 256 << 20;
+/// Bytes that no item but its value exceeds: a key, metadata, and some numbers and hashes.
+pub(super) const MOST_ITEM: usize = MOST_VALUE + (128 << 10);
+
+/// What a log file begins with: whose log it is, and after which position it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) store: StoreId,
+    pub(crate) floor: Head,
+}
+
+/// An item behind the start.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    /// A change without its hash in the chain, and the hash of its header.
+    Change(Change, Hash),
+    /// The hash of the header of a change that is withheld.
+    Withheld(Hash),
+    /// How many changes there were, and the head that they lead to.
+    End(u64, Head),
+}
+
+/// `[magic, format, store id, floor, hash there]`
+pub(super) fn start(start: &Start) -> Vec<u8> {
+    let mut encoder = Encoder::with_capacity(96);
+    encoder.array(5);
+    encoder.text(MAGIC);
+    encoder.unsigned(FORMAT);
+    encoder.bytes(start.store.as_bytes());
+    encoder.unsigned(start.floor.seq.as_u64());
+    encoder.bytes(start.floor.hash.as_bytes());
+    encoder.finish()
+}
+
+/// `[header, salt, value]`, or `[header]` for a deletion and where the value is gone. Given without
+/// the value itself, which follows.
+pub(super) fn change(header: &[u8], value: Option<(&[u8; SALT_BYTES], usize)>) -> Vec<u8> {
+    let mut encoder = Encoder::with_capacity(header.len() + 32);
+    encoder.array(if value.is_some() { 3 } else { 1 });
+    encoder.raw(header);
+    if let Some((salt, length)) = value {
+        encoder.bytes(salt);
+        encoder.byte_string(length);
+    }
+    encoder.finish()
+}
+
+/// The 32 bytes.
+pub(super) fn withheld(header: Hash) -> Vec<u8> {
+    let mut encoder = Encoder::with_capacity(34);
+    encoder.bytes(header.as_bytes());
+    encoder.finish()
+}
+
+/// `["end", count, seq, hash]`
+pub(super) fn end(count: u64, head: Head) -> Vec<u8> {
+    let mut encoder = Encoder::with_capacity(64);
+    encoder.array(4);
+    encoder.text("end");
+    encoder.unsigned(count);
+    encoder.unsigned(head.seq.as_u64());
+    encoder.bytes(head.hash.as_bytes());
+    encoder.finish()
+}
+
+/// Why a file is refused at its first item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoStart {
+    NoLogFile,
+    OtherFormat(u64),
+    Flaw(Flaw),
+}
+
+impl From<Flaw> for NoStart {
+    fn from(flaw: Flaw) -> Self {
+        Self::Flaw(flaw)
+    }
+}
+
+pub(super) fn read_start(decoder: &mut Decoder<'_>) -> Result<Start, NoStart> {
+    let magic = || -> Result<bool, Flaw> {
+        let mut decoder = decoder.clone();
+        Ok(decoder.array()? == 5 && decoder.text(MAGIC.len())? == MAGIC)
+    };
+    match magic() {
+        Ok(true) => {}
+        Err(Flaw::Cut) => return Err(Flaw::Cut.into()),
+        _ => return Err(NoStart::NoLogFile),
+    }
+    decoder.array()?;
+    decoder.text(MAGIC.len())?;
+    match decoder.unsigned()? {
+        FORMAT => {}
+        other => return Err(NoStart::OtherFormat(other)),
+    }
+    let store = StoreId::from_bytes(decoder.fixed()?);
+    let floor = Head { seq: position(decoder)?, hash: Hash::from_bytes(decoder.fixed()?) };
+    if floor.seq == Seq::ZERO && floor != Head::genesis(store) {
+        return Err(Flaw::Malformed("the hash before the first change is not that of the store").into());
+    }
+    Ok(Start { store, floor })
+}
+
+pub(super) fn read(decoder: &mut Decoder<'_>) -> Result<Item, Flaw> {
+    if decoder.major()? == 2 {
+        return Ok(Item::Withheld(Hash::from_bytes(decoder.fixed()?)));
+    }
+    match decoder.array()? {
+        1 => {
+            let (change, header) = Change::read_header(decoder)?;
+            Ok(Item::Change(change, header))
+        }
+        3 => {
+            let (mut change, header) = Change::read_header(decoder)?;
+            change.salt = Some(decoder.fixed()?);
+            change.value = Some(decoder.bytes(MOST_VALUE)?.into());
+            Ok(Item::Change(change, header))
+        }
+        4 => {
+            if decoder.text(3)? != "end" {
+                return Err(Flaw::Malformed("an item is of no known kind"));
+            }
+            let count = decoder.unsigned()?;
+            Ok(Item::End(count, Head { seq: position(decoder)?, hash: Hash::from_bytes(decoder.fixed()?) }))
+        }
+        _ => Err(Flaw::Malformed("an item is of no known kind")),
+    }
+}
+
+fn position(decoder: &mut Decoder<'_>) -> Result<Seq, Flaw> {
+    let seq = Seq::new(decoder.unsigned()?);
+    if seq <= Seq::MAX { Ok(seq) } else { Err(Flaw::Malformed("a position is beyond the last one")) }
+}

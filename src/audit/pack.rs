@@ -1,0 +1,130 @@
+//! Changes on their way from one thread to another: a few buffers that go to and fro, so that a row
+//! costs no allocation.
+
+use std::ops::Range;
+
+use crate::log::{ChangeKind, ChangeView, Encoder, Hash, SALT_BYTES, Timestamp};
+use crate::seq::Seq;
+
+/// Bytes after which a pack is full, and changes.
+const BYTES: usize = 192 << 10;
+const CHANGES: usize = 1_000;
+
+/// Some changes in a row, each with its encoded header.
+#[derive(Default)]
+pub(crate) struct Pack {
+    bytes: Vec<u8>,
+    items: Vec<Packed>,
+}
+
+enum Packed {
+    Change(Fields),
+    Withheld(Hash),
+}
+
+/// The fields of a change; key, value and metadata are ranges of the bytes.
+struct Fields {
+    seq: Seq,
+    commit_seq: Seq,
+    at: Timestamp,
+    kind: ChangeKind,
+    key: Range<usize>,
+    version: u64,
+    created_at: Timestamp,
+    prev: Seq,
+    value: Option<Range<usize>>,
+    salt: Option<[u8; SALT_BYTES]>,
+    value_hash: Option<Hash>,
+    meta: Option<Range<usize>>,
+    hash: Hash,
+    header: Range<usize>,
+}
+
+/// What comes out of a pack.
+pub(crate) enum Unpacked<'a> {
+    /// A change and its encoded header.
+    Change(ChangeView<'a>, &'a [u8]),
+    /// The hash of the header of one that is withheld.
+    Withheld(Hash),
+}
+
+impl Pack {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+        // A large value was in it.
+        self.bytes.shrink_to(4 * BYTES);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() >= BYTES || self.items.len() >= CHANGES
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.items.len() as u64
+    }
+
+    pub(crate) fn push(&mut self, change: &ChangeView<'_>) {
+        let mut add = |bytes: &[u8]| {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(bytes);
+            start..self.bytes.len()
+        };
+        let (key, value, meta) =
+            (add(change.key.as_bytes()), change.value.map(&mut add), change.meta.map(&mut add));
+        let start = self.bytes.len();
+        let mut encoder = Encoder::onto(std::mem::take(&mut self.bytes));
+        change.encode_header(&mut encoder);
+        self.bytes = encoder.finish();
+        let header = start..self.bytes.len();
+        let ChangeView {
+            seq, commit_seq, at, kind, version, created_at, prev, salt, value_hash, hash, ..
+        } = *change;
+        self.items.push(Packed::Change(Fields {
+            seq,
+            commit_seq,
+            at,
+            kind,
+            key,
+            version,
+            created_at,
+            prev,
+            value,
+            salt,
+            value_hash,
+            meta,
+            hash,
+            header,
+        }));
+    }
+
+    pub(crate) fn push_withheld(&mut self, header: Hash) {
+        self.items.push(Packed::Withheld(header));
+    }
+
+    /// What is in it, in order.
+    pub(crate) fn unpack(&self) -> impl Iterator<Item = Unpacked<'_>> {
+        let bytes = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        self.items.iter().map(move |item| match item {
+            Packed::Withheld(header) => Unpacked::Withheld(*header),
+            Packed::Change(fields) => {
+                let view = ChangeView {
+                    seq: fields.seq,
+                    commit_seq: fields.commit_seq,
+                    at: fields.at,
+                    kind: fields.kind,
+                    key: std::str::from_utf8(bytes(&fields.key)).unwrap_or_default(),
+                    version: fields.version,
+                    created_at: fields.created_at,
+                    prev: fields.prev,
+                    value: fields.value.as_ref().map(bytes),
+                    salt: fields.salt,
+                    value_hash: fields.value_hash,
+                    meta: fields.meta.as_ref().map(bytes),
+                    hash: fields.hash,
+                };
+                Unpacked::Change(view, bytes(&fields.header))
+            }
+        })
+    }
+}

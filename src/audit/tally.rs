@@ -1,0 +1,116 @@
+//! Whether the projection is the fold of the log, without a table of all keys.
+//!
+//! Each change leaves a state of its key behind, and each but the first takes one up. A state is a
+//! random number here, drawn for it by a keyed hash; what is left behind is added, what is taken up
+//! subtracted. What remains is the sum of the last states, which must be that of the rows of the
+//! projection. Every state is taken up at most once only if it all comes out: with a secret key,
+//! other sums are equal with a probability of 2^-64. Which key it is that contradicts, a sum cannot
+//! say; where it does not come out, [`Verification`](super::Verification) looks again.
+
+use std::hash::BuildHasher;
+
+use crate::log::{ChangeKind, ChangeView, Meta, Timestamp};
+use crate::seq::Seq;
+use crate::state::RowView;
+
+/// Which seqs are the last ones of their keys: a bit each.
+#[derive(Debug, Default)]
+pub(crate) struct Lasts(Vec<u64>);
+
+impl Lasts {
+    fn add(&mut self, seq: Seq, head: Seq) {
+        // A row that names more than there is contradicts by its sum.
+        if let (true, Ok(place)) = (seq <= head, usize::try_from(seq.as_u64() / 64)) {
+            if self.0.len() <= place {
+                self.0.resize(place + 1, 0);
+            }
+            if let Some(word) = self.0.get_mut(place) {
+                *word |= 1 << (seq.as_u64() % 64);
+            }
+        }
+    }
+
+    fn has(&self, seq: Seq) -> bool {
+        let word = usize::try_from(seq.as_u64() / 64).ok().and_then(|place| self.0.get(place));
+        word.is_some_and(|word| word >> (seq.as_u64() % 64) & 1 == 1)
+    }
+}
+
+/// The sums of a log or of a projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sums {
+    states: u64,
+    entries: u64,
+    commit_ids: u64,
+}
+
+/// The two sides of the comparison; `hash` must be keyed at random.
+pub(crate) struct Tally<H> {
+    hash: H,
+    sums: Sums,
+    /// Where the open commit begins.
+    first: Seq,
+}
+
+impl<H: BuildHasher> Tally<H> {
+    pub(crate) fn new(hash: H) -> Self {
+        Self { hash, sums: Sums::default(), first: Seq::ZERO.next() }
+    }
+
+    pub(crate) fn sums(&self) -> Sums {
+        self.sums
+    }
+
+    /// A state of a key: what it was at this seq, and since when, if it existed.
+    fn state(&self, key: &str, version: u64, seq: Seq, since: Option<Timestamp>) -> u64 {
+        self.hash.hash_one((1_u8, key, version, seq, since))
+    }
+
+    fn entry_token(&self, seq: Seq, at: Timestamp, value: Option<&[u8]>) -> u64 {
+        self.hash.hash_one((2_u8, seq, at, value))
+    }
+
+    fn add_commit_id(&mut self, id: &str, first: Seq, last: Seq) {
+        let token = self.hash.hash_one((3_u8, id, first, last));
+        self.sums.commit_ids = self.sums.commit_ids.wrapping_add(token);
+    }
+
+    /// The next change of a log that was checked so far.
+    pub(crate) fn change(&mut self, change: &ChangeView<'_>, lasts: &Lasts) {
+        let lives = change.kind != ChangeKind::Deleted;
+        let left = self.state(change.key, change.version, change.seq, lives.then_some(change.created_at));
+        self.sums.states = self.sums.states.wrapping_add(left);
+        if change.prev > Seq::ZERO {
+            let since = (change.kind != ChangeKind::Created).then_some(change.created_at);
+            let taken = self.state(change.key, change.version.wrapping_sub(1), change.prev, since);
+            self.sums.states = self.sums.states.wrapping_sub(taken);
+        }
+        if lives && lasts.has(change.seq) {
+            let token = self.entry_token(change.seq, change.at, change.value);
+            self.sums.entries = self.sums.entries.wrapping_add(token);
+        }
+        if change.closes_commit() {
+            let meta = change.meta.and_then(Meta::decode);
+            if let Some(id) = meta.as_ref().and_then(Meta::commit_id) {
+                self.add_commit_id(id, self.first, change.seq);
+            }
+            self.first = change.seq.next();
+        }
+    }
+
+    /// A row of the projection.
+    pub(crate) fn row(&mut self, row: &RowView<'_>, lasts: &mut Lasts, head: Seq) {
+        let state = self.state(row.key, row.version, row.seq, row.times.map(|(created_at, _)| created_at));
+        self.sums.states = self.sums.states.wrapping_add(state);
+        if let Some((_, updated_at)) = row.times {
+            lasts.add(row.seq, head);
+            let token = self.entry_token(row.seq, updated_at, row.value);
+            self.sums.entries = self.sums.entries.wrapping_add(token);
+        }
+    }
+
+    /// A remembered commit id.
+    pub(crate) fn commit_id(&mut self, id: &str, first: Seq, last: Seq) {
+        self.add_commit_id(id, first, last);
+    }
+}

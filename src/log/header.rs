@@ -1,0 +1,93 @@
+//! Reading headers back.
+
+use std::sync::Arc;
+
+use super::cbor::{Decoder, Flaw};
+use super::change::FORMAT;
+use super::{Change, ChangeKind, Hash, Meta, Timestamp, hash};
+use crate::key::validate_key;
+use crate::limits::MAX_KEY_LENGTH;
+use crate::seq::Seq;
+
+impl Change {
+    /// The change whose header is next, without value, salt and hash of the chain, and the hash of
+    /// the header. Any bytes but those that [`header`](Self::header) writes are refused.
+    pub(crate) fn read_header(decoder: &mut Decoder<'_>) -> Result<(Self, Hash), Flaw> {
+        let before = decoder.rest();
+        if decoder.array()? != 11 || decoder.unsigned()? != FORMAT {
+            return Err(Flaw::Malformed("a header has another layout than version 1"));
+        }
+        let change = Self {
+            seq: Seq::new(decoder.unsigned()?),
+            commit_seq: Seq::new(decoder.unsigned()?),
+            at: Timestamp::from_micros(decoder.signed()?),
+            kind: kind(decoder)?,
+            key: key(decoder)?,
+            version: decoder.unsigned()?,
+            created_at: Timestamp::from_micros(decoder.signed()?),
+            prev: Seq::new(decoder.unsigned()?),
+            value_hash: if decoder.null()? { None } else { Some(Hash::from_bytes(decoder.fixed()?)) },
+            meta: if decoder.null()? { None } else { Some(Arc::new(Meta::read(decoder)?)) },
+            value: None,
+            salt: None,
+            hash: Hash::from_bytes([0; 32]),
+        };
+        Ok((change, hash::header(decoder.since(before))))
+    }
+}
+
+fn kind(decoder: &mut Decoder<'_>) -> Result<ChangeKind, Flaw> {
+    ChangeKind::from_code(decoder.signed()?).ok_or(Flaw::Malformed("a change has an unknown kind"))
+}
+
+fn key(decoder: &mut Decoder<'_>) -> Result<Arc<str>, Flaw> {
+    let key = decoder.text(MAX_KEY_LENGTH)?;
+    validate_key(key).map_err(|_| Flaw::Malformed("a key breaks the rules of keys"))?;
+    Ok(key.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_from_what_was_written_and_from_nothing_else() {
+        let change = Change {
+            seq: Seq::new(300),
+            commit_seq: Seq::new(301),
+            at: Timestamp::from_micros(-5),
+            kind: ChangeKind::Updated,
+            key: "/nodes/ä".into(),
+            version: 24,
+            created_at: Timestamp::from_micros(i64::MIN),
+            prev: Seq::new(23),
+            value: None,
+            salt: None,
+            value_hash: Some(Hash::from_bytes([7; 32])),
+            meta: Some(Arc::new(Meta::new().actor("a").label("l", "v"))),
+            hash: Hash::from_bytes([0; 32]),
+        };
+        let header = change.header();
+        let mut decoder = Decoder::new(&header);
+        assert_eq!(Change::read_header(&mut decoder), Ok((change.clone(), change.header_hash())));
+        assert!(decoder.is_empty());
+        for cut in 0..header.len() {
+            assert_eq!(
+                Change::read_header(&mut Decoder::new(&header[..cut])),
+                Err(Flaw::Cut),
+                "cut at {cut}"
+            );
+        }
+        for at in 0..header.len() {
+            for bit in 0..8 {
+                let mut flipped = header.clone();
+                flipped[at] ^= 1 << bit;
+                if let Ok((read, hash)) = Change::read_header(&mut Decoder::new(&flipped)) {
+                    // Another change, or the same bytes with more behind them; never another spelling.
+                    assert!(flipped.starts_with(&read.header()) && hash == read.header_hash());
+                    assert!(read != change);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A change that lies elsewhere, such as in a row of a database.
+
+use super::cbor::Encoder;
+use super::change::FORMAT;
+use super::{Change, ChangeKind, Hash, SALT_BYTES, Timestamp};
+use crate::seq::Seq;
+
+/// The fields of a change, borrowed: to check, hash or write it takes no copy.
+#[derive(Clone, Copy)]
+pub(crate) struct ChangeView<'a> {
+    pub(crate) seq: Seq,
+    pub(crate) commit_seq: Seq,
+    pub(crate) at: Timestamp,
+    pub(crate) kind: ChangeKind,
+    pub(crate) key: &'a str,
+    pub(crate) version: u64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) prev: Seq,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) salt: Option<[u8; SALT_BYTES]>,
+    pub(crate) value_hash: Option<Hash>,
+    /// As it is encoded.
+    pub(crate) meta: Option<&'a [u8]>,
+    pub(crate) hash: Hash,
+}
+
+impl ChangeView<'_> {
+    /// Whether it is the last change of its commit.
+    pub(crate) fn closes_commit(&self) -> bool {
+        self.seq == self.commit_seq
+    }
+
+    /// Whether it once carried a value that is gone.
+    pub(crate) fn is_erased(&self) -> bool {
+        self.value.is_none() && self.value_hash.is_some()
+    }
+
+    /// Appends the header in deterministic CBOR.
+    pub(crate) fn encode_header(&self, encoder: &mut Encoder) {
+        encoder.array(11);
+        encoder.unsigned(FORMAT);
+        encoder.unsigned(self.seq.as_u64());
+        encoder.unsigned(self.commit_seq.as_u64());
+        encoder.signed(self.at.as_micros());
+        encoder.unsigned(u64::from(self.kind.code()));
+        encoder.text(self.key);
+        encoder.unsigned(self.version);
+        encoder.signed(self.created_at.as_micros());
+        encoder.unsigned(self.prev.as_u64());
+        match &self.value_hash {
+            Some(hash) => encoder.bytes(hash.as_bytes()),
+            None => encoder.null(),
+        }
+        match self.meta {
+            Some(meta) => encoder.raw(meta),
+            None => encoder.null(),
+        }
+    }
+}
+
+impl Change {
+    /// Its fields, with its metadata as it is encoded.
+    pub(crate) fn view<'a>(&'a self, meta: Option<&'a [u8]>) -> ChangeView<'a> {
+        ChangeView {
+            seq: self.seq,
+            commit_seq: self.commit_seq,
+            at: self.at,
+            kind: self.kind,
+            key: &self.key,
+            version: self.version,
+            created_at: self.created_at,
+            prev: self.prev,
+            value: self.value.as_deref(),
+            salt: self.salt,
+            value_hash: self.value_hash,
+            meta,
+            hash: self.hash,
+        }
+    }
+
+    /// Gives its fields with its metadata to `take`.
+    pub(crate) fn with_view<T>(&self, take: impl FnOnce(&ChangeView<'_>) -> T) -> T {
+        let meta = self.meta.as_ref().map(|meta| meta.encode());
+        take(&self.view(meta.as_deref()))
+    }
+}

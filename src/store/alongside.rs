@@ -1,0 +1,69 @@
+//! Two threads on one stream: one reads, the other hashes or writes.
+
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::thread;
+
+use crate::error::{Result, StateError};
+
+/// Batches that may wait between the two.
+const WAITING: usize = 4;
+
+/// Runs `take` on a thread of its own, with what `give` sends from this one. Sending gives back
+/// something that was taken care of, to be filled again; none if nobody takes any more.
+pub(super) fn alongside<T: Send + Default, R: Send>(
+    give: impl FnOnce(&mut dyn FnMut(T) -> Option<T>) -> Result<()>,
+    take: impl FnOnce(&mut Taken<T>) -> Result<R> + Send,
+) -> Result<R> {
+    let (sender, receiver) = sync_channel(WAITING);
+    let (empty, emptied) = channel();
+    thread::scope(|scope| {
+        let taking = move || take(&mut Taken { receiver, empty, current: None, whole: false });
+        let thread = thread::Builder::new().name("univrs-state beside".into()).spawn_scoped(scope, taking);
+        let thread =
+            thread.map_err(|error| StateError::Storage(format!("no thread can be started: {error}")))?;
+        let given = give(&mut |batch| {
+            let sent = sender.send(Message::Batch(batch)).is_ok();
+            sent.then(|| emptied.try_recv().unwrap_or_default())
+        });
+        if given.is_ok() {
+            let _ = sender.send(Message::End);
+        }
+        drop(sender);
+        let taken = thread.join().unwrap_or_else(|_| Err(StateError::Storage("a thread panicked".into())));
+        // Where giving failed, taking ends with an error of its own, which says less.
+        given.and(taken)
+    })
+}
+
+enum Message<T> {
+    Batch(T),
+    End,
+}
+
+/// What was sent.
+pub(super) struct Taken<T> {
+    receiver: Receiver<Message<T>>,
+    empty: Sender<T>,
+    current: Option<T>,
+    whole: bool,
+}
+
+impl<T> Taken<T> {
+    /// The next batch; the one before goes back. None at the end.
+    pub(super) fn next(&mut self) -> Option<&T> {
+        if let Some(done) = self.current.take() {
+            let _ = self.empty.send(done);
+        }
+        match self.receiver.recv() {
+            Ok(Message::Batch(batch)) => self.current = Some(batch),
+            Ok(Message::End) => self.whole = true,
+            Err(_) => {}
+        }
+        self.current.as_ref()
+    }
+
+    /// Whether everything came: the other side did not fail.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+}

@@ -1,0 +1,196 @@
+//! Exports as stores for reading.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::core::Core;
+use super::forward::forward;
+use super::import::load;
+use super::memory::MemoryStore;
+use super::{
+    DeletedKey, Diff, DiffPage, Export, Exported, Options, Page, Past, Point, Receipt, Restore, Scan,
+    SnapshotWatch, StateStore, Verify, WatchStream,
+};
+use crate::audit::{LogReader, VerifyReport};
+use crate::backend::Snapshot;
+use crate::error::{Result, StateError};
+use crate::log::{Anchor, Change, Commit, Cursor, Head, StoreId};
+use crate::seq::Seq;
+use crate::state::{Batch, Entry, TransactionOp};
+
+/// An exported log, as a store that can only be read. All of it was checked when it was opened, and
+/// is kept in memory.
+///
+/// Where the export withholds changes or begins later than the log, reads say so instead of
+/// guessing: a key of which it has no change is [`StateError::Erased`], not absent, and so is a
+/// value that was redacted. Lists and scans have the keys that are shown.
+///
+/// ```
+/// use univrs_state::{Archive, Export, MemoryStore, StateError, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("billing.log");
+/// let store = MemoryStore::new();
+/// store.set("/billing/rate", b"7".to_vec()).await?;
+/// store.set("/other", b"x".to_vec()).await?;
+/// store.export_to(Export::new().only("/billing/*".parse()?), &path).await?;
+///
+/// let archive = Archive::open(&path).await?;
+/// assert_eq!(archive.head().await?, store.head().await?); // it proves what it shows
+/// assert_eq!(archive.get("/billing/rate").await?.unwrap().value, b"7");
+/// assert!(matches!(archive.get("/other").await, Err(StateError::Erased(_))));
+/// assert!(matches!(archive.set("/a", vec![]).await, Err(StateError::ReadOnly)));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Archive {
+    core: Arc<Core>,
+    floor: Head,
+    withheld: u64,
+}
+
+impl Archive {
+    /// Opens an export: reads and checks all of it, on a thread of its own.
+    ///
+    /// # Errors
+    /// [`StateError::ConnectionError`] if the file cannot be opened, is no export, or has another
+    /// format; [`StateError::Corrupted`] says where it is cut, malformed, or contradicts itself.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(|error| refuse(path, &error.to_string()))?;
+        if !file.metadata()?.is_file() {
+            return Err(refuse(path, "it is not a regular file"));
+        }
+        on_a_thread(move || Self::read(file)).await.map_err(|error| match error {
+            StateError::ConnectionError(why) => refuse(path, &why),
+            StateError::Corrupted(why) => StateError::Corrupted(format!("{}: {why}", path.display())),
+            error => error,
+        })
+    }
+
+    /// The same from anything that can be read, on the caller's thread.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn read(export: impl Read) -> Result<Self> {
+        let memory = load(&mut LogReader::new(export)?, false)?;
+        let (floor, withheld) = (memory.floor(), memory.count_withheld());
+        let store = MemoryStore::of(Options::new().rules()?, memory, true);
+        Ok(Self { core: store.core().clone(), floor, withheld })
+    }
+
+    /// Whether a file begins as an export does.
+    ///
+    /// # Errors
+    /// [`StateError::ConnectionError`] if it cannot be opened.
+    pub fn is_one(path: impl AsRef<Path>) -> Result<bool> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(|error| refuse(path, &error.to_string()))?;
+        match LogReader::new(file.take(1 << 10)) {
+            Ok(_) => Ok(true),
+            // Another format of the same kind of file: opening it says so.
+            Err(StateError::ConnectionError(why)) => Ok(why.contains("format")),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// The identity of the store whose log it is.
+    pub fn store_id(&self) -> StoreId {
+        self.core.shared.store
+    }
+
+    /// The position that it begins after: 0 unless it was exported from later on.
+    pub fn floor(&self) -> Head {
+        self.floor
+    }
+
+    /// How many changes are withheld.
+    pub fn withheld(&self) -> u64 {
+        self.withheld
+    }
+
+    /// Checks the log against its hashes once more, and what is read from it against the log.
+    ///
+    /// # Errors
+    /// [`StateError::Closed`]; contradictions are in the report.
+    pub async fn verify(&self) -> Result<VerifyReport> {
+        self.core.verify(Verify::full()).await
+    }
+
+    /// The same at another level, with anchors to check, or with somebody to be told how far it is.
+    ///
+    /// # Errors
+    /// Those of [`verify`](Self::verify).
+    pub async fn verify_with(&self, verify: Verify) -> Result<VerifyReport> {
+        self.core.verify(verify).await
+    }
+
+    /// The head of the log with the id of the store, to be kept in another place.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::head`].
+    pub async fn anchor(&self) -> Result<Anchor> {
+        self.core.anchor().await
+    }
+
+    /// Exports it again, perhaps less of it.
+    ///
+    /// # Errors
+    /// Those of [`MemoryStore::export`].
+    pub async fn export(
+        &self,
+        export: Export,
+        write: impl std::io::Write + Send + 'static,
+    ) -> Result<Exported> {
+        self.core.export(export, write).await
+    }
+
+    /// The same to a file, which must not exist yet.
+    ///
+    /// # Errors
+    /// Those of [`MemoryStore::export_to`].
+    pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
+        self.core.export_to(export, path.as_ref()).await
+    }
+
+    /// Lets go of it for all its handles.
+    ///
+    /// # Errors
+    /// None; the result is that of every store.
+    pub async fn close(&self) -> Result<()> {
+        self.core.close().await
+    }
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive")
+            .field("store_id", &self.store_id())
+            .field("floor", &self.floor)
+            .field("withheld", &self.withheld)
+            .finish_non_exhaustive()
+    }
+}
+
+forward!([] Archive, |this| this.core, all);
+
+fn refuse(path: &Path, why: &str) -> StateError {
+    StateError::ConnectionError(format!("{}: {why}", path.display()))
+}
+
+/// Runs what takes long, so that no runtime is blocked.
+pub(super) async fn on_a_thread<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (reply, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("univrs-state import".into());
+    let spawned = thread.spawn(move || drop(reply.send(run())));
+    spawned.map_err(|error| StateError::Storage(format!("no thread can be started: {error}")))?;
+    answer.await.unwrap_or_else(|_| Err(StateError::Storage("a thread panicked".into())))
+}
