@@ -113,3 +113,17 @@ async fn nobody_reads_an_open_store() {
     assert!(!store.is_immutable());
     assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"1");
 }
+
+// The shared memory of a copy is not that of the store, and this user may not make it anew.
+#[tokio::test]
+async fn a_copy_of_an_open_store_is_read_by_another_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = readable_store(folder.path()).await;
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(copy.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    // In a process of its own: this one would lose its locks on the files.
+    let all = format!("cp {0}/* {1}/ && chmod 644 {1}/*", folder.path().display(), copy.path().display());
+    assert!(std::process::Command::new("sh").args(["-c", &all]).status().unwrap().success());
+    as_nobody("read_only::nobody_reads_an_open_store", &copy.path().join(file.file_name().unwrap()));
+    drop(store);
+}

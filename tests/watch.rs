@@ -468,3 +468,38 @@ async fn the_memory_of_a_watch_is_bounded_also_for_old_values() {
     child.kill();
     subject.audit().await;
 }
+
+struct Wakes(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+// A burst of another process once woke every watch, and each read the log: nobody else was answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_another_handle_wakes_only_those_whom_it_concerns() {
+    for bytes in [64 << 20, 0] {
+        let folder = folder();
+        let path = folder.path().join("state.db");
+        let one = Subject::open(options().resident_bytes(bytes), &path).await;
+        let two = Subject::open(options().resident_bytes(bytes), &path).await;
+        let (mut other, mut concerned) =
+            (one.shared().watch("/quiet").unwrap(), one.shared().watch("/last").unwrap());
+        let wakes = Arc::new(Wakes(0.into()));
+        let waker = std::task::Waker::from(wakes.clone());
+        let mut context = std::task::Context::from_waker(&waker);
+        assert!(tokio_stream::Stream::poll_next(std::pin::Pin::new(&mut other), &mut context).is_pending());
+        for round in 0..5 {
+            let batch = (0..1_500).fold(Batch::new(), |batch, n| batch.set(format!("/k/{n}"), value(round)));
+            two.shared().commit(batch).await.unwrap();
+        }
+        two.shared().set("/last", value(1)).await.unwrap();
+        assert_eq!(concerned.try_next().await.unwrap().unwrap().key, "/last");
+        assert_eq!(wakes.0.load(std::sync::atomic::Ordering::SeqCst), 0);
+        assert!(tokio_stream::Stream::poll_next(std::pin::Pin::new(&mut other), &mut context).is_pending());
+        assert_eq!(other.cursor().seq(), seq(7_501), "it has passed over all");
+        one.audit().await;
+    }
+}

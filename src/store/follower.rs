@@ -107,16 +107,17 @@ impl Follower {
             let (before, whole) = (known.head, known.kept.all().is_some());
             let step = self.with(|sqlite| sqlite.read(|snapshot| step(snapshot?, before)))?;
             let at_end = step.head == step.end;
-            let bell = if at_end || whole {
-                let Step { changes, head, .. } = step;
-                self.shared.publish(&News { before, changes, head, token: token.filter(|_| at_end) }, None)
-            } else {
-                // Too far for what is in memory: the watches read it from the log.
-                self.shared.jump(before, step.end, token)
-            };
+            if !at_end && !whole && self.shared.skip(before, step.end, token) {
+                continue; // Nobody needs what lies between.
+            }
+            let Step { changes, head, .. } = step;
+            let news = News { before, changes, head, token: token.filter(|_| at_end) };
             // None if the writer was faster: look again.
-            if let Some(bell) = bell {
+            if let Some(bell) = self.shared.publish(&news, None) {
                 bell.ring();
+                if at_end && self.shared.is_blind() {
+                    return Ok(());
+                }
             }
         }
         Ok(())

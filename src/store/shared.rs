@@ -1,6 +1,7 @@
 //! What the writer, the watches and the handles of an open store share.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -8,6 +9,8 @@ use std::task::Waker;
 use arc_swap::ArcSwapOption;
 
 use super::WatcherStats;
+#[cfg(feature = "sqlite")]
+use super::cache::Cache;
 use super::group::Recorded;
 use super::pattern_index::PatternIndex;
 use super::published::{Kept, Published, Spare, Token};
@@ -32,6 +35,8 @@ pub(super) struct Shared {
     /// What tells of commits that are not published yet; none where nobody else writes the store.
     #[cfg(feature = "sqlite")]
     index: ArcSwapOption<WalIndex>,
+    /// Others may write the store, but nothing tells of it: the storage answers every read.
+    blind: bool,
     published: ArcSwap<Published>,
     /// Held while something is published, so that there is one order of it.
     feed: Mutex<Feed>,
@@ -75,7 +80,10 @@ pub(super) struct Bell(Vec<Waker>);
 
 impl Bell {
     pub(super) fn ring(self) {
-        self.0.into_iter().for_each(Waker::wake);
+        for waker in self.0 {
+            // A waker is the program's: a panic in one must not cost the others theirs.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 
@@ -92,6 +100,7 @@ impl Shared {
             process: None,
             #[cfg(feature = "sqlite")]
             index: ArcSwapOption::empty(),
+            blind: false,
             published: ArcSwap::from_pointee(Published { head, token: None, kept }),
             feed: Mutex::new(Feed {
                 recent: Recent::new(head),
@@ -114,10 +123,10 @@ impl Shared {
         Self { process: Some(Process::this()), ..self }
     }
 
-    /// The same of a store that other processes may write.
+    /// The same of a store that other processes may write; without an index, nothing tells of it.
     #[cfg(feature = "sqlite")]
     pub(super) fn beside_others(self, index: Option<WalIndex>) -> Self {
-        Self { index: ArcSwapOption::from(index.map(Arc::new)), ..self }
+        Self { blind: index.is_none(), index: ArcSwapOption::from(index.map(Arc::new)), ..self }
     }
 
     /// What is visible in the storage now; none where nobody else writes.
@@ -141,7 +150,8 @@ impl Shared {
     pub(super) fn current(&self) -> Option<Guard<Arc<Published>>> {
         let published = self.published.load();
         let visible = self.visible();
-        (published.token == visible || crate::planted::planted("stale_read")).then_some(published)
+        let newest = published.token == visible && !self.blind;
+        (newest || crate::planted::planted("stale_read")).then_some(published)
     }
 
     /// The end of the log as it was published.
@@ -177,25 +187,24 @@ impl Shared {
         Some(bell)
     }
 
-    /// Publishes a head without what leads to it: every watch reads it from the log.
-    pub(super) fn jump(&self, before: Head, head: Head, token: Option<Token>) -> Option<Bell> {
+    /// Publishes a head without what leads to it, where nobody watches and not all of the state is kept.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn skip(&self, before: Head, head: Head, token: Option<Token>) -> bool {
         let mut feed = lock(&self.feed);
         let known = self.published.load();
-        if before != known.head || known.kept.all().is_some() {
-            return None;
+        if before != known.head || known.kept.all().is_some() || !feed.watchers.is_empty() {
+            return false;
         }
         feed.recent = Recent::new(head);
-        let mut bell = Bell(Vec::new());
-        if head != before {
-            bell.0.extend(feed.watchers.values().filter_map(|watcher| watcher.mark(before)));
-        }
-        let kept = if head == before {
-            known.kept.clone()
-        } else {
-            Kept::Some(super::cache::Cache::new(self.budget))
-        };
+        let kept = Kept::Some(Cache::new(self.budget));
         self.published.store(Arc::new(Published { head, token, kept }));
-        Some(bell)
+        true
+    }
+
+    /// Whether nothing tells of the commits of others.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// Keeps something else in memory of the published state, if `keep` has something for it.

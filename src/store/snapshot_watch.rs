@@ -112,6 +112,10 @@ impl SnapshotWatch {
     }
 
     fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<SnapshotEvent>>> {
+        // Nobody answers in a fork.
+        if self.shared.is_forked() && !matches!(self.phase, Phase::Changes(_) | Phase::Ended { .. }) {
+            self.phase = ended(self.shared.check_open().err().unwrap_or(StateError::Closed));
+        }
         loop {
             match &mut self.phase {
                 Phase::Due(next) => {

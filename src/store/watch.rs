@@ -256,7 +256,8 @@ impl WatchStream {
             }
         } else {
             if head.seq > self.cursor.seq() {
-                self.move_to(Cursor::new(self.shared.store, head));
+                self.end = Cursor::new(self.shared.store, head);
+                self.move_to(self.end);
             }
             return Poll::Pending;
         }

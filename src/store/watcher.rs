@@ -57,10 +57,12 @@ impl Watcher {
     /// Whether there is something to read; if not, the waker is called when there is.
     pub(super) fn listen(&self, waker: &Waker) -> bool {
         let mut state = lock(&self.state);
-        if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            state.waker = Some(waker.clone());
-        }
-        state.behind
+        let known = state.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        let old = if known { None } else { state.waker.replace(waker.clone()) };
+        let behind = state.behind;
+        drop(state);
+        drop(old); // It may own a task, and that another watch: nothing is locked meanwhile.
+        behind
     }
 
     /// It has read everything up to here; returns how far it has passed over the log.

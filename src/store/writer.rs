@@ -101,7 +101,11 @@ impl Writer {
         }
         let shared =
             Shared::alone(sqlite.id(), head, Kept::Some(Cache::new(budget)), budget).of_this_process();
-        let shared = Arc::new(shared.beside_others(sqlite.another(true)?.into_wal_index()?));
+        let shared = Arc::new(if opening.immutable {
+            shared
+        } else {
+            shared.beside_others(sqlite.another(true)?.into_wal_index()?)
+        });
         let follower = Follower::start(sqlite.another(true)?, shared.clone())?;
         match Readers::start(opening, sqlite.id()) {
             Ok(readers) => {

@@ -62,9 +62,10 @@ unsafe impl Sync for WalIndex {}
 pub(crate) struct Token([u32; TOKEN_WORDS.len()]);
 
 impl Token {
-    /// Whether exactly so many commits lie between `earlier` and this.
+    /// Whether exactly so many commits lie between `earlier` and this. Not known where the log was
+    /// started over or recovered in between, which may reset the count.
     pub(crate) fn is_after(&self, earlier: &Self, commits: u32) -> bool {
-        self.0[0] == earlier.0[0].wrapping_add(commits)
+        self.0[0] == earlier.0[0].wrapping_add(commits) && self.0[5..] == earlier.0[5..]
     }
 
     /// How many pages of the write-ahead log are in use.
@@ -74,7 +75,7 @@ impl Token {
 }
 
 impl WalIndex {
-    /// The index of the connection's database; none where nobody else can write it. The
+    /// The index of the connection's database; none where it cannot be mapped, now at least. The
     /// connection must have read from it.
     pub(super) fn of(connection: Connection) -> Result<Option<Self>> {
         let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
@@ -92,6 +93,8 @@ impl WalIndex {
         match unsafe { map(file, 0, REGION, 0, (&raw mut region).cast()) } {
             // It is mapped all the same, for reading.
             ffi::SQLITE_READONLY => {}
+            // Nobody has made it, and this connection may not: SQLite keeps one of its own.
+            ffi::SQLITE_READONLY_CANTINIT => return Ok(None),
             code => check(code)?,
         }
         // A region stays where it is until the last connection of the process closes.

@@ -73,12 +73,8 @@ impl Sqlite {
         Ok(Some(tip))
     }
 
-    /// The index of the write-ahead log, kept mapped by this connection; none where nobody else can
-    /// write the store.
+    /// The index of the write-ahead log, kept mapped by this connection; none where it cannot be mapped.
     pub(crate) fn into_wal_index(self) -> Result<Option<WalIndex>> {
-        if !self.opening.is_file() || self.opening.immutable {
-            return Ok(None);
-        }
         self.read_head()?; // It is mapped by the first read.
         ffi::WalIndex::of(self.conn).map_err(fault::storage)
     }
