@@ -487,8 +487,8 @@ async fn a_burst_of_another_handle_wakes_only_those_whom_it_concerns() {
         let two = Subject::open(options().resident_bytes(bytes), &path).await;
         let (mut other, mut concerned) =
             (one.shared().watch("/quiet").unwrap(), one.shared().watch("/last").unwrap());
-        let wakes = Arc::new(Wakes(0.into()));
-        let waker = std::task::Waker::from(wakes.clone());
+        let counted = Arc::new(Wakes(0.into()));
+        let waker = std::task::Waker::from(counted.clone());
         let mut context = std::task::Context::from_waker(&waker);
         assert!(tokio_stream::Stream::poll_next(std::pin::Pin::new(&mut other), &mut context).is_pending());
         for round in 0..5 {
@@ -497,7 +497,7 @@ async fn a_burst_of_another_handle_wakes_only_those_whom_it_concerns() {
         }
         two.shared().set("/last", value(1)).await.unwrap();
         assert_eq!(concerned.try_next().await.unwrap().unwrap().key, "/last");
-        assert_eq!(wakes.0.load(std::sync::atomic::Ordering::SeqCst), 0);
+        assert_eq!(counted.0.load(std::sync::atomic::Ordering::SeqCst), 0);
         assert!(tokio_stream::Stream::poll_next(std::pin::Pin::new(&mut other), &mut context).is_pending());
         assert_eq!(other.cursor().seq(), seq(7_501), "it has passed over all");
         one.audit().await;
