@@ -10,7 +10,7 @@ use tokio::task::consume_budget;
 
 use super::engine::{Engine, Order, Read};
 use super::published::{Pinned, Published};
-use super::shared::Shared;
+use super::shared::{Shared, undisturbed};
 use super::{
     DeletedKey, Diff, DiffPage, Page, Past, Point, Receipt, Scan, SnapshotWatch, StateStore, Stats,
     WatchStream, as_of, point, read,
@@ -206,7 +206,8 @@ pub(super) fn answered<T: Send + 'static>(
     let read = move |snapshot: Result<&dyn Snapshot>| {
         // Nobody waits for a read whose caller is gone.
         if !reply.is_closed() {
-            let _ = reply.send(snapshot.and_then(read));
+            let answer = snapshot.and_then(read);
+            undisturbed(|| drop(reply.send(answer)));
         }
     };
     (Box::new(read), receiver)

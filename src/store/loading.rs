@@ -43,7 +43,8 @@ impl Loading {
         if published.kept.all().is_some() || published.head.seq < self.due {
             return Ok(());
         }
-        let (residency, wait) = match load(follower) {
+        let loaded = if shared.budget() == 0 { Err(Stopped::Full(0)) } else { load(follower) };
+        let (residency, wait) = match loaded {
             Ok(()) => return Ok(()),
             Err(Stopped::Error(error @ (StateError::Closed | StateError::Busy(_)))) => return Err(error),
             Err(Stopped::Full(entries)) => (Residency::Partial, RETRY_CHANGES.max(entries as u64)),
@@ -95,12 +96,14 @@ fn load(follower: &Follower) -> Result<(), Stopped> {
     shared.keep(|known| {
         if known.head.seq > folded.head.seq {
             let rest = |snapshot: Result<&dyn Snapshot>| fold_on(snapshot?, &mut folded, known.head.seq);
-            kept = follower.with(|sqlite| sqlite.read(rest));
+            kept = follower.with(|sqlite| sqlite.read(rest)).map_err(Stopped::Error);
         }
-        let fits = folded.projection.bytes() <= shared.budget();
-        (kept.is_ok() && known.head == folded.head && fits).then_some(Kept::All(folded))
+        if folded.projection.bytes() > shared.budget() {
+            kept = Err(Stopped::Full(folded.projection.len()));
+        }
+        (kept.is_ok() && known.head == folded.head).then_some(Kept::All(folded))
     });
-    kept.map_err(Stopped::Error)
+    kept
 }
 
 /// Folds in what follows, up to a commit's end.

@@ -96,7 +96,8 @@ pub struct Page {
     pub cursor: Cursor,
     /// Keys that exist, but whose values are gone: only where a scan [skips](Scan::skip_erased) them.
     pub erased: Vec<String>,
-    /// What reads on from here, in the same state; none at the end.
+    /// What reads on from here, in the same state; none at the end. While it is kept, that state may
+    /// stay in memory.
     pub next: Option<Scan>,
 }
 

@@ -80,11 +80,14 @@ pub(super) struct Bell(Vec<Waker>);
 
 impl Bell {
     pub(super) fn ring(self) {
-        for waker in self.0 {
-            // A waker is the program's: a panic in one must not cost the others theirs.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        self.0.into_iter().for_each(|waker| undisturbed(|| waker.wake()));
     }
+}
+
+/// Runs what calls a waker. That is the program's: a panic in one must not cost others theirs, or end
+/// the thread that calls it.
+pub(super) fn undisturbed(wake: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(wake));
 }
 
 /// A lock whose holder cannot leave it half changed.
@@ -126,7 +129,10 @@ impl Shared {
     /// The same of a store that other processes may write; without an index, nothing tells of it.
     #[cfg(feature = "sqlite")]
     pub(super) fn beside_others(self, index: Option<WalIndex>) -> Self {
-        Self { blind: index.is_none(), index: ArcSwapOption::from(index.map(Arc::new)), ..self }
+        let blind = index.is_none();
+        // What could never be served is not kept.
+        let budget = if blind { 0 } else { self.budget };
+        Self { blind, budget, index: ArcSwapOption::from(index.map(Arc::new)), ..self }
     }
 
     /// What is visible in the storage now; none where nobody else writes.

@@ -181,7 +181,8 @@ impl WatchStream {
     /// The cause of the end, once (after it `Ok(None)`): [`Closed`](StateError::Closed) when the store
     /// closes, [`CursorDiverged`](StateError::CursorDiverged) or [`Compacted`](StateError::Compacted)
     /// when the position cannot be resumed from, [`Corrupted`](StateError::Corrupted) when the log
-    /// contradicts its hashes, or a storage error. [`cursor`](Self::cursor) still says where to resume.
+    /// contradicts its hashes (where few changes match, only those are checked), or a storage error.
+    /// [`cursor`](Self::cursor) still says where to resume.
     pub async fn try_next(&mut self) -> Result<Option<WatchEvent>> {
         poll_fn(|context| self.poll_event(context)).await.transpose()
     }

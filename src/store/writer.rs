@@ -17,7 +17,7 @@ use super::group::{Outcome, Recorded, Rules, commit_group};
 use super::published::Kept;
 use super::queue::{Beside, SqliteEngine, Task};
 use super::readers::{self, Readers};
-use super::shared::{Bell, News, Shared};
+use super::shared::{Bell, News, Shared, undisturbed};
 use crate::backend::Folded;
 use crate::backend::sqlite::{ACCEPTED_LOSS, Loss, Opening, Sqlite, Token};
 use crate::error::{Result, StateError};
@@ -120,16 +120,21 @@ impl Writer {
     }
 
     fn run(mut self) {
+        // However it ends, nothing is left running or open.
+        let closed = catch_unwind(AssertUnwindSafe(|| self.serve())).unwrap_or(None);
+        self.close(closed);
+    }
+
+    /// Works until it is told to close, or nobody is left who could ask.
+    fn serve(&mut self) -> Option<Closed> {
         let mut met = None;
-        let closed = loop {
-            let Some(task) = met.take().or_else(|| self.next()) else { break None };
-            match task {
+        loop {
+            match met.take().or_else(|| self.next())? {
                 Task::Commit(order) => met = self.commit(order),
                 Task::Read(read) => self.sqlite.read(read),
-                Task::Close(closed) => break Some(closed),
+                Task::Close(closed) => return Some(closed),
             }
-        };
-        self.close(closed);
+        }
     }
 
     /// The next task. Looks for it a little before it sleeps: who waits for one commit often asks
@@ -169,7 +174,7 @@ impl Writer {
         self.shared.count(|counters| counters.group(batches.len()));
         let bells = self.publish(outcome.recorded);
         for ((reply, _), result) in replies.into_iter().zip(outcome.results) {
-            let _ = reply.send(result);
+            undisturbed(|| drop(reply.send(result)));
         }
         bells.into_iter().for_each(Bell::ring);
         if self.checkpoints.run_if_due(&self.sqlite, &self.shared) {

@@ -1,0 +1,95 @@
+//! What goes on behind the calls: the threads survive the wakers of a program, and the write-ahead log
+//! is moved into the database and used again.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use tokio_stream::Stream;
+use univrs_state::{Batch, StateStore};
+
+use crate::support::{Local, Subject, buffered, options, value};
+
+struct Bomb;
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {
+        panic!("planted");
+    }
+}
+
+// A waker that panicked once took the writer's thread with it: commits ended, and close left threads and
+// files behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waker_that_panics_harms_nobody_else() {
+    for options in [options(), options().resident_bytes(0)] {
+        let subject = Subject::disk_with(options).await;
+        let store = subject.shared();
+        store.set("/a", value(0)).await.unwrap();
+        let bomb = Waker::from(Arc::new(Bomb));
+        let mut context = Context::from_waker(&bomb);
+        let mut watch = store.watch("/*").unwrap();
+        let mut other = store.watch("/*").unwrap();
+        assert!(Pin::new(&mut watch).poll_next(&mut context).is_pending());
+        {
+            let mut commit = pin!(store.commit(Batch::new().set("/a", "1")));
+            let mut get = pin!(store.get("/a"));
+            // Whether they are ready at once is a matter of chance; if not, the bomb is what wakes them.
+            let _: Poll<_> = commit.as_mut().poll(&mut context);
+            let _: Poll<_> = get.as_mut().poll(&mut context);
+            while store.version("/a").await.unwrap() < 2 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for due in 3..=10_u64 {
+            assert_eq!(store.set("/a", value(due)).await, Ok(due));
+            assert_eq!(store.get("/a").await.unwrap().unwrap().value, value(due));
+        }
+        for due in 2..=10_u64 {
+            assert_eq!(other.try_next().await.unwrap().unwrap().version, due);
+        }
+        subject.audit().await;
+        subject.local.close().await.unwrap();
+    }
+}
+
+// A log of 64 MiB is moved by a thread of its own, without another commit; the writer moves what was
+// written meanwhile, and then the log is started over: its file does not grow on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_write_ahead_log_is_moved_behind_the_writer_and_used_again() {
+    const MIB: u64 = 1 << 20;
+    let subject = Subject::disk_with(buffered()).await;
+    let Local::Sqlite(store) = &subject.local else { panic!("a store on disk") };
+    let log = subject.path.as_ref().unwrap().with_file_name("state.db-wal");
+    let mut written = 0;
+    for _ in 0..2 {
+        let before = store.stats().await.unwrap();
+        let mut used = 0;
+        while used < 64 * MIB {
+            assert!(written < 1_000 * MIB, "it never grows to 64 MiB: {used}");
+            let batch = (0..8).fold(Batch::new(), |batch, n| batch.set(format!("/{n}"), vec![1; 1 << 20]));
+            store.commit(batch).await.unwrap();
+            written += 8 * MIB;
+            used = store.stats().await.unwrap().wal_bytes;
+        }
+        let moved = async {
+            while store.stats().await.unwrap().checkpoints == before.checkpoints {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(300), moved)
+            .await
+            .expect("the thread moves the log");
+        let mut small = 0_u64;
+        while store.stats().await.unwrap().wal_bytes >= used {
+            small += 1;
+            assert!(small < 1_000, "it never starts over");
+            store.set("/small", value(small)).await.unwrap();
+        }
+    }
+    assert_eq!(store.stats().await.unwrap().failed_checkpoints, 0);
+    assert!(std::fs::metadata(log).unwrap().len() < 100 * MIB, "{written} bytes were written");
+    subject.audit().await;
+    store.close().await.unwrap();
+}
