@@ -32,6 +32,13 @@ Exit codes:
   3  no usable store             70 a bug
   4  busy                        130, 143 ended by a signal
 
+Points in the history, for --at and ranges A..B (after A, up to B):
+  4711                           a place in the log; 0 is before the first change
+  head, head~10                  the end of the log, 10 changes before it
+  2026-09-01T12:05:02Z, 2026-09-01, 2h-ago
+                                 the last commit at or before that time
+  mark:NAME, hash:9f2c           a mark; the change whose hash begins so
+
 Examples:
   ustate init state.db && export USTATE_DB=state.db
   ustate set /nodes/n1 '{\"ready\":true}' --type json -m 'first boot'
@@ -43,7 +50,7 @@ Examples:
 #[allow(clippy::struct_excessive_bools)] // switches of a command line
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The store's file.
+    /// The store's file, or for reading that of an export.
     #[arg(long, global = true, env = "USTATE_DB", value_name = "PATH", hide_env_values = true)]
     pub(crate) db: Option<PathBuf>,
     /// The form of the output.

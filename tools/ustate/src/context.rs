@@ -4,12 +4,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use univrs_state::{Options, SqliteStore, StateError};
+use univrs_state::{Archive, Options, Seq, SqliteStore, StateError};
 
 use crate::escape::escape;
 use crate::output::{DIM, Format, Output, paint};
+use crate::source::{Source, is_export};
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::time::Times;
+use crate::value::counted;
 
 /// What was asked for besides the command.
 #[allow(clippy::struct_excessive_bools)] // switches of a command line
@@ -36,18 +38,54 @@ impl Context {
         self.db.as_deref().ok_or_else(|| missing().into())
     }
 
-    /// The store, for reading: nothing is created and nothing is written.
-    pub(crate) async fn open(&self) -> Done<SqliteStore> {
-        self.open_with(Options::new().read_only(true)).await
+    /// The store or export, for reading: nothing is created and nothing is written.
+    pub(crate) async fn open(&self) -> Done<Source> {
+        self.open_at(self.db()?).await
+    }
+
+    /// The same at another path.
+    pub(crate) async fn open_at(&self, path: &Path) -> Done<Source> {
+        if !is_export(path)? {
+            let store = self.open_with(path, Options::new().read_only(true)).await?;
+            return Ok(Source::Live(store));
+        }
+        let source = Source::Export(Archive::open(path).await?);
+        if self.verbose {
+            self.note(&format!("export of store {} in {}", source.store_id(), path.display()));
+        }
+        if source.floor() > Seq::ZERO {
+            self.note(&format!("this export begins after {}", source.floor()));
+        }
+        if source.withheld() > 0 {
+            let much = counted(source.withheld(), "change");
+            self.note(&format!("{much} of other keys are withheld from this export"));
+        }
+        Ok(source)
     }
 
     /// The store, for writing; it is never created by this.
     pub(crate) async fn open_to_write(&self) -> Done<SqliteStore> {
-        self.open_with(Options::new().create(false)).await
+        let path = self.writable()?;
+        self.open_with(path, Options::new().create(false)).await
     }
 
-    async fn open_with(&self, options: Options) -> Done<SqliteStore> {
+    /// The store, for reading what a write would do.
+    pub(crate) async fn open_to_rehearse(&self) -> Done<Source> {
+        self.open_at(self.writable()?).await
+    }
+
+    /// The path, unless it is one that nothing can be written to.
+    fn writable(&self) -> Done<&Path> {
         let path = self.db()?;
+        if is_export(path)? {
+            let what = format!("{} is an export, which is only read", path.display());
+            let hint = format!("ustate import {} --into NEW.db", quoted(path));
+            return fail(Failure::new(Exit::Usage, "read_only", what).hint(hint));
+        }
+        Ok(path)
+    }
+
+    async fn open_with(&self, path: &Path, options: Options) -> Done<SqliteStore> {
         let opened = options.busy_timeout(self.busy_timeout).open(path).await;
         match opened {
             Ok(store) => {

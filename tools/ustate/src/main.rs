@@ -3,17 +3,20 @@
 // The comments on the command line's types are its help, where backticks would be shown.
 #![allow(clippy::doc_markdown)]
 
+mod as_of;
 mod cli;
 mod commands;
 mod context;
 mod cursor_file;
 mod escape;
 mod json;
+mod moment;
 mod origin;
 mod output;
 mod point;
 mod rows;
 mod signals;
+mod source;
 mod stop;
 mod time;
 mod value;

@@ -110,7 +110,9 @@ fn exit_of(error: &StateError) -> Exit {
         StateError::ConnectionError(_) => Exit::NoStore,
         StateError::Busy(_) => Exit::Busy,
         StateError::Corrupted(_) => Exit::Integrity,
-        StateError::Compacted { .. } | StateError::CursorDiverged(_) => Exit::HistoryGone,
+        StateError::Compacted { .. } | StateError::CursorDiverged(_) | StateError::Erased(_) => {
+            Exit::HistoryGone
+        }
         StateError::OutcomeUnknown(_) | StateError::StorageFull(_) | StateError::Storage(_) => Exit::Io,
         _ => Exit::Bug,
     }

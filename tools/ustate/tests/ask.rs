@@ -157,7 +157,7 @@ $ ustate show 0
 !   hint: ustate log -n 10
 [exit 1]
 $ ustate show first
-! error: invalid value 'first' for '<SEQ>...': "first" is no place in the log; use a number, head, or head~10
+! error: invalid value 'first' for '<SEQ>...': "first" is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
 !   hint: ustate show --help
 [exit 2]
 

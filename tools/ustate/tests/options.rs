@@ -34,7 +34,7 @@ Options:
   -V, --version  Print version
 
 Global options:
-      --db <PATH>                The store's file [env: USTATE_DB]
+      --db <PATH>                The store's file, or for reading that of an export [env: USTATE_DB]
   -o, --output <FORMAT>          The form of the output [default: human] [possible values: human,
                                  json, ndjson, tsv, raw]
       --json                     Short for --output json
@@ -115,7 +115,7 @@ Recorded with the change:
 
 Global options:
       --db <PATH>
-          The store's file
+          The store's file, or for reading that of an export
           
           [env: USTATE_DB]
 

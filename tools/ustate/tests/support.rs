@@ -108,8 +108,8 @@ impl Place {
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "[EXACT]"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[TIME]"),
             (r"\d\d:\d\d:\d\d\.\d{3}", "[CLOCK]"),
-            (r" {2,}(just now|\d+ s ago)", "  [AGO]"),
-            (r"just now|\d+ s ago", "[AGO]"),
+            (r" {2,}(just now|\d+ (s|d) ago)", "  [AGO]"),
+            (r"just now|\d+ (s|d) ago", "[AGO]"),
         ] {
             text = Regex::new(pattern).unwrap().replace_all(&text, name).into_owned();
         }

@@ -84,7 +84,7 @@ impl Delete {
 
     /// Which of the keys exist now, and which do not.
     async fn sort_out(&self, context: &Context) -> Done<(Vec<String>, Vec<String>)> {
-        let store = context.open().await?;
+        let store = context.open_to_rehearse().await?;
         if let Some(prefix) = &self.prefix {
             return Ok((store.list(prefix).await?, Vec::new()));
         }

@@ -1,8 +1,9 @@
 //! `ustate get`
 
 use clap::Args;
-use univrs_state::{ChangeKind, Entry, SqliteStore, StateStore, Timestamp};
+use univrs_state::{ChangeKind, Entry, Timestamp};
 
+use crate::as_of::{AsOf, State};
 use crate::context::{Context, quoted_text};
 use crate::escape::{escape, escape_field};
 use crate::json::Object;
@@ -28,22 +29,24 @@ pub(crate) struct Get {
     /// Its version, times and place in the log as well.
     #[arg(long)]
     meta: bool,
+    #[command(flatten)]
+    as_of: AsOf,
 }
 
 impl Get {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
-        let store = context.open().await?;
-        let Some(entry) = store.get(&self.key).await? else {
-            return fail(absent(context, &store, &self.key).await?);
+        let state = self.as_of.open(context).await?;
+        let Some(entry) = state.get(&self.key).await? else {
+            return fail(absent(context, &state, &self.key).await?);
         };
         match context.format {
-            Format::Human => self.human(context, &store, &entry).await,
+            Format::Human => self.human(context, &state, &entry).await,
             Format::Raw => context.out.bytes(&entry.value),
             Format::Tsv => tsv(context, &entry),
             Format::Json | Format::Ndjson => {
                 let mut object = entry_object(&entry);
                 if self.meta
-                    && let Some(change) = store.history(&self.key, None, 1).await?.first()
+                    && let Some(change) = state.newest(&self.key).await?
                 {
                     object = object.meta(change.meta.as_deref());
                 }
@@ -52,7 +55,7 @@ impl Get {
         }
     }
 
-    async fn human(&self, context: &mut Context, store: &SqliteStore, entry: &Entry) -> Done {
+    async fn human(&self, context: &mut Context, state: &State, entry: &Entry) -> Done {
         if self.meta {
             let at = |time| context.times.exact(Timestamp::from(time));
             let mut facts = vec![
@@ -63,8 +66,8 @@ impl Get {
                 ("updated", at(entry.updated_at)),
                 ("size", size(entry.value.len() as u64)),
             ];
-            let last = store.history(&self.key, None, 1).await?;
-            if let Some(meta) = last.first().and_then(|change| change.meta.as_deref()) {
+            let last = state.newest(&self.key).await?;
+            if let Some(meta) = last.as_ref().and_then(|change| change.meta.as_deref()) {
                 let said =
                     [("actor", &meta.actor), ("reason", &meta.reason), ("correlation", &meta.correlation)];
                 facts.extend(
@@ -116,10 +119,13 @@ pub(crate) fn tsv(context: &mut Context, entry: &Entry) -> Done {
 }
 
 /// The answer that a key does not exist, and what became of it.
-async fn absent(context: &Context, store: &SqliteStore, key: &str) -> Done<Failure> {
-    let failure = Failure::new(Exit::No, "key_not_found", format!("{key} does not exist"));
-    let history = store.history(key, None, 1).await?;
-    Ok(match history.first() {
+async fn absent(context: &Context, state: &State, key: &str) -> Done<Failure> {
+    let what = match state.at() {
+        Some(at) => format!("{key} did not exist at {at}"),
+        None => format!("{key} does not exist"),
+    };
+    let failure = Failure::new(Exit::No, "key_not_found", what);
+    Ok(match state.newest(key).await? {
         Some(last) if last.kind == ChangeKind::Deleted => failure
             .fact(format!("it was deleted at {}{} {}", last.seq, by(last.meta.as_deref()), ago(last.at)))
             .hint(context.hint(&format!("history {}", quoted_text(key)))),

@@ -1,8 +1,9 @@
 //! `ustate history`
 
 use clap::Args;
-use univrs_state::{Change, ChangeKind, StateStore, validate_key};
+use univrs_state::{Change, ChangeKind, Seq, validate_key};
 
+use crate::as_of::AsOf;
 use crate::context::Context;
 use crate::escape::escape;
 use crate::json;
@@ -30,26 +31,33 @@ pub(crate) struct History {
     /// At most so many changes.
     #[arg(short = 'n', value_name = "N")]
     count: Option<usize>,
+    #[command(flatten)]
+    as_of: AsOf,
 }
 
 impl History {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
         context.refuse(Format::Raw, "history")?;
         validate_key(&self.key)?;
-        let store = context.open().await?;
-        let (mut before, mut left) = (None, self.count.unwrap_or(usize::MAX));
+        let state = self.as_of.open(context).await?;
+        let (mut before, mut left) = (state.at().map(Seq::next), self.count.unwrap_or(usize::MAX));
+        let mut found = false;
         while left > 0 {
-            let changes = store.history(&self.key, before, left.min(PAGE)).await?;
+            let changes = state.source.history(&self.key, before, left.min(PAGE)).await?;
             if changes.is_empty() {
                 break;
             }
+            found = true;
             before = changes.last().map(|change| change.seq);
             left -= changes.len();
             print(context, &changes)?;
             context.out.flush()?;
         }
-        if before.is_none() && left > 0 {
-            let what = format!("{} does not exist and never did", self.key);
+        if !found && left > 0 {
+            let what = match state.at() {
+                Some(at) => format!("{} had no history at {at}", self.key),
+                None => format!("{} does not exist and never did", self.key),
+            };
             return fail(Failure::new(Exit::No, "key_not_found", what));
         }
         Ok(())

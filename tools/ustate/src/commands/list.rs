@@ -1,9 +1,10 @@
 //! `ustate list`
 
 use clap::Args;
-use univrs_state::{Entry, Pattern, Scan, SqliteStore, StateStore};
+use univrs_state::{Entry, Page, Pattern, Scan};
 
 use super::get::{entry_object, tsv};
+use crate::as_of::{AsOf, State};
 use crate::context::Context;
 use crate::escape::{escape, escape_field};
 use crate::json::Object;
@@ -34,6 +35,8 @@ pub(crate) struct List {
     /// Their values as well.
     #[arg(long)]
     values: bool,
+    #[command(flatten)]
+    as_of: AsOf,
 }
 
 impl List {
@@ -44,15 +47,16 @@ impl List {
                 Failure::usage("list --values has no raw output").fact("use -o tsv, or get KEY -o raw"),
             );
         }
-        let store = context.open().await?;
+        let state = self.as_of.open(context).await?;
         let found = if self.values {
-            list_entries(context, &store, &pattern).await?
+            list_entries(context, &state, &pattern).await?
         } else {
-            list_keys(context, &store, &pattern).await?
+            list_keys(context, &state, &pattern).await?
         };
         if !found {
             context.out.flush()?;
-            context.note(&format!("no key matches {pattern}"));
+            let at = state.at().map(|at| format!(" at {at}")).unwrap_or_default();
+            context.note(&format!("no key matches {pattern}{at}"));
         }
         Ok(())
     }
@@ -72,9 +76,9 @@ fn scanned(pattern: &Pattern) -> &str {
         .unwrap_or(prefix)
 }
 
-async fn list_keys(context: &mut Context, store: &SqliteStore, pattern: &Pattern) -> Done<bool> {
+async fn list_keys(context: &mut Context, state: &State, pattern: &Pattern) -> Done<bool> {
     let mut found = false;
-    for key in store.list(scanned(pattern)).await?.iter().filter(|key| pattern.matches(key)) {
+    for key in state.list(scanned(pattern)).await?.iter().filter(|key| pattern.matches(key)) {
         found = true;
         match context.format {
             Format::Human => context.out.line(&escape(key))?,
@@ -86,28 +90,42 @@ async fn list_keys(context: &mut Context, store: &SqliteStore, pattern: &Pattern
     Ok(found)
 }
 
-async fn list_entries(context: &mut Context, store: &SqliteStore, pattern: &Pattern) -> Done<bool> {
+async fn list_entries(context: &mut Context, state: &State, pattern: &Pattern) -> Done<bool> {
     let mut found = false;
     let mut width = 0;
     let mut next = Some(Scan::prefix(scanned(pattern)));
     while let Some(scan) = next {
-        let page = store.scan(scan).await?;
-        let entries: Vec<&Entry> = page.entries.iter().filter(|entry| pattern.matches(&entry.key)).collect();
-        let widths = entries.iter().map(|entry| escape(&entry.key).chars().count());
+        let page = state.scan(scan).await?;
+        let rows = rows(&page, pattern);
+        let widths = rows.iter().map(|(key, _)| escape(key).chars().count());
         width = widths.filter(|width| *width <= WIDEST).fold(width, usize::max);
-        for entry in entries {
+        for (key, entry) in rows {
             found = true;
-            match context.format {
-                Format::Human => {
+            match (context.format, entry) {
+                (Format::Human, entry) => {
                     let room = if context.verbose { usize::MAX } else { VALUE_ROOM };
-                    let (key, value) = (escape(&entry.key), brief(&entry.value, room));
-                    context.out.line(&format!("{key:<width$}  {value}"))?;
+                    let value = entry.map_or("(erased)".into(), |entry| brief(&entry.value, room));
+                    context.out.line(&format!("{:<width$}  {value}", escape(key)))?;
                 }
-                Format::Tsv => tsv(context, entry)?,
-                _ => context.out.line(&entry_object(entry).finish())?,
+                (Format::Tsv, Some(entry)) => tsv(context, entry)?,
+                (Format::Tsv, None) => context.out.fields([&escape_field(key), "", "", "", "erased", ""])?,
+                (_, Some(entry)) => context.out.line(&entry_object(entry).finish())?,
+                (_, None) => {
+                    let object = Object::of_type("entry").text("key", key).flag("erased", true);
+                    context.out.line(&object.finish())?;
+                }
             }
         }
         next = page.next;
     }
     Ok(found)
+}
+
+/// The keys of a page that match, in order; without an entry where the value is gone.
+fn rows<'a>(page: &'a Page, pattern: &Pattern) -> Vec<(&'a str, Option<&'a Entry>)> {
+    let entries = page.entries.iter().map(|entry| (entry.key.as_str(), Some(entry)));
+    let erased = page.erased.iter().map(|key| (key.as_str(), None));
+    let mut rows: Vec<_> = entries.chain(erased).filter(|(key, _)| pattern.matches(key)).collect();
+    rows.sort_unstable_by_key(|(key, _)| *key);
+    rows
 }

@@ -1,13 +1,14 @@
 //! `ustate log`
 
 use clap::Args;
-use univrs_state::{Change, ChangeKind, Pattern, Seq, SqliteStore, StateStore};
+use univrs_state::{Change, ChangeKind, Pattern, Seq};
 
 use crate::context::Context;
 use crate::json;
 use crate::output::Format;
 use crate::point::{Point, Range};
 use crate::rows::{Columns, Row};
+use crate::source::Source;
 use crate::stop::{Done, Failure, fail};
 
 /// Changes that are read at a time.
@@ -24,7 +25,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Log {
-    /// Patterns of keys, and a range A..B: after A, up to B, each a number, head, or head~N.
+    /// Patterns of keys, and a range A..B: after A, up to B, each a point ('ustate --help').
     #[arg(value_name = "PATTERN|A..B", value_parser = parse_selection)]
     select: Vec<Selection>,
     /// Only what this actor wrote.
@@ -72,21 +73,17 @@ impl Log {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
         context.refuse(Format::Raw, "log")?;
         let mut ranges = self.select.iter().filter_map(|selection| match selection {
-            Selection::Places(range) => Some(*range),
+            Selection::Places(range) => Some(range.clone()),
             Selection::Keys(_) => None,
         });
-        let range = ranges.next().unwrap_or(Range::ALL);
+        let range = ranges.next().unwrap_or_default();
         if ranges.next().is_some() {
             return fail(Failure::usage("more than one range was given"));
         }
         let patterns = self.patterns()?;
-        let store = context.open().await?;
-        let head = store.head().await?.seq;
-        let (after, to) = (range.after.resolve(head), range.to.resolve(head));
-        if to > head {
-            context.note(&format!("the log ends at {head}"));
-        }
-        let shown = self.show(context, &store, &patterns, (after, to.min(head))).await?;
+        let source = context.open().await?;
+        let places = range.places(context, &source).await?;
+        let shown = self.show(context, &source, &patterns, places).await?;
         if shown == 0 {
             context.out.flush()?;
             context.note("no change matches");
@@ -98,7 +95,7 @@ impl Log {
     async fn show(
         &self,
         context: &mut Context,
-        store: &SqliteStore,
+        source: &Source,
         patterns: &[Pattern],
         (after, to): (Seq, Seq),
     ) -> Done<u64> {
@@ -117,7 +114,7 @@ impl Log {
             } else {
                 high = start;
             }
-            let mut changes = read(store, Seq::new(start), Seq::new(end)).await?;
+            let mut changes = read(source, Seq::new(start), Seq::new(end)).await?;
             changes.retain(|change| self.selects(patterns, change));
             if !self.reverse {
                 changes.reverse();
@@ -157,12 +154,12 @@ fn said(asked: Option<&String>, found: Option<&String>) -> bool {
 }
 
 /// The changes after one place and up to another, in order.
-async fn read(store: &SqliteStore, after: Seq, to: Seq) -> Done<Vec<Change>> {
+async fn read(source: &Source, after: Seq, to: Seq) -> Done<Vec<Change>> {
     let mut changes = Vec::new();
     let mut next = after;
     while next < to {
         let limit = usize::try_from(to.as_u64() - next.as_u64()).unwrap_or(usize::MAX);
-        let commits = store.changes(next, limit).await?;
+        let commits = source.changes(next, limit).await?;
         let Some(last) = commits.last().map(|commit| commit.last) else { break };
         let read = commits.into_iter().flat_map(|commit| commit.changes);
         changes.extend(read.filter(|change| change.seq > next && change.seq <= to));

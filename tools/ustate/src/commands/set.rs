@@ -5,9 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use univrs_state::{
-    Batch, ChangeKind, Limits, RESERVED_PREFIX, SqliteStore, StateError, StateStore, validate_key,
-};
+use univrs_state::{Batch, ChangeKind, Limits, RESERVED_PREFIX, StateError, StateStore, validate_key};
 
 use super::get::by;
 use crate::context::{Context, may_write};
@@ -151,10 +149,10 @@ impl Set {
 
     /// What would come of it, by the state as it is now.
     async fn rehearse(&self, context: &mut Context, value: &[u8], expected: Option<u64>) -> Done {
-        let store = context.open().await?;
+        let store = context.open_to_rehearse().await?;
         let found = store.version(&self.key).await?;
         if expected.is_some_and(|expected| expected != found) {
-            return fail(self.conflict(context, &store, expected.unwrap_or(0)).await?);
+            return fail(self.conflict(context, &*store, expected.unwrap_or(0)).await?);
         }
         if self.key.starts_with(RESERVED_PREFIX) {
             return fail(Failure::usage(format!("keys below {RESERVED_PREFIX} belong to the store itself")));
@@ -180,7 +178,7 @@ impl Set {
     }
 
     /// Why the condition does not hold: what became of the key.
-    async fn conflict(&self, context: &Context, store: &SqliteStore, expected: u64) -> Done<Failure> {
+    async fn conflict(&self, context: &Context, store: &dyn StateStore, expected: u64) -> Done<Failure> {
         let key = &self.key;
         let history = store.history(key, None, 1).await?;
         let Some(last) = history.first() else {

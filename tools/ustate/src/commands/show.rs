@@ -1,7 +1,7 @@
 //! `ustate show`
 
 use clap::Args;
-use univrs_state::{Change, Commit, Seq, SqliteStore, StateStore};
+use univrs_state::{Change, Commit, Seq};
 
 use crate::context::Context;
 use crate::escape::escape;
@@ -9,6 +9,7 @@ use crate::json;
 use crate::output::{DIM, Format};
 use crate::point::Point;
 use crate::rows::Row;
+use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::value::{size, whole};
 
@@ -24,7 +25,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Show {
-    /// Their places in the log: numbers, head, or head~N.
+    /// Their places in the log: 4711, head~10, hash:9f2c, the last one at a time ('ustate --help').
     #[arg(required = true, value_name = "SEQ")]
     seqs: Vec<Point>,
 }
@@ -34,11 +35,11 @@ impl Show {
         if context.format == Format::Raw && self.seqs.len() > 1 {
             return fail(Failure::usage("raw output is that of one change only"));
         }
-        let store = context.open().await?;
-        let head = store.head().await?.seq;
+        let source = context.open().await?;
+        let head = source.head().await?.seq;
         for (i, point) in self.seqs.iter().enumerate() {
-            let seq = point.resolve(head);
-            let (commit, change) = find(context, &store, head, seq).await?;
+            let seq = point.place(context, &source, head).await?;
+            let (commit, change) = find(context, &source, head, seq).await?;
             match context.format {
                 Format::Human => {
                     if i > 0 {
@@ -62,15 +63,19 @@ impl Show {
 }
 
 /// A change and the commit that it is part of.
-async fn find(context: &Context, store: &SqliteStore, head: Seq, seq: Seq) -> Done<(Commit, Change)> {
+async fn find(context: &Context, source: &Source, head: Seq, seq: Seq) -> Done<(Commit, Change)> {
     if seq > Seq::ZERO && seq <= head {
         // A place within a commit counts as the one before it.
-        let commit = store.changes(seq.previous(), 1).await?.into_iter().next();
+        let commit = source.changes(seq.previous(), 1).await?.into_iter().next();
         let change =
             commit.as_ref().and_then(|commit| commit.changes.iter().find(|change| change.seq == seq));
         if let (Some(commit), Some(change)) = (&commit, change) {
             return Ok((commit.clone(), change.clone()));
         }
+    }
+    if seq > source.floor() && seq <= head && source.withheld() > 0 {
+        let what = format!("change {seq} is withheld from this export; the hash of its header remains");
+        return fail(Failure::new(Exit::HistoryGone, "erased", what));
     }
     let failure = Failure::new(Exit::No, "change_not_found", format!("there is no change {seq}"));
     fail(failure.fact(format!("the log ends at {head}")).hint(context.hint("log -n 10")))

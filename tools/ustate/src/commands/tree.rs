@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use univrs_state::{Scan, StateStore};
+use univrs_state::Scan;
 
+use crate::as_of::AsOf;
 use crate::context::Context;
 use crate::escape::{escape, escape_field};
 use crate::json::Object;
@@ -31,6 +32,8 @@ pub(crate) struct Tree {
     /// The sizes of values as well.
     #[arg(long)]
     sizes: bool,
+    #[command(flatten)]
+    as_of: AsOf,
 }
 
 /// A segment of keys.
@@ -84,7 +87,7 @@ impl Tree {
     }
 
     async fn read(&self, context: &Context, root: &str) -> Done<Node> {
-        let store = context.open().await?;
+        let state = self.as_of.open(context).await?;
         let mut node = Node::default();
         let mut add = |key: &str, bytes| {
             // The prefix is one of bytes: `/a` also finds `/ab`.
@@ -95,13 +98,14 @@ impl Tree {
         };
         let prefix = if root.is_empty() { "/" } else { root };
         if !self.sizes {
-            store.list(prefix).await?.iter().for_each(|key| add(key, 0));
+            state.list(prefix).await?.iter().for_each(|key| add(key, 0));
             return Ok(node);
         }
         let mut next = Some(Scan::prefix(prefix));
         while let Some(scan) = next {
-            let page = store.scan(scan).await?;
+            let page = state.scan(scan).await?;
             page.entries.iter().for_each(|entry| add(&entry.key, entry.value.len() as u64));
+            page.erased.iter().for_each(|key| add(key, 0));
             next = page.next;
         }
         Ok(node)

@@ -31,7 +31,7 @@ impl Verify {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
         context.refuse(Format::Raw, "verify")?;
         let store = context.open().await?;
-        let report = store.verify().await?;
+        let report = store.verify(univrs_state::Verify::full()).await?;
         match context.format {
             Format::Human => human(context, &report)?,
             Format::Tsv => tsv(context, &report)?,

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use univrs_state::{
-    Cursor, Head, Pattern, RESERVED_PREFIX, Seq, SqliteStore, StateError, StateStore, WatchEvent, WatchStream,
-};
+use univrs_state::{Cursor, Head, Pattern, RESERVED_PREFIX, Seq, StateError, WatchEvent, WatchStream};
 
 use super::run::Program;
 use crate::context::{Context, quoted};
@@ -17,6 +15,7 @@ use crate::output::{DIM, Format};
 use crate::point::Point;
 use crate::rows::{Columns, Row};
 use crate::signals::Signals;
+use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, Stop, fail};
 
 /// How often the place is looked at while nothing matches.
@@ -43,7 +42,7 @@ pub(crate) struct Watch {
     /// Which keys: exact, PREFIX*, or globs like /nodes/*/status.
     #[arg(value_name = "PATTERN", default_value = "/*")]
     patterns: Vec<String>,
-    /// Start after this place in the log: a number, head~N, or a cursor.
+    /// Start after this place in the log: a point ('ustate --help'), or a cursor.
     #[arg(long, value_name = "CURSOR", value_parser = parse_place)]
     after: Option<Place>,
     /// Keep the place here and resume from it; made when missing.
@@ -60,18 +59,20 @@ pub(crate) struct Watch {
     command: Vec<OsString>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Place {
     Point(Point),
     Cursor(Cursor),
 }
 
 fn parse_place(text: &str) -> Result<Place, String> {
-    if text.contains(':') {
-        let plain = |error: StateError| error.to_string().replace("invalid argument: ", "");
-        return text.parse().map(Place::Cursor).map_err(plain);
+    match text.parse() {
+        Err(_) if text.contains(':') => {
+            let plain = |error: StateError| error.to_string().replace("invalid argument: ", "");
+            text.parse().map(Place::Cursor).map_err(plain)
+        }
+        point => point.map(Place::Point),
     }
-    text.parse().map(Place::Point)
 }
 
 impl Watch {
@@ -79,11 +80,11 @@ impl Watch {
         context.refuse(Format::Raw, "watch")?;
         let (pattern, filter) = self.pattern()?;
         let mut signals = Signals::new()?;
-        let store = context.open().await?;
+        let source = context.open().await?;
         let mut file = self.cursor_file.as_deref().map(CursorFile::open).transpose()?;
-        let head = store.head().await?;
-        let after = self.start(context, &store, file.as_ref(), head).await?;
-        let stream = store.watch_after(&pattern, after).map_err(|error| lost(&error, file.as_ref()))?;
+        let head = source.head().await?;
+        let after = self.start(context, &source, file.as_ref(), head).await?;
+        let stream = source.watch_after(&pattern, after).map_err(|error| lost(&error, file.as_ref()))?;
         if let Some(file) = &mut file
             && file.saved().is_none()
         {
@@ -92,7 +93,9 @@ impl Watch {
         let mut following = Following {
             columns: Columns::new(head.seq.as_u64(), context.verbose),
             program: Program::of(&self.command, context.db()?),
-            awaited: self.caught_up.then_some(head.seq),
+            says_so: self.caught_up,
+            ends: source.is_export(),
+            awaited: (self.caught_up || source.is_export()).then_some(head.seq),
             left: self.count,
             stream,
             filter,
@@ -126,7 +129,7 @@ impl Watch {
     async fn start(
         &self,
         context: &Context,
-        store: &SqliteStore,
+        source: &Source,
         file: Option<&CursorFile>,
         head: Head,
     ) -> Done<Cursor> {
@@ -140,9 +143,9 @@ impl Watch {
             }
             return Ok(saved);
         }
-        let seq = match self.after {
-            Some(Place::Cursor(cursor)) => return Ok(cursor),
-            Some(Place::Point(point)) => point.resolve(head.seq),
+        let seq = match &self.after {
+            Some(Place::Cursor(cursor)) => return Ok(*cursor),
+            Some(Place::Point(point)) => point.place(context, source, head.seq).await?,
             None => head.seq,
         };
         if seq > head.seq {
@@ -152,21 +155,21 @@ impl Watch {
             ));
             return Err(error.into());
         }
-        checked(store, head, seq).await
+        checked(source, head, seq).await
     }
 }
 
 /// The place after a change, with the hash there, so that resuming notices another log.
-async fn checked(store: &SqliteStore, head: Head, seq: Seq) -> Done<Cursor> {
+async fn checked(source: &Source, head: Head, seq: Seq) -> Done<Cursor> {
     let mut seq = seq;
     let at = loop {
         if seq == head.seq {
             break head;
         }
         if seq == Seq::ZERO {
-            break Head::genesis(store.store_id());
+            break Head::genesis(source.store_id());
         }
-        let commit = store.changes(seq.previous(), 1).await?.into_iter().next();
+        let commit = source.changes(seq.previous(), 1).await?.into_iter().next();
         match commit.as_ref().and_then(|commit| commit.changes.last().map(|last| (commit.first, last))) {
             Some((_, last)) if last.seq == seq => break Head { seq, hash: last.hash },
             // Within a commit: the place before it.
@@ -174,7 +177,7 @@ async fn checked(store: &SqliteStore, head: Head, seq: Seq) -> Done<Cursor> {
             _ => return Ok(seq.into()),
         }
     };
-    Ok(format!("{}:{at}", store.store_id()).parse()?)
+    Ok(format!("{}:{at}", source.store_id()).parse()?)
 }
 
 /// A watch under way.
@@ -186,6 +189,10 @@ struct Following {
     columns: Columns,
     /// The place whose passing is still to be said.
     awaited: Option<Seq>,
+    /// Whether it is said.
+    says_so: bool,
+    /// Whether nothing comes after it.
+    ends: bool,
     left: Option<u64>,
 }
 
@@ -205,6 +212,9 @@ impl Following {
                 () = tokio::time::sleep(PULSE) => {
                     self.keep()?;
                     self.catch_up(context)?;
+                    if self.is_over() {
+                        return Ok(());
+                    }
                     continue;
                 }
             };
@@ -220,10 +230,15 @@ impl Following {
             }
             self.catch_up(context)?;
             let whole = self.file.is_none() || self.stream.cursor().seq() >= event.commit_seq;
-            if self.left == Some(0) && whole {
+            if (self.left == Some(0) && whole) || self.is_over() {
                 return Ok(());
             }
         }
+    }
+
+    /// Nothing is added to an export.
+    fn is_over(&self) -> bool {
+        self.ends && self.awaited.is_none()
     }
 
     /// Prints the event, or runs the command for it; a signal may come meanwhile.
@@ -263,6 +278,9 @@ impl Following {
             return Ok(());
         }
         self.awaited = None;
+        if !self.says_so {
+            return Ok(());
+        }
         let seq = cursor.seq();
         match context.format {
             Format::Human => {

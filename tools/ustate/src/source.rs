@@ -1,0 +1,66 @@
+//! What commands read: a live store, or an export of a log.
+
+use std::ops::Deref;
+use std::path::Path;
+
+use univrs_state::{Archive, Result, Seq, SqliteStore, StateStore, StoreId, Verify, VerifyReport};
+
+/// An open store for reading. What it has in common with every store it is by [`Deref`].
+pub(crate) enum Source {
+    /// The database of a store, which others may write meanwhile.
+    Live(SqliteStore),
+    /// An exported log, which was checked as it was opened.
+    Export(Archive),
+}
+
+/// Whether this is the file of an export; a path that leads nowhere is none.
+pub(crate) fn is_export(path: &Path) -> Result<bool> {
+    if path.is_file() { Archive::is_one(path) } else { Ok(false) }
+}
+
+impl Source {
+    pub(crate) fn store_id(&self) -> StoreId {
+        match self {
+            Self::Live(store) => store.store_id(),
+            Self::Export(archive) => archive.store_id(),
+        }
+    }
+
+    /// Where the log begins; what came up to here is not in it.
+    pub(crate) fn floor(&self) -> Seq {
+        match self {
+            Self::Live(_) => Seq::ZERO,
+            Self::Export(archive) => archive.floor().seq,
+        }
+    }
+
+    /// How many changes are in the chain, but not shown.
+    pub(crate) fn withheld(&self) -> u64 {
+        match self {
+            Self::Live(_) => 0,
+            Self::Export(archive) => archive.withheld(),
+        }
+    }
+
+    pub(crate) fn is_export(&self) -> bool {
+        matches!(self, Self::Export(_))
+    }
+
+    pub(crate) async fn verify(&self, verify: Verify) -> Result<VerifyReport> {
+        match self {
+            Self::Live(store) => store.verify_with(verify).await,
+            Self::Export(archive) => archive.verify_with(verify).await,
+        }
+    }
+}
+
+impl Deref for Source {
+    type Target = dyn StateStore;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Live(store) => store,
+            Self::Export(archive) => archive,
+        }
+    }
+}

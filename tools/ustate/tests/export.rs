@@ -1,0 +1,206 @@
+//! Every command that reads works on an export, too.
+
+use snapbox::str;
+use univrs_state::{Export, Point, Seq};
+
+use crate::support::{Place, check};
+
+/// An export of a whole log as `state.log`, one of a part of it as `part.log`, and what came after
+/// the second change as `late.log`.
+async fn exported() -> Place {
+    let place = Place::new();
+    for line in [
+        "set /cluster/leader '\"node-1\"' --type json --actor scheduler@node-1",
+        "set /nodes/n1 '{\"ready\":true}' --type json --correlation boot-7",
+        "set /cluster/leader '\"node-7\"' --type json -m failover",
+        "delete /nodes/n1 --actor gc@n1",
+        "set /secret hunter2",
+    ] {
+        assert_eq!(place.code(line), 0, "{line}");
+    }
+    let store = place.open().await;
+    store.export_to(Export::new(), place.path("state.log")).await.unwrap();
+    let part = Export::new()
+        .only("/cluster/*".parse().unwrap())
+        .only("/secret".parse().unwrap())
+        .redact("/secret".parse().unwrap());
+    store.export_to(part, place.path("part.log")).await.unwrap();
+    store.export_to(Export::new().after(Point::Seq(Seq::new(2))), place.path("late.log")).await.unwrap();
+    store.close().await.unwrap();
+    place
+}
+
+/// Lines that read, and answer the same from a store and from its export.
+const READS: [&str; 19] = [
+    "get /cluster/leader --meta",
+    "get /cluster/leader --at 2",
+    "get /nodes/n1",
+    "list --values",
+    "list --values --at head~2 --json",
+    "tree --sizes",
+    "log",
+    "log 1..3 --json",
+    "log /cluster/leader --reverse -o tsv",
+    "show 3 head",
+    "show 2 -o raw",
+    "history /cluster/leader",
+    "history /nodes/n1 --at 3 --json",
+    "watch --after 0 --count 5 -o tsv",
+    "get /cluster/leader --at mark:x",
+    "get /cluster/leader --at 99",
+    "get /cluster/leader --at hash:0123456789abcdef",
+    "get /cluster/leader --at 2020-01-01",
+    "log 2020-01-01..",
+];
+
+#[tokio::test]
+async fn an_export_answers_as_its_store_does() {
+    let place = exported().await;
+    for line in READS {
+        let (live, export) = (place.output(line), place.output(&format!("{line} --db state.log")));
+        let hints = |output: &std::process::Output| place.shown(output).replace(" --db state.log", "");
+        assert_eq!(hints(&live), hints(&export), "{line}");
+    }
+    assert_eq!(place.code("verify --db state.log"), 0);
+}
+
+#[tokio::test]
+async fn what_an_export_does_not_show_is_said_and_never_guessed() {
+    let place = exported().await;
+    let transcript = place.transcript(&[
+        "list --db part.log",
+        "list --values --db part.log -q",
+        "list --values --db part.log -o tsv -q",
+        "get /secret --db part.log -q",
+        "get /nodes/n1 --db part.log -q --json",
+        "log --db part.log -q -o tsv",
+        "show 2 --db part.log -q",
+        "show 5 --db part.log -q -o tsv",
+        "log --db late.log -o tsv",
+        "log 0.. --db late.log -q",
+        "get /cluster/leader --at 1 --db late.log -q",
+        "show 2 --db late.log -q",
+        "watch --after 0 --db late.log -q",
+    ]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate list --db part.log
+/cluster/leader
+/secret
+! note: 2 changes of other keys are withheld from this export
+$ ustate list --values --db part.log -q
+/cluster/leader  "node-7"
+/secret          (erased)
+$ ustate list --values --db part.log -o tsv -q
+/cluster/leader	2	3	[EXACT]	json	"node-7"
+/secret				erased	
+$ ustate get /secret --db part.log -q
+! error: erased: the value that change 5 gave /secret is gone; its hash remains
+[exit 6]
+$ ustate get /nodes/n1 --db part.log -q --json
+! {"v":1,"type":"error","code":"erased","exit":6,"message":"erased: 2 changes are withheld, and /nodes/n1 may be among them","facts":[]}
+[exit 6]
+$ ustate log --db part.log -q -o tsv
+5	[EXACT]	created	/secret	erased		alice@ops	
+3	[EXACT]	updated	/cluster/leader	json	"node-7"	alice@ops	failover
+1	[EXACT]	created	/cluster/leader	json	"node-1"	scheduler@node-1	
+$ ustate show 2 --db part.log -q
+! error: change 2 is withheld from this export; the hash of its header remains
+[exit 6]
+$ ustate show 5 --db part.log -q -o tsv
+5	[EXACT]	created	/secret	erased		alice@ops	
+$ ustate log --db late.log -o tsv
+5	[EXACT]	created	/secret	text	hunter2	alice@ops	
+4	[EXACT]	deleted	/nodes/n1			gc@n1	
+3	[EXACT]	updated	/cluster/leader	json	"node-7"	alice@ops	failover
+! note: this export begins after 2
+$ ustate log 0.. --db late.log -q
+! error: history up to 0 was compacted; the oldest position left is 2
+[exit 6]
+$ ustate get /cluster/leader --at 1 --db late.log -q
+! error: history up to 1 was compacted; the oldest position left is 2
+[exit 6]
+$ ustate show 2 --db late.log -q
+! error: history up to 1 was compacted; the oldest position left is 2
+[exit 6]
+$ ustate watch --after 0 --db late.log -q
+! error: erased: a part of a log cannot be watched; read its changes
+[exit 6]
+
+"#]],
+    );
+}
+
+#[tokio::test]
+async fn a_watch_of_an_export_ends_with_it() {
+    let place = exported().await;
+    let transcript = place.transcript(&[
+        "watch --after 3 --db state.log -o tsv",
+        "watch /cluster/leader --after 1 --caught-up --db state.log -o tsv",
+        "watch --db state.log",
+    ]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate watch --after 3 --db state.log -o tsv
+4	[EXACT]	deleted	/nodes/n1			gc@n1	
+5	[EXACT]	created	/secret	text	hunter2	alice@ops	
+$ ustate watch /cluster/leader --after 1 --caught-up --db state.log -o tsv
+3	[EXACT]	updated	/cluster/leader	json	"node-7"	alice@ops	failover
+! note: caught up at 5
+$ ustate watch --db state.log
+
+"#]],
+    );
+}
+
+#[tokio::test]
+async fn an_export_is_only_read() {
+    let place = exported().await;
+    let before = std::fs::read(place.path("state.log")).unwrap();
+    let transcript = place.transcript(&[
+        "set /a 1 --db state.log",
+        "set /a 1 --db state.log --dry-run --json",
+        "delete /cluster/leader --db state.log",
+        "delete --prefix / --dry-run --db state.log",
+    ]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate set /a 1 --db state.log
+! error: state.log is an export, which is only read
+!   hint: ustate import state.log --into NEW.db
+[exit 2]
+$ ustate set /a 1 --db state.log --dry-run --json
+! {"v":1,"type":"error","code":"read_only","exit":2,"message":"state.log is an export, which is only read","facts":[],"hint":"ustate import state.log --into NEW.db"}
+[exit 2]
+$ ustate delete /cluster/leader --db state.log
+! error: state.log is an export, which is only read
+!   hint: ustate import state.log --into NEW.db
+[exit 2]
+$ ustate delete --prefix / --dry-run --db state.log
+! error: state.log is an export, which is only read
+!   hint: ustate import state.log --into NEW.db
+[exit 2]
+
+"#]],
+    );
+    assert_eq!(std::fs::read(place.path("state.log")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn an_export_that_is_cut_or_altered_is_not_read() {
+    let place = exported().await;
+    let whole = std::fs::read(place.path("state.log")).unwrap();
+    std::fs::write(place.path("cut.log"), &whole[..whole.len() - 10]).unwrap();
+    let mut altered = whole;
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    std::fs::write(place.path("altered.log"), &altered).unwrap();
+    assert_eq!(place.code("list --db altered.log"), 5);
+    let output = place.output("list --db cut.log --json");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.contains("\"code\":\"corrupted\"")), (Some(5), true), "{said}");
+    assert!(output.stdout.is_empty());
+}
