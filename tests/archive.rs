@@ -2,9 +2,10 @@
 //! believed only whole.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use univrs_state::{
-    Archive, Change, Export, Form, Head, Limits, MemoryStore, Options, Point, Scan, Seq, SqliteStore,
+    Archive, Batch, Change, Export, Form, Head, Limits, MemoryStore, Options, Point, Scan, Seq, SqliteStore,
     StateError, StateStore,
 };
 
@@ -20,6 +21,7 @@ on_every_backend!(
     an_export_up_to_a_point_is_the_store_as_it_was,
     an_export_after_a_point_shows_what_came_then,
     lines_of_json_say_all_that_the_log_says,
+    an_export_says_how_far_it_is,
     an_export_never_writes_over_anything,
 );
 
@@ -307,6 +309,23 @@ async fn lines_of_json_say_all_that_the_log_says<S: Store>(store: S, subject: &S
     assert!(matches!(MemoryStore::import(text.as_bytes()), Err(StateError::ConnectionError(_))));
 }
 
+async fn an_export_says_how_far_it_is<S: Store>(store: S, subject: &Subject) {
+    for changes in [100, 2_400] {
+        let batch = Batch::new();
+        store
+            .commit((0..changes).fold(batch, |batch, n| batch.set(format!("/k/{n}"), value(n))))
+            .await
+            .unwrap();
+    }
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = told.clone();
+    let export = Export::new().after(Seq::new(100)).progress(move |at| tell.lock().unwrap().push(at));
+    subject.local.export(export).await.unwrap();
+    let told = told.lock().unwrap();
+    assert!(told.len() > 1 && told.iter().all(|at| at.total == 2_400), "{told:?}");
+    assert!(told.is_sorted_by_key(|at| at.done) && told.last().unwrap().done == 2_400, "{told:?}");
+}
+
 async fn an_export_never_writes_over_anything<S: Store>(store: S, subject: &Subject) {
     store.set("/a", value(1)).await.unwrap();
     let folder = folder();
@@ -337,9 +356,10 @@ async fn an_export_never_writes_over_anything<S: Store>(store: S, subject: &Subj
 fn keep(bytes: &[u8], name: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("exports");
     std::fs::create_dir_all(&folder).unwrap();
-    let temporary = folder.join(format!("{name}.{}", std::process::id()));
+    // Other tests keep the same at the same time.
+    let temporary = tempfile::NamedTempFile::new_in(&folder).unwrap();
     std::fs::write(&temporary, bytes).unwrap();
-    std::fs::rename(temporary, folder.join(format!("{name}.log"))).unwrap();
+    temporary.persist(folder.join(format!("{name}.log"))).unwrap();
 }
 
 /// A small log with all kinds of items.
@@ -446,14 +466,18 @@ async fn an_import_goes_nowhere_but_to_a_free_place_and_leaves_nothing_where_it_
         names
     };
     for cut in (0..bytes.len()).step_by(11) {
-        let error = import(&bytes[..cut], "cut.db").await.unwrap_err();
-        assert!(matches!(error, StateError::Corrupted(_)), "{error}");
+        for name in ["cut.db", "new/folder/cut.db"] {
+            let error = import(&bytes[..cut], name).await.unwrap_err();
+            assert!(matches!(error, StateError::Corrupted(_)), "{error}");
+        }
     }
     let mut last = bytes.clone();
     *last.last_mut().unwrap() ^= 1;
     assert!(import(&last, "cut.db").await.is_err());
     assert!(names().is_empty(), "{:?}", names());
 
+    import(&bytes, "new/folder/state.db").await.unwrap().close().await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("new")).unwrap();
     let store = import(&bytes, "state.db").await.unwrap();
     assert_eq!(store.head().await.unwrap(), head);
     store.close().await.unwrap();
@@ -479,9 +503,8 @@ async fn one_commit_of_many_batches_is_imported_whole() {
         limits
     };
     let store = Options::new().limits(limits).memory().unwrap();
-    let batch = (0..20_000).fold(univrs_state::Batch::new().commit_id("large"), |batch, n| {
-        batch.set(format!("/k/{}", n % 700), value(n))
-    });
+    let batch = (0..20_000)
+        .fold(Batch::new().commit_id("large"), |batch, n| batch.set(format!("/k/{}", n % 700), value(n)));
     let receipt = store.commit(batch.clone()).await.unwrap();
     store.set("/k/1", value("later")).await.unwrap();
     let bytes = Local::Memory(store.clone()).export(Export::new()).await.unwrap();

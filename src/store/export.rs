@@ -1,14 +1,16 @@
 //! Writing a log elsewhere.
 
+use std::fmt;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::alongside::{Taken, alongside};
 use super::core::Core;
 use super::staged::Staged;
 use super::{Point, point};
-use crate::audit::{Form, LogWriter, Pack, Start, Unpacked};
+use crate::audit::{Form, LogWriter, Pack, Progress, Start, Unpacked};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 use crate::log::{Follow, Head, StoreId, header_hash};
@@ -40,7 +42,7 @@ const BUFFER: usize = 256 << 10;
 /// assert_eq!(exported.head, store.head().await?);
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 #[must_use = "an export does nothing until it is given to a store"]
 pub struct Export {
     only: Vec<Pattern>,
@@ -48,6 +50,7 @@ pub struct Export {
     after: Option<Point>,
     to: Point,
     form: Form,
+    progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
 /// What an export came to.
@@ -104,6 +107,24 @@ impl Export {
         self.form = form;
         self
     }
+
+    /// Calls this now and then, from a thread of the store, with the changes that were read.
+    pub fn progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+}
+
+impl fmt::Debug for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Export")
+            .field("only", &self.only)
+            .field("redact", &self.redact)
+            .field("after", &self.after)
+            .field("to", &self.to)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Core {
@@ -155,7 +176,13 @@ fn run<W: Write + Send>(
     let store = snapshot.store_id();
     alongside(
         |send| {
-            let mut watch = |_| if cancelled() { Err(StateError::Closed) } else { Ok(()) };
+            let total = head.seq.as_u64() - floor.seq.as_u64();
+            let mut watch = |done| {
+                if let Some(progress) = &export.progress {
+                    progress(Progress { done, total });
+                }
+                if cancelled() { Err(StateError::Closed) } else { Ok(()) }
+            };
             read(snapshot, floor.seq, head.seq, &mut watch, send)
         },
         move |taken| write_all(taken, export, Start { store, floor }, head, write),

@@ -116,10 +116,7 @@ impl Options {
                 )));
             }
         }
-        if let Some(folder) = into.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let staged = Staged::beside(&into)?;
+        let staged = Staged::in_folder(&into)?;
         let opening = Opening {
             create: true,
             read_only: false,

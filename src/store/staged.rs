@@ -13,9 +13,27 @@ use crate::error::{Result, StateError};
 pub(super) struct Staged {
     temporary: PathBuf,
     place: PathBuf,
+    made: Folders,
 }
 
+/// Folders that were made for a file, the innermost first. Those that are empty in the end go again.
+#[derive(Debug, Default)]
+struct Folders(Vec<PathBuf>);
+
 impl Staged {
+    /// The same, in a folder that is made where it is missing.
+    pub(super) fn in_folder(place: &Path) -> Result<Self> {
+        let missing = |folder: &&Path| fs::symlink_metadata(folder).is_err();
+        let made = Folders(place.ancestors().skip(1).take_while(missing).map(Path::to_owned).collect());
+        if let Some(folder) = made.0.first() {
+            let fault = |error| refuse(folder, &format!("cannot be made: {error}"));
+            fs::create_dir_all(folder).map_err(fault)?;
+        }
+        let mut staged = Self::beside(place)?;
+        staged.made = made;
+        Ok(staged)
+    }
+
     /// Makes an empty file, for its owner alone, beside a place where nothing must be yet.
     pub(super) fn beside(place: &Path) -> Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -35,7 +53,7 @@ impl Staged {
             options.write(true).create_new(true);
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let staged = Self { temporary, place: place.to_owned() };
+            let staged = Self { temporary, place: place.to_owned(), made: Folders::default() };
             match options.open(&staged.temporary) {
                 Ok(_) => return Ok(staged),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => std::mem::forget(staged),
@@ -75,6 +93,14 @@ impl Staged {
         match StateError::from(error) {
             StateError::StorageFull(why) => StateError::StorageFull(why),
             error => refuse(&self.place, &format!("cannot be written: {error}")),
+        }
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            let _ = fs::remove_dir(folder);
         }
     }
 }
