@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
-use crate::commands::{completions, delete, get, history, init, list, log, set, show, tree, verify, watch};
+use crate::commands::{
+    completions, delete, export, get, history, import, init, list, log, set, show, tree, verify, watch,
+};
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
 
@@ -95,6 +97,8 @@ pub(crate) enum Command {
     Show(show::Show),
     History(history::History),
     Verify(verify::Verify),
+    Export(export::Export),
+    Import(import::Import),
     Init(init::Init),
     Completions(completions::Completions),
 }

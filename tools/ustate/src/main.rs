@@ -14,6 +14,7 @@ mod moment;
 mod origin;
 mod output;
 mod point;
+mod progress;
 mod rows;
 mod signals;
 mod source;

@@ -3,7 +3,9 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use univrs_state::{Archive, Result, Seq, SqliteStore, StateStore, StoreId, Verify, VerifyReport};
+use univrs_state::{
+    Archive, Export, Exported, Result, Seq, SqliteStore, StateStore, StoreId, Verify, VerifyReport,
+};
 
 /// An open store for reading. What it has in common with every store it is by [`Deref`].
 pub(crate) enum Source {
@@ -44,6 +46,32 @@ impl Source {
 
     pub(crate) fn is_export(&self) -> bool {
         matches!(self, Self::Export(_))
+    }
+
+    pub(crate) async fn export(
+        &self,
+        export: Export,
+        write: impl std::io::Write + Send + 'static,
+    ) -> Result<Exported> {
+        match self {
+            Self::Live(store) => store.export(export, write).await,
+            Self::Export(archive) => archive.export(export, write).await,
+        }
+    }
+
+    pub(crate) async fn export_to(&self, export: Export, path: &Path) -> Result<Exported> {
+        match self {
+            Self::Live(store) => store.export_to(export, path).await,
+            Self::Export(archive) => archive.export_to(export, path).await,
+        }
+    }
+
+    /// Gives up what it is doing.
+    pub(crate) async fn close(&self) -> Result<()> {
+        match self {
+            Self::Live(store) => store.close().await,
+            Self::Export(archive) => archive.close().await,
+        }
     }
 
     pub(crate) async fn verify(&self, verify: Verify) -> Result<VerifyReport> {

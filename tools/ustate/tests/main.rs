@@ -4,13 +4,16 @@
 #![allow(clippy::needless_raw_string_hashes)] // as the snapshots are written
 
 mod ask;
+mod carry;
 mod change;
 mod errors;
 mod examples;
 mod export;
 mod hostile;
+mod import;
 mod live;
 mod look;
+mod nobody;
 mod options;
 mod points;
 mod resume;

@@ -25,6 +25,8 @@ Commands:
   show         Show changes in full
   history      Show the changes of a key, newest first
   verify       Check every change against its hash and the entries against the log
+  export       Write the log to a file that proves itself
+  import       Make a new store of an export
   init         Create an empty store
   completions  Print a shell's completions
   help         Print this message or the help of the given subcommand(s)

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use regex::Regex;
@@ -114,6 +114,30 @@ impl Place {
             text = Regex::new(pattern).unwrap().replace_all(&text, name).into_owned();
         }
         text
+    }
+
+    /// Runs a line as a user who may read what is in the folder, but not write there.
+    pub(crate) fn as_nobody(&self, line: &str) -> Output {
+        let set_mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        };
+        // The folders of the build may be closed to others; a copy is not.
+        let copy = self.path("ustate");
+        std::fs::copy(env!("CARGO_BIN_EXE_ustate"), &copy).unwrap();
+        for file in std::fs::read_dir(self.folder.path()).unwrap() {
+            set_mode(&file.unwrap().path(), 0o755);
+        }
+        let is_root = std::os::unix::fs::MetadataExt::uid(&copy.metadata().unwrap()) == 0;
+        set_mode(self.folder.path(), if is_root { 0o755 } else { 0o555 });
+        // Root may write everywhere; anybody else only loses the folder.
+        let mut command = self.as_environment_of(if is_root { "setpriv" } else { "./ustate" });
+        if is_root {
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "./ustate"]);
+        }
+        let output = command.args(words(line)).output().unwrap();
+        set_mode(self.folder.path(), 0o755);
+        std::fs::remove_file(copy).unwrap();
+        output
     }
 
     /// Starts a line and leaves it running.

@@ -46,12 +46,12 @@ pub(crate) struct Log {
 }
 
 #[derive(Debug, Clone)]
-enum Selection {
+pub(super) enum Selection {
     Keys(String),
     Places(Range),
 }
 
-fn parse_selection(text: &str) -> Result<Selection, String> {
+pub(super) fn parse_selection(text: &str) -> Result<Selection, String> {
     if text.starts_with('/') {
         return Ok(Selection::Keys(text.to_owned()));
     }

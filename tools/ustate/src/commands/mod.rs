@@ -2,8 +2,10 @@
 
 pub(crate) mod completions;
 pub(crate) mod delete;
+pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod log;
@@ -30,6 +32,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Show(command) => command.run(context).await,
         Command::History(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,
+        Command::Export(command) => command.run(context).await,
+        Command::Import(command) => command.run(context).await,
         Command::Init(command) => command.run(context).await,
         Command::Completions(command) => command.run(context),
     }

@@ -1,0 +1,170 @@
+//! `ustate import`
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use univrs_state::{Head, Options, StateError, StateStore};
+
+use crate::context::{Context, may_write, quoted};
+use crate::escape::{escape, escape_field};
+use crate::json::Object;
+use crate::output::Format;
+use crate::progress::{Progress, Unit};
+use crate::signals::Signals;
+use crate::stop::{Done, Exit, Failure, Stop, fail};
+use crate::value::counted;
+
+const EXAMPLES: &str = "\
+Examples:
+  ustate export -O whole.log && ustate import whole.log --into copy.db
+  ustate export | ustate import - --into piped.db";
+
+/// Make a new store of an export.
+///
+/// It has the same id, changes, times and hashes, and goes on from there. It appears when the last
+/// hash has been checked; else nothing is left behind. Fields of -o tsv: path, head.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Import {
+    /// The export; - reads it from standard input.
+    file: PathBuf,
+    /// Where the store goes; nothing may be there yet.
+    #[arg(long, value_name = "NEW")]
+    into: PathBuf,
+}
+
+impl Import {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        may_write()?;
+        context.refuse(Format::Raw, "import")?;
+        let progress = Progress::of(context, "importing", Unit::Bytes);
+        let head = import(context, self.open(progress)?, &self.into, |error| self.refused(error)).await?;
+        report(context, &self.into, head)
+    }
+
+    fn open(&self, progress: Progress) -> Done<Input> {
+        if self.file == Path::new("-") {
+            return Ok(Input::new(io::stdin(), 0, progress));
+        }
+        let opened = File::open(&self.file).and_then(|file| Ok((file.metadata()?, file)));
+        let named = format!("cannot read {}", self.file.display());
+        let (metadata, file) = opened.map_err(|error| Failure::io(&named, &error))?;
+        if metadata.is_dir() {
+            return fail(Failure::io(&named, &io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(Input::new(file, metadata.len(), progress))
+    }
+
+    /// What is wrong with the export.
+    fn refused(&self, error: &StateError) -> Failure {
+        let name = if self.file == Path::new("-") {
+            "standard input".into()
+        } else {
+            self.file.display().to_string()
+        };
+        let (exit, why) = match error {
+            StateError::ConnectionError(why) => (Exit::NoStore, why),
+            StateError::Corrupted(why) => (Exit::Integrity, why),
+            StateError::Erased(why) => (Exit::HistoryGone, why),
+            error => return Failure::of(error),
+        };
+        let failure = Failure::new(exit, error.code(), format!("{name}: {why}"));
+        match exit {
+            Exit::NoStore => failure
+                .fact("a log can be imported as 'ustate export' writes it, without --text")
+                .hint("ustate export -O state.log"),
+            Exit::Integrity => failure
+                .fact("nothing was made of it; see whether another copy is whole")
+                .hint(format!("ustate import COPY --into {}", quoted(&self.into))),
+            _ => failure.hint(format!("ustate list --db {}", quoted(&self.file))),
+        }
+    }
+}
+
+/// Builds a store of an export; returns where its log ends. A signal ends it, and leaves nothing.
+pub(super) async fn import(
+    context: &Context,
+    input: Input,
+    into: &Path,
+    refused: impl Fn(&StateError) -> Failure,
+) -> Done<Head> {
+    if into.symlink_metadata().is_ok() {
+        let what = format!("{} exists, and is not written over", into.display());
+        let failure = Failure::new(Exit::No, "already_exists", what);
+        return fail(failure.fact("--into names a file that is not there yet"));
+    }
+    let mut signals = Signals::new()?;
+    let cancelled = input.cancelled.clone();
+    let mut import = std::pin::pin!(Options::new().busy_timeout(context.busy_timeout).import(input, into));
+    let imported = tokio::select! {
+        imported = &mut import => imported,
+        number = signals.next() => {
+            cancelled.store(true, Ordering::Relaxed);
+            // What it had written goes before this ends, unless whoever writes the pipe says nothing.
+            tokio::select! { _ = import => {} _ = signals.next() => {} }
+            return Err(Stop::Signal(number));
+        }
+    };
+    let store = imported.map_err(|error| match &error {
+        StateError::ConnectionError(why) if names(why, into) => Failure::new(Exit::Io, "io", why),
+        error => refused(error),
+    })?;
+    let head = store.head().await?;
+    store.close().await?;
+    Ok(head)
+}
+
+/// Whether an error is about the path of the new store.
+fn names(why: &str, into: &Path) -> bool {
+    let folder = std::path::absolute(into).ok().and_then(|into| Some(into.parent()?.display().to_string()));
+    folder.is_some_and(|folder| why.contains(&folder))
+}
+
+fn report(context: &mut Context, into: &Path, head: Head) -> Done {
+    let path = into.display().to_string();
+    match context.format {
+        Format::Human if context.quiet => Ok(()),
+        Format::Human => {
+            let changes = counted(head.seq.as_u64(), "change");
+            context.out.line(&format!("imported {changes} into {}", escape(&path)))?;
+            context.out.line(&format!("head {head}"))
+        }
+        Format::Tsv => context.out.fields([&escape_field(&path), &head.to_string()]),
+        _ => {
+            let object = Object::of_type("imported").text("path", &path);
+            let object = object.number("changes", head.seq.as_u64());
+            context.out.line(&object.text("head", &head.to_string()).finish())
+        }
+    }
+}
+
+/// An export as it is read: counted, and given up when that is asked for.
+pub(super) struct Input {
+    read: Box<dyn Read + Send>,
+    done: u64,
+    total: u64,
+    progress: Progress,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Input {
+    pub(super) fn new(read: impl Read + Send + 'static, total: u64, progress: Progress) -> Self {
+        Self { read: Box::new(read), done: 0, total, progress, cancelled: Arc::default() }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("a signal came"));
+        }
+        let read = self.read.read(buffer)?;
+        self.done += read as u64;
+        self.progress.at(self.done, self.total);
+        Ok(read)
+    }
+}

@@ -1,0 +1,42 @@
+//! What a user sees who may read a store, but not write its folder.
+
+use snapbox::str;
+
+use crate::support::{Place, check};
+
+/// What lines print that this user runs.
+fn transcript(place: &Place, lines: &[&str]) -> String {
+    let mut transcript = String::new();
+    for line in lines {
+        transcript.extend(["$ ustate ", line, "\n", &place.shown(&place.as_nobody(line))]);
+    }
+    transcript
+}
+
+#[tokio::test]
+async fn a_store_is_carried_away_but_not_next_to_it() {
+    let place = Place::new();
+    assert_eq!(place.code("set /a 1"), 0);
+    assert_eq!(place.code("export -O state.log"), 0);
+    for lives in [false, true] {
+        let store = if lives { Some(place.open().await) } else { None };
+        let lines = ["export --text -q | head -n 1", "export -O mine.log", "import state.log --into mine.db"];
+        check(
+            &transcript(&place, &lines[1..]),
+            str![[r#"
+$ ustate export -O mine.log
+! error: mine.log cannot be written: storage error: Permission denied (os error 13)
+[exit 7]
+$ ustate import state.log --into mine.db
+! error: [FOLDER]/mine.db cannot be written: storage error: Permission denied (os error 13)
+[exit 7]
+
+"#]],
+        );
+        let export = place.as_nobody("export -q").stdout;
+        assert!(!export.is_empty() && export == place.output("export -q").stdout);
+        if let Some(store) = store {
+            store.close().await.unwrap();
+        }
+    }
+}
