@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::commands::{
-    completions, delete, export, get, history, import, init, list, log, set, show, tree, verify, watch,
+    anchor, completions, delete, export, get, history, import, init, list, log, set, show, tree, verify,
+    watch,
 };
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
@@ -97,6 +98,7 @@ pub(crate) enum Command {
     Show(show::Show),
     History(history::History),
     Verify(verify::Verify),
+    Anchor(anchor::Anchor),
     Export(export::Export),
     Import(import::Import),
     Init(init::Init),

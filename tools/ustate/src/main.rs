@@ -21,6 +21,7 @@ mod source;
 mod stop;
 mod time;
 mod value;
+mod verdict;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};

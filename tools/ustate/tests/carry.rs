@@ -159,8 +159,10 @@ $ ustate verify --db copy.db
   proved        every change's bytes match its hash     5 changes
   proved        every link follows the one before it    5 links
   proved        kv_store equals the fold of the log     3 keys
-  not provable  changes up to 5 could have been cut off or rewritten since; keep this head elsewhere:
-                5:[HASH]
+  proved        the storage around the rows is whole
+  not provable  5 changes that no anchor covers could have been cut off or rewritten
+  head          5:[HASH]
+! note: an anchor that is kept elsewhere proves more: ustate anchor --db copy.db >> anchors.ndjson
 
 "#]],
     );

@@ -26,9 +26,10 @@ fn shell(place: &Place, line: &str) -> Command {
 fn every_example_runs() {
     let place = Place::new();
     std::fs::write(place.path("app.toml"), "threads = 4").unwrap();
-    for command in
-        ["set", "get", "list", "tree", "log", "show", "history", "verify", "export", "import", "delete"]
-    {
+    for command in [
+        "set", "get", "list", "tree", "log", "show", "history", "verify", "anchor", "export", "import",
+        "delete",
+    ] {
         let examples = examples(&place, command);
         assert!(!examples.is_empty(), "{command}");
         for line in examples {

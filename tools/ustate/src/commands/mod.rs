@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+pub(crate) mod anchor;
 pub(crate) mod completions;
 pub(crate) mod delete;
 pub(crate) mod export;
@@ -32,6 +33,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Show(command) => command.run(context).await,
         Command::History(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,
+        Command::Anchor(command) => command.run(context).await,
         Command::Export(command) => command.run(context).await,
         Command::Import(command) => command.run(context).await,
         Command::Init(command) => command.run(context).await,

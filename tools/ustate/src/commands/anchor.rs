@@ -1,0 +1,43 @@
+//! `ustate anchor`
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::output::Format;
+use crate::point::Point;
+use crate::stop::Done;
+
+const EXAMPLES: &str = "\
+Examples:
+  ustate anchor >> anchors.ndjson
+  ustate anchor --at head~1";
+
+/// Print the end of the log as a line to keep elsewhere.
+///
+/// Whoever rewrites what is before it, or cuts it off, cannot make the log lead there again:
+/// 'ustate verify --anchor' tells. The same state makes the same line, always. Fields of -o tsv:
+/// store, seq, hash.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Anchor {
+    /// As of this point ('ustate --help').
+    #[arg(long, value_name = "POINT")]
+    at: Option<Point>,
+}
+
+impl Anchor {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        context.refuse(Format::Raw, "anchor")?;
+        let source = context.open().await?;
+        let head = match &self.at {
+            Some(point) => point.past(context, &source).await?.head(),
+            None => source.head().await?,
+        };
+        let anchor = univrs_state::Anchor::new(source.store_id(), head);
+        if context.format == Format::Tsv {
+            let [store, hash] = [anchor.store.to_string(), head.hash.to_string()];
+            return context.out.fields([&store, &head.seq.to_string(), &hash]);
+        }
+        context.out.line(&anchor.to_string())
+    }
+}
