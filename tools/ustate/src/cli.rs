@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::commands::{
-    anchor, completions, delete, export, get, history, import, init, list, log, set, show, tree, verify,
-    watch,
+    anchor, completions, delete, diff, export, get, history, import, init, list, log, set, show, tree,
+    verify, watch,
 };
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
@@ -97,6 +97,7 @@ pub(crate) enum Command {
     Log(log::Log),
     Show(show::Show),
     History(history::History),
+    Diff(diff::Diff),
     Verify(verify::Verify),
     Anchor(anchor::Anchor),
     Export(export::Export),

@@ -93,8 +93,23 @@ pub(crate) fn quote(text: &str) -> String {
     escape_json(&serde_json::Value::from(text).to_string()).into_owned()
 }
 
+/// A value as JSON where its encoding is not said: text that is no JSON as a string, other bytes as
+/// an object.
+pub(crate) fn plain(bytes: &[u8]) -> String {
+    match Encoded::of(bytes) {
+        Encoded::Json(json) => escape_json(&json).into_owned(),
+        Encoded::Text(text) => quote(&text),
+        Encoded::Base64(text) => Object::nested().text("base64", &text).finish(),
+    }
+}
+
 /// A change of the log.
 pub(crate) fn change(change: &Change) -> String {
+    change_object(change).finish()
+}
+
+/// The same, not yet finished.
+pub(crate) fn change_object(change: &Change) -> Object {
     let object = Object::of_type("change")
         .number("seq", change.seq.as_u64())
         .number("commit_seq", change.commit_seq.as_u64())
@@ -108,7 +123,7 @@ pub(crate) fn change(change: &Change) -> String {
         None if change.is_erased() => object.flag("erased", true),
         None => object,
     };
-    object.meta(change.meta.as_deref()).text("hash", &change.hash.to_string()).finish()
+    object.meta(change.meta.as_deref()).text("hash", &change.hash.to_string())
 }
 
 /// An event of a watch, and where to resume after it. Its version is that after the change: 0

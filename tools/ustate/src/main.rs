@@ -8,14 +8,18 @@ mod cli;
 mod commands;
 mod context;
 mod cursor_file;
+mod delta;
 mod escape;
 mod json;
+mod leaves;
 mod moment;
 mod origin;
 mod output;
+mod pairs;
 mod point;
 mod progress;
 mod rows;
+mod selection;
 mod signals;
 mod source;
 mod stop;
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) | Err(Stop::ClosedPipe) => ExitCode::SUCCESS,
+        Err(Stop::No) => ExitCode::from(Exit::No as u8),
         Err(Stop::Signal(number)) => ExitCode::from(128 + number),
         Err(Stop::Failed(mut failure)) => {
             let exit = failure.exit;

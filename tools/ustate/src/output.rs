@@ -77,6 +77,7 @@ impl Output {
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const REMOVED: Style = AnsiColor::Red.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
 pub(crate) fn paint(color: bool, style: Style, text: &str) -> String {

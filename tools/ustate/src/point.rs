@@ -8,13 +8,15 @@ use univrs_state::{Past, Seq, StateError};
 use crate::context::Context;
 use crate::moment::Moment;
 use crate::source::Source;
-use crate::stop::{Done, Exit, Failure, fail};
+use crate::stop::{Done, Exit, Failure, Stop, fail};
 use crate::time::rfc3339;
 
 /// Changes that are read at a time.
 const PAGE: usize = 1_000;
 /// The most places of an ambiguous hash that are named.
 const NAMED: usize = 5;
+/// The code of an error.
+const BEFORE_FIRST: &str = "before_first";
 /// Digits of a hash.
 const DIGITS: usize = 64;
 
@@ -91,6 +93,17 @@ impl Point {
         Ok(past)
     }
 
+    /// The same, for what begins there: before the first change it is the empty store.
+    pub(crate) async fn start(&self, context: &Context, source: &Source) -> Done<Past> {
+        match self.past(context, source).await {
+            Err(Stop::Failed(failure)) if failure.code == BEFORE_FIRST => {
+                context.note(&failure.what);
+                Ok(source.at(source.floor().into()).await?)
+            }
+            past => past,
+        }
+    }
+
     async fn past_at(
         &self,
         context: &Context,
@@ -104,7 +117,7 @@ impl Point {
     }
 
     fn too_early(&self, context: &Context) -> Failure {
-        Failure::new(Exit::HistoryGone, "before_first", format!("{self} is before the first change"))
+        Failure::new(Exit::HistoryGone, BEFORE_FIRST, format!("{self} is before the first change"))
             .fact("the point 0 stands for the empty store before it")
             .hint(context.hint("log --reverse -n 1"))
     }

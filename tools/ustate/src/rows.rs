@@ -67,6 +67,18 @@ impl<'a> Row<'a> {
     }
 }
 
+/// Who and why, at the end of a line.
+pub(crate) fn origin(meta: Option<&Meta>) -> String {
+    let mut line = String::new();
+    if let Some(actor) = meta.and_then(|meta| meta.actor.as_deref()) {
+        line.extend(["  by ", &escape(actor)]);
+    }
+    if let Some(reason) = meta.and_then(|meta| meta.reason.as_deref()) {
+        line.extend(["  \"", &escape(reason), "\""]);
+    }
+    line
+}
+
 /// The widths so far.
 pub(crate) struct Columns {
     seq: usize,
@@ -99,13 +111,7 @@ impl Columns {
         if self.value > 0 {
             line.extend(["  ", &format!("{value:<0$}", self.value)]);
         }
-        if let Some(actor) = row.meta.and_then(|meta| meta.actor.as_deref()) {
-            line.extend(["  by ", &escape(actor)]);
-        }
-        if let Some(reason) = row.meta.and_then(|meta| meta.reason.as_deref()) {
-            line.extend(["  \"", &escape(reason), "\""]);
-        }
-        line
+        line + &origin(row.meta)
     }
 
     fn texts(&self, row: &Row<'_>) -> (String, String) {

@@ -25,6 +25,8 @@ pub(crate) enum Exit {
 #[derive(Debug)]
 pub(crate) enum Stop {
     Failed(Box<Failure>),
+    /// The answer is no, as the output says already.
+    No,
     /// Nobody reads standard output any longer, which is no failure.
     ClosedPipe,
     /// The number of the signal that ended it.

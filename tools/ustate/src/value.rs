@@ -41,7 +41,7 @@ impl Encoded {
 }
 
 /// JSON without the white space between its tokens.
-fn compact(json: &str) -> String {
+pub(crate) fn compact(json: &str) -> String {
     let (mut quoted, mut escaped) = (false, false);
     json.chars()
         .filter(|&c| {

@@ -27,8 +27,8 @@ fn every_example_runs() {
     let place = Place::new();
     std::fs::write(place.path("app.toml"), "threads = 4").unwrap();
     for command in [
-        "set", "get", "list", "tree", "log", "show", "history", "verify", "anchor", "export", "import",
-        "delete",
+        "set", "get", "list", "tree", "log", "show", "history", "diff", "verify", "anchor", "export",
+        "import", "delete",
     ] {
         let examples = examples(&place, command);
         assert!(!examples.is_empty(), "{command}");

@@ -25,7 +25,7 @@ async fn stocked() -> Place {
     place
 }
 
-const READS: [&str; 11] = [
+const READS: [&str; 20] = [
     "list",
     "list --values",
     "tree",
@@ -37,11 +37,27 @@ const READS: [&str; 11] = [
     "history /evil/\u{202e}gnp.exe\u{200b}",
     "watch --after 0 --count 2",
     "set /evil/\u{202e}gnp.exe\u{200b} x --if-absent",
+    "diff 1..",
+    "diff 2.. --stat",
+    "diff ..head --name-only",
+    "diff 2.. --json-patch",
+    "show 3 --diff",
+    "show 4 --diff",
+    "history /evil/\u{202e}gnp.exe\u{200b} --diff",
+    "history /evil/json --diff",
+    "get /evil/json --at mark:x\u{202e}",
 ];
 
 #[tokio::test]
 async fn nothing_from_the_store_steers_the_terminal() {
     let place = stocked().await;
+    let store = place.open().await;
+    let json = "{\"a\": 1, \"\u{9b}\u{202e}\": \"\u{7f}\n\"}".replace('\n', "\\n");
+    store
+        .commit(Batch::new().set(KEY, format!("{VALUE}\n9999\u{1b}")).set("/evil/json", json))
+        .await
+        .unwrap();
+    store.close().await.unwrap();
     for read in READS {
         for form in ["human", "json", "tsv"] {
             let output = place.output(&format!("{read} -o {form}"));
@@ -54,7 +70,7 @@ async fn nothing_from_the_store_steers_the_terminal() {
                 assert!(!text.contains(harmful), "{read} -o {form}: {text:?}");
             }
         }
-        if !read.contains("get") && !read.contains("set") {
+        if !read.contains("get") && !read.contains("set") && !read.contains("--diff") {
             let lines = place.stdout(read);
             assert!(!lines.lines().any(|line| line.starts_with("9999")), "{lines}");
         }

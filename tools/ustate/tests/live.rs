@@ -16,7 +16,19 @@ async fn every_read_works_while_another_program_writes() {
     assert_eq!(place.stdout("get /a"), "1\n");
     store.set("/a", b"2".to_vec()).await.unwrap();
     assert_eq!(place.stdout("get /a"), "2\n", "what was just acknowledged is seen");
-    for read in ["list", "tree", "log", "show 1", "history /a", "verify"] {
+    for read in [
+        "list",
+        "tree",
+        "log",
+        "show 1",
+        "show 2 --diff",
+        "history /a",
+        "history /a --diff",
+        "verify",
+        "get /a --at 1",
+        "diff 1..",
+        "log --at 1",
+    ] {
         assert_eq!(place.code(read), 0, "{read}");
     }
     assert_eq!(place.code("set /a 3 --if-version 2"), 0);
@@ -179,6 +191,8 @@ async fn a_closed_pipe_ends_quietly() {
         "list --values -v",
         "watch --after 0 -v",
         "history /k/0001 -v",
+        "diff 0.. --json",
+        "diff 0.. --json-patch",
         "completions zsh",
     ] {
         let mut running = place.start(line);

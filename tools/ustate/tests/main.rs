@@ -6,6 +6,7 @@
 mod ask;
 mod carry;
 mod change;
+mod diff;
 mod errors;
 mod examples;
 mod export;

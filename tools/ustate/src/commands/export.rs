@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use univrs_state::{Exported, Form, Pattern, StateError};
+use univrs_state::{Exported, Form, StateError};
 
-use super::log::{Selection, parse_selection};
 use crate::context::Context;
 use crate::escape::{escape, escape_field};
 use crate::json::Object;
 use crate::output::Format;
-use crate::point::Range;
 use crate::progress::{Progress, Unit};
+use crate::selection::{Selection, parse_selection, sort_out};
 use crate::signals::Signals;
 use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, Stop, fail};
@@ -63,9 +62,9 @@ impl Export {
             return fail(Failure::new(Exit::No, "already_exists", what));
         }
         let redact = self.redact.iter().map(|text| text.parse()).collect::<univrs_state::Result<Vec<_>>>()?;
-        let (only, range) = selected(&self.select)?;
+        let (only, range) = sort_out(&self.select)?;
         let source = context.open().await?;
-        let (after, to) = range.places(context, &source).await?;
+        let (after, to) = range.unwrap_or_default().places(context, &source).await?;
         let mut export = redact.into_iter().fold(univrs_state::Export::new(), univrs_state::Export::redact);
         export = only.into_iter().fold(export, univrs_state::Export::only).to(to);
         if after > source.floor() {
@@ -80,21 +79,6 @@ impl Export {
         };
         report(context, self.out.as_deref(), &exported)
     }
-}
-
-/// The patterns and the range.
-fn selected(select: &[Selection]) -> Done<(Vec<Pattern>, Range)> {
-    let (mut patterns, mut ranges) = (Vec::new(), Vec::new());
-    for selection in select {
-        match selection {
-            Selection::Keys(pattern) => patterns.push(pattern.parse()?),
-            Selection::Places(range) => ranges.push(range.clone()),
-        }
-    }
-    if ranges.len() > 1 {
-        return fail(Failure::usage("more than one range was given"));
-    }
-    Ok((patterns, ranges.pop().unwrap_or_default()))
 }
 
 async fn to_file(source: &Source, export: univrs_state::Export, out: &Path) -> Done<Exported> {

@@ -1,14 +1,16 @@
 //! `ustate history`
 
 use clap::Args;
-use univrs_state::{Change, ChangeKind, Seq, validate_key};
+use univrs_state::{Change, ChangeKind, Seq, StateError, validate_key};
 
 use crate::as_of::AsOf;
 use crate::context::Context;
+use crate::delta::Delta;
 use crate::escape::escape;
 use crate::json;
-use crate::output::{DIM, Format};
+use crate::output::{DIM, Format, Output};
 use crate::rows::{Row, VALUE_ROOM};
+use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::value::brief;
 
@@ -17,7 +19,8 @@ const PAGE: usize = 200;
 
 const EXAMPLES: &str = "\
 Examples:
-  ustate history /nodes/n1 -n 5";
+  ustate history /nodes/n1 -n 5
+  ustate history /nodes/n1 --diff";
 
 /// Show the changes of a key, newest first.
 ///
@@ -31,6 +34,9 @@ pub(crate) struct History {
     /// At most so many changes.
     #[arg(short = 'n', value_name = "N")]
     count: Option<usize>,
+    /// What they changed of the values before, instead of the values.
+    #[arg(long)]
+    diff: bool,
     #[command(flatten)]
     as_of: AsOf,
 }
@@ -38,6 +44,9 @@ pub(crate) struct History {
 impl History {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
         context.refuse(Format::Raw, "history")?;
+        if self.diff {
+            context.refuse(Format::Tsv, "history --diff")?;
+        }
         validate_key(&self.key)?;
         let state = self.as_of.open(context).await?;
         let (mut before, mut left) = (state.at().map(Seq::next), self.count.unwrap_or(usize::MAX));
@@ -50,7 +59,16 @@ impl History {
             found = true;
             before = changes.last().map(|change| change.seq);
             left -= changes.len();
-            print(context, &changes)?;
+            if self.diff {
+                let last = changes.last().filter(|last| last.kind != ChangeKind::Created);
+                let older = match last {
+                    Some(last) => previous(&state.source, &last.key, last.seq).await?,
+                    None => None,
+                };
+                print_diff(context, &changes, older.as_ref())?;
+            } else {
+                print(context, &changes)?;
+            }
             context.out.flush()?;
         }
         if !found && left > 0 {
@@ -75,37 +93,106 @@ fn print(context: &mut Context, changes: &[Change]) -> Done {
     }
 }
 
-fn human(context: &mut Context, changes: &[Change]) -> Done {
-    let room = if context.verbose { usize::MAX } else { VALUE_ROOM };
-    let texts: Vec<[String; 3]> = changes.iter().map(|change| texts(change, room)).collect();
-    let width = |i: usize| {
-        let widths = texts.iter().filter_map(|texts| texts.get(i)).map(|text| text.chars().count());
-        widths.max().unwrap_or(0).min(VALUE_ROOM)
-    };
-    let (actors, values) = (width(0), width(1));
-    let seqs = changes.first().map_or(0, |newest| newest.seq.to_string().len());
-    for (change, [actor, value, reason]) in changes.iter().zip(&texts) {
-        let time = context.out.paint(DIM, &context.times.date(change.at));
-        let line =
-            format!("{:>seqs$}  {time}  {actor:<actors$}  {value:<values$}   {reason}", change.seq.as_u64());
-        context.out.line(&line)?;
+/// The change before; none where the log does not have it any longer.
+pub(crate) async fn previous(source: &Source, key: &str, seq: Seq) -> Done<Option<Change>> {
+    match source.history(key, Some(seq), 1).await {
+        Err(StateError::Compacted { .. } | StateError::Erased(_)) => Ok(None),
+        changes => Ok(changes?.into_iter().next()),
+    }
+}
+
+/// The same with what each of them changed; `older` is the one before the last of them.
+fn print_diff(context: &mut Context, changes: &[Change], older: Option<&Change>) -> Done {
+    let before = changes.iter().skip(1).map(Some).chain([older]);
+    let pairs = changes.iter().zip(before).map(|(change, before)| {
+        // A new life begins with nothing.
+        (change, before.filter(|_| change.kind != ChangeKind::Created))
+    });
+    if context.format == Format::Human {
+        let room = if context.verbose { usize::MAX } else { VALUE_ROOM };
+        let texts = pairs.map(|(change, before)| diff_texts(change, before, room, &context.out)).collect();
+        return align(context, changes, texts);
+    }
+    for (change, before) in pairs {
+        let object = json::change_object(change);
+        let object = match before {
+            Some(before) => object.raw("before", &json::change_object(before).finish()),
+            None => object,
+        };
+        context.out.line(&object.finish())?;
     }
     Ok(())
 }
 
-/// Who, what and why.
-fn texts(change: &Change, room: usize) -> [String; 3] {
-    let said = |text: Option<&String>| text.map(|text| escape(text).into_owned()).unwrap_or_default();
-    let meta = change.meta.as_deref();
-    let value = match &change.value {
-        Some(value) => brief(value, room),
-        None if change.is_erased() => "(erased)".into(),
-        None => String::new(),
+fn human(context: &mut Context, changes: &[Change]) -> Done {
+    let room = if context.verbose { usize::MAX } else { VALUE_ROOM };
+    align(context, changes, changes.iter().map(|change| Texts::of(change, room)).collect())
+}
+
+/// What the columns of a line say.
+struct Texts {
+    actor: String,
+    value: String,
+    reason: String,
+    /// Lines below it.
+    below: Vec<String>,
+}
+
+impl Texts {
+    fn of(change: &Change, room: usize) -> Self {
+        let said = |text: Option<&String>| text.map(|text| escape(text).into_owned()).unwrap_or_default();
+        let meta = change.meta.as_deref();
+        let value = match &change.value {
+            Some(value) => brief(value, room),
+            None if change.is_erased() => "(erased)".into(),
+            None => String::new(),
+        };
+        let value = match change.kind {
+            ChangeKind::Created => format!("created {value}"),
+            ChangeKind::Updated => value,
+            ChangeKind::Deleted => "deleted".into(),
+        };
+        Self {
+            actor: said(meta.and_then(|meta| meta.actor.as_ref())),
+            value,
+            reason: said(meta.and_then(|meta| meta.reason.as_ref())),
+            below: Vec::new(),
+        }
+    }
+}
+
+fn diff_texts(change: &Change, before: Option<&Change>, room: usize, out: &Output) -> Texts {
+    let mut texts = Texts::of(change, room);
+    let old = before.and_then(|before| before.value.as_deref());
+    match (old, change.value.as_deref()) {
+        (Some(old), Some(new)) => {
+            let delta = Delta::of(old, new);
+            texts.value = delta.inline(room.min(VALUE_ROOM)).unwrap_or_else(|| {
+                texts.below = delta.lines(room, out);
+                delta.sum()
+            });
+        }
+        (Some(old), None) if change.kind == ChangeKind::Deleted => {
+            texts.value = format!("deleted {}", brief(old, room));
+        }
+        _ => {}
+    }
+    texts
+}
+
+fn align(context: &mut Context, changes: &[Change], texts: Vec<Texts>) -> Done {
+    let width = |column: fn(&Texts) -> &String| {
+        let widths = texts.iter().map(|texts| column(texts).chars().count());
+        widths.max().unwrap_or(0).min(VALUE_ROOM)
     };
-    let value = match change.kind {
-        ChangeKind::Created => format!("created {value}"),
-        ChangeKind::Updated => value,
-        ChangeKind::Deleted => "deleted".into(),
-    };
-    [said(meta.and_then(|meta| meta.actor.as_ref())), value, said(meta.and_then(|meta| meta.reason.as_ref()))]
+    let (actors, values) = (width(|texts| &texts.actor), width(|texts| &texts.value));
+    let seqs = changes.first().map_or(0, |newest| newest.seq.to_string().len());
+    for (change, Texts { actor, value, reason, below }) in changes.iter().zip(texts) {
+        let time = context.out.paint(DIM, &context.times.date(change.at));
+        let line =
+            format!("{:>seqs$}  {time}  {actor:<actors$}  {value:<values$}   {reason}", change.seq.as_u64());
+        context.out.line(&line)?;
+        below.iter().try_for_each(|line| context.out.line(&format!("    {line}")))?;
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::escape::{escape, escape_field};
 use crate::json::Object;
 use crate::output::Format;
 use crate::rows::VALUE_ROOM;
+use crate::selection::prefix;
 use crate::stop::{Done, Failure, fail};
 use crate::value::brief;
 
@@ -62,23 +63,9 @@ impl List {
     }
 }
 
-/// What all keys that match start with.
-pub(crate) fn literal_prefix(pattern: &Pattern) -> &str {
-    pattern.as_str().split('*').next().unwrap_or_default()
-}
-
-/// The prefix to scan: `/a/**` matches `/a` as well, which does not start with `/a/`.
-fn scanned(pattern: &Pattern) -> &str {
-    let prefix = literal_prefix(pattern);
-    prefix
-        .strip_suffix('/')
-        .filter(|shorter| !shorter.is_empty() && pattern.matches(shorter))
-        .unwrap_or(prefix)
-}
-
 async fn list_keys(context: &mut Context, state: &State, pattern: &Pattern) -> Done<bool> {
     let mut found = false;
-    for key in state.list(scanned(pattern)).await?.iter().filter(|key| pattern.matches(key)) {
+    for key in state.list(prefix(pattern)).await?.iter().filter(|key| pattern.matches(key)) {
         found = true;
         match context.format {
             Format::Human => context.out.line(&escape(key))?,
@@ -93,7 +80,7 @@ async fn list_keys(context: &mut Context, state: &State, pattern: &Pattern) -> D
 async fn list_entries(context: &mut Context, state: &State, pattern: &Pattern) -> Done<bool> {
     let mut found = false;
     let mut width = 0;
-    let mut next = Some(Scan::prefix(scanned(pattern)));
+    let mut next = Some(Scan::prefix(prefix(pattern)));
     while let Some(scan) = next {
         let page = state.scan(scan).await?;
         let rows = rows(&page, pattern);

@@ -6,10 +6,11 @@ use univrs_state::{Change, ChangeKind, Pattern, Seq};
 use crate::context::Context;
 use crate::json;
 use crate::output::Format;
-use crate::point::{Point, Range};
+use crate::point::Point;
 use crate::rows::{Columns, Row};
+use crate::selection::{Selection, matches, parse_selection, sort_out};
 use crate::source::Source;
-use crate::stop::{Done, Failure, fail};
+use crate::stop::Done;
 
 /// Changes that are read at a time.
 const WINDOW: u64 = 200;
@@ -43,22 +44,9 @@ pub(crate) struct Log {
     /// Oldest first.
     #[arg(long)]
     reverse: bool,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Selection {
-    Keys(String),
-    Places(Range),
-}
-
-pub(super) fn parse_selection(text: &str) -> Result<Selection, String> {
-    if text.starts_with('/') {
-        return Ok(Selection::Keys(text.to_owned()));
-    }
-    if text.parse::<Point>().is_ok() {
-        return Err(format!("that is one place; 'ustate show {text}' shows it, {text}.. what follows"));
-    }
-    text.parse().map(Selection::Places)
+    /// As of this point: only what had been recorded by then.
+    #[arg(long, value_name = "POINT")]
+    at: Option<Point>,
 }
 
 /// A kind of change.
@@ -72,18 +60,13 @@ enum Kind {
 impl Log {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
         context.refuse(Format::Raw, "log")?;
-        let mut ranges = self.select.iter().filter_map(|selection| match selection {
-            Selection::Places(range) => Some(range.clone()),
-            Selection::Keys(_) => None,
-        });
-        let range = ranges.next().unwrap_or_default();
-        if ranges.next().is_some() {
-            return fail(Failure::usage("more than one range was given"));
-        }
-        let patterns = self.patterns()?;
+        let (patterns, range) = sort_out(&self.select)?;
         let source = context.open().await?;
-        let places = range.places(context, &source).await?;
-        let shown = self.show(context, &source, &patterns, places).await?;
+        let (after, mut to) = range.unwrap_or_default().places(context, &source).await?;
+        if let Some(point) = &self.at {
+            to = to.min(point.past(context, &source).await?.seq());
+        }
+        let shown = self.show(context, &source, &patterns, (after, to)).await?;
         if shown == 0 {
             context.out.flush()?;
             context.note("no change matches");
@@ -127,14 +110,6 @@ impl Log {
         Ok(shown)
     }
 
-    fn patterns(&self) -> Done<Vec<Pattern>> {
-        let keys = self.select.iter().filter_map(|selection| match selection {
-            Selection::Keys(pattern) => Some(pattern.parse()),
-            Selection::Places(_) => None,
-        });
-        Ok(keys.collect::<univrs_state::Result<_>>()?)
-    }
-
     fn selects(&self, patterns: &[Pattern], change: &Change) -> bool {
         let meta = change.meta.as_deref();
         let kind = self.kind.map(|kind| match kind {
@@ -142,7 +117,7 @@ impl Log {
             Kind::Updated => ChangeKind::Updated,
             Kind::Deleted => ChangeKind::Deleted,
         });
-        (patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(&change.key)))
+        matches(patterns, &change.key)
             && kind.is_none_or(|kind| change.kind == kind)
             && said(self.actor.as_ref(), meta.and_then(|meta| meta.actor.as_ref()))
             && said(self.correlation.as_ref(), meta.and_then(|meta| meta.correlation.as_ref()))

@@ -3,6 +3,7 @@
 pub(crate) mod anchor;
 pub(crate) mod completions;
 pub(crate) mod delete;
+pub(crate) mod diff;
 pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod history;
@@ -32,6 +33,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Log(command) => command.run(context).await,
         Command::Show(command) => command.run(context).await,
         Command::History(command) => command.run(context).await,
+        Command::Diff(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,
         Command::Anchor(command) => command.run(context).await,
         Command::Export(command) => command.run(context).await,

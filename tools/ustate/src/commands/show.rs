@@ -1,21 +1,23 @@
 //! `ustate show`
 
 use clap::Args;
-use univrs_state::{Change, Commit, Seq};
+use univrs_state::{Change, ChangeKind, Commit, Seq};
 
+use super::history::previous;
 use crate::context::Context;
+use crate::delta::Delta;
 use crate::escape::escape;
 use crate::json;
 use crate::output::{DIM, Format};
 use crate::point::Point;
-use crate::rows::Row;
+use crate::rows::{Row, VALUE_ROOM};
 use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, fail};
-use crate::value::{size, whole};
+use crate::value::{brief, size, whole};
 
 const EXAMPLES: &str = "\
 Examples:
-  ustate show head
+  ustate show head --diff
   ustate show 1 -o raw > first.value";
 
 /// Show changes in full.
@@ -28,6 +30,9 @@ pub(crate) struct Show {
     /// Their places in the log: 4711, head~10, hash:9f2c, the last one at a time ('ustate --help').
     #[arg(required = true, value_name = "SEQ")]
     seqs: Vec<Point>,
+    /// What they changed of the values before, instead of the values.
+    #[arg(long)]
+    diff: bool,
 }
 
 impl Show {
@@ -35,17 +40,26 @@ impl Show {
         if context.format == Format::Raw && self.seqs.len() > 1 {
             return fail(Failure::usage("raw output is that of one change only"));
         }
+        if self.diff {
+            context.refuse(Format::Raw, "show --diff")?;
+            context.refuse(Format::Tsv, "show --diff")?;
+        }
         let source = context.open().await?;
         let head = source.head().await?.seq;
         for (i, point) in self.seqs.iter().enumerate() {
             let seq = point.place(context, &source, head).await?;
             let (commit, change) = find(context, &source, head, seq).await?;
+            let before = if self.diff { before(&source, &change).await? } else { None };
             match context.format {
                 Format::Human => {
                     if i > 0 {
                         context.out.line("")?;
                     }
-                    human(context, &commit, &change)?;
+                    facts(context, &commit, &change)?;
+                    match &before {
+                        _ if !self.diff => value(context, &change)?,
+                        before => differences(context, before.as_ref(), &change)?,
+                    }
                 }
                 Format::Raw => match &change.value {
                     Some(value) => context.out.bytes(value)?,
@@ -55,7 +69,14 @@ impl Show {
                     let row = Row::of_change(&change, String::new());
                     context.out.fields(row.fields(change.at).each_ref().map(String::as_str))?;
                 }
-                Format::Json | Format::Ndjson => context.out.line(&json::change(&change))?,
+                Format::Json | Format::Ndjson => {
+                    let object = json::change_object(&change);
+                    let object = match &before {
+                        Some(before) => object.raw("before", &json::change_object(before).finish()),
+                        None => object,
+                    };
+                    context.out.line(&object.finish())?;
+                }
             }
         }
         Ok(())
@@ -86,7 +107,15 @@ fn no_value(change: &Change) -> Failure {
     Failure::new(Exit::No, "no_value", what)
 }
 
-fn human(context: &mut Context, commit: &Commit, change: &Change) -> Done {
+/// The change that gave the key its value before; none if it had none.
+async fn before(source: &Source, change: &Change) -> Done<Option<Change>> {
+    match change.kind {
+        ChangeKind::Created => Ok(None),
+        _ => previous(source, &change.key, change.seq).await,
+    }
+}
+
+fn facts(context: &mut Context, commit: &Commit, change: &Change) -> Done {
     let mut facts = vec![
         ("change", format!("{} {} {}", change.seq, context.out.kind(change.kind), escape(&change.key))),
         ("version", change.version.to_string()),
@@ -124,6 +153,30 @@ fn human(context: &mut Context, commit: &Commit, change: &Change) -> Done {
         let name = context.out.paint(DIM, &format!("{name:<11}"));
         context.out.line(&format!("{name} {fact}"))?;
     }
+    Ok(())
+}
+
+/// What is different from before, a line each.
+fn differences(context: &mut Context, before: Option<&Change>, change: &Change) -> Done {
+    let room = if context.verbose { usize::MAX } else { VALUE_ROOM };
+    let old = before.and_then(|before| before.value.as_deref());
+    let lines = match (old, change.value.as_deref()) {
+        (Some(old), Some(new)) => Delta::of(old, new).lines(room, &context.out),
+        (old, new) => {
+            let text = |value: Option<&[u8]>, erased| match value {
+                Some(value) => brief(value, room),
+                None if erased => "(erased)".into(),
+                None => "(absent)".into(),
+            };
+            let old = text(old, before.is_some_and(Change::is_erased));
+            vec![format!("{old} → {}", text(new, change.is_erased()))]
+        }
+    };
+    context.out.line("")?;
+    lines.iter().try_for_each(|line| context.out.line(line))
+}
+
+fn value(context: &mut Context, change: &Change) -> Done {
     match &change.value {
         Some(value) => {
             let (text, note) = whole(value);
