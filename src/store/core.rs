@@ -8,9 +8,10 @@ use tokio::sync::{Semaphore, oneshot};
 // Reads are mostly ready at once: a task that does nothing else must let others run all the same.
 use tokio::task::consume_budget;
 
+use super::bell::undisturbed;
 use super::engine::{Engine, Order, Read};
 use super::published::{Pinned, Published};
-use super::shared::{Shared, undisturbed};
+use super::shared::Shared;
 use super::{
     DeletedKey, Diff, DiffPage, Page, Past, Point, Receipt, Scan, SnapshotWatch, StateStore, Stats,
     WatchStream, as_of, point, read,

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::bell::Bell;
 use super::core::Core;
 use super::engine::{Closed, Engine, Order, Read};
 use super::forward::forward;
 use super::group::{Recorded, Rules, commit_group};
 use super::published::Kept;
-use super::shared::{Bell, Shared};
+use super::shared::Shared;
 use super::{
     DeletedKey, Diff, DiffPage, Export, Exported, Options, Page, Past, Point, Receipt, Restore, Scan,
     SnapshotWatch, StateStore, Stats, Verify, WatchStream,

@@ -5,6 +5,7 @@
 mod alongside;
 mod archive;
 mod as_of;
+mod bell;
 mod cache;
 mod chain;
 #[cfg(feature = "sqlite")]

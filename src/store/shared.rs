@@ -1,14 +1,13 @@
 //! What the writer, the watches and the handles of an open store share.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Waker;
 
 #[cfg(feature = "sqlite")]
 use arc_swap::ArcSwapOption;
 
 use super::WatcherStats;
+use super::bell::Bell;
 #[cfg(feature = "sqlite")]
 use super::cache::Cache;
 use super::group::Recorded;
@@ -72,22 +71,6 @@ impl From<Recorded> for News {
     fn from(Recorded { before, changes, head }: Recorded) -> Self {
         Self { before, changes, head, token: None }
     }
-}
-
-/// The watches to be woken. It carries no data: who hears it reads on from its own cursor.
-#[must_use = "watches wait for it"]
-pub(super) struct Bell(Vec<Waker>);
-
-impl Bell {
-    pub(super) fn ring(self) {
-        self.0.into_iter().for_each(|waker| undisturbed(|| waker.wake()));
-    }
-}
-
-/// Runs what calls a waker. That is the program's: a panic in one must not cost others theirs, or end
-/// the thread that calls it.
-pub(super) fn undisturbed(wake: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(wake));
 }
 
 /// A lock whose holder cannot leave it half changed.
@@ -173,7 +156,7 @@ impl Shared {
         if news.before != known.head {
             return None;
         }
-        let mut bell = Bell(Vec::new());
+        let mut bell = Bell::default();
         if feed.watchers.is_empty() {
             feed.recent = Recent::new(news.head);
         } else {

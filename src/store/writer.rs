@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, TryRecvError, unbounded};
 use tokio::sync::oneshot;
 
 use super::Receipt;
+use super::bell::{Bell, undisturbed};
 use super::cache::Cache;
 use super::checkpoints::{Checkpoints, WAL_CAP_WAIT};
 use super::engine::{Closed, Order};
@@ -17,7 +18,7 @@ use super::group::{Outcome, Recorded, Rules, commit_group};
 use super::published::Kept;
 use super::queue::{Beside, SqliteEngine, Task};
 use super::readers::{self, Readers};
-use super::shared::{Bell, News, Shared, undisturbed};
+use super::shared::{News, Shared};
 use crate::backend::Folded;
 use crate::backend::sqlite::{ACCEPTED_LOSS, Loss, Opening, Sqlite, Token};
 use crate::error::{Result, StateError};

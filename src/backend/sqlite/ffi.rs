@@ -6,7 +6,13 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+use std::ffi::CString;
 use std::ffi::{c_int, c_void};
+#[cfg(target_os = "linux")]
+use std::mem::MaybeUninit;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Mutex;
 #[cfg(unix)]
@@ -120,6 +126,25 @@ pub(super) fn has_moved(conn: &Connection) -> Result<bool> {
     let mut moved: c_int = 0;
     file_control(conn, ffi::SQLITE_FCNTL_HAS_MOVED, (&raw mut moved).cast())?;
     Ok(moved != 0)
+}
+
+/// The device and the number of a file, and nothing else of it; none if they cannot be had so.
+///
+/// Since Linux 6.13 a file whose times were asked for gets a new, fine-grained time with its next write,
+/// so that each sync has to write its inode as well. `std` always asks for them.
+#[cfg(target_os = "linux")]
+pub(super) fn file_number(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the path ends with a zero, and there is room for the answer, of which zeros are a value.
+    let (code, found) = unsafe {
+        let code = libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, libc::STATX_INO, found.as_mut_ptr());
+        (code, found.assume_init())
+    };
+    let known = code == 0 && found.stx_mask & libc::STATX_INO != 0;
+    known.then(|| (libc::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
 }
 
 /// Has forks of this process [told](forked); false if there is no memory for that.

@@ -62,8 +62,20 @@ pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Which file is at a path: another one there later has another number.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    // To ask for its times as well would cost: newer kernels write them to the disk more often then.
+    super::ffi::file_number(path).or_else(|| numbers(path))
+}
+
+/// Which file is at a path: another one there later has another number.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    numbers(path)
+}
+
+#[cfg(unix)]
+fn numbers(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
@@ -122,4 +134,27 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_one_identity_whoever_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other, link) =
+            (folder.path().join("a"), folder.path().join("ü b"), folder.path().join("link"));
+        fs::write(&file, "1").unwrap();
+        fs::write(&other, "1").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&file, &other, &link] {
+            assert!(identity(path).is_some());
+            assert_eq!(identity(path), numbers(path));
+        }
+        assert!(identity(&file) != identity(&other) && identity(&file) != identity(&link));
+        fs::rename(&other, &file).unwrap();
+        assert_eq!((identity(&file), identity(&other)), (numbers(&file), None));
+        assert_eq!(identity(Path::new("/dev/null")), numbers(Path::new("/dev/null")));
+    }
 }
