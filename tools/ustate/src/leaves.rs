@@ -103,10 +103,26 @@ fn pairs<'a>(before: &Node<'a>, after: &Node<'a>) -> Option<Vec<Pair<'a>>> {
 }
 
 /// Whether it is the same but for how it is written.
-fn is_same(before: &RawValue, after: &RawValue) -> bool {
+pub(crate) fn is_same(before: &RawValue, after: &RawValue) -> bool {
     let string = |json: &RawValue| serde_json::from_str::<String>(json.get()).ok();
     compact(before.get()) == compact(after.get())
         || string(before).is_some_and(|before| Some(before) == string(after))
+}
+
+/// What stands at a place of a document.
+pub(crate) fn at<'a>(json: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
+    let Some(rest) = pointer.strip_prefix('/') else { return pointer.is_empty().then_some(json) };
+    rest.split('/').try_fold(json, |json, name| {
+        let name = name.replace("~1", "/").replace("~0", "~");
+        match Node::of(json, 0) {
+            Node::Object(object) => object.get(&name).copied(),
+            Node::List(list) => {
+                let plain = name == "0" || !name.starts_with(['0', '+']);
+                list.get(name.parse::<usize>().ok().filter(|_| plain)?).copied()
+            }
+            Node::Leaf => None,
+        }
+    })
 }
 
 /// The pointer to what has a name in the object or list that another one points to.
@@ -150,6 +166,18 @@ mod tests {
             compared("[12345678901234567890123]", "[12345678901234567890124]"),
             ["/0 12345678901234567890123 12345678901234567890124"]
         );
+    }
+
+    #[test]
+    fn pointers_find_what_they_point_to() {
+        let document = json(r#"{"a":[{"x/y":1},2],"":3,"~":4}"#);
+        let found = |pointer| at(document, pointer).map(RawValue::get);
+        assert_eq!(found("/a/0/x~1y"), Some("1"));
+        assert_eq!([found("/a/1"), found("/"), found("/~0")], [Some("2"), Some("3"), Some("4")]);
+        assert_eq!(found(""), Some(document.get()));
+        for absent in ["a", "/b", "/a/2", "/a/01", "/a/+1", "/a/1/x", "/a/-"] {
+            assert_eq!(found(absent), None, "{absent}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod as_of;
 mod cli;
 mod commands;
+mod condition;
 mod context;
 mod cursor_file;
 mod delta;

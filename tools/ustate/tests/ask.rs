@@ -258,3 +258,75 @@ async fn a_log_of_many_pages_is_shown_whole_in_either_direction() {
     assert_eq!(seqs("log /k/29 -o tsv"), [465]);
     assert_eq!(seqs("history /k/0 -n 3 -o tsv"), [436, 407, 379]);
 }
+
+#[test]
+fn the_log_is_searched_by_what_values_contain() {
+    let place = stocked();
+    for line in [
+        "set /limits '{\"max\":0,\"regions\":[\"eu\"]}' --type json",
+        "set /limits '{\"max\":10,\"regions\":[\"eu\",\"us\"]}' --type json",
+        "set /notes 'max is 10, see node-7'",
+    ] {
+        assert_eq!(place.code(line), 0, "{line}");
+    }
+    assert!(place.fed("set /binary -", &[0xff, b'1', b'0', 0]).status.success());
+    let transcript = place.transcript(&[
+        "log -S node-7 -o tsv",
+        "log -S 10 -o tsv",
+        "log -S 10 /limits head~4..head -o tsv",
+        "log --where /max=10 -o tsv",
+        "log --where /regions/0=eu --where /max=0 -o tsv",
+        "log --where =node-7 -o tsv",
+        "log --where /ready=true --reverse -n 1 -o tsv",
+        "log --where /ready=1 --at 3",
+        "log --kind deleted -S node",
+        "log --where max=10",
+        "log --at 2 -o tsv",
+        "log 1.. --at 2 --correlation boot-7 -o tsv",
+        "log 2.. --at 2",
+        "log --at 99",
+    ]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate log -S node-7 -o tsv
+7	[EXACT]	created	/notes	text	max is 10, see node-7	alice@ops	
+3	[EXACT]	updated	/cluster/leader	json	"node-7"	scheduler@node-7	failover
+$ ustate log -S 10 -o tsv
+8	[EXACT]	created	/binary	base64	/zEwAA==	alice@ops	
+7	[EXACT]	created	/notes	text	max is 10, see node-7	alice@ops	
+6	[EXACT]	updated	/limits	json	{"max":10,"regions":["eu","us"]}	alice@ops	
+$ ustate log -S 10 /limits head~4..head -o tsv
+6	[EXACT]	updated	/limits	json	{"max":10,"regions":["eu","us"]}	alice@ops	
+$ ustate log --where /max=10 -o tsv
+6	[EXACT]	updated	/limits	json	{"max":10,"regions":["eu","us"]}	alice@ops	
+$ ustate log --where /regions/0=eu --where /max=0 -o tsv
+5	[EXACT]	created	/limits	json	{"max":0,"regions":["eu"]}	alice@ops	
+$ ustate log --where =node-7 -o tsv
+3	[EXACT]	updated	/cluster/leader	json	"node-7"	scheduler@node-7	failover
+$ ustate log --where /ready=true --reverse -n 1 -o tsv
+2	[EXACT]	created	/nodes/n1/status	json	{"ready":true}	kubelet@n1	
+$ ustate log --where /ready=1 --at 3
+! note: no change matches
+$ ustate log --kind deleted -S node
+! note: no change matches
+$ ustate log --where max=10
+! error: invalid value 'max=10' for '--where <POINTER=VALUE>': a condition looks like /limits/max=0: a JSON pointer, which starts with '/', and a value
+!   hint: ustate log --help
+[exit 2]
+$ ustate log --at 2 -o tsv
+2	[EXACT]	created	/nodes/n1/status	json	{"ready":true}	kubelet@n1	
+1	[EXACT]	created	/cluster/leader	json	"node-1"	scheduler@node-1	
+$ ustate log 1.. --at 2 --correlation boot-7 -o tsv
+2	[EXACT]	created	/nodes/n1/status	json	{"ready":true}	kubelet@n1	
+$ ustate log 2.. --at 2
+! note: no change matches
+$ ustate log --at 99
+! error: 99 lies beyond the end of the log
+!   the log ends at 8
+!   hint: ustate log -n 10
+[exit 6]
+
+"#]],
+    );
+}

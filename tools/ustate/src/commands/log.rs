@@ -3,6 +3,7 @@
 use clap::Args;
 use univrs_state::{Change, ChangeKind, Pattern, Seq};
 
+use crate::condition::Condition;
 use crate::context::Context;
 use crate::json;
 use crate::output::Format;
@@ -18,7 +19,8 @@ const WINDOW: u64 = 200;
 const EXAMPLES: &str = "\
 Examples:
   ustate log '/nodes/**' -n 20
-  ustate log head~100.. --actor alice@ops --json";
+  ustate log head~100.. --actor alice@ops --json
+  ustate log '/nodes/**' --where /ready=true -S ready";
 
 /// Show the log, newest first.
 ///
@@ -38,6 +40,13 @@ pub(crate) struct Log {
     /// Only what belongs to this.
     #[arg(long, value_name = "ID")]
     correlation: Option<String>,
+    /// Only changes whose value contains this text.
+    #[arg(short = 'S', value_name = "TEXT")]
+    contains: Option<String>,
+    /// Only changes whose value is JSON that has VALUE where the JSON pointer leads; VALUE is JSON, or a
+    /// string as it is.
+    #[arg(long = "where", value_name = "POINTER=VALUE")]
+    conditions: Vec<Condition>,
     /// At most so many changes.
     #[arg(short = 'n', value_name = "N")]
     count: Option<u64>,
@@ -119,9 +128,16 @@ impl Log {
         });
         matches(patterns, &change.key)
             && kind.is_none_or(|kind| change.kind == kind)
+            && self.contains.as_ref().is_none_or(|text| contains(change.value.as_deref(), text.as_bytes()))
+            && self.conditions.iter().all(|condition| condition.holds(change.value.as_deref()))
             && said(self.actor.as_ref(), meta.and_then(|meta| meta.actor.as_ref()))
             && said(self.correlation.as_ref(), meta.and_then(|meta| meta.correlation.as_ref()))
     }
+}
+
+/// Whether a value has these bytes somewhere.
+fn contains(value: Option<&[u8]>, bytes: &[u8]) -> bool {
+    value.is_some_and(|value| bytes.is_empty() || value.windows(bytes.len()).any(|window| window == bytes))
 }
 
 fn said(asked: Option<&String>, found: Option<&String>) -> bool {
