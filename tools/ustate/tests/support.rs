@@ -123,7 +123,9 @@ impl Place {
         };
         // The folders of the build may be closed to others; a copy is not.
         let copy = self.path("ustate");
-        std::fs::copy(env!("CARGO_BIN_EXE_ustate"), &copy).unwrap();
+        // By another process: a file that this one writes cannot be run while what other tests start has it.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_ustate")).arg(&copy).status().unwrap();
+        assert!(copied.success());
         for file in std::fs::read_dir(self.folder.path()).unwrap() {
             set_mode(&file.unwrap().path(), 0o755);
         }
