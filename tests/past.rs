@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use univrs_state::{
-    Batch, ChangeKind, Cursor, Diff, Difference, Entry, Head, Meta, Past, Point, Restore, Scan, Seq,
-    StateError, StateStore, StoreId, Timestamp,
+    Batch, ChangeKind, Cursor, Diff, Difference, Entry, FailedCondition, Head, Meta, Past, Point, Restore,
+    Scan, Seq, StateError, StateStore, StoreId, Timestamp,
 };
 
 use crate::support::audit::fold;
@@ -25,6 +25,7 @@ on_every_backend!(
     deleted_keys_are_listed_until_they_live_again,
     a_restore_brings_back_what_was_as_new_changes_that_say_so,
     a_restore_of_keys_leaves_others_alone,
+    a_restore_takes_nobody_elses_work_back,
     a_restore_that_is_too_large_is_refused_whole,
     a_replay_gives_whole_commits_of_a_range,
 );
@@ -311,6 +312,37 @@ async fn a_restore_of_keys_leaves_others_alone<S: Store>(store: S, _: &Subject) 
     assert!(matches!(error, StateError::CursorDiverged(_)), "{error}");
     let error = store.restore(Restore::prefix("x".repeat(2000), seq(3))).await.unwrap_err();
     assert!(matches!(error, StateError::InvalidKey(_)), "{error}");
+}
+
+async fn a_restore_takes_nobody_elses_work_back<S: Store>(store: S, _: &Subject) {
+    let batch = Batch::new().set("/kept", value(1)).set("/changed", value(1)).set("/gone", value(1));
+    store.commit(batch).await.unwrap();
+    store.set("/same", value(1)).await.unwrap();
+    store.commit(Batch::new().set("/kept", value(2)).set("/changed", value(2))).await.unwrap();
+    store.delete("/gone").await.unwrap();
+    let undo = |keys: &[&str]| Restore::keys(keys.iter().copied(), seq(4)).expect_unchanged_since(seq(7));
+    store.set("/changed", value(3)).await.unwrap();
+    let error = store.restore(undo(&["/kept", "/changed", "/gone", "/same"])).await.unwrap_err();
+    let StateError::Rejected(rejection) = error else { panic!("{error}") };
+    let told = |key: &str, found| FailedCondition::ChangedSince {
+        prefix: key.into(),
+        expected: seq(7),
+        found,
+        key: Some(key.into()),
+    };
+    assert_eq!(rejection.failed, [told("/changed", seq(8))]);
+    // A key that was made and deleted again is absent now, but not left alone.
+    store.set("/gone", value(4)).await.unwrap();
+    store.delete("/gone").await.unwrap();
+    let error = store.restore(undo(&["/gone"])).await.unwrap_err();
+    let StateError::Rejected(rejection) = error else { panic!("{error}") };
+    assert_eq!(rejection.failed, [told("/gone", seq(10))]);
+    assert_eq!(store.head().await.unwrap().seq, seq(10), "nothing was recorded");
+    store.restore(undo(&["/kept", "/same"])).await.unwrap();
+    assert_eq!(store.get("/kept").await.unwrap().unwrap().value, value(1));
+    // Whoever changed it back to what it was has done the work.
+    store.set("/changed", value(1)).await.unwrap();
+    assert!(store.restore(undo(&["/changed"])).await.unwrap().is_empty());
 }
 
 async fn a_restore_that_is_too_large_is_refused_whole<S: Store>(store: S, _: &Subject) {

@@ -1,8 +1,8 @@
 //! Bringing back what was, as new changes.
 
 use super::diff::Scope;
-use super::{Diff, Point, Receipt, StateStore};
-use crate::error::Result;
+use super::{Diff, Difference, Point, Receipt, StateStore};
+use crate::error::{FailedCondition, Rejection, Result};
 use crate::log::{ChangeKind, Meta};
 use crate::seq::Seq;
 use crate::state::{Batch, Entry};
@@ -41,17 +41,28 @@ pub struct Restore {
     scope: Scope,
     to: Point,
     meta: Meta,
+    unchanged_since: Option<Seq>,
 }
 
 impl Restore {
     /// All keys that start with these bytes, but for reserved ones.
     pub fn prefix(prefix: impl Into<String>, to: impl Into<Point>) -> Self {
-        Self { scope: Scope::Prefix(prefix.into()), to: to.into(), meta: Meta::new() }
+        Self::of(Scope::Prefix(prefix.into()), to.into())
     }
 
     /// These keys.
     pub fn keys<K: Into<String>>(keys: impl IntoIterator<Item = K>, to: impl Into<Point>) -> Self {
-        Self { scope: Scope::keys(keys), to: to.into(), meta: Meta::new() }
+        Self::of(Scope::keys(keys), to.into())
+    }
+
+    fn of(scope: Scope, to: Point) -> Self {
+        Self { scope, to, meta: Meta::new(), unchanged_since: None }
+    }
+
+    /// Refuse it if a key that it would change was changed after this position: by others than those
+    /// whose work it takes back.
+    pub fn expect_unchanged_since(self, seq: Seq) -> Self {
+        Self { unchanged_since: Some(seq), ..self }
     }
 
     /// Say who restores and why.
@@ -71,11 +82,14 @@ impl Restore {
 pub(super) async fn restore<S: StateStore + ?Sized>(store: &S, restore: Restore) -> Result<Receipt> {
     let mut batch = Batch::new();
     let mut next = Some(restore.diff());
-    let mut from = Seq::ZERO;
+    let (mut from, mut failed) = (Seq::ZERO, Vec::new());
     while let Some(diff) = next {
         let page = store.diff(diff).await?;
         from = page.to.seq();
         for difference in page.differences.iter().filter(|difference| !difference.is_same_value()) {
+            if let Some(since) = restore.unchanged_since {
+                failed.extend(changed_since(store, difference, since).await?);
+            }
             let version = difference.before.as_ref().map_or(0, |before| before.version);
             let key = difference.key.clone();
             batch = batch.expect(key.clone(), version);
@@ -90,5 +104,25 @@ pub(super) async fn restore<S: StateStore + ?Sized>(store: &S, restore: Restore)
         let refused = batch.len() > MOST_WRITES || batch.size() > MOST_BYTES;
         next = page.next.filter(|_| !refused);
     }
+    if !failed.is_empty() {
+        return Err(Rejection { failed }.into());
+    }
     store.commit(batch.meta(restore.meta).restored(from)).await
+}
+
+/// The condition that fails where a key was changed after a position.
+async fn changed_since<S: StateStore + ?Sized>(
+    store: &S,
+    difference: &Difference,
+    since: Seq,
+) -> Result<Option<FailedCondition>> {
+    let key = &difference.key;
+    let found = match &difference.before {
+        Some(before) => before.seq,
+        // It is deleted now; the log knows since when.
+        None => store.history(key, None, 1).await?.first().map_or(Seq::ZERO, |last| last.seq),
+    };
+    let changed =
+        FailedCondition::ChangedSince { prefix: key.clone(), expected: since, found, key: Some(key.clone()) };
+    Ok((found > since).then_some(changed))
 }
