@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::commands::{
-    anchor, completions, delete, diff, export, get, history, import, init, list, log, set, show, tree,
-    verify, watch,
+    anchor, completions, delete, diff, export, get, history, import, init, list, log, replay, restore, set,
+    show, tree, verify, watch,
 };
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Anchor(anchor::Anchor),
     Export(export::Export),
     Import(import::Import),
+    Replay(replay::Replay),
+    Restore(restore::Restore),
     Init(init::Init),
     Completions(completions::Completions),
 }

@@ -6,7 +6,9 @@
 mod as_of;
 mod cli;
 mod commands;
+mod compare;
 mod condition;
+mod confirm;
 mod context;
 mod cursor_file;
 mod delta;
@@ -17,6 +19,7 @@ mod moment;
 mod origin;
 mod output;
 mod pairs;
+mod pipe;
 mod point;
 mod progress;
 mod rows;

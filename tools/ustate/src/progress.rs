@@ -41,6 +41,11 @@ impl Progress {
         Self(seen.then(|| Arc::new(Bar::new(doing, unit, PATIENCE, ProgressDrawTarget::stderr))))
     }
 
+    /// None, where something else says how far it is.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// So much is done; where the total is 0, it is not known.
     pub(crate) fn at(&self, done: u64, total: u64) {
         if let Some(bar) = &self.0 {

@@ -28,7 +28,7 @@ fn every_example_runs() {
     std::fs::write(place.path("app.toml"), "threads = 4").unwrap();
     for command in [
         "set", "get", "list", "tree", "log", "show", "history", "diff", "verify", "anchor", "export",
-        "import", "delete",
+        "import", "replay", "restore", "delete",
     ] {
         let examples = examples(&place, command);
         assert!(!examples.is_empty(), "{command}");

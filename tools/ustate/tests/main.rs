@@ -17,6 +17,8 @@ mod look;
 mod nobody;
 mod options;
 mod points;
+mod replay;
+mod restore;
 mod resume;
 mod support;
 mod verify;

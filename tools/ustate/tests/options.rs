@@ -29,6 +29,8 @@ Commands:
   anchor       Print the end of the log as a line to keep elsewhere
   export       Write the log to a file that proves itself
   import       Make a new store of an export
+  replay       Do the log again: into a new store, or commit by commit for a command
+  restore      Bring back what was, as new changes in one commit
   init         Create an empty store
   completions  Print a shell's completions
   help         Print this message or the help of the given subcommand(s)

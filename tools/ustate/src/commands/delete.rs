@@ -1,10 +1,9 @@
 //! `ustate delete`
 
-use std::io::{BufRead, Write};
-
 use clap::Args;
 use univrs_state::{Batch, StateStore, validate_key};
 
+use crate::confirm::{confirm, some_of};
 use crate::context::{Context, may_write};
 use crate::escape::{escape, escape_field};
 use crate::json::{Object, quote};
@@ -13,9 +12,6 @@ use crate::output::Format;
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::time::rfc3339;
 use crate::value::counted;
-
-/// The most keys that the question names.
-const SHOWN: usize = 3;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +42,7 @@ pub(crate) struct Delete {
 }
 
 /// An empty prefix is more likely a variable that is not set than a wish to delete everything.
-fn parse_prefix(text: &str) -> Result<String, String> {
+pub(super) fn parse_prefix(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         return Ok(text.to_owned());
     }
@@ -111,24 +107,12 @@ impl Delete {
     /// Asks before a whole prefix goes.
     fn ask(&self, keys: &[String]) -> Done {
         let Some(prefix) = self.prefix.as_deref().filter(|_| !self.yes) else { return Ok(()) };
-        let mut shown: Vec<_> = keys.iter().take(SHOWN).map(|key| escape(key)).collect();
-        if keys.len() > SHOWN {
-            shown.push("…".into());
-        }
-        let (much, which) = (counted(keys.len() as u64, "key"), shown.join(", "));
-        let question = format!("delete {much} starting with {} ({which})", escape(prefix));
-        if !crate::is_interactive() {
-            let failure = Failure::usage(format!("{question}? there is no terminal to ask on"));
-            return fail(failure.fact("--yes deletes without asking, --dry-run lists the keys"));
-        }
-        let mut answer = String::new();
-        let asked = write!(std::io::stderr(), "{question}? [y/N] ");
-        let answered = asked.and_then(|()| std::io::stdin().lock().read_line(&mut answer));
-        answered.map_err(|error| Failure::io("cannot ask", &error))?;
-        if matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Ok(());
-        }
-        fail(Failure::new(Exit::No, "declined", "not confirmed, so nothing was deleted"))
+        let (much, some) = (counted(keys.len() as u64, "key"), some_of(keys.iter().map(String::as_str)));
+        confirm(
+            &format!("delete {much} starting with {} ({some})", escape(prefix)),
+            "--yes deletes without asking, --dry-run lists the keys",
+            "deleted",
+        )
     }
 }
 

@@ -1,9 +1,7 @@
 //! `ustate export`
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use univrs_state::{Exported, Form, StateError};
@@ -12,6 +10,7 @@ use crate::context::Context;
 use crate::escape::{escape, escape_field};
 use crate::json::Object;
 use crate::output::Format;
+use crate::pipe::Pipe;
 use crate::progress::{Progress, Unit};
 use crate::selection::{Selection, parse_selection, sort_out};
 use crate::signals::Signals;
@@ -101,37 +100,9 @@ async fn to_file(source: &Source, export: univrs_state::Export, out: &Path) -> D
 }
 
 async fn to_stdout(source: &Source, export: univrs_state::Export) -> Done<Exported> {
-    let stdout = Stdout::default();
-    let closed = stdout.closed.clone();
-    source
-        .export(export, stdout)
-        .await
-        .map_err(|error| if closed.load(Ordering::Relaxed) { Stop::ClosedPipe } else { error.into() })
-}
-
-/// Standard output, which remembers that nobody reads it any longer.
-#[derive(Default)]
-struct Stdout {
-    closed: Arc<AtomicBool>,
-}
-
-impl Stdout {
-    fn notice<T>(&self, done: io::Result<T>) -> io::Result<T> {
-        if done.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            self.closed.store(true, Ordering::Relaxed);
-        }
-        done
-    }
-}
-
-impl Write for Stdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.notice(io::stdout().write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.notice(io::stdout().flush())
-    }
+    let (stdout, closed) = Pipe::new(io::stdout());
+    let exported = source.export(export, stdout).await;
+    exported.map_err(|error| if closed.get() { Stop::ClosedPipe } else { error.into() })
 }
 
 fn report(context: &mut Context, out: Option<&Path>, exported: &Exported) -> Done {

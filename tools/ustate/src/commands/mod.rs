@@ -11,6 +11,8 @@ pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod log;
+pub(crate) mod replay;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod set;
 pub(crate) mod show;
@@ -38,6 +40,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Anchor(command) => command.run(context).await,
         Command::Export(command) => command.run(context).await,
         Command::Import(command) => command.run(context).await,
+        Command::Replay(command) => command.run(context).await,
+        Command::Restore(command) => command.run(context).await,
         Command::Init(command) => command.run(context).await,
         Command::Completions(command) => command.run(context),
     }

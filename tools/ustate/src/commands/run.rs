@@ -1,4 +1,4 @@
-//! The command that a watch runs for each change.
+//! The command that a watch runs for each change, and a replay for each commit.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
-use univrs_state::WatchEvent;
+use univrs_state::{Meta, WatchEvent};
 
 use crate::signals::Signals;
 use crate::stop::{Done, Exit, Failure, Stop};
@@ -32,19 +32,16 @@ impl Program {
         Some(Self { name: name.clone(), arguments: arguments.to_vec(), db: db.to_owned() })
     }
 
-    /// Runs it for an event, which `input` is too; `resume` is the file that says where a restart begins. Returns the
-    /// number of a signal that came meanwhile.
-    pub(crate) async fn run(
-        &self,
-        event: &WatchEvent,
-        input: String,
-        signals: &mut Signals,
-        resume: Option<String>,
-    ) -> Done<Option<u8>> {
+    /// Runs it; returns the number of a signal that came meanwhile.
+    pub(crate) async fn run(&self, occasion: Occasion, signals: &mut Signals) -> Done<Option<u8>> {
         let shown = self.name.to_string_lossy();
-        let child = self.command(event).spawn().map_err(|error| {
-            resumes(Failure::io(&format!("cannot run {shown}"), &error), event, resume.as_deref())
-        })?;
+        let Occasion { at, environment, input, resumes } = occasion;
+        let mut command = Command::new(&self.name);
+        command.args(&self.arguments).stdin(Stdio::piped()).kill_on_drop(true);
+        command.env("USTATE_DB", &self.db).envs(environment);
+        let child = command
+            .spawn()
+            .map_err(|error| Failure::io(&format!("cannot run {shown}"), &error).fact(&resumes))?;
         let mut ended = pin!(feed(child, input));
         let mut signal = None;
         let status = loop {
@@ -65,38 +62,56 @@ impl Program {
             if let Some(number) = signal.or(late.await) {
                 return Err(Stop::Signal(number));
             }
-            let what =
-                format!("{shown} failed ({status}) at {} {} {}", event.seq, event.event_type, event.key);
-            let failure = Failure::new(Exit::No, "command_failed", what);
-            return Err(resumes(failure, event, resume.as_deref()).into());
+            let what = format!("{shown} failed ({status}) at {at}");
+            return Err(Failure::new(Exit::No, "command_failed", what).fact(resumes).into());
         }
         Ok(signal)
     }
+}
 
-    fn command(&self, event: &WatchEvent) -> Command {
-        let mut command = Command::new(&self.name);
-        command.args(&self.arguments).stdin(Stdio::piped()).kill_on_drop(true);
-        command
-            .env("USTATE_DB", &self.db)
-            .env("USTATE_SEQ", event.seq.to_string())
-            .env("USTATE_COMMIT_SEQ", event.commit_seq.to_string())
-            .env("USTATE_KIND", event.event_type.to_string())
-            .env("USTATE_KEY", &event.key)
-            .env("USTATE_VERSION", event.version.to_string())
-            .env("USTATE_AT", rfc3339(event.at));
-        // Not USTATE_ACTOR, which says who the command itself is.
-        let meta = event.meta.as_deref();
-        let said = [
-            ("USTATE_BY", meta.and_then(|meta| meta.actor.as_ref())),
-            ("USTATE_REASON", meta.and_then(|meta| meta.reason.as_ref())),
-            ("USTATE_CORRELATION", meta.and_then(|meta| meta.correlation.as_ref())),
+/// What a command is run for.
+pub(crate) struct Occasion {
+    /// In words, for when it fails: `4711 updated /nodes/n1`.
+    pub(crate) at: String,
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// What it gets on standard input.
+    pub(crate) input: String,
+    /// Where it goes on when it failed.
+    pub(crate) resumes: String,
+}
+
+impl Occasion {
+    /// An event of a watch; `file` keeps its place.
+    pub(crate) fn of_event(event: &WatchEvent, input: String, file: Option<&Path>) -> Self {
+        let mut environment = vec![
+            ("USTATE_SEQ", event.seq.to_string()),
+            ("USTATE_COMMIT_SEQ", event.commit_seq.to_string()),
+            ("USTATE_KIND", event.event_type.to_string()),
+            ("USTATE_KEY", event.key.clone()),
+            ("USTATE_VERSION", event.version.to_string()),
+            ("USTATE_AT", rfc3339(event.at)),
         ];
-        for (name, text) in said {
-            // The environment cannot hold a NUL; the JSON on standard input has it.
-            command.env(name, text.map(|text| text.replace('\0', "")).unwrap_or_default());
-        }
-        command
+        environment.extend(said(event.meta.as_deref()));
+        let resumes = match file {
+            Some(file) => {
+                format!("{} stands before that commit: a restart begins with it again", file.display())
+            }
+            None => format!("no place was kept; --after {} begins with it again", event.seq.previous()),
+        };
+        let at = format!("{} {} {}", event.seq, event.event_type, event.key);
+        Self { at, environment, input, resumes }
     }
+}
+
+/// Who wrote it and why; not as USTATE_ACTOR, which says who the command itself is.
+pub(crate) fn said(meta: Option<&Meta>) -> impl Iterator<Item = (&'static str, String)> {
+    let said = [
+        ("USTATE_BY", meta.and_then(|meta| meta.actor.as_ref())),
+        ("USTATE_REASON", meta.and_then(|meta| meta.reason.as_ref())),
+        ("USTATE_CORRELATION", meta.and_then(|meta| meta.correlation.as_ref())),
+    ];
+    // The environment cannot hold a NUL; the JSON on standard input has it.
+    said.map(|(name, text)| (name, text.map(|text| text.replace('\0', "")).unwrap_or_default())).into_iter()
 }
 
 /// Gives the event, as JSON, to the command, which need not read it, and waits for its end.
@@ -105,12 +120,4 @@ async fn feed(mut child: Child, input: String) -> io::Result<ExitStatus> {
         drop(stdin.write_all((input + "\n").as_bytes()).await);
     }
     child.wait().await
-}
-
-fn resumes(failure: Failure, event: &WatchEvent, file: Option<&str>) -> Failure {
-    if let Some(file) = file {
-        return failure.fact(format!("{file} stands before that commit: a restart begins with it again"));
-    }
-    let before = event.seq.previous();
-    failure.fact(format!("no place was kept; --after {before} begins with it again"))
 }

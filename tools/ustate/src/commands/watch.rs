@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use univrs_state::{Cursor, Head, Pattern, RESERVED_PREFIX, Seq, StateError, WatchEvent, WatchStream};
 
-use super::run::Program;
+use super::run::{Occasion, Program};
 use crate::context::{Context, quoted};
 use crate::cursor_file::CursorFile;
 use crate::json::{self, Object};
@@ -249,9 +249,9 @@ impl Following {
         event: &WatchEvent,
     ) -> Done<Option<u8>> {
         if let Some(program) = &self.program {
-            let resume = self.file.as_ref().map(|file| file.path().display().to_string());
             let input = json::event(event, &self.stream.cursor());
-            return program.run(event, input, signals, resume).await;
+            let occasion = Occasion::of_event(event, input, self.file.as_ref().map(CursorFile::path));
+            return program.run(occasion, signals).await;
         }
         let row = Row::of_event(event, context.times.clock(event.at));
         match context.format {

@@ -1,0 +1,306 @@
+//! `ustate restore`
+
+use clap::{ArgGroup, Args};
+use univrs_state::{
+    Change, ChangeKind, Commit, Difference, FailedCondition, Receipt, Seq, StateError, StateStore,
+    validate_key,
+};
+
+use super::delete::parse_prefix;
+use super::get::by;
+use crate::confirm::{confirm, some_of};
+use crate::context::{Context, may_write};
+use crate::escape::{escape, escape_field};
+use crate::json::Object;
+use crate::origin::Origin;
+use crate::output::Format;
+use crate::point::Point;
+use crate::rows::VALUE_ROOM;
+use crate::source::Source;
+use crate::stop::{Done, Exit, Failure, fail};
+use crate::time::{ago, rfc3339};
+use crate::value::{brief, counted};
+
+const EXAMPLES: &str = "\
+Examples:
+  ustate restore /nodes/n1 --to head~1 -m 'as it was'
+  ustate restore --prefix /nodes/ --to head~2 --dry-run
+  ustate restore --undo head -m 'wrong cluster'";
+
+/// Bring back what was, as new changes in one commit.
+///
+/// Nothing of the history goes: the new changes say from where they are. Keys that did not exist
+/// then are deleted. --undo brings back what was before a commit, and refuses, with exit code 1, if
+/// one of its keys has changed since. Fields of -o tsv: seq, kind, key.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+#[command(group(ArgGroup::new("what").required(true).args(["keys", "prefix", "all", "undo"])))]
+#[allow(clippy::struct_excessive_bools)] // switches of a command line
+pub(crate) struct Restore {
+    /// The keys.
+    #[arg(value_name = "KEY")]
+    keys: Vec<String>,
+    /// All keys that start with these bytes. Asks first.
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
+    prefix: Option<String>,
+    /// All keys. Asks first.
+    #[arg(long)]
+    all: bool,
+    /// To what they were at this point ('ustate --help').
+    #[arg(long, value_name = "POINT", required_unless_present = "undo", conflicts_with = "undo")]
+    to: Option<Point>,
+    /// The keys of the commit of this change, to what they were before it.
+    #[arg(long, value_name = "SEQ")]
+    undo: Option<Point>,
+    /// Undo it even where a key has changed since, and that change, too.
+    #[arg(long, requires = "undo", conflicts_with = "to")]
+    force: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    origin: Origin,
+}
+
+impl Restore {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        may_write()?;
+        context.refuse(Format::Raw, "restore")?;
+        self.keys.iter().try_for_each(|key| validate_key(key))?;
+        let source = context.open_to_rehearse().await?;
+        let undone = match &self.undo {
+            Some(point) => Some(undone(context, &source, point).await?),
+            None => None,
+        };
+        let (restore, to) = self.plan(context, &source, undone.as_ref()).await?;
+        let due = due(&source, restore.diff()).await?;
+        if let Some(commit) = undone.as_ref().filter(|_| !self.force) {
+            refuse_changed(context, &source, commit, &due).await?;
+        }
+        if due.is_empty() {
+            self.check_known(&source).await?;
+        }
+        if self.dry_run || due.is_empty() {
+            let would: Vec<_> = due.iter().map(Restored::of_difference).collect();
+            return report(context, to, &would, None, self.dry_run);
+        }
+        self.ask(&due, to)?;
+        let store = context.open_to_write().await?;
+        let mut meta = self.origin.meta();
+        if let Some(commit) = &undone {
+            meta = meta.label("undone", commit.last.to_string());
+        }
+        let receipt = match store.restore(restore.meta(meta)).await {
+            Err(StateError::Rejected(rejection)) => {
+                return fail(changed_meanwhile(context, &source, &rejection.failed).await?);
+            }
+            receipt => receipt?,
+        };
+        let mut commit = Vec::new();
+        if !receipt.is_empty() {
+            commit = store.changes(receipt.first.previous(), 1).await?;
+        }
+        store.close().await?;
+        let changes = commit.first().map(|commit| commit.changes.as_slice()).unwrap_or_default();
+        let restored: Vec<_> = changes.iter().map(Restored::of_change).collect();
+        report(context, to, &restored, Some(&receipt), false)
+    }
+
+    /// What to bring back, and from where.
+    async fn plan(
+        &self,
+        context: &Context,
+        source: &Source,
+        undone: Option<&Commit>,
+    ) -> Done<(univrs_state::Restore, Seq)> {
+        if let Some(commit) = undone {
+            let before = source.at(commit.first.previous().into()).await?;
+            let keys = commit.changes.iter().map(|change| change.key.to_string());
+            let restore = univrs_state::Restore::keys(keys, before.cursor());
+            let restore = if self.force { restore } else { restore.expect_unchanged_since(commit.last) };
+            return Ok((restore, before.seq()));
+        }
+        let Some(to) = &self.to else { return fail(Failure::usage("--to is missing")) };
+        let past = to.past(context, source).await?;
+        let prefix = if self.all { Some("/") } else { self.prefix.as_deref() };
+        let restore = match prefix {
+            Some(prefix) => univrs_state::Restore::prefix(prefix, past.cursor()),
+            None => univrs_state::Restore::keys(&self.keys, past.cursor()),
+        };
+        Ok((restore, past.seq()))
+    }
+
+    /// A key that never was is more likely a slip than a wish for nothing.
+    async fn check_known(&self, source: &Source) -> Done {
+        for key in &self.keys {
+            if source.history(key, None, 1).await?.is_empty() {
+                let what = format!("{key} does not exist and never did");
+                return fail(Failure::new(Exit::No, "key_not_found", what).fact("nothing was recorded"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks before many keys change that nobody named.
+    fn ask(&self, due: &[Difference], to: Seq) -> Done {
+        if self.yes || (self.prefix.is_none() && !self.all) {
+            return Ok(());
+        }
+        let keys = due.iter().map(|difference| difference.key.as_str());
+        let (much, some) = (counted(due.len() as u64, "key"), some_of(keys));
+        confirm(
+            &format!("restore {much} to what they were at {to} ({some})"),
+            "--yes restores without asking, --dry-run says what would be done",
+            "restored",
+        )
+    }
+}
+
+/// The commit of a change.
+async fn undone(context: &Context, source: &Source, point: &Point) -> Done<Commit> {
+    let head = source.head().await?.seq;
+    let seq = point.place(context, source, head).await?;
+    if seq > Seq::ZERO && seq <= head {
+        // A place within a commit counts as the one before it.
+        let commit = source.changes(seq.previous(), 1).await?.into_iter().next();
+        if let Some(commit) = commit.filter(|commit| commit.first <= seq && seq <= commit.last) {
+            return Ok(commit);
+        }
+    }
+    let failure = Failure::new(Exit::No, "change_not_found", format!("there is no change {seq}"));
+    fail(failure.fact(format!("the log ends at {head}")).hint(context.hint("log -n 10")))
+}
+
+/// What is not what it was.
+async fn due(source: &Source, diff: univrs_state::Diff) -> Done<Vec<Difference>> {
+    let (mut due, mut next) = (Vec::new(), Some(diff));
+    while let Some(diff) = next {
+        let page = source.diff(diff).await?;
+        due.extend(page.differences.into_iter().filter(|difference| !difference.is_same_value()));
+        next = page.next;
+    }
+    let gone = due.iter().find(|difference| difference.after.as_ref().is_some_and(Change::is_erased));
+    if let Some(Difference { key, .. }) = gone {
+        let what = format!("the value that {key} had then is gone; its hash remains");
+        return fail(Failure::new(Exit::HistoryGone, "erased", what).fact("nothing was recorded"));
+    }
+    Ok(due)
+}
+
+/// Refuses to undo a commit where others changed one of its keys since.
+async fn refuse_changed(context: &Context, source: &Source, commit: &Commit, due: &[Difference]) -> Done {
+    for difference in due {
+        let last = source.history(&difference.key, None, 1).await?;
+        if last.first().is_some_and(|last| last.seq > commit.last) {
+            return fail(changed(context, source, &difference.key, commit.last).await?);
+        }
+    }
+    Ok(())
+}
+
+/// Why the commit was refused: a key was changed after it was looked at.
+async fn changed_meanwhile(context: &Context, source: &Source, failed: &[FailedCondition]) -> Done<Failure> {
+    match failed.first() {
+        Some(FailedCondition::ChangedSince { prefix, expected, .. }) => {
+            changed(context, source, prefix, *expected).await
+        }
+        Some(condition) => {
+            let failure =
+                Failure::new(Exit::No, "rejected", "a key was changed meanwhile; nothing was recorded");
+            Ok(failure.fact(condition.to_string()))
+        }
+        None => Ok(Failure::new(Exit::No, "rejected", "refused")),
+    }
+}
+
+async fn changed(context: &Context, source: &Source, key: &str, since: Seq) -> Done<Failure> {
+    let what = format!("{key} has changed since {since}");
+    let mut failure = Failure::new(Exit::No, "changed_since", what);
+    if let Some(last) = source.history(key, None, 1).await?.first() {
+        let what = if last.kind == ChangeKind::Deleted { "was deleted" } else { "was set" };
+        let who = by(last.meta.as_deref());
+        failure = failure
+            .fact(format!("it {what} at {}{who} {}", last.seq, ago(last.at)))
+            .hint(context.hint(&format!("show {}", last.seq)));
+    }
+    Ok(failure.fact("--force takes that back, too"))
+}
+
+/// A key that was restored, or would be.
+struct Restored<'a> {
+    /// Empty in a rehearsal.
+    seq: String,
+    kind: ChangeKind,
+    key: &'a str,
+    value: Option<&'a [u8]>,
+}
+
+impl<'a> Restored<'a> {
+    fn of_change(change: &'a Change) -> Self {
+        let (kind, value) = (change.kind, change.value.as_deref());
+        Self { seq: change.seq.to_string(), kind, key: &change.key, value }
+    }
+
+    fn of_difference(difference: &'a Difference) -> Self {
+        let value = difference.after.as_ref().and_then(|after| after.value.as_deref());
+        Self { seq: String::new(), kind: difference.kind(), key: &difference.key, value }
+    }
+
+    /// `5 set /config/rate  7`, or what would be done.
+    fn line(&self) -> String {
+        let verb = match (self.kind, self.seq.is_empty()) {
+            (ChangeKind::Deleted, false) => "deleted",
+            (ChangeKind::Deleted, true) => "would delete",
+            (_, false) => "set",
+            (_, true) => "would set",
+        };
+        let value = self.value.map(|value| format!("  {}", brief(value, VALUE_ROOM))).unwrap_or_default();
+        format!("{} {verb} {}{value}", self.seq, escape(self.key)).trim_start().to_owned()
+    }
+}
+
+fn report(
+    context: &mut Context,
+    to: Seq,
+    restored: &[Restored],
+    receipt: Option<&Receipt>,
+    dry_run: bool,
+) -> Done {
+    match context.format {
+        Format::Human => {
+            for row in restored.iter().filter(|_| !context.quiet) {
+                context.out.line(&row.line())?;
+            }
+            context.out.flush()?;
+            if restored.is_empty() {
+                context.note(&format!("nothing differs from what was at {to}"));
+            }
+            Ok(())
+        }
+        Format::Tsv => {
+            let mut rows = restored.iter();
+            rows.try_for_each(|row| {
+                context.out.fields([&row.seq, &row.kind.to_string(), &escape_field(row.key)])
+            })
+        }
+        _ => {
+            let changes = restored.iter().map(|row| {
+                Object::nested().text("kind", &row.kind.to_string()).text("key", row.key).finish()
+            });
+            let mut object = Object::of_type("receipt").number("restored_from", to.as_u64());
+            if let Some(receipt) = receipt {
+                object = object
+                    .number("first", receipt.first.as_u64())
+                    .number("last", receipt.last.as_u64())
+                    .text("at", &rfc3339(receipt.at))
+                    .text("head", &receipt.head.to_string());
+            } else if dry_run {
+                object = object.flag("dry_run", true);
+            }
+            context.out.line(&object.list("changes", changes).finish())
+        }
+    }
+}
