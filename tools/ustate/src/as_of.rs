@@ -1,7 +1,7 @@
 //! The state that a command shows: as it is, or as it was.
 
 use clap::Args;
-use univrs_state::{Change, Entry, Page, Past, Result, Scan, Seq};
+use univrs_state::{Change, DeletedKey, Entry, Head, Page, Past, Result, Scan, Seq};
 
 use crate::context::Context;
 use crate::point::Point;
@@ -52,6 +52,24 @@ impl State {
         match &self.past {
             Some(past) => past.list(prefix).await,
             None => self.source.list(prefix).await,
+        }
+    }
+
+    /// The same state, however the store goes on, and the head of the log there.
+    pub(crate) async fn fixed(self) -> Result<(Self, Head)> {
+        let past = match self.past {
+            Some(past) => past,
+            None => self.source.at(univrs_state::Point::Head).await?,
+        };
+        let head = past.head();
+        Ok((Self { source: self.source, past: Some(past) }, head))
+    }
+
+    /// The keys that are deleted.
+    pub(crate) async fn list_deleted(&self, prefix: &str) -> Result<Vec<DeletedKey>> {
+        match &self.past {
+            Some(past) => past.list_deleted(prefix).await,
+            None => self.source.list_deleted(prefix).await,
         }
     }
 

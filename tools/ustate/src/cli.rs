@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::commands::{
     anchor, completions, delete, diff, export, get, history, import, init, list, log, replay, restore, set,
-    show, tree, verify, watch,
+    show, stats, tree, verify, watch,
 };
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
@@ -98,6 +98,7 @@ pub(crate) enum Command {
     Show(show::Show),
     History(history::History),
     Diff(diff::Diff),
+    Stats(stats::Stats),
     Verify(verify::Verify),
     Anchor(anchor::Anchor),
     Export(export::Export),

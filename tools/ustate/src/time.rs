@@ -24,6 +24,11 @@ impl Times {
         format!("{shown}{} ({})", self.offset(at), ago(at))
     }
 
+    /// The hour that it is part of.
+    pub(crate) fn hour(&self, at: Timestamp) -> String {
+        format!("{}{}", self.zoned(at).strftime("%Y-%m-%dT%H:00"), self.offset(at))
+    }
+
     /// The time of day, to the millisecond: for what happens now.
     pub(crate) fn clock(&self, at: Timestamp) -> String {
         if self.relative { column(at) } else { self.zoned(at).strftime("%H:%M:%S%.3f").to_string() }

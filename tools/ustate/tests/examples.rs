@@ -27,8 +27,8 @@ fn every_example_runs() {
     let place = Place::new();
     std::fs::write(place.path("app.toml"), "threads = 4").unwrap();
     for command in [
-        "set", "get", "list", "tree", "log", "show", "history", "diff", "verify", "anchor", "export",
-        "import", "replay", "restore", "delete",
+        "set", "get", "list", "tree", "log", "show", "history", "diff", "stats", "verify", "anchor",
+        "export", "import", "replay", "restore", "delete",
     ] {
         let examples = examples(&place, command);
         assert!(!examples.is_empty(), "{command}");

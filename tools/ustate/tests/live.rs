@@ -28,6 +28,8 @@ async fn every_read_works_while_another_program_writes() {
         "get /a --at 1",
         "diff 1..",
         "log --at 1",
+        "stats",
+        "stats --by prefix",
     ] {
         assert_eq!(place.code(read), 0, "{read}");
     }

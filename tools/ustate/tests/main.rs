@@ -20,5 +20,6 @@ mod points;
 mod replay;
 mod restore;
 mod resume;
+mod stats;
 mod support;
 mod verify;

@@ -25,6 +25,7 @@ Commands:
   show         Show changes in full
   history      Show the changes of a key, newest first
   diff         Show what is different between two states
+  stats        Count what is in the store and in its log
   verify       Check every change against its hash and the entries against the log
   anchor       Print the end of the log as a line to keep elsewhere
   export       Write the log to a file that proves itself

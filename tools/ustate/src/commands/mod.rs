@@ -16,6 +16,7 @@ pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod set;
 pub(crate) mod show;
+pub(crate) mod stats;
 pub(crate) mod tree;
 pub(crate) mod verify;
 pub(crate) mod watch;
@@ -36,6 +37,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Show(command) => command.run(context).await,
         Command::History(command) => command.run(context).await,
         Command::Diff(command) => command.run(context).await,
+        Command::Stats(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,
         Command::Anchor(command) => command.run(context).await,
         Command::Export(command) => command.run(context).await,
