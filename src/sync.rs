@@ -1,13 +1,17 @@
-//! Locks, atomics and the pointer to the published state. In the build that tries interleavings
-//! (`tests/kernels`) they are those of its scheduler.
+//! Locks, atomics, the queue of the writer and the pointer to the published state. In the build that
+//! tries interleavings (`tests/kernels`) they are those of its scheduler.
 
 #[cfg(not(kernels))]
 pub(crate) use arc_swap::{ArcSwap, Guard};
 #[cfg(not(kernels))]
 pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, atomic};
 
+/// A queue of which one end is held by many.
+#[cfg(all(not(kernels), feature = "sqlite"))]
+pub(crate) use crossbeam_channel as queue;
+
 #[cfg(kernels)]
-pub(crate) use scheduled::{ArcSwap, Guard};
+pub(crate) use scheduled::{ArcSwap, Guard, queue};
 #[cfg(kernels)]
 pub(crate) use shuttle::sync::{Mutex, MutexGuard, PoisonError, RwLock, atomic};
 
@@ -16,6 +20,10 @@ mod scheduled {
     use std::sync::Arc;
 
     use super::{PoisonError, RwLock};
+
+    pub(crate) mod queue {
+        pub(crate) use shuttle::sync::mpsc::{Receiver, Sender, TryRecvError, channel as unbounded};
+    }
 
     /// Each load and store is a step that the scheduler sees.
     pub(crate) struct ArcSwap<T>(RwLock<Arc<T>>);

@@ -47,8 +47,6 @@ mod point;
 #[path = "../../tests/sim/power.rs"]
 mod power;
 mod published;
-#[cfg(feature = "sqlite")]
-mod queue;
 mod read;
 #[cfg(feature = "sqlite")]
 mod readers;
@@ -59,11 +57,15 @@ mod shared;
 mod snapshot_watch;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_engine;
 mod staged;
 mod state_store;
 mod stats;
 mod typed;
 mod verify;
+#[cfg(any(feature = "sqlite", kernels))]
+mod waiting;
 mod watch;
 mod watcher;
 mod with_meta;

@@ -2,34 +2,27 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TryRecvError, unbounded};
 use tokio::sync::oneshot;
 
 use super::Receipt;
-use super::bell::{Bell, undisturbed};
+use super::bell::Bell;
 use super::cache::Cache;
 use super::checkpoints::{Checkpoints, WAL_CAP_WAIT};
 use super::engine::{Closed, Order};
 use super::follower::Follower;
 use super::group::{Outcome, Recorded, Rules, commit_group};
 use super::published::Kept;
-use super::queue::{Beside, SqliteEngine, Task};
 use super::readers::{self, Readers};
 use super::shared::{News, Shared};
+use super::sqlite_engine::{Beside, SqliteEngine};
+use super::waiting::{Task, Waiting, queue};
 use crate::backend::Folded;
 use crate::backend::sqlite::{ACCEPTED_LOSS, Loss, Opening, Sqlite, Token};
 use crate::error::{Result, StateError};
 use crate::log::Head;
 use crate::state::Batch;
-
-/// The most batches of one group, and bytes after which it is closed.
-const GROUP_BATCHES: usize = 4096;
-const GROUP_BYTES: usize = 16 << 20;
-/// How long the writer looks for work before it sleeps.
-const SPIN: Duration = Duration::from_micros(50);
 
 /// Starts the threads of a store; `started` learns when they serve.
 pub(super) fn spawn(
@@ -53,7 +46,7 @@ struct Writer {
     sqlite: Sqlite,
     rules: Rules,
     shared: Arc<Shared>,
-    tasks: Receiver<Task>,
+    waiting: Waiting,
     beside: Option<Beside>,
     checkpoints: Checkpoints,
     /// The connection could not be opened anew after an unknown outcome.
@@ -74,12 +67,12 @@ impl Writer {
             Err(error) => return Err(error),
         };
         let (shared, beside) = Self::surround(&sqlite, head, resident_bytes)?;
-        let (sender, tasks) = unbounded();
+        let (tasks, waiting) = queue();
         let engine = SqliteEngine {
             shared: shared.clone(),
             immutable: sqlite.opening().immutable,
             warning: sqlite.warning().map(str::to_owned),
-            tasks: sender,
+            tasks,
             beside: beside.clone(),
         };
         let checkpoints = match Checkpoints::start(&sqlite, &shared) {
@@ -89,7 +82,7 @@ impl Writer {
                 return Err(error);
             }
         };
-        Ok((Self { sqlite, rules, shared, tasks, beside, checkpoints, lost: false }, engine))
+        Ok((Self { sqlite, rules, shared, waiting, beside, checkpoints, lost: false }, engine))
     }
 
     /// What is beside the writer: the published state, and the threads that read.
@@ -130,7 +123,7 @@ impl Writer {
     fn serve(&mut self) -> Option<Closed> {
         let mut met = None;
         loop {
-            match met.take().or_else(|| self.next())? {
+            match met.take().or_else(|| self.waiting.next())? {
                 Task::Commit(order) => met = self.commit(order),
                 Task::Read(read) => self.sqlite.read(read),
                 Task::Close(closed) => return Some(closed),
@@ -138,45 +131,13 @@ impl Writer {
         }
     }
 
-    /// The next task. Looks for it a little before it sleeps: who waits for one commit often asks
-    /// for the next at once, and to wake a thread takes longer than that.
-    fn next(&self) -> Option<Task> {
-        let start = Instant::now();
-        loop {
-            match self.tasks.try_recv() {
-                Ok(task) => return Some(task),
-                Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) if start.elapsed() < SPIN => thread::yield_now(),
-                Err(TryRecvError::Empty) => return self.tasks.recv().ok(),
-            }
-        }
-    }
-
     /// Commits everything that waits as one group; returns a task that was met behind it.
     fn commit(&mut self, first: Order) -> Option<Task> {
-        let mut bytes = first.batch.size();
-        let (mut batches, mut replies) = (vec![first.batch], vec![(first.reply, first.room)]);
-        let mut met = None;
-        while batches.len() < GROUP_BATCHES && bytes < GROUP_BYTES {
-            match self.tasks.try_recv() {
-                Ok(Task::Commit(order)) => {
-                    bytes += order.batch.size();
-                    batches.push(order.batch);
-                    replies.push((order.reply, order.room));
-                }
-                Ok(task) => {
-                    met = Some(task);
-                    break;
-                }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
-        }
-        let outcome = self.record(&batches);
-        self.shared.count(|counters| counters.group(batches.len()));
+        let gathered = self.waiting.gather(first);
+        let outcome = self.record(&gathered.batches);
+        self.shared.count(|counters| counters.group(gathered.batches.len()));
         let bells = self.publish(outcome.recorded);
-        for ((reply, _), result) in replies.into_iter().zip(outcome.results) {
-            undisturbed(|| drop(reply.send(result)));
-        }
+        let met = gathered.answer(outcome.results);
         bells.into_iter().for_each(Bell::ring);
         if self.checkpoints.run_if_due(&self.sqlite, &self.shared) {
             // What had outgrown its memory may fit again.
@@ -266,14 +227,8 @@ impl Writer {
             Ok(())
         };
         drop(self.sqlite);
-        // Whoever else closes now finds it done; whatever else waits is dropped.
-        let others: Vec<Task> = self.tasks.try_iter().collect();
-        drop(self.tasks);
-        for task in others {
-            if let Task::Close(closed) = task {
-                closed(Ok(()));
-            }
-        }
+        // Whoever else closes finds it done, and whatever else waits learns that nobody answers.
+        drop(self.waiting);
         if let Some(closed) = closed {
             closed(result);
         }

@@ -1,4 +1,4 @@
-//! The bell, the index of patterns and the published state under a scheduler that chooses who goes on
+//! The bell, the index of patterns, the published state and the writer's queue under a scheduler that chooses who goes on
 //! at each lock and each atomic: no interleaving loses a wake-up, an event or a state.
 //!
 //! `UNIVRS_INTERLEAVINGS` sets how many each test tries. A failure prints the schedule that repeats it.
@@ -9,10 +9,16 @@ use std::sync::Arc;
 
 use shuttle::future::block_on;
 use shuttle::thread;
+use tokio::sync::{Semaphore, oneshot};
 
-use super::{MemoryStore, SnapshotEvent, StateStore, WatchStream};
-use crate::error::StateError;
+use super::engine::Order;
+use super::group::commit_group;
+use super::waiting::{Task, Waiting, queue};
+use super::{MemoryStore, Options, Receipt, SnapshotEvent, StateStore, WatchStream};
+use crate::backend::Memory;
+use crate::error::{Result, StateError};
 use crate::state::Batch;
+use crate::sync::queue::Sender;
 
 fn explore(test: impl Fn() + Send + Sync + 'static) {
     let given = std::env::var("UNIVRS_INTERLEAVINGS").ok().and_then(|count| count.parse().ok());
@@ -163,5 +169,102 @@ fn closing_ends_every_watch_and_dropping_one_ends_no_other() {
         let (events, end) = reader.join().unwrap();
         assert!(events <= 1 && end == Err(StateError::Closed), "{events} {end:?}");
         drops.join().unwrap();
+    });
+}
+
+/// Works as the writer of a store on disk does, but on one in memory; returns how many groups it made.
+fn write(waiting: Waiting) -> usize {
+    let mut memory = Memory::new(MemoryStore::new().store_id());
+    let rules = Options::new().rules().unwrap();
+    let (mut met, mut groups) = (None, 0);
+    let closed = loop {
+        match met.take().or_else(|| waiting.next()) {
+            Some(Task::Commit(first)) => {
+                let gathered = waiting.gather(first);
+                let outcome = commit_group(&mut memory, &rules, &gathered.batches, None);
+                groups += 1;
+                met = gathered.answer(outcome.results);
+            }
+            Some(Task::Close(closed)) => break Some(closed),
+            Some(Task::Read(_)) => {}
+            None => break None,
+        }
+    };
+    drop(waiting);
+    closed.into_iter().for_each(|closed| closed(Ok(())));
+    groups
+}
+
+fn order(tasks: &Sender<Task>, room: &Arc<Semaphore>, key: &str) -> oneshot::Receiver<Result<Receipt>> {
+    let (reply, answer) = oneshot::channel();
+    let room = room.clone().try_acquire_owned().unwrap();
+    let batch = Batch::new().set(key, "1");
+    drop(tasks.send(Task::Commit(Order { batch, reply, room })));
+    answer
+}
+
+fn close(tasks: &Sender<Task>) -> oneshot::Receiver<()> {
+    let (reply, answer) = oneshot::channel();
+    let closed = move |_| {
+        let _ = reply.send(());
+    };
+    drop(tasks.send(Task::Close(Box::new(closed))));
+    answer
+}
+
+#[test]
+fn every_order_is_answered_once_and_in_order_and_none_before_a_close_is_lost() {
+    explore(|| {
+        let (tasks, waiting) = queue();
+        let writer = thread::spawn(move || write(waiting));
+        let room = Arc::new(Semaphore::new(16));
+        let clients: Vec<_> = ["/a", "/b"]
+            .into_iter()
+            .map(|key| {
+                let (tasks, room) = (tasks.clone(), room.clone());
+                thread::spawn(move || {
+                    // Two wait at once, and one follows.
+                    let both = [order(&tasks, &room, key), order(&tasks, &room, key)];
+                    let mut seqs: Vec<u64> = both
+                        .into_iter()
+                        .map(|answer| block_on(answer).unwrap().unwrap().last.as_u64())
+                        .collect();
+                    let last = order(&tasks, &room, key);
+                    drop(tasks);
+                    seqs.extend(block_on(last).ok().map(|receipt| receipt.unwrap().last.as_u64()));
+                    seqs
+                })
+            })
+            .collect();
+        let mut all: Vec<u64> = Vec::new();
+        for client in clients {
+            let seqs = client.join().unwrap();
+            assert!(seqs.len() == 3 && seqs.is_sorted(), "{seqs:?}");
+            all.extend(seqs);
+        }
+        all.sort_unstable();
+        assert_eq!(all, (1..=6).collect::<Vec<_>>());
+        // What is ordered before a close is recorded, and what meets a closed queue is told so.
+        let before = order(&tasks, &room, "/a");
+        let others = [tasks.clone(), tasks.clone()].map(|tasks| {
+            let room = room.clone();
+            thread::spawn(move || {
+                let (late, closed) = (order(&tasks, &room, "/c"), close(&tasks));
+                drop(tasks);
+                // A writer that is gone drops what it is asked.
+                let (late, closed) = (block_on(late), block_on(closed));
+                if closed.is_ok() {
+                    assert!(late.unwrap().unwrap().last.as_u64() > 7);
+                }
+                closed.is_ok()
+            })
+        });
+        drop(tasks);
+        assert_eq!(block_on(before).unwrap().unwrap().last.as_u64(), 7);
+        let closed = others.map(|other| other.join().unwrap());
+        assert_eq!(closed.iter().filter(|closed| **closed).count(), 1, "one of them closed it");
+        let groups = writer.join().unwrap();
+        assert!((1..=9).contains(&groups), "{groups}");
+        assert_eq!(room.available_permits(), 16, "all room was given back");
     });
 }

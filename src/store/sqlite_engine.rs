@@ -1,23 +1,15 @@
-//! The queues to the threads of a store on SQLite.
+//! The engine of a store on SQLite.
 
 use std::sync::Arc;
-
-use crossbeam_channel::Sender;
 
 use super::engine::{Closed, Engine, Order, Read};
 use super::follower::Follower;
 use super::readers::Readers;
 use super::shared::Shared;
+use super::waiting::Task;
 use crate::error::Result;
 use crate::log::Head;
-
-/// What the writer is asked for.
-pub(super) enum Task {
-    Commit(Order),
-    /// Only of a store in memory, which has one connection.
-    Read(Read),
-    Close(Closed),
-}
+use crate::sync::queue::Sender;
 
 /// The engine of a store on SQLite: one thread writes, several read, one follows
 /// other processes.
@@ -85,10 +77,7 @@ impl Engine for SqliteEngine {
     }
 
     fn close(&self, closed: Closed) {
-        if let Err(unsent) = self.tasks.send(Task::Close(closed))
-            && let Task::Close(closed) = unsent.into_inner()
-        {
-            closed(Ok(())); // It was closed before.
-        }
+        // It was closed before where nobody takes it, and who waits learns that.
+        let _ = self.tasks.send(Task::Close(closed));
     }
 }
