@@ -4,9 +4,10 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt as _};
 use univrs_state::{Batch, StateStore};
 
 use crate::support::{Local, Subject, buffered, options, value};
@@ -92,4 +93,43 @@ async fn the_write_ahead_log_is_moved_behind_the_writer_and_used_again() {
     assert!(std::fs::metadata(log).unwrap().len() < 100 * MIB, "{written} bytes were written");
     subject.audit().await;
     store.close().await.unwrap();
+}
+
+/// How often another task of the same thread runs while all of these are read.
+async fn turns_beside(mut events: impl Stream<Item = u64> + Unpin, count: u64) -> u64 {
+    let turns = Arc::new(AtomicU64::new(0));
+    let counted = turns.clone();
+    let other = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut read = 0;
+    while read < count {
+        read += events.next().await.unwrap();
+    }
+    other.abort();
+    turns.load(Ordering::Relaxed)
+}
+
+// What is in memory is ready at once, and a thread of a runtime would run nothing else.
+#[tokio::test(flavor = "current_thread")]
+async fn a_watch_that_is_far_behind_lets_the_other_tasks_of_its_thread_run() {
+    const COUNT: u64 = 10_000;
+    for subject in Subject::each().await {
+        let store = subject.shared();
+        let watch = store.watch("/**").unwrap();
+        let commits = store.watch("/**").unwrap().commits();
+        for n in 0..COUNT / 1_000 {
+            let keys = n * 1_000..(n + 1) * 1_000;
+            let batch = keys.fold(Batch::new(), |batch, n| batch.set(format!("/{n}"), "1"));
+            store.commit(batch).await.unwrap();
+        }
+        let snapshot = store.watch_with_snapshot("/**").unwrap();
+        assert!(turns_beside(watch.map(|_| 1), COUNT).await >= 10);
+        assert!(turns_beside(snapshot.map(|_| 1), COUNT).await >= 10);
+        assert_eq!(commits.map(|events| events.len() as u64).take(10).collect::<Vec<_>>().await, [1_000; 10]);
+        subject.audit().await;
+    }
 }

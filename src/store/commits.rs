@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio_stream::Stream;
 
-use super::watch::event;
+use super::pending::event;
+use super::watch::proceed;
 use super::{WatchEvent, WatchStream};
 use crate::error::{Result, StateError};
 use crate::log::Cursor;
@@ -44,6 +45,7 @@ impl Commits {
     }
 
     fn poll_commit(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<WatchEvent>>>> {
+        ready!(proceed(context));
         let Some(pending) = ready!(self.0.poll_commit(context, true)) else {
             return Poll::Ready(self.0.tell());
         };

@@ -47,7 +47,8 @@ impl Follower {
         Ok(follower)
     }
 
-    /// The newest recorded head, whoever recorded it. Takes microseconds.
+    /// The newest recorded head, whoever recorded it. Takes microseconds, or as long as the step that is under
+    /// way.
     pub(super) fn now(&self) -> Result<Head> {
         self.wake();
         self.with(|sqlite| sqlite.read(|snapshot| snapshot?.head()))

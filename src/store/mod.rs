@@ -42,6 +42,7 @@ mod options;
 mod page;
 mod past;
 mod pattern_index;
+mod pending;
 mod point;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/power.rs"]

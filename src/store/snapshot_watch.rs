@@ -12,6 +12,7 @@ use tokio_stream::Stream;
 
 use super::core::Core;
 use super::shared::Shared;
+use super::watch::proceed;
 use super::{Page, Scan, WatchEvent, WatchStream};
 use crate::error::{Result, StateError};
 use crate::log::Cursor;
@@ -133,6 +134,7 @@ impl SnapshotWatch {
                     };
                 }
                 Phase::Page { entries, cursor, next } => {
+                    ready!(proceed(context));
                     if let Some(entry) = entries.pop_front() {
                         return Poll::Ready(Some(Ok(SnapshotEvent::Entry(entry))));
                     }

@@ -138,7 +138,8 @@ pub trait StateStore: Send + Sync {
 
     /// The changes of matching keys from now on: those that were acknowledged before the call, to
     /// whomever, are not among them; those that are committed after it are. Looks for the newest
-    /// position on the caller's thread, which takes microseconds.
+    /// position on the caller's thread, which takes microseconds; where another process wrote, and this
+    /// one is reading what, some milliseconds.
     ///
     /// # Errors
     /// [`StateError::InvalidKey`] for a bad pattern.

@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
+use tokio::task::consume_budget;
 use tokio_stream::Stream;
 
 use super::core::Core;
-use super::read::{self, Before, Matching, Old, WatchPage};
+use super::pending::{Pending, event};
+use super::read::{self, Before, Matching, WatchPage};
 use super::recent::RecentCommit;
 use super::shared::Shared;
 use super::watcher::Watcher;
@@ -66,33 +68,9 @@ pub struct WatchStream {
     state: State,
 }
 
-/// The rest of a commit.
-pub(super) struct Pending {
-    pub(super) changes: VecDeque<Matching>,
-    head: Head,
-}
-
-impl Pending {
-    /// The first changes whose changes before are still to be read: of all, or of the first alone.
-    fn due(&self, all: bool) -> Option<Vec<Change>> {
-        let is_due = |matching: &&Matching| matches!(matching.old, Old::Due);
-        let first =
-            self.changes.iter().position(|matching| is_due(&matching)).filter(|first| all || *first == 0)?;
-        Some(self.changes.iter().skip(first).take_while(is_due).map(|m| m.change.clone()).collect())
-    }
-
-    /// Takes in what was read for the first changes that were due.
-    fn fill(&mut self, old: Vec<Option<Before>>) {
-        let due = self.changes.iter_mut().filter(|matching| matches!(matching.old, Old::Due));
-        due.zip(old).for_each(|(matching, old)| matching.old = Old::Read(old));
-    }
-}
-
-pub(super) fn event(Matching { change, old }: Matching) -> WatchEvent {
-    match old {
-        Old::Read(old) => WatchEvent::of(&change, old.as_ref()),
-        Old::Due => WatchEvent::of(&change, None),
-    }
+/// Lets the other tasks of a runtime run from time to time: what is in memory is always ready.
+pub(super) fn proceed(context: &mut Context<'_>) -> Poll<()> {
+    pin!(consume_budget()).poll(context)
 }
 
 /// A page of the log on its way. It must reach beyond where it starts if that was not known as the end.
@@ -194,6 +172,7 @@ impl WatchStream {
     }
 
     pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<WatchEvent>>> {
+        ready!(proceed(context));
         let Some(pending) = ready!(self.poll_commit(context, false)) else { return Poll::Ready(self.tell()) };
         let first = pending.changes.pop_front();
         if pending.changes.is_empty() {
