@@ -1,0 +1,178 @@
+//! What is imported is whole and as it was, or refused.
+
+use univrs_state::{
+    Batch, Export, Head, Limits, MemoryStore, Meta, Options, SqliteStore, StateError, StateStore,
+};
+
+use crate::support::{Local, audit, folder, options, value};
+
+fn memory_of(bytes: &[u8]) -> MemoryStore {
+    MemoryStore::import(bytes).unwrap()
+}
+
+/// A small log with all kinds of items.
+async fn sample() -> (Vec<u8>, Head) {
+    let store = options().memory().unwrap();
+    store.set("/a", value(1)).await.unwrap();
+    let batch = Batch::new().set("/b", "x").delete("/a").commit_id("id");
+    store.commit(batch.meta(Meta::new().actor("a").label("l", "v"))).await.unwrap();
+    store.set("/c/1", vec![7; 300]).await.unwrap();
+    (Local::Memory(store.clone()).export(Export::new()).await.unwrap(), store.head().await.unwrap())
+}
+
+fn refused(bytes: &[u8]) -> StateError {
+    match MemoryStore::import(bytes) {
+        Ok(_) => panic!("it was taken: {bytes:02x?}"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn every_flipped_bit_and_every_cut_of_an_export_is_found() {
+    let (bytes, head) = sample().await;
+    assert_eq!(memory_of(&bytes).head().await.unwrap(), head);
+    for cut in 0..bytes.len() {
+        let error = refused(&bytes[..cut]);
+        assert!(matches!(&error, StateError::Corrupted(why) if why.contains("cut off")), "{cut}: {error}");
+    }
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << bit;
+            let error = refused(&flipped);
+            assert!(
+                matches!(
+                    error,
+                    StateError::Corrupted(_) | StateError::ConnectionError(_) | StateError::Erased(_)
+                ),
+                "{at}: {error}"
+            );
+        }
+    }
+    for behind in [&[0][..], &[0xf6], &bytes] {
+        let error = refused(&[&bytes, behind].concat());
+        assert!(error.to_string().contains("something follows"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_files_are_refused_without_memory_for_what_they_claim() {
+    let (bytes, _) = sample().await;
+    let start = bytes.len() - bytes.iter().rev().take_while(|_| false).count();
+    assert_eq!(start, bytes.len());
+    // Behind the start, which has 1 + 17 + 1 + 17 + 1 + 34 bytes.
+    let start = &bytes[..71];
+    let after_start = |item: &[u8]| refused(&[start, item].concat()).to_string();
+    let huge = [0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    for (item, why) in [
+        ([&[0x5b][..], &huge].concat(), "over its limit"),
+        ([&[0x9b][..], &huge].concat(), "no known kind"),
+        ([&[0x81, 0x8b, 1, 1, 1, 1, 1, 0x7b][..], &huge].concat(), "over its limit"),
+        (vec![0x81; 1_000_000], "another layout"),
+        (vec![0x9f; 1_000_000], "no definite length"),
+        (vec![0xa1; 1_000_000], "another type"),
+        (vec![0xd9; 1_000_000], "another type"),
+        (vec![0x41, 0], "too short"),
+        (vec![0x58, 3, 0, 0, 0], "shortest form"),
+        (vec![0x81, 0x98, 0x0b], "shortest form"),
+        (vec![0x84, 0x63, b'E', b'n', b'd'], "no known kind"),
+        (vec![0x81, 0x8b, 2], "another layout"),
+    ] {
+        let error = after_start(&item);
+        assert!(error.contains(why), "{:02x?}: {error}", &item[..item.len().min(12)]);
+    }
+    let claims = [&[0x83][..], &bytes[72..72 + 60]].concat();
+    let error = refused(&[start, &claims].concat()).to_string();
+    assert!(error.contains("cut off") || error.contains("malformed"), "{error}");
+
+    for (bad, why) in [
+        (&b""[..], "cut off"),
+        (b"SQLite format 3\0", "no exported log"),
+        (b"{\"v\":1}", "no exported log"),
+        (&[0x85, 0x70], "cut off"),
+    ] {
+        let error = refused(bad).to_string();
+        assert!(error.contains(why), "{bad:02x?}: {error}");
+    }
+    let mut newer = bytes.clone();
+    newer[18] = 2;
+    let error = refused(&newer);
+    assert!(matches!(&error, StateError::ConnectionError(why) if why.contains("has format 2")), "{error}");
+}
+
+#[tokio::test]
+async fn an_import_goes_nowhere_but_to_a_free_place_and_leaves_nothing_where_it_fails() {
+    let (bytes, head) = sample().await;
+    let folder = folder();
+    let import = async |bytes: &[u8], name: &str| {
+        SqliteStore::import(std::io::Cursor::new(bytes.to_vec()), folder.path().join(name)).await
+    };
+    let names = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    for cut in (0..bytes.len()).step_by(11) {
+        for name in ["cut.db", "new/folder/cut.db"] {
+            let error = import(&bytes[..cut], name).await.unwrap_err();
+            assert!(matches!(error, StateError::Corrupted(_)), "{error}");
+        }
+    }
+    let mut last = bytes.clone();
+    *last.last_mut().unwrap() ^= 1;
+    assert!(import(&last, "cut.db").await.is_err());
+    assert!(names().is_empty(), "{:?}", names());
+
+    import(&bytes, "new/folder/state.db").await.unwrap().close().await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("new")).unwrap();
+    let store = import(&bytes, "state.db").await.unwrap();
+    assert_eq!(store.head().await.unwrap(), head);
+    store.close().await.unwrap();
+    for name in ["state.db", "folder"] {
+        std::fs::create_dir_all(folder.path().join("folder")).unwrap();
+        let error = import(&bytes, name).await.unwrap_err();
+        assert!(matches!(&error, StateError::ConnectionError(why) if why.contains("exists")), "{error}");
+    }
+    std::fs::write(folder.path().join("new.db-wal"), "of another file").unwrap();
+    let before = names();
+    let error = import(&bytes, "new.db").await.unwrap_err();
+    assert!(error.to_string().contains("new.db-wal"), "{error}");
+    assert_eq!(names(), before);
+    let again = SqliteStore::options().create(false).open(folder.path().join("state.db")).await.unwrap();
+    audit(&Local::Sqlite(again)).await;
+}
+
+#[tokio::test]
+async fn one_commit_of_many_batches_is_imported_whole() {
+    let limits = {
+        let mut limits = Limits::default();
+        limits.batch_writes = 50_000;
+        limits
+    };
+    let store = Options::new().limits(limits).memory().unwrap();
+    let batch = (0..20_000)
+        .fold(Batch::new().commit_id("large"), |batch, n| batch.set(format!("/k/{}", n % 700), value(n)));
+    let receipt = store.commit(batch.clone()).await.unwrap();
+    store.set("/k/1", value("later")).await.unwrap();
+    let bytes = Local::Memory(store.clone()).export(Export::new()).await.unwrap();
+    let folder = folder();
+    let copy = SqliteStore::import(std::io::Cursor::new(bytes.clone()), folder.path().join("state.db"))
+        .await
+        .unwrap();
+    let copy = Local::Sqlite(copy);
+    assert_eq!(copy.export(Export::new()).await.unwrap(), bytes);
+    audit(&copy).await;
+    copy.close().await.unwrap();
+    let limits = {
+        let mut limits = Limits::default();
+        limits.batch_writes = 50_000;
+        limits
+    };
+    let reopened = SqliteStore::options().limits(limits).open(folder.path().join("state.db")).await.unwrap();
+    assert_eq!(
+        reopened.commit(batch).await.unwrap(),
+        receipt,
+        "the commit id is remembered with all of its commit"
+    );
+}
