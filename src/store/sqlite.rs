@@ -17,7 +17,7 @@ use super::{
     SnapshotWatch, StateStore, Stats, Verify, WatchStream,
 };
 use crate::audit::VerifyReport;
-use crate::backend::sqlite::Opening;
+use crate::backend::sqlite::{self, Opening};
 use crate::error::{Result, StateError};
 use crate::log::{Anchor, Change, Commit, Cursor, Head, StoreId};
 use crate::seq::Seq;
@@ -85,6 +85,12 @@ impl SqliteStore {
         let (shared, immutable) = (engine.shared.clone(), engine.immutable);
         let warning = engine.warning.as_deref().map(Arc::from);
         Ok(Self { core: Core::new(shared, Box::new(engine), limits, read_only), immutable, warning })
+    }
+
+    /// The version of SQLite that is compiled in, such as `3.51.3`.
+    #[must_use]
+    pub fn sqlite_version() -> &'static str {
+        sqlite::version()
     }
 
     /// The store's identity.

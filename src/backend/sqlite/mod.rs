@@ -42,6 +42,11 @@ use crate::error::{Result, StateError};
 use crate::log::{Head, StoreId, Tip};
 use crate::planted::planted;
 
+/// The version of SQLite.
+pub(crate) fn version() -> &'static str {
+    rusqlite::version()
+}
+
 /// A connection to a store.
 #[derive(Debug)]
 pub(crate) struct Sqlite {

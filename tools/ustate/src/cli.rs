@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::commands::{
-    anchor, completions, delete, diff, export, get, history, import, init, list, log, replay, restore, set,
-    show, stats, tree, verify, watch,
+    anchor, completions, delete, diff, doctor, export, get, history, import, init, list, load, log, replay,
+    restore, set, show, stats, tree, verify, watch,
 };
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Import(import::Import),
     Replay(replay::Replay),
     Restore(restore::Restore),
+    Load(load::Load),
+    Doctor(doctor::Doctor),
     Init(init::Init),
     Completions(completions::Completions),
 }

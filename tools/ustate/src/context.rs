@@ -104,7 +104,7 @@ impl Context {
         }
     }
 
-    fn explain(path: &Path, error: &StateError) -> Failure {
+    pub(crate) fn explain(path: &Path, error: &StateError) -> Failure {
         let failure = Failure::of(error);
         if matches!(error, StateError::ConnectionError(_)) && !path.exists() {
             return failure.hint(format!("ustate init {}", quoted(path)));

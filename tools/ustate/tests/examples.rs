@@ -26,9 +26,11 @@ fn shell(place: &Place, line: &str) -> Command {
 fn every_example_runs() {
     let place = Place::new();
     std::fs::write(place.path("app.toml"), "threads = 4").unwrap();
+    std::fs::create_dir(place.path("conf")).unwrap();
+    std::fs::write(place.path("conf/app.toml"), "threads = 4").unwrap();
     for command in [
         "set", "get", "list", "tree", "log", "show", "history", "diff", "stats", "verify", "anchor",
-        "export", "import", "replay", "restore", "delete",
+        "export", "import", "replay", "restore", "load", "doctor", "delete",
     ] {
         let examples = examples(&place, command);
         assert!(!examples.is_empty(), "{command}");

@@ -49,3 +49,58 @@ $ ustate import state.log --into mine.db
         }
     }
 }
+
+#[tokio::test]
+async fn what_writes_says_that_it_may_not() {
+    let place = Place::new();
+    assert_eq!(place.code("set /a 1"), 0);
+    assert_eq!(place.code("set /a 2"), 0);
+    std::fs::create_dir(place.path("conf")).unwrap();
+    std::fs::write(place.path("conf/b"), "x").unwrap();
+    let lines = [
+        "restore /a --to 1 --dry-run",
+        "restore /a --to 1",
+        "restore --undo 2",
+        "load conf --prefix /conf",
+        "replay --into new.db --check",
+        "replay -- true",
+    ];
+    check(
+        &transcript(&place, &lines),
+        str![[r#"
+$ ustate restore /a --to 1 --dry-run
+would set /a  1
+! note: read as a file that nobody changes, as its folder cannot be written
+$ ustate restore /a --to 1
+! note: read as a file that nobody changes, as its folder cannot be written
+! error: cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
+[exit 3]
+$ ustate restore --undo 2
+! note: read as a file that nobody changes, as its folder cannot be written
+! error: cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
+[exit 3]
+$ ustate load conf --prefix /conf
+! note: read as a file that nobody changes, as its folder cannot be written
+! error: cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
+[exit 3]
+$ ustate replay --into new.db --check
+! note: read as a file that nobody changes, as its folder cannot be written
+! error: [FOLDER]/new.db cannot be written: storage error: Permission denied (os error 13)
+[exit 7]
+$ ustate replay -- true
+! note: read as a file that nobody changes, as its folder cannot be written
+
+"#]],
+    );
+    let doctor = transcript(&place, &["doctor -o tsv"]);
+    let told: Vec<&str> = doctor.lines().filter(|line| line.starts_with("warning")).collect();
+    check(
+        &told.join("\n"),
+        str![[r#"
+warning	permissions	mode 755
+warning	reads	as a file that nobody changes
+warning	writes	cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
+"#]],
+    );
+    assert!(place.stdout("anchor").contains("\"seq\":2,"), "nothing was written");
+}

@@ -32,6 +32,8 @@ Commands:
   import       Make a new store of an export
   replay       Do the log again: into a new store, or commit by commit for a command
   restore      Bring back what was, as new changes in one commit
+  load         Set a key for each file of a folder, all in one commit
+  doctor       Look at the files of a store, and where they are
   init         Create an empty store
   completions  Print a shell's completions
   help         Print this message or the help of the given subcommand(s)

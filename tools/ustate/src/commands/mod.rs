@@ -4,12 +4,14 @@ pub(crate) mod anchor;
 pub(crate) mod completions;
 pub(crate) mod delete;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod list;
+pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod replay;
 pub(crate) mod restore;
@@ -44,6 +46,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Import(command) => command.run(context).await,
         Command::Replay(command) => command.run(context).await,
         Command::Restore(command) => command.run(context).await,
+        Command::Load(command) => command.run(context).await,
+        Command::Doctor(command) => command.run(context).await,
         Command::Init(command) => command.run(context).await,
         Command::Completions(command) => command.run(context),
     }

@@ -2,24 +2,22 @@
 
 use clap::{ArgGroup, Args};
 use univrs_state::{
-    Change, ChangeKind, Commit, Difference, FailedCondition, Receipt, Seq, StateError, StateStore,
-    validate_key,
+    Change, ChangeKind, Commit, Difference, FailedCondition, Seq, StateError, StateStore, validate_key,
 };
 
 use super::delete::parse_prefix;
 use super::get::by;
 use crate::confirm::{confirm, some_of};
 use crate::context::{Context, may_write};
-use crate::escape::{escape, escape_field};
 use crate::json::Object;
 use crate::origin::Origin;
 use crate::output::Format;
 use crate::point::Point;
-use crate::rows::VALUE_ROOM;
 use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, fail};
-use crate::time::{ago, rfc3339};
-use crate::value::{brief, counted};
+use crate::time::ago;
+use crate::value::counted;
+use crate::written::{Outcome, Written, written};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,6 +74,8 @@ impl Restore {
             None => None,
         };
         let (restore, to) = self.plan(context, &source, undone.as_ref()).await?;
+        let object = Object::of_type("receipt").number("restored_from", to.as_u64());
+        let nothing = format!("nothing differs from what was at {to}");
         let due = due(&source, restore.diff()).await?;
         if let Some(commit) = undone.as_ref().filter(|_| !self.force) {
             refuse_changed(context, &source, commit, &due).await?;
@@ -84,8 +84,9 @@ impl Restore {
             self.check_known(&source).await?;
         }
         if self.dry_run || due.is_empty() {
-            let would: Vec<_> = due.iter().map(Restored::of_difference).collect();
-            return report(context, to, &would, None, self.dry_run);
+            let would: Vec<_> = due.iter().map(Written::of_difference).collect();
+            return Outcome { rows: &would, receipt: None, dry_run: self.dry_run }
+                .report(context, object, &nothing);
         }
         self.ask(&due, to)?;
         let store = context.open_to_write().await?;
@@ -99,14 +100,10 @@ impl Restore {
             }
             receipt => receipt?,
         };
-        let mut commit = Vec::new();
-        if !receipt.is_empty() {
-            commit = store.changes(receipt.first.previous(), 1).await?;
-        }
+        let changes = written(&store, &receipt).await?;
         store.close().await?;
-        let changes = commit.first().map(|commit| commit.changes.as_slice()).unwrap_or_default();
-        let restored: Vec<_> = changes.iter().map(Restored::of_change).collect();
-        report(context, to, &restored, Some(&receipt), false)
+        let rows: Vec<_> = changes.iter().map(Written::of_change).collect();
+        Outcome { rows: &rows, receipt: Some(&receipt), dry_run: false }.report(context, object, &nothing)
     }
 
     /// What to bring back, and from where.
@@ -227,80 +224,4 @@ async fn changed(context: &Context, source: &Source, key: &str, since: Seq) -> D
             .hint(context.hint(&format!("show {}", last.seq)));
     }
     Ok(failure.fact("--force takes that back, too"))
-}
-
-/// A key that was restored, or would be.
-struct Restored<'a> {
-    /// Empty in a rehearsal.
-    seq: String,
-    kind: ChangeKind,
-    key: &'a str,
-    value: Option<&'a [u8]>,
-}
-
-impl<'a> Restored<'a> {
-    fn of_change(change: &'a Change) -> Self {
-        let (kind, value) = (change.kind, change.value.as_deref());
-        Self { seq: change.seq.to_string(), kind, key: &change.key, value }
-    }
-
-    fn of_difference(difference: &'a Difference) -> Self {
-        let value = difference.after.as_ref().and_then(|after| after.value.as_deref());
-        Self { seq: String::new(), kind: difference.kind(), key: &difference.key, value }
-    }
-
-    /// `5 set /config/rate  7`, or what would be done.
-    fn line(&self) -> String {
-        let verb = match (self.kind, self.seq.is_empty()) {
-            (ChangeKind::Deleted, false) => "deleted",
-            (ChangeKind::Deleted, true) => "would delete",
-            (_, false) => "set",
-            (_, true) => "would set",
-        };
-        let value = self.value.map(|value| format!("  {}", brief(value, VALUE_ROOM))).unwrap_or_default();
-        format!("{} {verb} {}{value}", self.seq, escape(self.key)).trim_start().to_owned()
-    }
-}
-
-fn report(
-    context: &mut Context,
-    to: Seq,
-    restored: &[Restored],
-    receipt: Option<&Receipt>,
-    dry_run: bool,
-) -> Done {
-    match context.format {
-        Format::Human => {
-            for row in restored.iter().filter(|_| !context.quiet) {
-                context.out.line(&row.line())?;
-            }
-            context.out.flush()?;
-            if restored.is_empty() {
-                context.note(&format!("nothing differs from what was at {to}"));
-            }
-            Ok(())
-        }
-        Format::Tsv => {
-            let mut rows = restored.iter();
-            rows.try_for_each(|row| {
-                context.out.fields([&row.seq, &row.kind.to_string(), &escape_field(row.key)])
-            })
-        }
-        _ => {
-            let changes = restored.iter().map(|row| {
-                Object::nested().text("kind", &row.kind.to_string()).text("key", row.key).finish()
-            });
-            let mut object = Object::of_type("receipt").number("restored_from", to.as_u64());
-            if let Some(receipt) = receipt {
-                object = object
-                    .number("first", receipt.first.as_u64())
-                    .number("last", receipt.last.as_u64())
-                    .text("at", &rfc3339(receipt.at))
-                    .text("head", &receipt.head.to_string());
-            } else if dry_run {
-                object = object.flag("dry_run", true);
-            }
-            context.out.line(&object.list("changes", changes).finish())
-        }
-    }
 }

@@ -1,0 +1,242 @@
+//! `ustate doctor`
+
+use std::path::Path;
+
+use clap::Args;
+use univrs_state::{Options, SqliteStore, StateError, StateStore};
+
+use crate::context::{Context, may_write, quoted};
+use crate::escape::{escape, escape_field};
+use crate::json::Object;
+use crate::mounts::{file_system, is_shared};
+use crate::output::{BOLD, Format, GOOD};
+use crate::source::is_export;
+use crate::sqlite_file::{Header, beside, oldest_reader};
+use crate::stop::{Done, Exit, Failure, fail};
+use crate::value::{counted, size};
+
+/// A write-ahead log that is larger than this has not been started over for long.
+const LARGE_LOG: u64 = 64 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  ustate doctor
+  ustate doctor --json";
+
+/// Look at the files of a store, and where they are.
+///
+/// Exit code 1 says that something should be seen to. It opens the store to write, but records
+/// nothing; with USTATE_READONLY it does not. What is in the log is looked at by 'ustate verify'.
+/// Fields of -o tsv: ok or warning, check, what.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Doctor {}
+
+/// What was looked at, and what was found.
+struct Check {
+    name: &'static str,
+    what: String,
+    /// What to do about it; none if all is well.
+    warning: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, what: impl Into<String>) -> Self {
+        Self { name, what: what.into(), warning: None }
+    }
+
+    fn warning(name: &'static str, what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, what: what.into(), warning: Some(advice.into()) }
+    }
+}
+
+impl Doctor {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        context.refuse(Format::Raw, "doctor")?;
+        let path = context.db()?.to_owned();
+        if is_export(&path)? {
+            let what = format!("{} is an export, whose bytes prove themselves", path.display());
+            return fail(Failure::usage(what).hint(context.hint("verify")));
+        }
+        // Files first: see `sqlite_file`.
+        let mut checks = files(&path);
+        let header = Header::read(&path).ok().flatten();
+        checks.extend(header.as_ref().map(|header| journal(&path, header)));
+        checks.push(readers(&path, header.as_ref()));
+        let store = Options::new().read_only(true).busy_timeout(context.busy_timeout).open(&path).await;
+        let store = store.map_err(|error| Context::explain(&path, &error))?;
+        checks.extend(inside(&store, header.as_ref()).await?);
+        store.close().await?;
+        checks.push(witness(&path, store.warning()));
+        checks.push(writes(context, &path).await);
+        report(context, &checks)
+    }
+}
+
+/// The file itself, and the file system.
+fn files(path: &Path) -> Vec<Check> {
+    let Ok(metadata) = path.metadata() else { return Vec::new() };
+    let mut checks = vec![Check::ok("file", size(metadata.len()))];
+    checks.push(permissions(path, &metadata));
+    checks.push(match file_system(path) {
+        Some(kind) if is_shared(&kind) => Check::warning(
+            "file system",
+            kind,
+            "the write-ahead log needs memory that all who open the file share; move it to a local disk",
+        ),
+        Some(kind) => Check::ok("file system", kind),
+        None => Check::ok("file system", "not known here"),
+    });
+    checks
+}
+
+/// Who else may use the file.
+#[cfg(unix)]
+fn permissions(path: &Path, metadata: &std::fs::Metadata) -> Check {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+    let what = format!("mode {mode:o}");
+    if mode | 0o700 == 0o700 {
+        return Check::ok("permissions", what);
+    }
+    let advice = format!("others may read or write all that is in it: chmod 600 {}", quoted(path));
+    Check::warning("permissions", what, advice)
+}
+
+#[cfg(not(unix))]
+fn permissions(_: &Path, _: &std::fs::Metadata) -> Check {
+    Check::ok("permissions", "not known here")
+}
+
+fn journal(path: &Path, header: &Header) -> Check {
+    if !header.write_ahead {
+        return Check::warning(
+            "journal",
+            "no write-ahead log",
+            "another program changed the mode; the next write sets it back",
+        );
+    }
+    let bytes = beside(path, "-wal").metadata().map_or(0, |metadata| metadata.len());
+    let what = format!("write-ahead log, {}", size(bytes));
+    if bytes > LARGE_LOG {
+        let advice = "a reader keeps an older state for long, or nothing moves the log into the database";
+        return Check::warning("journal", what, advice);
+    }
+    Check::ok("journal", what)
+}
+
+fn readers(path: &Path, header: Option<&Header>) -> Check {
+    match oldest_reader(path) {
+        Ok(Some(reader)) if reader.behind > 0 => {
+            let bytes = reader.behind * header.map_or(0, |header| header.page_bytes);
+            let what = format!(
+                "process {} reads a state that is {} behind ({})",
+                reader.process,
+                counted(reader.behind, "page"),
+                size(bytes)
+            );
+            if bytes > LARGE_LOG {
+                let advice = "it keeps the write-ahead log from being started over";
+                return Check::warning("readers", what, advice);
+            }
+            Check::ok("readers", what)
+        }
+        Ok(_) => Check::ok("readers", "none of an older state"),
+        Err(_) => Check::ok("readers", "not known here"),
+    }
+}
+
+/// What an open store says.
+async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>> {
+    let mut checks = Vec::new();
+    if let Some(header) = header {
+        checks.push(Check::ok("schema", format!("format {}", header.user_version)));
+        let last = header.written_by.as_ref().map(|last| format!("; last written by {last}"));
+        let version = SqliteStore::sqlite_version();
+        checks.push(Check::ok("SQLite", format!("{version}{}", last.unwrap_or_default())));
+    }
+    let head = store.head().await?;
+    checks.push(Check::ok("log", format!("ends at {}", head.seq)));
+    if store.is_immutable() {
+        checks.push(Check::warning(
+            "reads",
+            "as a file that nobody changes",
+            "what its owner writes meanwhile may not be seen",
+        ));
+    }
+    Ok(checks)
+}
+
+fn witness(path: &Path, warning: Option<&str>) -> Check {
+    let witness = beside(path, "-head");
+    if let Some(warning) = warning {
+        return Check::warning("witness", warning, "without it a lost end of the log cannot be told");
+    }
+    if witness.is_file() {
+        return Check::ok("witness", "agrees with the log");
+    }
+    let what = format!("{} is missing", witness.display());
+    Check::warning(
+        "witness",
+        what,
+        "without it a lost end of the log cannot be told; the next write makes it",
+    )
+}
+
+/// Whether it could be written to.
+async fn writes(context: &Context, path: &Path) -> Check {
+    if may_write().is_err() {
+        return Check::ok("writes", "not tried, as USTATE_READONLY is set");
+    }
+    let opened = Options::new().create(false).busy_timeout(context.busy_timeout).open(path).await;
+    let closed = match opened {
+        Ok(store) => store.close().await,
+        Err(error) => Err(error),
+    };
+    match closed {
+        Ok(()) => Check::ok("writes", "it can be opened to write"),
+        Err(error @ StateError::Busy(_)) => Check::warning(
+            "writes",
+            error.to_string(),
+            "another process keeps it; see which, and for how long",
+        ),
+        Err(error) => Check::warning("writes", error.to_string(), "this user cannot write it as it is"),
+    }
+}
+
+fn report(context: &mut Context, checks: &[Check]) -> Done {
+    let healthy = checks.iter().all(|check| check.warning.is_none());
+    match context.format {
+        Format::Human => {
+            let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+            for check in checks {
+                let (style, verdict) = if check.warning.is_none() { (GOOD, "ok") } else { (BOLD, "warning") };
+                let verdict = context.out.paint(style, &format!("{verdict:<7}"));
+                context.out.line(&format!("  {verdict}  {:<width$}  {}", check.name, escape(&check.what)))?;
+                if let Some(advice) = &check.warning {
+                    context.out.line(&format!("           {:<width$}  {}", "", escape(advice)))?;
+                }
+            }
+        }
+        Format::Tsv => {
+            for check in checks {
+                let verdict = if check.warning.is_none() { "ok" } else { "warning" };
+                context.out.fields([verdict, check.name, &escape_field(&check.what)])?;
+            }
+        }
+        _ => {
+            let checks = checks.iter().map(|check| {
+                let object = Object::nested().text("check", check.name).flag("ok", check.warning.is_none());
+                object.text("what", &check.what).maybe("advice", check.warning.as_deref()).finish()
+            });
+            context
+                .out
+                .line(&Object::of_type("health").flag("healthy", healthy).list("checks", checks).finish())?;
+        }
+    }
+    context.out.flush()?;
+    if healthy {
+        return Ok(());
+    }
+    let warnings = checks.iter().filter(|check| check.warning.is_some()).count() as u64;
+    fail(Failure::new(Exit::No, "warnings", format!("{} to see to", counted(warnings, "thing"))))
+}

@@ -1,0 +1,174 @@
+//! `ustate load`
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use univrs_state::{Batch, ChangeKind, Limits, StateError, StateStore};
+
+use super::delete::parse_prefix;
+use crate::confirm::{confirm, some_of};
+use crate::context::{Context, may_write, quoted, quoted_text};
+use crate::folder::{Folder, read_at_most};
+use crate::json::Object;
+use crate::origin::Origin;
+use crate::output::Format;
+use crate::source::Source;
+use crate::stop::{Done, Exit, Failure, fail};
+use crate::value::{count, counted, size};
+use crate::written::{Outcome, Written, written};
+
+const EXAMPLES: &str = "\
+Examples:
+  ustate load conf --prefix /config --dry-run
+  ustate load conf --prefix /config --delete --yes -m 'release 88'";
+
+/// Set a key for each file of a folder, all in one commit.
+///
+/// The key is the prefix and the path below the folder. Files whose key has their bytes already are
+/// skipped; dot files, symbolic links and special files are left out, and counted in a note. A name
+/// that makes no key stops it before anything is written. Fields of -o tsv: seq, kind, key.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Load {
+    /// The folder.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// What the keys start with: /config and /config/ are the same.
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
+    prefix: String,
+    /// Delete keys below the prefix that have no file. Asks first.
+    #[arg(long)]
+    delete: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    origin: Origin,
+}
+
+/// What is to be written.
+#[derive(Default)]
+struct Due {
+    sets: Vec<(String, ChangeKind, Vec<u8>)>,
+    deletes: Vec<String>,
+    unchanged: u64,
+}
+
+impl Load {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        may_write()?;
+        context.refuse(Format::Raw, "load")?;
+        let prefix = format!("{}/", self.prefix.trim_end_matches('/'));
+        let source = context.open_to_rehearse().await?;
+        let folder = Folder::read(&self.folder, &prefix)?;
+        let due = self.due(&source, &folder, &prefix).await?;
+        let object = Object::of_type("receipt").number("unchanged", due.unchanged).raw(
+            "left_out",
+            &Object::nested()
+                .number("dot_files", folder.dot_files)
+                .number("links", folder.links)
+                .number("others", folder.others)
+                .finish(),
+        );
+        if let Some(note) = folder.left_out() {
+            context.note(&note);
+        }
+        let nothing = format!("{} unchanged, so nothing was written", counted(due.unchanged, "file"));
+        if self.dry_run || (due.sets.is_empty() && due.deletes.is_empty()) {
+            let rows: Vec<_> = due.rows().collect();
+            return Outcome { rows: &rows, receipt: None, dry_run: self.dry_run }
+                .report(context, object, &nothing);
+        }
+        if !due.deletes.is_empty() && !self.yes {
+            let some = some_of(due.deletes.iter().map(String::as_str));
+            confirm(
+                &format!("delete {} without a file ({some})", counted(due.deletes.len() as u64, "key")),
+                "--yes deletes without asking, --dry-run says what would be done",
+                "loaded",
+            )?;
+        }
+        let store = context.open_to_write().await?;
+        let sets = due.sets.into_iter().map(|(key, _, value)| (key, value));
+        let batch = sets.fold(Batch::new(), |batch, (key, value)| batch.set(key, value));
+        let batch = due.deletes.into_iter().fold(batch, Batch::delete).meta(self.origin.meta());
+        let receipt = store.commit(batch).await?;
+        let changes = written(&store, &receipt).await?;
+        store.close().await?;
+        let rows: Vec<_> = changes.iter().map(Written::of_change).collect();
+        Outcome { rows: &rows, receipt: Some(&receipt), dry_run: false }.report(context, object, &nothing)
+    }
+
+    /// Reads the files and keeps what differs, as much as fits a commit.
+    async fn due(&self, source: &Source, folder: &Folder, prefix: &str) -> Done<Due> {
+        let limits = Limits::default();
+        let (mut due, mut bytes) = (Due::default(), 0);
+        for (key, path) in &folder.files {
+            let Some(value) = read_at_most(path, limits.value_bytes)? else {
+                let most = size(limits.value_bytes as u64);
+                return fail(too_large(&format!(
+                    "{} is too large: a value has {most} at most",
+                    path.display()
+                )));
+            };
+            let before = match source.get(key).await {
+                // It is gone, so it is another one.
+                Err(StateError::Erased(_)) => Some(None),
+                entry => entry?.map(|entry| Some(entry.value)),
+            };
+            match before {
+                Some(Some(before)) if before == value => {
+                    due.unchanged += 1;
+                    continue;
+                }
+                Some(_) => due.sets.push((key.clone(), ChangeKind::Updated, value)),
+                None => due.sets.push((key.clone(), ChangeKind::Created, value)),
+            }
+            bytes += key.len() + due.sets.last().map_or(0, |(_, _, value)| value.len());
+            if bytes > limits.batch_bytes {
+                return fail(self.too_much(&size(limits.batch_bytes as u64)));
+            }
+        }
+        if self.delete {
+            let files: BTreeSet<&str> = folder.files.iter().map(|(key, _)| key.as_str()).collect();
+            due.deletes = source.list(prefix).await?;
+            due.deletes.retain(|key| !files.contains(key.as_str()));
+        }
+        if due.sets.len() + due.deletes.len() > limits.batch_writes {
+            return fail(self.too_much(&format!("{} changes", count(limits.batch_writes as u64))));
+        }
+        Ok(due)
+    }
+
+    fn too_much(&self, most: &str) -> Failure {
+        let what = format!("{} is too much for one commit, which has {most} at most", self.folder.display());
+        let (folder, prefix) = (self.folder.join("SUBFOLDER"), self.prefix.trim_end_matches('/'));
+        let prefix = quoted_text(&format!("{prefix}/SUBFOLDER"));
+        too_large(&what).hint(format!("ustate load {} --prefix {prefix}", quoted(&folder)))
+    }
+}
+
+fn too_large(what: &str) -> Failure {
+    Failure::new(Exit::Usage, "limit_exceeded", what).fact("nothing was written")
+}
+
+impl Due {
+    fn rows(&self) -> impl Iterator<Item = Written<'_>> {
+        let sets = self.sets.iter().map(|(key, kind, value)| Written {
+            seq: String::new(),
+            kind: *kind,
+            key,
+            value: Some(value),
+        });
+        let deletes = self.deletes.iter().map(|key| Written {
+            seq: String::new(),
+            kind: ChangeKind::Deleted,
+            key,
+            value: None,
+        });
+        sets.chain(deletes)
+    }
+}
