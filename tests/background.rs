@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use tokio_stream::{Stream, StreamExt as _};
-use univrs_state::{Batch, StateStore};
+use univrs_state::{Batch, StateError, StateStore};
 
-use crate::support::{Local, Subject, buffered, options, value};
+use crate::support::{Local, Subject, buffered, options, seq, value};
 
 struct Bomb;
 
@@ -132,4 +132,54 @@ async fn a_watch_that_is_far_behind_lets_the_other_tasks_of_its_thread_run() {
         assert_eq!(commits.map(|events| events.len() as u64).take(10).collect::<Vec<_>>().await, [1_000; 10]);
         subject.audit().await;
     }
+}
+
+// A large group is told of beside the writer: what was acknowledged is readable then all the same, and a
+// close leaves nobody without an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_who_write_at_once_each_get_their_own_answer_until_the_store_closes() {
+    const TASKS: u64 = 600;
+    let subject = Subject::disk_with(buffered()).await;
+    let store = subject.shared();
+    let mut watch = store.watch("/**").unwrap();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let (own, mut acknowledged) = (format!("/{task}"), 0);
+                loop {
+                    match store.set(&own, value(task)).await {
+                        Ok(version) => {
+                            assert_eq!(version, acknowledged + 1);
+                            acknowledged = version;
+                        }
+                        Err(StateError::Closed) => return acknowledged,
+                        Err(error) => panic!("{error}"),
+                    }
+                    match store.version(&own).await {
+                        Ok(version) => assert_eq!(version, acknowledged),
+                        Err(error) => assert_eq!(error, StateError::Closed),
+                    }
+                }
+            })
+        })
+        .collect();
+    for due in 1..=20 * TASKS {
+        assert_eq!(watch.try_next().await.unwrap().unwrap().seq, seq(due));
+    }
+    let Local::Sqlite(sqlite) = &subject.local else { panic!("a store on disk") };
+    let largest = sqlite.stats().await.unwrap().largest_group;
+    assert!(largest >= 128, "{largest}: no group was told of beside the writer");
+    sqlite.close().await.unwrap();
+    let mut acknowledged = 0;
+    for task in tasks {
+        acknowledged += task.await.unwrap();
+    }
+    let again = subject.reopened().await;
+    let head = again.shared().head().await.unwrap().seq.as_u64();
+    assert!(
+        head >= acknowledged && head <= acknowledged + TASKS,
+        "{acknowledged} were acknowledged of {head}"
+    );
+    again.audit().await;
 }

@@ -16,6 +16,8 @@ mod core;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/corpus.rs"]
 mod corpus;
+#[cfg(feature = "sqlite")]
+mod deliveries;
 mod diff;
 mod engine;
 mod entropy;

@@ -87,7 +87,8 @@ impl Kept {
                 (Self::Some(cache), Vec::new())
             }
             Self::All(folded) => {
-                let mut folded = spare.and_then(Spare::brought_forward).unwrap_or_else(|| folded.clone());
+                let spare = spare.and_then(|spare| spare.at(folded.head));
+                let mut folded = spare.unwrap_or_else(|| folded.clone());
                 let mut left = Vec::with_capacity(changes.len());
                 for change in changes {
                     let latest = Arc::new(Latest::of(change));
@@ -105,25 +106,44 @@ impl Kept {
     }
 }
 
-/// The state that was published before, and what leads from it to the published one. Brought forward
-/// in place, it is published next: two trees take turns, and no node is copied that no reader holds.
+/// The state that was published before. Brought forward in place, it is published next: two trees take
+/// turns, and no node is copied that no reader holds.
 #[derive(Debug)]
-pub(super) struct Spare {
-    pub(super) state: Arc<Published>,
-    pub(super) left: Vec<Arc<Latest>>,
-    /// The end of what leads on.
-    pub(super) head: Head,
+pub(super) enum Spare {
+    /// As it was, with what leads from it to the published one.
+    Behind {
+        state: Arc<Published>,
+        left: Vec<Arc<Latest>>,
+        /// The end of what leads on.
+        head: Head,
+    },
+    /// The published state once more.
+    Level(Folded),
 }
 
 impl Spare {
-    /// The published state once more; none while somebody reads the one before.
-    fn brought_forward(self) -> Option<Folded> {
-        let Kept::All(mut folded) = Arc::try_unwrap(self.state).ok()?.kept else { return None };
-        for latest in self.left {
-            folded.projection.put(latest);
+    /// Brings it forward, unless somebody reads it still.
+    pub(super) fn brought_forward(self) -> Self {
+        let Self::Behind { state, left, head } = self else { return self };
+        match Arc::try_unwrap(state) {
+            Ok(Published { kept: Kept::All(mut folded), .. }) => {
+                for latest in left {
+                    folded.projection.put(latest);
+                }
+                folded.head = head;
+                Self::Level(folded)
+            }
+            Ok(state) => Self::Behind { state: Arc::new(state), left, head },
+            Err(state) => Self::Behind { state, left, head },
         }
-        folded.head = self.head;
-        Some(folded)
+    }
+
+    /// The state at this head, in nodes that it alone has; none if it is of another, or read still.
+    fn at(self, head: Head) -> Option<Folded> {
+        match self.brought_forward() {
+            Self::Level(folded) if folded.head == head => Some(folded),
+            _ => None,
+        }
     }
 }
 

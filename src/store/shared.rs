@@ -39,6 +39,8 @@ pub(super) struct Shared {
     published: ArcSwap<Published>,
     /// Held while something is published, so that there is one order of it.
     feed: Mutex<Feed>,
+    /// What becomes the next state. Whoever holds it does not ask for the feed.
+    spare: Mutex<Option<Spare>>,
     /// Bytes that the projection may take in memory.
     budget: usize,
     closed: AtomicBool,
@@ -53,7 +55,6 @@ struct Feed {
     recent: Recent,
     index: PatternIndex<Arc<Watcher>>,
     watchers: HashMap<u64, Arc<Watcher>>,
-    spare: Option<Spare>,
 }
 
 /// What is to be published: changes that continue the log.
@@ -92,8 +93,8 @@ impl Shared {
                 recent: Recent::new(head),
                 index: PatternIndex::default(),
                 watchers: HashMap::new(),
-                spare: None,
             }),
+            spare: Mutex::new(None),
             budget,
             closed: AtomicBool::new(false),
             next_watcher: AtomicU64::new(0),
@@ -164,7 +165,8 @@ impl Shared {
                 feed.dispatch(commit, &mut bell);
             }
         }
-        let spare = feed.spare.take().filter(|spare| spare.head == known.head);
+        let mut next = lock(&self.spare);
+        let spare = next.take();
         let (kept, left) = match folded {
             Some(folded) => (Kept::All(folded.clone()), Vec::new()),
             None => known.kept.followed_by(&news.changes, spare, self.budget),
@@ -172,8 +174,14 @@ impl Shared {
         let takes_turns = folded.is_none() && kept.all().is_some();
         // After the watches that it concerns are marked: the others have seen all up to this head.
         self.published.store(Arc::new(Published { head: news.head, token: news.token, kept }));
-        feed.spare = takes_turns.then_some(Spare { state: known, left, head: news.head });
+        *next = takes_turns.then_some(Spare::Behind { state: known, left, head: news.head });
         Some(bell)
+    }
+
+    /// Does what the next publication would have to do first. Nobody waits for it.
+    pub(super) fn prepare(&self) {
+        let mut spare = lock(&self.spare);
+        *spare = spare.take().map(Spare::brought_forward);
     }
 
     /// Publishes a head without what leads to it, where nobody watches and not all of the state is kept.
@@ -198,10 +206,10 @@ impl Shared {
 
     /// Keeps something else in memory of the published state, if `keep` has something for it.
     pub(super) fn keep(&self, keep: impl FnOnce(&Published) -> Option<Kept>) -> bool {
-        let mut feed = lock(&self.feed);
+        let _feed = lock(&self.feed);
         let known = self.published.load();
         let Some(kept) = keep(&known) else { return false };
-        feed.spare = None;
+        *lock(&self.spare) = None;
         self.published.store(Arc::new(Published { head: known.head, token: known.token, kept }));
         true
     }

@@ -85,10 +85,9 @@ impl Waiting {
 
 impl Gathered {
     /// Gives everybody their result.
-    pub(super) fn answer(self, results: Vec<Result<Receipt>>) -> Option<Task> {
+    pub(super) fn answer(self, results: Vec<Result<Receipt>>) {
         for ((reply, _room), result) in self.replies.into_iter().zip(results) {
             undisturbed(|| drop(reply.send(result)));
         }
-        self.met
     }
 }

@@ -10,6 +10,7 @@ use super::Receipt;
 use super::bell::Bell;
 use super::cache::Cache;
 use super::checkpoints::{Checkpoints, WAL_CAP_WAIT};
+use super::deliveries::{Deliveries, Delivery};
 use super::engine::{Closed, Order};
 use super::follower::Follower;
 use super::group::{Outcome, Recorded, Rules, commit_group};
@@ -49,6 +50,7 @@ struct Writer {
     waiting: Waiting,
     beside: Option<Beside>,
     checkpoints: Checkpoints,
+    deliveries: Deliveries,
     /// The connection could not be opened anew after an unknown outcome.
     lost: bool,
 }
@@ -82,7 +84,8 @@ impl Writer {
                 return Err(error);
             }
         };
-        Ok((Self { sqlite, rules, shared, waiting, beside, checkpoints, lost: false }, engine))
+        let deliveries = Deliveries::new(shared.clone());
+        Ok((Self { sqlite, rules, shared, waiting, beside, checkpoints, deliveries, lost: false }, engine))
     }
 
     /// What is beside the writer: the published state, and the threads that read.
@@ -133,12 +136,12 @@ impl Writer {
 
     /// Commits everything that waits as one group; returns a task that was met behind it.
     fn commit(&mut self, first: Order) -> Option<Task> {
-        let gathered = self.waiting.gather(first);
-        let outcome = self.record(&gathered.batches);
+        let mut gathered = self.waiting.gather(first);
+        let met = gathered.met.take();
+        let Outcome { results, recorded, .. } = self.record(&gathered.batches);
         self.shared.count(|counters| counters.group(gathered.batches.len()));
-        let bells = self.publish(outcome.recorded);
-        let met = gathered.answer(outcome.results);
-        bells.into_iter().for_each(Bell::ring);
+        let bells = self.publish(recorded);
+        self.deliveries.deliver(Delivery { gathered, results, bells });
         if self.checkpoints.run_if_due(&self.sqlite, &self.shared) {
             // What had outgrown its memory may fit again.
             self.beside.iter().for_each(|beside| beside.follower.wake());
@@ -217,6 +220,7 @@ impl Writer {
     }
 
     fn close(mut self, closed: Option<Closed>) {
+        self.deliveries.stop();
         self.shared.close();
         self.beside.iter().for_each(Beside::stop);
         self.checkpoints.stop();

@@ -180,10 +180,11 @@ fn write(waiting: Waiting) -> usize {
     let closed = loop {
         match met.take().or_else(|| waiting.next()) {
             Some(Task::Commit(first)) => {
-                let gathered = waiting.gather(first);
+                let mut gathered = waiting.gather(first);
+                met = gathered.met.take();
                 let outcome = commit_group(&mut memory, &rules, &gathered.batches, None);
                 groups += 1;
-                met = gathered.answer(outcome.results);
+                gathered.answer(outcome.results);
             }
             Some(Task::Close(closed)) => break Some(closed),
             Some(Task::Read(_)) => {}
