@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::commands::{
-    anchor, completions, delete, diff, doctor, export, get, history, import, init, list, load, log, replay,
-    restore, set, show, stats, tree, verify, watch,
+    anchor, bisect, blame, completions, delete, diff, doctor, export, get, history, import, init, list, load,
+    log, replay, restore, set, show, stats, tree, verify, watch,
 };
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Show(show::Show),
     History(history::History),
     Diff(diff::Diff),
+    Blame(blame::Blame),
+    Bisect(bisect::Bisect),
     Stats(stats::Stats),
     Verify(verify::Verify),
     Anchor(anchor::Anchor),

@@ -11,7 +11,7 @@ use crate::output::{DIM, GOOD, Output, REMOVED};
 use crate::value::{brief, counted};
 
 /// How long the shortest difference of two texts is looked for; after it, any will do.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// Lines that are shown around those that differ.
 const AROUND: usize = 3;
 

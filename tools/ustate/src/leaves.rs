@@ -109,6 +109,29 @@ pub(crate) fn is_same(before: &RawValue, after: &RawValue) -> bool {
         || string(before).is_some_and(|before| Some(before) == string(after))
 }
 
+/// Each number, string and empty list or object, with its place.
+pub(crate) fn leaves(json: &RawValue) -> Vec<(String, String)> {
+    let mut leaves = Vec::new();
+    collect(json, "", 0, &mut leaves);
+    leaves
+}
+
+fn collect(json: &RawValue, pointer: &str, depth: usize, leaves: &mut Vec<(String, String)>) {
+    match Node::of(json, depth) {
+        Node::Object(object) if !object.is_empty() => {
+            for (name, json) in object {
+                collect(json, &below(pointer, &name), depth + 1, leaves);
+            }
+        }
+        Node::List(list) if !list.is_empty() => {
+            for (i, json) in list.into_iter().enumerate() {
+                collect(json, &below(pointer, &i.to_string()), depth + 1, leaves);
+            }
+        }
+        _ => leaves.push((pointer.to_owned(), compact(json.get()))),
+    }
+}
+
 /// What stands at a place of a document.
 pub(crate) fn at<'a>(json: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
     let Some(rest) = pointer.strip_prefix('/') else { return pointer.is_empty().then_some(json) };
@@ -169,6 +192,15 @@ mod tests {
     }
 
     #[test]
+    fn leaves_are_those_without_anything_below() {
+        let found = leaves(json(r#"{"b":[],"a":[{"c":null},{}, "x"]}"#));
+        let texts: Vec<String> =
+            found.into_iter().map(|(pointer, json)| format!("{pointer} {json}")).collect();
+        assert_eq!(texts, ["/a/0/c null", "/a/1 {}", "/a/2 \"x\"", "/b []"]);
+        assert_eq!(leaves(json("7")), [(String::new(), "7".to_owned())]);
+    }
+
+    #[test]
     fn pointers_find_what_they_point_to() {
         let document = json(r#"{"a":[{"x/y":1},2],"":3,"~":4}"#);
         let found = |pointer| at(document, pointer).map(RawValue::get);
@@ -187,5 +219,6 @@ mod tests {
         let replaced = compare(json(&before), json(&after));
         assert_eq!(replaced.len(), 1);
         assert_eq!(replaced[0].pointer, "/0".repeat(DEEPEST));
+        assert_eq!(leaves(json(&before)).len(), 1);
     }
 }

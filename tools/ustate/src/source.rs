@@ -4,7 +4,8 @@ use std::ops::Deref;
 use std::path::Path;
 
 use univrs_state::{
-    Archive, Export, Exported, Result, Seq, SqliteStore, StateStore, StoreId, Verify, VerifyReport,
+    Archive, Change, Export, Exported, Result, Seq, SqliteStore, StateError, StateStore, StoreId, Verify,
+    VerifyReport,
 };
 
 /// An open store for reading. What it has in common with every store it is by [`Deref`].
@@ -41,6 +42,25 @@ impl Source {
         match self {
             Self::Live(_) => 0,
             Self::Export(archive) => archive.withheld(),
+        }
+    }
+
+    /// Changes of a key before a place, newest first; one where the log does not have all that were
+    /// asked for. Also whether it has none of them, though there were some.
+    pub(crate) async fn changes_of(
+        &self,
+        key: &str,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<(Vec<Change>, bool)> {
+        let gone = |error: &StateError| matches!(error, StateError::Compacted { .. } | StateError::Erased(_));
+        let mut page = self.history(key, before, limit).await;
+        if page.as_ref().is_err_and(gone) {
+            page = self.history(key, before, 1).await;
+        }
+        match page {
+            Err(error) if before.is_some() && gone(&error) => Ok((Vec::new(), true)),
+            page => Ok((page?, false)),
         }
     }
 

@@ -33,6 +33,16 @@ pub(crate) enum Stop {
     Signal(u8),
 }
 
+impl Stop {
+    /// With one more fact, if it is a failure.
+    pub(crate) fn with(mut self, fact: &str) -> Self {
+        if let Self::Failed(failure) = &mut self {
+            failure.facts.push(fact.to_owned());
+        }
+        self
+    }
+}
+
 /// What a command comes to.
 pub(crate) type Done<T = ()> = Result<T, Stop>;
 

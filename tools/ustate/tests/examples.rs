@@ -29,8 +29,8 @@ fn every_example_runs() {
     std::fs::create_dir(place.path("conf")).unwrap();
     std::fs::write(place.path("conf/app.toml"), "threads = 4").unwrap();
     for command in [
-        "set", "get", "list", "tree", "log", "show", "history", "diff", "stats", "verify", "anchor",
-        "export", "import", "replay", "restore", "load", "doctor", "delete",
+        "set", "get", "list", "tree", "log", "show", "history", "diff", "stats", "blame", "bisect", "verify",
+        "anchor", "export", "import", "replay", "restore", "load", "doctor", "delete",
     ] {
         let examples = examples(&place, command);
         assert!(!examples.is_empty(), "{command}");

@@ -80,6 +80,10 @@ async fn what_an_export_does_not_show_is_said_and_never_guessed() {
         "log 0.. --db late.log -q",
         "get /cluster/leader --at 1 --db late.log -q",
         "show 2 --db late.log -q",
+        "history /cluster/leader --db late.log",
+        "history /cluster/leader --diff --db late.log -q",
+        "history /nodes/n1 --db part.log",
+        "show 3 --diff --db late.log -q --json",
         "watch --after 0 --db late.log -q",
     ]);
     check(
@@ -124,6 +128,18 @@ $ ustate get /cluster/leader --at 1 --db late.log -q
 $ ustate show 2 --db late.log -q
 ! error: history up to 1 was compacted; the oldest position left is 2
 [exit 6]
+$ ustate history /cluster/leader --db late.log
+3  [TIME]  alice@ops  "node-7"   failover
+! note: this export begins after 2
+! note: the history before that is gone
+$ ustate history /cluster/leader --diff --db late.log -q
+3  [TIME]  alice@ops  "node-7"   failover
+$ ustate history /nodes/n1 --db part.log
+! note: 2 changes of other keys are withheld from this export
+! error: erased: 2 changes are withheld, and /nodes/n1 may be among them
+[exit 6]
+$ ustate show 3 --diff --db late.log -q --json
+{"v":1,"type":"change","seq":3,"commit_seq":3,"at":"[EXACT]","kind":"updated","key":"/cluster/leader","version":2,"prev":1,"bytes":8,"encoding":"json","value":"node-7","actor":"alice@ops","reason":"failover","hash":"[HASH]"}
 $ ustate watch --after 0 --db late.log -q
 ! error: erased: a part of a log cannot be watched; read its changes
 [exit 6]

@@ -25,7 +25,7 @@ async fn stocked() -> Place {
     place
 }
 
-const READS: [&str; 20] = [
+const READS: [&str; 24] = [
     "list",
     "list --values",
     "tree",
@@ -45,6 +45,10 @@ const READS: [&str; 20] = [
     "show 4 --diff",
     "history /evil/\u{202e}gnp.exe\u{200b} --diff",
     "history /evil/json --diff",
+    "blame /evil/\u{202e}gnp.exe\u{200b}",
+    "blame /evil/json",
+    "bisect --good 0 --bad head -- grep -vq 9999",
+    "stats --by actor",
     "get /evil/json --at mark:x\u{202e}",
 ];
 

@@ -30,6 +30,8 @@ async fn every_read_works_while_another_program_writes() {
         "log --at 1",
         "stats",
         "stats --by prefix",
+        "blame /a",
+        "bisect --good 0 --bad head -- grep -vq /a",
     ] {
         assert_eq!(place.code(read), 0, "{read}");
     }

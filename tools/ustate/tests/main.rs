@@ -4,6 +4,8 @@
 #![allow(clippy::needless_raw_string_hashes)] // as the snapshots are written
 
 mod ask;
+mod bisect;
+mod blame;
 mod carry;
 mod change;
 mod diff;

@@ -104,3 +104,34 @@ warning	writes	cannot open the store: [FOLDER]/state.db cannot be written; check
     );
     assert!(place.stdout("anchor").contains("\"seq\":2,"), "nothing was written");
 }
+
+#[tokio::test]
+async fn a_user_who_may_only_read_asks_what_the_owner_asks() {
+    let place = Place::new();
+    for line in ["set /a '{\"max\":1}'", "set /a '{\"max\":2}' -m more", "export -O state.log"] {
+        assert_eq!(place.code(line), 0, "{line}");
+    }
+    for lives in [false, true] {
+        let store = if lives { Some(place.open().await) } else { None };
+        for line in [
+            "get /a --at 1",
+            "diff 1.. --json",
+            "diff --with state.log --db state.db",
+            "show 2 --diff",
+            "history /a --diff",
+            "log --where /max=2",
+            "blame /a",
+            "bisect --good 1 --bad head -o tsv -- grep -q 1",
+            "stats --by actor",
+            "blame /a --db state.log",
+        ] {
+            let (own, other) = (place.output(line), place.as_nobody(line));
+            assert!(own.status.success(), "{line}");
+            // A store that nobody has open is read as one that nobody changes, which a note says.
+            assert_eq!(own.stdout, other.stdout, "{line}: {}", place.shown(&other));
+        }
+        if let Some(store) = store {
+            store.close().await.unwrap();
+        }
+    }
+}

@@ -25,6 +25,8 @@ Commands:
   show         Show changes in full
   history      Show the changes of a key, newest first
   diff         Show what is different between two states
+  blame        Show who last changed each part of a value
+  bisect       Find the commit that broke something
   stats        Count what is in the store and in its log
   verify       Check every change against its hash and the entries against the log
   anchor       Print the end of the log as a line to keep elsewhere

@@ -119,7 +119,7 @@ pub(crate) fn tsv(context: &mut Context, entry: &Entry) -> Done {
 }
 
 /// The answer that a key does not exist, and what became of it.
-async fn absent(context: &Context, state: &State, key: &str) -> Done<Failure> {
+pub(crate) async fn absent(context: &Context, state: &State, key: &str) -> Done<Failure> {
     let what = match state.at() {
         Some(at) => format!("{key} did not exist at {at}"),
         None => format!("{key} does not exist"),

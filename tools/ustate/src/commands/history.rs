@@ -1,7 +1,7 @@
 //! `ustate history`
 
 use clap::Args;
-use univrs_state::{Change, ChangeKind, Seq, StateError, validate_key};
+use univrs_state::{Change, ChangeKind, Seq, validate_key};
 
 use crate::as_of::AsOf;
 use crate::context::Context;
@@ -52,8 +52,16 @@ impl History {
         let (mut before, mut left) = (state.at().map(Seq::next), self.count.unwrap_or(usize::MAX));
         let mut found = false;
         while left > 0 {
-            let changes = state.source.history(&self.key, before, left.min(PAGE)).await?;
+            let (changes, gone) = state.source.changes_of(&self.key, before, left.min(PAGE)).await?;
+            if gone && !found {
+                // Says why.
+                state.source.history(&self.key, before, 1).await?;
+            }
             if changes.is_empty() {
+                if gone {
+                    context.out.flush()?;
+                    context.note("the history before that is gone");
+                }
                 break;
             }
             found = true;
@@ -95,10 +103,8 @@ fn print(context: &mut Context, changes: &[Change]) -> Done {
 
 /// The change before; none where the log does not have it any longer.
 pub(crate) async fn previous(source: &Source, key: &str, seq: Seq) -> Done<Option<Change>> {
-    match source.history(key, Some(seq), 1).await {
-        Err(StateError::Compacted { .. } | StateError::Erased(_)) => Ok(None),
-        changes => Ok(changes?.into_iter().next()),
-    }
+    let (changes, _) = source.changes_of(key, Some(seq), 1).await?;
+    Ok(changes.into_iter().next())
 }
 
 /// The same with what each of them changed; `older` is the one before the last of them.

@@ -1,6 +1,8 @@
 //! The commands, a file each.
 
 pub(crate) mod anchor;
+pub(crate) mod bisect;
+pub(crate) mod blame;
 pub(crate) mod completions;
 pub(crate) mod delete;
 pub(crate) mod diff;
@@ -39,6 +41,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Show(command) => command.run(context).await,
         Command::History(command) => command.run(context).await,
         Command::Diff(command) => command.run(context).await,
+        Command::Blame(command) => command.run(context).await,
+        Command::Bisect(command) => command.run(context).await,
         Command::Stats(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,
         Command::Anchor(command) => command.run(context).await,

@@ -1,5 +1,7 @@
-//! The command that a watch runs for each change, and a replay for each commit.
+//! The command that a watch runs for each change, a replay for each commit, and a bisection for its
+//! answer.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
-use univrs_state::{Meta, WatchEvent};
+use univrs_state::{Meta, Seq, WatchEvent};
 
 use crate::signals::Signals;
 use crate::stop::{Done, Exit, Failure, Stop};
@@ -34,14 +36,55 @@ impl Program {
 
     /// Runs it; returns the number of a signal that came meanwhile.
     pub(crate) async fn run(&self, occasion: Occasion, signals: &mut Signals) -> Done<Option<u8>> {
-        let shown = self.name.to_string_lossy();
         let Occasion { at, environment, input, resumes } = occasion;
+        let (status, signal) = self
+            .status(environment, input, Stdio::inherit(), signals)
+            .await
+            .map_err(|stop| stop.with(&resumes))?;
+        if !status.success() {
+            if let Some(number) = signal.or(late(signals).await) {
+                return Err(Stop::Signal(number));
+            }
+            let what = format!("{} failed ({status}) at {at}", self.shown());
+            return Err(Failure::new(Exit::No, "command_failed", what).fact(resumes).into());
+        }
+        Ok(signal)
+    }
+
+    /// Runs it for its answer, which is its exit code; what it prints goes to `stdout`.
+    pub(crate) async fn ask(
+        &self,
+        seq: Seq,
+        state: String,
+        stdout: Stdio,
+        signals: &mut Signals,
+    ) -> Done<ExitStatus> {
+        let environment = vec![("USTATE_SEQ", seq.to_string())];
+        let (status, signal) = self.status(environment, state, stdout, signals).await?;
+        let signal = match status.code() {
+            None if signal.is_none() => late(signals).await,
+            _ => signal,
+        };
+        signal.map_or(Ok(status), |number| Err(Stop::Signal(number)))
+    }
+
+    fn shown(&self) -> Cow<'_, str> {
+        self.name.to_string_lossy()
+    }
+
+    /// How it ended, and the number of a signal that came meanwhile.
+    async fn status(
+        &self,
+        environment: Vec<(&'static str, String)>,
+        input: String,
+        stdout: Stdio,
+        signals: &mut Signals,
+    ) -> Done<(ExitStatus, Option<u8>)> {
+        let shown = self.shown();
         let mut command = Command::new(&self.name);
-        command.args(&self.arguments).stdin(Stdio::piped()).kill_on_drop(true);
+        command.args(&self.arguments).stdin(Stdio::piped()).stdout(stdout).kill_on_drop(true);
         command.env("USTATE_DB", &self.db).envs(environment);
-        let child = command
-            .spawn()
-            .map_err(|error| Failure::io(&format!("cannot run {shown}"), &error).fact(&resumes))?;
+        let child = command.spawn().map_err(|error| Failure::io(&format!("cannot run {shown}"), &error))?;
         let mut ended = pin!(feed(child, input));
         let mut signal = None;
         let status = loop {
@@ -56,17 +99,13 @@ impl Program {
             }
         };
         let status = status.map_err(|error| Failure::io(&format!("cannot wait for {shown}"), &error))?;
-        if !status.success() {
-            // What was pressed on a terminal reaches the command as well, and first at times.
-            let late = async { tokio::time::timeout(LATE, signals.next()).await.ok() };
-            if let Some(number) = signal.or(late.await) {
-                return Err(Stop::Signal(number));
-            }
-            let what = format!("{shown} failed ({status}) at {at}");
-            return Err(Failure::new(Exit::No, "command_failed", what).fact(resumes).into());
-        }
-        Ok(signal)
+        Ok((status, signal))
     }
+}
+
+/// What was pressed on a terminal reaches the command as well, and first at times.
+async fn late(signals: &mut Signals) -> Option<u8> {
+    tokio::time::timeout(LATE, signals.next()).await.ok()
 }
 
 /// What a command is run for.

@@ -1,0 +1,310 @@
+//! `ustate bisect`
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::ops::ControlFlow;
+use std::process::Stdio;
+
+use clap::Args;
+use univrs_state::{Commit, Past, Scan, Seq, StateStore};
+
+use super::run::Program;
+use crate::context::Context;
+use crate::escape::{escape, escape_field};
+use crate::json::{Object, plain, quote};
+use crate::output::Format;
+use crate::point::Point;
+use crate::rows::origin;
+use crate::signals::Signals;
+use crate::source::Source;
+use crate::stop::{Done, Exit, Failure, fail};
+use crate::time::rfc3339;
+
+/// The most keys, and the most skipped commits, that are named.
+const NAMED: usize = 3;
+/// What a command says that cannot tell.
+const SKIP: i32 = 125;
+
+const EXAMPLES: &str = "\
+Examples:
+  ustate bisect --good 0 --bad head -- sh -c '! grep -q ready'";
+
+/// Find the commit that broke something.
+///
+/// Runs a command on states between a good one and a bad one, half of what is left each time. It gets
+/// the state as one JSON object on standard input, whose names are the keys: values that are JSON as
+/// they are, text as strings, other bytes as an object with base64, values that are gone as null. Exit
+/// code 0 says that the state is good, 125 that it cannot be told, any other below 128 that it is bad;
+/// other ends of the command end the search. The two ends are tried first. What the command prints is
+/// left out; -v shows it on standard error. Fields of -o tsv: first and last change of the commit,
+/// time, actor, reason, steps.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Bisect {
+    /// A point where all was well ('ustate --help').
+    #[arg(long, value_name = "POINT")]
+    good: Point,
+    /// A later point where it was not.
+    #[arg(long, value_name = "POINT")]
+    bad: Point,
+    /// What tells good from bad.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// What the command says of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Bad,
+    /// It cannot tell.
+    Skipped,
+}
+
+impl Bisect {
+    pub(crate) async fn run(self, context: &mut Context) -> Done {
+        context.refuse(Format::Raw, "bisect")?;
+        let Some(program) = Program::of(&self.command, context.db()?) else {
+            return fail(Failure::usage("a command is needed"));
+        };
+        let source = context.open().await?;
+        let good = self.good.start(context, &source).await?;
+        let bad = self.bad.past(context, &source).await?;
+        if good.seq() >= bad.seq() {
+            let what = format!("the good point {} is not before the bad one {}", good.seq(), bad.seq());
+            return fail(Failure::usage(what).fact(
+                "what was broken first and works now can be found by exchanging the command's answers",
+            ));
+        }
+        let mut search = Search { source: &source, program, signals: Signals::new()?, erased: false };
+        for (past, expected, name) in [(&good, Verdict::Good, "good"), (&bad, Verdict::Bad, "bad")] {
+            if search.ask(context, past).await? != expected {
+                let what = format!("the state at {} is not {name}, as the command says", past.seq());
+                return fail(Failure::new(Exit::No, "mislabelled", what).fact("nothing was searched"));
+            }
+        }
+        let (first_bad, steps) = search.narrow(context, good.seq(), bad.seq()).await?;
+        report(context, &source, first_bad, steps).await
+    }
+}
+
+/// A search under way.
+struct Search<'a> {
+    source: &'a Source,
+    program: Program,
+    signals: Signals,
+    /// Whether it was said that values are gone.
+    erased: bool,
+}
+
+impl Search<'_> {
+    /// The end of the first bad commit, and how many states were tried.
+    async fn narrow(&mut self, context: &Context, mut good: Seq, mut bad: Seq) -> Done<(Seq, u64)> {
+        let mut steps = 0;
+        while let Some(past) = self.middle(good, bad).await? {
+            steps += 1;
+            match self.ask(context, &past).await? {
+                Verdict::Good => good = past.seq(),
+                Verdict::Bad => bad = past.seq(),
+                Verdict::Skipped => {
+                    return self.around(context, past.seq(), (good, bad), steps).await;
+                }
+            }
+        }
+        Ok((bad, steps))
+    }
+
+    /// A state between two others, about in the middle; none if a single commit lies between them.
+    async fn middle(&self, good: Seq, bad: Seq) -> Done<Option<Past>> {
+        let middle = Seq::new(u64::midpoint(good.as_u64(), bad.as_u64()));
+        let past = self.source.at(middle.into()).await?;
+        if past.seq() > good {
+            return Ok(Some(past));
+        }
+        // It is inside the commit after the good state, which may be a large one.
+        let commits = self.source.changes(good, 1).await?;
+        match commits.first() {
+            Some(next) if next.last < bad => Ok(Some(self.source.at(next.last.into()).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The same search once a state was skipped: among the ends of the commits that are left.
+    async fn around(
+        &mut self,
+        context: &Context,
+        skipped: Seq,
+        (mut good, mut bad): (Seq, Seq),
+        mut steps: u64,
+    ) -> Done<(Seq, u64)> {
+        // All of them; those in front of the bad one are the states that can be tried.
+        let mut ends = self.ends(good, bad).await?;
+        let mut unknown = vec![skipped];
+        let mut streak = 1_u32;
+        loop {
+            ends.retain(|end| *end > good && *end < bad && !unknown.contains(end));
+            let Some(end) = pick(&ends, streak) else { break };
+            steps += 1;
+            let past = self.source.at(end.into()).await?;
+            match self.ask(context, &past).await? {
+                Verdict::Good => (good, streak) = (end, 0),
+                Verdict::Bad => (bad, streak) = (end, 0),
+                Verdict::Skipped => {
+                    unknown.push(end);
+                    streak += 1;
+                }
+            }
+        }
+        unknown.retain(|end| *end > good && *end < bad);
+        if unknown.is_empty() {
+            return Ok((bad, steps));
+        }
+        unknown.sort_unstable();
+        let count = unknown.len() + 1;
+        let mut named: Vec<String> = unknown.iter().take(NAMED).map(Seq::to_string).collect();
+        if unknown.len() > NAMED {
+            named.push("…".into());
+        }
+        let what = format!("the first bad commit is one of {count}, as states between them were skipped");
+        fail(
+            Failure::new(Exit::No, "skipped", what)
+                .fact(format!("they end at {} and {bad}; {good} is good   ({steps} steps)", named.join(", ")))
+                .hint(context.hint(&format!("log {good}..{bad}"))),
+        )
+    }
+
+    /// Where the commits between two places end.
+    async fn ends(&self, good: Seq, bad: Seq) -> Done<Vec<Seq>> {
+        let mut ends = Vec::new();
+        let store: &dyn StateStore = &**self.source;
+        let visit = |commit: Commit| {
+            ends.push(commit.last);
+            Ok(ControlFlow::Continue(()))
+        };
+        StateStore::replay(&store, good.into(), bad.into(), visit).await?;
+        Ok(ends)
+    }
+
+    /// What the command says of a state.
+    async fn ask(&mut self, context: &Context, past: &Past) -> Done<Verdict> {
+        let (state, erased) = state(past).await?;
+        if erased && !self.erased {
+            self.erased = true;
+            context.note("values are gone, and null in the states");
+        }
+        let stdout = if context.verbose { Stdio::from(std::io::stderr()) } else { Stdio::null() };
+        let status = self.program.ask(past.seq(), state, stdout, &mut self.signals).await?;
+        let (verdict, name) = match status.code() {
+            Some(0) => (Verdict::Good, "good"),
+            Some(SKIP) => (Verdict::Skipped, "skipped"),
+            Some(code) if code < 128 => (Verdict::Bad, "bad"),
+            _ => {
+                let what = format!("the command neither says good nor bad of {}: {status}", past.seq());
+                return fail(Failure::new(Exit::No, "command_failed", what).fact("the search has ended"));
+            }
+        };
+        context.note(&format!("{} is {name}", past.seq()));
+        Ok(verdict)
+    }
+}
+
+/// One of the ends: the middle one, and after each that was skipped in a row one farther off.
+fn pick(ends: &[Seq], streak: u32) -> Option<Seq> {
+    // 1/2, 1/4, 3/4, 1/8, 5/8, …: the digits of a count, mirrored behind the point.
+    let mirrored = u64::from((streak + 1).reverse_bits());
+    let place = (mirrored * ends.len() as u64) >> 32;
+    ends.get(usize::try_from(place).ok()?).copied()
+}
+
+/// The state as one JSON object, and whether values of it are gone.
+async fn state(past: &Past) -> Done<(String, bool)> {
+    let (mut json, mut erased) = (String::from("{"), false);
+    let mut next = Some(Scan::prefix("").skip_erased());
+    while let Some(scan) = next {
+        let page = past.scan(scan).await?;
+        for entry in &page.entries {
+            let comma = if json.len() > 1 { "," } else { "" };
+            // Writing to a string does not fail.
+            let _ = write!(json, "{comma}{}:{}", quote(&entry.key), plain(&entry.value));
+        }
+        for key in &page.erased {
+            erased = true;
+            let comma = if json.len() > 1 { "," } else { "" };
+            let _ = write!(json, "{comma}{}:null", quote(key));
+        }
+        next = page.next;
+    }
+    json.push('}');
+    Ok((json, erased))
+}
+
+async fn report(context: &mut Context, source: &Source, last: Seq, steps: u64) -> Done {
+    let before = source.at(last.previous().into()).await?.seq();
+    let commits = source.changes(before, 1).await?;
+    let Some(commit) = commits.into_iter().next() else {
+        return fail(Failure::new(
+            Exit::HistoryGone,
+            "erased",
+            format!("the commit that ends at {last} is withheld"),
+        ));
+    };
+    let meta = commit.meta.as_deref();
+    let mut keys: Vec<&str> = commit.changes.iter().map(|change| change.key.as_ref()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    match context.format {
+        Format::Human => {
+            let place =
+                if commit.first == last { last.to_string() } else { format!("{} to {last}", commit.first) };
+            let mut named: Vec<String> =
+                keys.iter().take(NAMED).map(|key| escape(key).into_owned()).collect();
+            if keys.len() > NAMED {
+                named.push(format!("{} more", keys.len() - NAMED));
+            }
+            let named = named.join(", ");
+            let by = origin(meta).replace("  ", " ");
+            let plural = if steps == 1 { "" } else { "s" };
+            context
+                .out
+                .line(&format!("{place} is the first bad commit: {named}{by}   ({steps} step{plural})"))?;
+            context.out.flush()?;
+            context.note(&format!("what it changed: {}", context.hint(&format!("diff {before}..{last}"))));
+            Ok(())
+        }
+        Format::Tsv => {
+            let said =
+                |text: Option<&String>| text.map(|text| escape_field(text).into_owned()).unwrap_or_default();
+            context.out.fields([
+                &commit.first.to_string(),
+                &last.to_string(),
+                &rfc3339(commit.at),
+                &said(meta.and_then(|meta| meta.actor.as_ref())),
+                &said(meta.and_then(|meta| meta.reason.as_ref())),
+                &steps.to_string(),
+            ])
+        }
+        _ => {
+            let object = Object::of_type("first_bad_commit")
+                .number("first", commit.first.as_u64())
+                .number("last", last.as_u64())
+                .text("at", &rfc3339(commit.at))
+                .list("keys", keys.iter().map(|key| quote(key)))
+                .number("steps", steps);
+            context.out.line(&object.meta(meta).finish())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_picked_after_skips_is_spread_over_all_that_is_left() {
+        let ends: Vec<Seq> = (0..8).map(Seq::new).collect();
+        let picked: Vec<u64> = (0..7).filter_map(|streak| pick(&ends, streak)).map(Seq::as_u64).collect();
+        assert_eq!(picked, [4, 2, 6, 1, 5, 3, 7]);
+        assert_eq!(pick(&[], 0), None);
+        assert_eq!(pick(&ends[..1], 9), Some(Seq::ZERO));
+    }
+}
