@@ -89,6 +89,8 @@ impl Restore {
                 .report(context, object, &nothing);
         }
         self.ask(&due, to)?;
+        // Before its file is looked at again: that would drop the locks of what is open.
+        source.close().await?;
         let store = context.open_to_write().await?;
         let mut meta = self.origin.meta();
         if let Some(commit) = &undone {
@@ -96,6 +98,7 @@ impl Restore {
         }
         let receipt = match store.restore(restore.meta(meta)).await {
             Err(StateError::Rejected(rejection)) => {
+                let source = Source::Live(store);
                 return fail(changed_meanwhile(context, &source, &rejection.failed).await?);
             }
             receipt => receipt?,
