@@ -8,6 +8,7 @@ mod bisect;
 mod blame;
 mod carry;
 mod change;
+mod changed;
 mod diff;
 mod doctor;
 mod errors;
