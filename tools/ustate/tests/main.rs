@@ -26,5 +26,6 @@ mod replay;
 mod restore;
 mod resume;
 mod stats;
+mod story;
 mod support;
 mod verify;
