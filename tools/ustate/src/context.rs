@@ -104,6 +104,15 @@ impl Context {
         }
     }
 
+    /// Closes a store after what was asked for is recorded in it, which it stays whatever comes of this.
+    pub(crate) async fn close(&self, store: &SqliteStore) {
+        if let Err(error) = store.close().await {
+            self.note(&format!(
+                "recorded, but the write-ahead log could not be moved into the database: {error}"
+            ));
+        }
+    }
+
     pub(crate) fn explain(path: &Path, error: &StateError) -> Failure {
         let failure = Failure::of(error);
         if matches!(error, StateError::ConnectionError(_)) && !path.exists() {

@@ -272,3 +272,33 @@ fn who_writes_is_recorded_without_being_asked() {
     assert_eq!(place.code("set /a 2 --actor dave --correlation t-7"), 0);
     assert!(place.stdout("show head").contains("actor       dave\ncorrelation t-7\n"));
 }
+
+#[test]
+fn what_is_recorded_is_not_called_failed_where_the_database_cannot_grow() {
+    let limited = |arguments: &str| {
+        let place = Place::new();
+        std::fs::create_dir(place.path("conf")).unwrap();
+        std::fs::write(place.path("conf/large"), vec![b'x'; 100_000]).unwrap();
+        for key in ["/a", "/b"] {
+            assert_eq!(place.code(&format!("set {key} --file conf/large")), 0);
+        }
+        // There is room for a write-ahead log, but the database is nearly as large as it may be.
+        let largest = place.path("state.db").metadata().unwrap().len() + 4_096;
+        let ustate = env!("CARGO_BIN_EXE_ustate");
+        let line = format!("trap '' XFSZ; exec prlimit --fsize={largest} {ustate} {arguments}");
+        let shown = place.shown(&place.as_environment_of("sh").args(["-c", &line]).output().unwrap());
+        assert_eq!(place.stdout("list"), "/a\n/b\n/c/large\n", "{arguments}");
+        assert_eq!(place.code("verify"), 0);
+        shown
+    };
+    check(
+        &["set /c/large --file conf/large", "load conf --prefix /c --json"].map(limited).concat(),
+        str![[r#"
+3 set /c/large  version 1
+! note: recorded, but the write-ahead log could not be moved into the database: storage full: a write was refused: the file reached a size limit, a quota is full, or the disk is failing
+{"v":1,"type":"receipt","unchanged":0,"left_out":{"dot_files":0,"links":0,"others":0},"first":3,"last":3,"at":"[EXACT]","head":"3:[HASH]","changes":[{"kind":"created","key":"/c/large"}]}
+! note: recorded, but the write-ahead log could not be moved into the database: storage full: a write was refused: the file reached a size limit, a quota is full, or the disk is failing
+
+"#]],
+    );
+}

@@ -74,7 +74,7 @@ impl Delete {
             .first()
             .map(|commit| commit.changes.iter().map(|change| change.key.to_string()).collect())
             .unwrap_or_default();
-        store.close().await?;
+        context.close(&store).await;
         report(context, &Deleted { present: deleted, absent, receipt: Some(receipt) })
     }
 

@@ -114,7 +114,7 @@ pub(super) async fn import(
         error => refused(error),
     })?;
     let head = store.head().await?;
-    store.close().await?;
+    context.close(&store).await;
     Ok(head)
 }
 

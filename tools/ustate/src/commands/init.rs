@@ -40,7 +40,7 @@ impl Init {
         }
         let store = Options::new().busy_timeout(context.busy_timeout).open(path).await?;
         let id = store.store_id().to_string();
-        store.close().await?;
+        context.close(&store).await;
         report(context, path, Some(&id))
     }
 }

@@ -99,7 +99,7 @@ impl Load {
         let batch = due.deletes.into_iter().fold(batch, Batch::delete).meta(self.origin.meta());
         let receipt = store.commit(batch).await?;
         let changes = written(&store, &receipt).await?;
-        store.close().await?;
+        context.close(&store).await;
         let rows: Vec<_> = changes.iter().map(Written::of_change).collect();
         Outcome { rows: &rows, receipt: Some(&receipt), dry_run: false }.report(context, object, &nothing)
     }

@@ -104,7 +104,7 @@ impl Restore {
             receipt => receipt?,
         };
         let changes = written(&store, &receipt).await?;
-        store.close().await?;
+        context.close(&store).await;
         let rows: Vec<_> = changes.iter().map(Written::of_change).collect();
         Outcome { rows: &rows, receipt: Some(&receipt), dry_run: false }.report(context, object, &nothing)
     }

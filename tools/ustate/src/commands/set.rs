@@ -88,7 +88,7 @@ impl Set {
             Err(error) => return Err(error.into()),
         };
         let version = receipt.versions.last().copied().unwrap_or(0);
-        store.close().await?;
+        context.close(&store).await;
         match context.format {
             Format::Human if context.quiet => Ok(()),
             Format::Human => {
