@@ -43,9 +43,21 @@ impl Context {
         self.open_at(self.db()?).await
     }
 
+    /// That and another one. Both files are looked at before one of them is open: they may be the same,
+    /// and looking would drop the locks of what is open.
+    pub(crate) async fn open_beside(&self, other: &Path) -> Done<(Source, Source)> {
+        let path = self.db()?;
+        let (is_one, is_other) = (is_export(path)?, is_export(other)?);
+        Ok((self.open_as(path, is_one).await?, self.open_as(other, is_other).await?))
+    }
+
     /// The same at another path.
-    pub(crate) async fn open_at(&self, path: &Path) -> Done<Source> {
-        if !is_export(path)? {
+    async fn open_at(&self, path: &Path) -> Done<Source> {
+        self.open_as(path, is_export(path)?).await
+    }
+
+    async fn open_as(&self, path: &Path, is_export: bool) -> Done<Source> {
+        if !is_export {
             let store = self.open_with(path, Options::new().read_only(true)).await?;
             return Ok(Source::Live(store));
         }

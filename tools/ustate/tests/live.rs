@@ -208,3 +208,22 @@ async fn a_closed_pipe_ends_quietly() {
         assert!(output.status.success() && notes_only, "{line}: {:?} {stderr}", output.status);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_that_is_compared_with_itself_keeps_its_locks() {
+    let place = Place::new();
+    std::fs::write(place.path("value"), vec![b'x'; 1 << 20]).unwrap();
+    assert_eq!(place.code("set /a --file value"), 0);
+    assert_eq!(place.code("set /b --file value"), 0);
+    // It waits for somebody who reads on, with the store open.
+    let mut diff = place.start("diff 0.. --with state.db --json");
+    assert!(!diff.line().is_empty());
+    // 3: POSIX  ADVISORY  READ 4711 fd:01:263425 1073741826 1073742335
+    let inode = std::os::unix::fs::MetadataExt::ino(&place.path("state.db").metadata().unwrap());
+    let (process, file) = (format!(" {} ", diff.id()), format!(":{inode} "));
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let held = locks.lines().any(|lock| lock.contains(&process) && lock.contains(&file));
+    assert!(held, "it reads the store without a lock: {locks}");
+    assert!(diff.hang_up().status.success());
+}

@@ -89,9 +89,8 @@ impl Diff {
             context.refuse(Format::Raw, "diff")?;
         }
         let (patterns, range) = sort_out(&self.select)?;
-        let source = context.open().await?;
         let sum = if let Some(path) = &self.with {
-            let other = context.open_at(path).await?;
+            let (source, other) = context.open_beside(path).await?;
             let Range { after, to } = range.unwrap_or_default();
             let (from, to) = (end(context, &source, after).await?, end(context, &other, to).await?);
             self.show(context, Pairs::across((&source, &from), (&other, &to), &patterns)).await?
@@ -102,6 +101,7 @@ impl Diff {
                     failure.fact("2h-ago.. is what has changed since").hint(context.hint("diff head~10..")),
                 );
             };
+            let source = context.open().await?;
             let from = match after {
                 Some(point) => point.start(context, &source).await?,
                 None => source.at(source.floor().into()).await?,
