@@ -72,6 +72,7 @@ async fn each_commit_is_given_to_a_command_or_printed() {
         "replay -o ndjson",
         "replay 3..5 --json",
         "replay 1.. -- sh -c 'echo $USTATE_FIRST-$USTATE_SEQ $USTATE_BY $USTATE_REASON $USTATE_CORRELATION $USTATE_DB'",
+        "replay ..2 -- sh -c 'echo $USTATE_SEQ'",
         "replay ..3 --speed 1000000x -- sh -c 'wc -l'",
         "replay 5.. -- true",
     ]);
@@ -90,6 +91,9 @@ $ ustate replay 1.. -- sh -c 'echo $USTATE_FIRST-$USTATE_SEQ $USTATE_BY $USTATE_
 2-2 bob@ops ticket 12 state.db
 3-4 c state.db
 5-5 alice@ops state.db
+$ ustate replay ..2 -- sh -c 'echo $USTATE_SEQ'
+1
+2
 $ ustate replay ..3 --speed 1000000x -- sh -c 'wc -l'
 1
 1
