@@ -96,7 +96,7 @@ async fn a_loss_can_be_accepted_by_the_only_opener_and_stands_in_the_log() {
     let recorded = store.history("/.univrs/accepted-loss", None, 10).await.unwrap();
     let meta = recorded[0].meta.as_ref().unwrap();
     assert_eq!((recorded.len(), meta.cause()), (1, Some("loss_accepted")));
-    assert!(meta.reason.as_ref().unwrap().contains("1 changes are missing"), "{meta:?}");
+    assert!(meta.reason.as_ref().unwrap().contains("1 change is missing"), "{meta:?}");
     store.set("/a", b"on".to_vec()).await.unwrap();
     assert!(store.verify().await.unwrap().is_intact());
     store.close().await.unwrap();

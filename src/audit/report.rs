@@ -162,7 +162,9 @@ impl VerifyReport {
             );
         } else if seq > self.head.seq {
             let missing = seq.as_u64() - self.head.seq.as_u64();
-            let what = format!("the log ends before the anchor at {seq}: {missing} changes are missing");
+            let missing = Counted(missing, "change");
+            let are = if missing.0 == 1 { "is" } else { "are" };
+            let what = format!("the log ends before the anchor at {seq}: {missing} {are} missing");
             self.find(Some(seq), None, what);
         } else if seq >= self.floor {
             if hash == Some(kept) || planted("anchor_unchecked") {

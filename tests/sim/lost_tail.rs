@@ -115,7 +115,7 @@ impl World<'_> {
             Testimony::Reached(reached) if ends.seq < reached.seq => {
                 self.totals.refused.fetch_add(1, Ordering::Relaxed);
                 let missing = reached.seq.as_u64() - ends.seq.as_u64();
-                let said = format!("had reached {}: {missing} changes are missing", reached.seq);
+                let said = format!("had reached {}: {missing} change", reached.seq);
                 match opened(false) {
                     Err(StateError::Corrupted(why)) if why.contains(&said) => {}
                     other => return Err(format!("{said}, but opening it gave {other:?}")),

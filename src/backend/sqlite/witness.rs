@@ -60,7 +60,8 @@ impl std::fmt::Display for Loss {
         let (reached, ends) = (self.reached.seq, self.ends.seq);
         if ends < reached {
             let missing = reached.as_u64() - ends.as_u64();
-            write!(f, "the log ends at {ends}, but had reached {reached}: {missing} changes are missing")
+            let changes = if missing == 1 { "change is" } else { "changes are" };
+            write!(f, "the log ends at {ends}, but had reached {reached}: {missing} {changes} missing")
         } else {
             write!(f, "the log has another hash at {reached} than when that was written")
         }

@@ -270,7 +270,7 @@ fn a_log_that_was_cut_off_or_rewritten_contradicts_its_anchors() {
         ]),
         str![[r#"
 $ ustate verify --db cut.log --anchor anchors.ndjson
-  contradicted  4: the log ends before the anchor at 4: 1 changes are missing (first of 1)
+  contradicted  4: the log ends before the anchor at 4: 1 change is missing (first of 1)
   not provable  3 changes that no anchor covers could have been cut off or rewritten
   head          3:[HASH]
 ! error: 1 contradiction, first at 4
