@@ -72,13 +72,13 @@ fn check_floor(floor: Seq) -> Result<()> {
         return Ok(());
     }
     Err(StateError::Erased(format!(
-        "the export begins after {floor}, and a store that can be written needs all before it, too; open it as an archive"
+        "the export begins after {floor}: it can be read, but a store to be written needs all before it, too"
     )))
 }
 
 fn withheld(seq: Seq) -> StateError {
     StateError::Erased(format!(
-        "the export withholds change {seq}, and a store that can be written needs all of them; open it as an archive"
+        "the export withholds change {seq}: it can be read, but a store to be written needs all of them"
     ))
 }
 
