@@ -152,8 +152,8 @@ impl Options {
     }
 
     /// Whether to open without writing anything; commits are refused then, and a path that does
-    /// not exist is an error. Where the folder cannot be written and no process has the store open,
-    /// it is read as a file that nobody changes: see [`SqliteStore::is_immutable`].
+    /// not exist is an error. Where no write-ahead log can be made, as in a folder that cannot be
+    /// written, and no process has the store open, it is read as a file that nobody changes: see [`SqliteStore::is_immutable`].
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {

@@ -98,9 +98,10 @@ impl SqliteStore {
         self.core.shared.store
     }
 
-    /// Whether it was opened as a file that nobody changes, because it is read-only in a folder that
-    /// cannot be written. Should its owner open it meanwhile, reads may fail as corrupted, and
-    /// watches see nothing new: open it again then.
+    /// Whether it was opened as a file that nobody changes, because it is read-only and no write-ahead
+    /// log can be made for it: its folder cannot be written, or another program changed its mode. Should its
+    /// owner open it meanwhile, reads may fail as corrupted, and watches see nothing new: open it again
+    /// then.
     pub fn is_immutable(&self) -> bool {
         self.immutable
     }

@@ -105,7 +105,7 @@ impl Context {
                     self.note(&format!("store {} in {}", store.store_id(), path.display()));
                 }
                 if store.is_immutable() {
-                    self.note("read as a file that nobody changes, as its folder cannot be written");
+                    self.note("read as a file that nobody changes, as no write-ahead log can be made for it");
                 }
                 if let Some(warning) = store.warning() {
                     self.note(warning);

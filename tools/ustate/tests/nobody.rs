@@ -72,25 +72,25 @@ async fn what_writes_says_that_it_may_not() {
         str![[r#"
 $ ustate restore /a --to 1 --dry-run
 would set /a  1
-! note: read as a file that nobody changes, as its folder cannot be written
+! note: read as a file that nobody changes, as no write-ahead log can be made for it
 $ ustate restore /a --to 1
-! note: read as a file that nobody changes, as its folder cannot be written
+! note: read as a file that nobody changes, as no write-ahead log can be made for it
 ! error: cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate restore --undo 2
-! note: read as a file that nobody changes, as its folder cannot be written
+! note: read as a file that nobody changes, as no write-ahead log can be made for it
 ! error: cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate load conf --prefix /conf
-! note: read as a file that nobody changes, as its folder cannot be written
+! note: read as a file that nobody changes, as no write-ahead log can be made for it
 ! error: cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate replay --into new.db --check
-! note: read as a file that nobody changes, as its folder cannot be written
+! note: read as a file that nobody changes, as no write-ahead log can be made for it
 ! error: [FOLDER]/new.db cannot be written: storage error: Permission denied (os error 13)
 [exit 7]
 $ ustate replay -- true
-! note: read as a file that nobody changes, as its folder cannot be written
+! note: read as a file that nobody changes, as no write-ahead log can be made for it
 
 "#]],
     );
