@@ -220,3 +220,13 @@ async fn an_export_that_is_cut_or_altered_is_not_read() {
     assert_eq!((output.status.code(), said.contains("\"code\":\"corrupted\"")), (Some(5), true), "{said}");
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn a_dash_is_standard_output() {
+    let place = Place::new();
+    assert_eq!(place.code("set /a 1"), 0);
+    assert_eq!(place.code("export -O whole.log"), 0);
+    let dashed = place.output("export -O -");
+    assert_eq!(dashed.stdout, std::fs::read(place.path("whole.log")).unwrap());
+    assert!(!place.path("-").exists());
+}

@@ -36,7 +36,7 @@ pub(crate) struct Export {
     /// Which keys; of other changes only a hash is written. And a range A..B: after A, up to B.
     #[arg(value_name = "PATTERN|A..B", value_parser = parse_selection)]
     select: Vec<Selection>,
-    /// The file; nothing may be there yet. Without it, standard output.
+    /// The file; nothing may be there yet. Without it, or as -, standard output.
     #[arg(short = 'O', long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Without the values of these keys.
@@ -50,13 +50,14 @@ pub(crate) struct Export {
 impl Export {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
         context.refuse(Format::Raw, "export")?;
-        if self.out.is_none() && !self.text && io::stdout().is_terminal() {
+        let out = self.out.as_deref().filter(|out| *out != Path::new("-"));
+        if out.is_none() && !self.text && io::stdout().is_terminal() {
             let failure = Failure::usage("an export is not for the eyes: its form is binary");
             return fail(
                 failure.fact("name a file, or use --text").hint(context.hint("export -O state.log")),
             );
         }
-        if let Some(out) = self.out.as_deref().filter(|out| out.symlink_metadata().is_ok()) {
+        if let Some(out) = out.filter(|out| out.symlink_metadata().is_ok()) {
             let what = format!("{} exists, and is not written over", out.display());
             return fail(Failure::new(Exit::No, "already_exists", what));
         }
@@ -72,11 +73,11 @@ impl Export {
         let progress = Progress::of(context, "exporting", Unit::Changes);
         export = export.progress(move |at| progress.at(at.done, at.total));
         export = export.form(if self.text { Form::Ndjson } else { Form::Cbor });
-        let exported = match &self.out {
+        let exported = match out {
             Some(out) => to_file(&source, export, out).await?,
             None => to_stdout(&source, export).await?,
         };
-        report(context, self.out.as_deref(), &exported)
+        report(context, out, &exported)
     }
 }
 
