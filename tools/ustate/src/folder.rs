@@ -80,14 +80,3 @@ fn no_key(path: &Path, why: &str) -> Failure {
     Failure { code: "invalid_key", ..Failure::usage(format!("{} makes no key: {why}", path.display())) }
         .fact("nothing was written; rename it, or put a dot before its name to leave it out")
 }
-
-/// The bytes of a file, unless it has more than `most`: then none.
-pub(crate) fn read_at_most(path: &Path, most: usize) -> Done<Option<Vec<u8>>> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, most as u64 + 1), &mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|error| Failure::io(&format!("cannot read {}", path.display()), &error))?;
-    Ok((bytes.len() <= most).then_some(bytes))
-}

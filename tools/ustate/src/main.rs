@@ -14,6 +14,7 @@ mod cursor_file;
 mod delta;
 mod escape;
 mod folder;
+mod input;
 mod json;
 mod leaves;
 mod moment;

@@ -11,6 +11,7 @@ mod change;
 mod changed;
 mod diff;
 mod doctor;
+mod endless;
 mod errors;
 mod examples;
 mod export;

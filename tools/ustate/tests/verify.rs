@@ -334,8 +334,10 @@ $ ustate verify --anchor empty.ndjson --json
 ! {"v":1,"type":"error","code":"usage","exit":2,"message":"empty.ndjson has no anchor","facts":[],"hint":"ustate anchor"}
 [exit 2]
 $ ustate verify --anchor bytes.ndjson
-! error: cannot read bytes.ndjson: stream did not contain valid UTF-8
-[exit 7]
+! error: bytes.ndjson, line 1: this is no anchor
+!   an anchor is a line like {"v":1,"type":"anchor","store":…,"seq":4711,"hash":…}
+!   hint: ustate anchor
+[exit 2]
 $ ustate verify --anchor missing.ndjson
 ! error: cannot read missing.ndjson: No such file or directory (os error 2)
 [exit 7]
@@ -347,6 +349,31 @@ $ ustate anchor -o raw
 ! error: anchor has no raw output
 !   use -o human or -o json
 [exit 2]
+
+"#]],
+    );
+}
+
+#[test]
+fn a_damaged_export_is_not_to_be_verified_once_more() {
+    let place = Place::new();
+    assert_eq!(place.code("set /a one-of-a-kind"), 0);
+    assert_eq!(place.code("export -O whole.log"), 0);
+    let mut bytes = std::fs::read(place.path("whole.log")).unwrap();
+    let at = bytes.windows(13).position(|window| window == b"one-of-a-kind").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(place.path("altered.log"), bytes).unwrap();
+    check(
+        &place.transcript(&["verify --db altered.log", "list --db altered.log"]),
+        str![[r#"
+$ ustate verify --db altered.log
+! error: corrupted: altered.log: the value of change 1 does not match its hash
+!   hint: ustate verify --db BACKUP
+[exit 5]
+$ ustate list --db altered.log
+! error: corrupted: altered.log: the value of change 1 does not match its hash
+!   hint: ustate verify --db altered.log
+[exit 5]
 
 "#]],
     );

@@ -9,12 +9,13 @@ use univrs_state::{Batch, ChangeKind, Limits, StateError, StateStore};
 use super::delete::parse_prefix;
 use crate::confirm::{confirm, some_of};
 use crate::context::{Context, may_write, quoted, quoted_text};
-use crate::folder::{Folder, read_at_most};
+use crate::folder::Folder;
+use crate::input::{read_value, too_large};
 use crate::json::Object;
 use crate::origin::Origin;
 use crate::output::Format;
 use crate::source::Source;
-use crate::stop::{Done, Exit, Failure, fail};
+use crate::stop::{Done, Failure, fail};
 use crate::value::{count, counted, size};
 use crate::written::{Outcome, Written, written};
 
@@ -109,13 +110,7 @@ impl Load {
         let limits = Limits::default();
         let (mut due, mut bytes) = (Due::default(), 0);
         for (key, path) in &folder.files {
-            let Some(value) = read_at_most(path, limits.value_bytes)? else {
-                let most = size(limits.value_bytes as u64);
-                return fail(too_large(&format!(
-                    "{} is too large: a value has {most} at most",
-                    path.display()
-                )));
-            };
+            let value = read_value(Some(path))?;
             let before = match source.get(key).await {
                 // It is gone, so it is another one.
                 Err(StateError::Erased(_)) => Some(None),
@@ -151,10 +146,6 @@ impl Load {
         let prefix = quoted_text(&format!("{prefix}/SUBFOLDER"));
         too_large(&what).hint(format!("ustate load {} --prefix {prefix}", quoted(&folder)))
     }
-}
-
-fn too_large(what: &str) -> Failure {
-    Failure::new(Exit::Usage, "limit_exceeded", what).fact("nothing was written")
 }
 
 impl Due {

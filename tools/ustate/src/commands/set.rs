@@ -1,7 +1,6 @@
 //! `ustate set`
 
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,6 +9,7 @@ use univrs_state::{Batch, ChangeKind, Limits, RESERVED_PREFIX, StateError, State
 use super::get::by;
 use crate::context::{Context, may_write};
 use crate::escape::{escape, escape_field};
+use crate::input::read_value;
 use crate::json::Object;
 use crate::origin::Origin;
 use crate::output::Format;
@@ -113,17 +113,9 @@ impl Set {
 
     fn value(&self) -> Done<Vec<u8>> {
         let (bytes, implied) = match (&self.value, &self.file) {
-            (Some(value), _) if value == "-" => {
-                let mut bytes = Vec::new();
-                let read = std::io::stdin().lock().read_to_end(&mut bytes);
-                read.map_err(|error| Failure::io("cannot read standard input", &error))?;
-                (bytes, Kind::Bytes)
-            }
+            (Some(value), _) if value == "-" => (read_value(None)?, Kind::Bytes),
             (Some(value), _) => (value.as_encoded_bytes().to_owned(), Kind::Text),
-            (None, Some(file)) => {
-                let doing = || format!("cannot read {}", file.display());
-                (std::fs::read(file).map_err(|error| Failure::io(&doing(), &error))?, Kind::Bytes)
-            }
+            (None, Some(file)) => (read_value(Some(file))?, Kind::Bytes),
             (None, None) => {
                 let failure = Failure::usage("no value was given");
                 return fail(failure.fact("give it as an argument, as - for standard input, or with --file"));

@@ -1,17 +1,20 @@
 //! `ustate verify`
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use univrs_state::{Anchor, VerifyReport};
 
 use crate::context::Context;
+use crate::input::{named, read_at_most};
 use crate::output::Format;
 use crate::progress::{Progress, Unit};
-use crate::stop::{Done, Exit, Failure, fail};
+use crate::stop::{Done, Exit, Failure, Stop, fail};
 use crate::value::counted;
 use crate::verdict;
+
+/// The most bytes of a file of anchors, which is some 400 000.
+const MOST_ANCHORS: usize = 64 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,7 +56,7 @@ impl Verify {
         for file in &self.anchor {
             anchors.extend(read_anchors(file)?);
         }
-        let source = context.open().await?;
+        let source = context.open().await.map_err(elsewhere)?;
         let progress = Progress::of(context, "verifying", Unit::Changes);
         let verify = univrs_state::Verify::level(match self.level {
             Level::Quick => univrs_state::Level::Quick,
@@ -82,14 +85,13 @@ impl Verify {
 
 /// The anchors in a file, a line each.
 fn read_anchors(file: &Path) -> Done<Vec<Anchor>> {
-    let (name, read) = if file == Path::new("-") {
-        let mut text = String::new();
-        let read = std::io::stdin().lock().read_to_string(&mut text);
-        ("standard input".into(), read.map(|_| text))
-    } else {
-        (file.display().to_string(), std::fs::read_to_string(file))
+    let file = Some(file).filter(|file| *file != Path::new("-"));
+    let name = named(file);
+    let Some(bytes) = read_at_most(file, MOST_ANCHORS)? else {
+        return fail(Failure::usage(format!("{name} is too large for a list of anchors")));
     };
-    let text = read.map_err(|error| Failure::io(&format!("cannot read {name}"), &error))?;
+    // What is no text is no anchor, which is said with its line.
+    let text = String::from_utf8_lossy(&bytes);
     let mut anchors = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let anchor = line.parse::<Anchor>().map_err(|error| {
@@ -102,6 +104,17 @@ fn read_anchors(file: &Path) -> Done<Vec<Anchor>> {
         return fail(Failure::usage(format!("{name} has no anchor")).hint("ustate anchor"));
     }
     Ok(anchors)
+}
+
+/// An export that is damaged is not opened: another copy is to be looked at, not this one again.
+fn elsewhere(stop: Stop) -> Stop {
+    match stop {
+        Stop::Failed(mut failure) if failure.exit == Exit::Integrity => {
+            failure.hint = Some("ustate verify --db BACKUP".into());
+            Stop::Failed(failure)
+        }
+        stop => stop,
+    }
 }
 
 fn contradicted(report: &VerifyReport) -> Failure {
