@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use univrs_state::{Head, Options, StateError, StateStore};
@@ -105,7 +106,7 @@ pub(super) async fn import(
         number = signals.next() => {
             cancelled.store(true, Ordering::Relaxed);
             // What it had written goes before this ends, unless whoever writes the pipe says nothing.
-            tokio::select! { _ = import => {} _ = signals.next() => {} }
+            tokio::select! { _ = import => {} () = insisted(&mut signals) => {} }
             return Err(Stop::Signal(number));
         }
     };
@@ -116,6 +117,17 @@ pub(super) async fn import(
     let head = store.head().await?;
     context.close(&store).await;
     Ok(head)
+}
+
+/// Waits for a signal that is another one: a group of processes is told twice at once.
+async fn insisted(signals: &mut Signals) {
+    let begun = Instant::now();
+    loop {
+        signals.next().await;
+        if begun.elapsed() > Duration::from_secs(1) {
+            return;
+        }
+    }
 }
 
 /// Whether an error is about the path of the new store.
