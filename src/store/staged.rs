@@ -92,6 +92,7 @@ impl Staged {
     fn fault(&self, error: io::Error) -> StateError {
         match StateError::from(error) {
             StateError::StorageFull(why) => StateError::StorageFull(why),
+            StateError::Storage(why) => refuse(&self.place, &format!("cannot be written: {why}")),
             error => refuse(&self.place, &format!("cannot be written: {error}")),
         }
     }
