@@ -141,7 +141,8 @@ $ ustate history /nodes/n1 --db part.log
 $ ustate show 3 --diff --db late.log -q --json
 {"v":1,"type":"change","seq":3,"commit_seq":3,"at":"[EXACT]","kind":"updated","key":"/cluster/leader","version":2,"prev":1,"bytes":8,"encoding":"json","value":"node-7","actor":"alice@ops","reason":"failover","hash":"[HASH]"}
 $ ustate watch --after 0 --db late.log -q
-! error: erased: a part of a log cannot be watched; read its changes
+! error: a part of a log cannot be watched, as changes would be missed
+!   hint: ustate log --reverse --db late.log
 [exit 6]
 
 "#]],
