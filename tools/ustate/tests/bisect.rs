@@ -155,7 +155,7 @@ $ ustate bisect --good 2 --bad head -q --json -- ./judge 7 2 3 4 5 6 7 8 9 10 11
 ! {"v":1,"type":"error","code":"skipped","exit":1,"message":"the first bad commit is one of 11, as states between them were skipped","facts":["they end at 5, 6, 8, … and 24; 2 is good   (10 steps)"],"hint":"ustate log 2..24"}
 [exit 1]
 $ ustate bisect --good 2 --bad head -q -- ./judge 7 1
-! error: the state at 2 is not good, as the command says
+! error: the command cannot tell whether the state at 2 is good
 !   nothing was searched
 [exit 1]
 
@@ -228,7 +228,7 @@ $ ustate bisect --good 2 --bad head -- false
 [exit 1]
 $ ustate bisect --good 2 --bad head -- sh -c 'exit 125'
 ! note: 2 is skipped
-! error: the state at 2 is not good, as the command says
+! error: the command cannot tell whether the state at 2 is good
 !   nothing was searched
 [exit 1]
 $ ustate bisect --good 1 --bad head -- true

@@ -78,8 +78,14 @@ impl Bisect {
         }
         let mut search = Search { source: &source, program, signals: Signals::new()?, erased: false };
         for (past, expected, name) in [(&good, Verdict::Good, "good"), (&bad, Verdict::Bad, "bad")] {
-            if search.ask(context, past).await? != expected {
-                let what = format!("the state at {} is not {name}, as the command says", past.seq());
+            let verdict = search.ask(context, past).await?;
+            if verdict != expected {
+                let seq = past.seq();
+                let what = if verdict == Verdict::Skipped {
+                    format!("the command cannot tell whether the state at {seq} is {name}")
+                } else {
+                    format!("the state at {seq} is not {name}, as the command says")
+                };
                 return fail(Failure::new(Exit::No, "mislabelled", what).fact("nothing was searched"));
             }
         }
