@@ -174,7 +174,9 @@ impl Opening {
     fn has_no_log(&self) -> bool {
         match &self.location {
             Location::File(_) if !self.is_real() => false,
-            Location::File(file) => path::beside(file, "-wal").metadata().is_err(),
+            Location::File(file) => {
+                ["-wal", "-journal"].iter().all(|log| path::beside(file, log).metadata().is_err())
+            }
             Location::Memory => false,
         }
     }

@@ -240,3 +240,25 @@ $ ustate doctor
 "#]],
     );
 }
+
+#[test]
+fn a_database_with_a_journal_of_another_program_is_not_read_around_it() {
+    let place = Place::new();
+    assert_eq!(place.code("set /a 1"), 0);
+    let other = rusqlite::Connection::open(place.path("state.db")).unwrap();
+    let mode: String = other.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "delete", "the premise");
+    drop(other);
+    assert_eq!(place.stdout("get /a -q"), "1\n");
+    // What it had begun to write, and was to be taken back.
+    std::fs::write(place.path("state.db-journal"), [1; 1_024]).unwrap();
+    check(
+        &place.transcript(&["get /a"]),
+        str![[r#"
+$ ustate get /a
+! error: cannot open the store: [FOLDER]/state.db cannot be opened; check the permissions of the file and its folder
+[exit 3]
+
+"#]],
+    );
+}
