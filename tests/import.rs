@@ -1,7 +1,7 @@
 //! What is imported is whole and as it was, or refused.
 
 use univrs_state::{
-    Batch, Export, Head, Limits, MemoryStore, Meta, Options, SqliteStore, StateError, StateStore,
+    Archive, Batch, Export, Head, Limits, MemoryStore, Meta, Options, SqliteStore, StateError, StateStore,
 };
 
 use crate::support::{Local, audit, folder, options, value};
@@ -175,4 +175,26 @@ async fn one_commit_of_many_batches_is_imported_whole() {
         receipt,
         "the commit id is remembered with all of its commit"
     );
+}
+
+#[tokio::test]
+async fn an_export_is_told_from_other_files_by_its_beginning() {
+    let (bytes, _) = sample().await;
+    let folder = folder();
+    let path = folder.path().join("file");
+    let is_one = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        Archive::is_one(&path).unwrap()
+    };
+    assert!(is_one(&bytes));
+    assert!(is_one(&bytes[..40]), "one that is cut off is still one, which opening it says");
+    let format = 1 + 1 + b"univrs-state log".len();
+    let mut newer = bytes.clone();
+    assert_eq!(newer[format], 1);
+    newer[format] = 2;
+    assert!(is_one(&newer), "of another format");
+    for other in [&b""[..], &bytes[..10], &bytes[1..], b"SQLite format 3\0", b"{\"format\":1}\n"] {
+        assert!(!is_one(other), "{other:02x?}");
+    }
+    assert!(Archive::is_one(folder.path().join("none")).is_err());
 }

@@ -87,12 +87,21 @@ impl From<Flaw> for NoStart {
     }
 }
 
+/// Bytes that tell what kind of file it is.
+pub(crate) const TELLING_BYTES: u64 = 32;
+
+/// Whether a file that starts with these bytes is a log file, in whichever format.
+pub(crate) fn is_log_file(start: &[u8]) -> bool {
+    has_magic(&Decoder::new(start)) == Ok(true)
+}
+
+fn has_magic(decoder: &Decoder<'_>) -> Result<bool, Flaw> {
+    let mut decoder = decoder.clone();
+    Ok(decoder.array()? == 5 && decoder.text(MAGIC.len())? == MAGIC)
+}
+
 pub(super) fn read_start(decoder: &mut Decoder<'_>) -> Result<Start, NoStart> {
-    let magic = || -> Result<bool, Flaw> {
-        let mut decoder = decoder.clone();
-        Ok(decoder.array()? == 5 && decoder.text(MAGIC.len())? == MAGIC)
-    };
-    match magic() {
+    match has_magic(decoder) {
         Ok(true) => {}
         Err(Flaw::Cut) => return Err(Flaw::Cut.into()),
         _ => return Err(NoStart::NoLogFile),

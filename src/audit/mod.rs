@@ -15,7 +15,7 @@ pub use writer::Form;
 
 use broken::Broken;
 
-pub(crate) use item::Start;
+pub(crate) use item::{Start, TELLING_BYTES, is_log_file};
 pub(crate) use pack::{Pack, Unpacked};
 pub(crate) use reader::{LogReader, Recorded};
 pub(crate) use tally::{Lasts, Tally};

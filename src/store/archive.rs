@@ -17,7 +17,7 @@ use super::{
     DeletedKey, Diff, DiffPage, Export, Exported, Options, Page, Past, Point, Receipt, Restore, Scan,
     SnapshotWatch, StateStore, Verify, WatchStream,
 };
-use crate::audit::{LogReader, VerifyReport};
+use crate::audit::{LogReader, TELLING_BYTES, VerifyReport, is_log_file};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 use crate::log::{Anchor, Change, Commit, Cursor, Head, StoreId};
@@ -85,19 +85,20 @@ impl Archive {
         Ok(Self { core: store.core().clone(), floor, withheld })
     }
 
-    /// Whether a file begins as an export does.
+    /// Whether a file begins as an export does, in whichever format.
+    ///
+    /// Opens and closes the file, so do not ask it of a database that this process has open: on Unix
+    /// that drops the locks which SQLite holds there.
     ///
     /// # Errors
-    /// [`StateError::ConnectionError`] if it cannot be opened.
+    /// [`StateError::ConnectionError`] if it cannot be opened or read.
     pub fn is_one(path: impl AsRef<Path>) -> Result<bool> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|error| refuse(path, &error.to_string()))?;
-        match LogReader::new(file.take(1 << 10)) {
-            Ok(_) => Ok(true),
-            // Another format of the same kind of file: opening it says so.
-            Err(StateError::ConnectionError(why)) => Ok(why.contains("format")),
-            Err(_) => Ok(false),
-        }
+        let mut start = Vec::new();
+        let read = file.take(TELLING_BYTES).read_to_end(&mut start);
+        read.map_err(|error| refuse(path, &error.to_string()))?;
+        Ok(is_log_file(&start))
     }
 
     /// The identity of the store whose log it is.
