@@ -26,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
     pub(crate) busy_timeout: Duration,
+    pub(crate) accept_loss: bool,
 }
 
 impl Context {
@@ -58,6 +59,11 @@ impl Context {
 
     async fn open_as(&self, path: &Path, is_export: bool) -> Done<Source> {
         if !is_export {
+            if self.accept_loss {
+                let what = "--accept-loss is recorded in the store, but this opens it only to read";
+                let hint = format!("ustate doctor --accept-loss --db {}", quoted(path));
+                return fail(Failure::usage(what).hint(hint));
+            }
             let store = self.open_with(path, Options::new().read_only(true)).await?;
             return Ok(Source::Live(store));
         }
@@ -78,7 +84,7 @@ impl Context {
     /// The store, for writing; it is never created by this.
     pub(crate) async fn open_to_write(&self) -> Done<SqliteStore> {
         let path = self.writable()?;
-        self.open_with(path, Options::new().create(false)).await
+        self.open_with(path, Options::new().create(false).accept_loss(self.accept_loss)).await
     }
 
     /// The store, for reading what a write would do.
@@ -129,6 +135,13 @@ impl Context {
         let failure = Failure::of(error);
         if matches!(error, StateError::ConnectionError(_)) && !path.exists() {
             return failure.hint(format!("ustate init {}", quoted(path)));
+        }
+        let may_be_accepted =
+            matches!(error, StateError::Corrupted(why) if why.contains("option accept_loss"));
+        if may_be_accepted {
+            let is_gone = path.metadata().map_or(true, |file| file.len() == 0);
+            let command = if is_gone { "init --accept-loss" } else { "doctor --accept-loss --db" };
+            return failure.hint(format!("ustate {command} {}", quoted(path)));
         }
         failure
     }

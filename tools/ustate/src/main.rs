@@ -120,6 +120,7 @@ fn context_of(global: Global, colors: &Colors) -> Context {
         quiet: global.quiet,
         verbose: global.verbose,
         busy_timeout: global.busy_timeout,
+        accept_loss: global.accept_loss,
     }
 }
 

@@ -234,7 +234,7 @@ $ ustate doctor --db state.log
         str![[r#"
 $ ustate doctor
 ! error: corrupted: [FOLDER]/state.db: the log ends at 1, but had reached 2: 1 change is missing; bring back [FOLDER]/state.db and [FOLDER]/state.db-wal as they were, or accept the loss by opening it once with the option accept_loss
-!   hint: ustate verify
+!   hint: ustate doctor --accept-loss --db state.db
 [exit 5]
 
 "#]],

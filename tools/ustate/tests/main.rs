@@ -20,6 +20,7 @@ mod import;
 mod live;
 mod load;
 mod look;
+mod loss;
 mod nobody;
 mod options;
 mod points;

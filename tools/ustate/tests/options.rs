@@ -57,6 +57,8 @@ Global options:
   -q, --quiet                    Say nothing but data and errors
   -v, --verbose                  Say more; show values whole
       --busy-timeout <DURATION>  How long to wait for other processes that write [default: 5s]
+      --accept-loss              Go on where recorded changes are missing, and record that: with
+                                 set, delete, doctor and init
 
 "#]],
     );
@@ -170,6 +172,10 @@ Global options:
           How long to wait for other processes that write
           
           [default: 5s]
+
+      --accept-loss
+          Go on where recorded changes are missing, and record that: with set, delete, doctor and
+          init
 
 Examples:
   ustate set /nodes/n1 '{"ready":true}' --type json -m 'first boot'

@@ -26,7 +26,7 @@ Examples:
 /// Look at the files of a store, and where they are.
 ///
 /// Exit code 1 says that something should be seen to. It opens the store to write, but records
-/// nothing; with USTATE_READONLY it does not. What is in the log is looked at by 'ustate verify'.
+/// nothing but a loss that is accepted; with USTATE_READONLY it does not. What is in the log is looked at by 'ustate verify'.
 /// Fields of -o tsv: ok or warning, check, what.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -63,6 +63,11 @@ impl Doctor {
         let header = Header::read(&path).ok().flatten();
         checks.extend(header.as_ref().map(|header| journal(&path, header)));
         checks.push(readers(&path, header.as_ref()));
+        if context.accept_loss {
+            may_write()?;
+            let store = context.open_to_write().await?;
+            context.close(&store).await;
+        }
         let store = Options::new().read_only(true).busy_timeout(context.busy_timeout).open(&path).await;
         let store = store.map_err(|error| Context::explain(&path, &error))?;
         checks.extend(inside(&store, header.as_ref()).await?);

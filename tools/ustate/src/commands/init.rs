@@ -38,7 +38,8 @@ impl Init {
         if self.dry_run {
             return report(context, path, None);
         }
-        let store = Options::new().busy_timeout(context.busy_timeout).open(path).await?;
+        let options = Options::new().busy_timeout(context.busy_timeout).accept_loss(context.accept_loss);
+        let store = options.open(path).await.map_err(|error| Context::explain(path, &error))?;
         let id = store.store_id().to_string();
         context.close(&store).await;
         report(context, path, Some(&id))

@@ -110,7 +110,7 @@ fn read_anchors(file: &Path) -> Done<Vec<Anchor>> {
 fn elsewhere(stop: Stop) -> Stop {
     match stop {
         Stop::Failed(mut failure) if failure.exit == Exit::Integrity => {
-            failure.hint = Some("ustate verify --db BACKUP".into());
+            failure.hint.get_or_insert_with(|| "ustate verify --db BACKUP".into());
             Stop::Failed(failure)
         }
         stop => stop,

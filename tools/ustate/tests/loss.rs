@@ -1,0 +1,120 @@
+//! A store whose newest commits are gone is opened when that is accepted, and never before.
+
+use snapbox::str;
+
+use crate::support::{Place, check};
+
+/// A store of which an older copy was brought back: its newest change is gone.
+fn older() -> Place {
+    let place = Place::new();
+    assert_eq!(place.code("set /a 1"), 0);
+    std::fs::copy(place.path("state.db"), place.path("old.db")).unwrap();
+    assert_eq!(place.code("set /a 2"), 0);
+    std::fs::rename(place.path("old.db"), place.path("state.db")).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(place.path(&format!("state.db{suffix}")));
+    }
+    place
+}
+
+#[test]
+fn a_lost_end_is_accepted_by_the_command_that_the_error_names() {
+    let place = older();
+    let transcript = place.transcript(&[
+        "get /a",
+        "verify --json",
+        "get /a --accept-loss",
+        "set /a 3 --dry-run --accept-loss",
+    ]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate get /a
+! error: corrupted: [FOLDER]/state.db: the log ends at 1, but had reached 2: 1 change is missing; bring back [FOLDER]/state.db and [FOLDER]/state.db-wal as they were, or accept the loss by opening it once with the option accept_loss
+!   hint: ustate doctor --accept-loss --db state.db
+[exit 5]
+$ ustate verify --json
+! {"v":1,"type":"error","code":"corrupted","exit":5,"message":"corrupted: [FOLDER]/state.db: the log ends at 1, but had reached 2: 1 change is missing; bring back [FOLDER]/state.db and [FOLDER]/state.db-wal as they were, or accept the loss by opening it once with the option accept_loss","facts":[],"hint":"ustate doctor --accept-loss --db state.db"}
+[exit 5]
+$ ustate get /a --accept-loss
+! error: --accept-loss is recorded in the store, but this opens it only to read
+!   hint: ustate doctor --accept-loss --db state.db
+[exit 2]
+$ ustate set /a 3 --dry-run --accept-loss
+! error: --accept-loss is recorded in the store, but this opens it only to read
+!   hint: ustate doctor --accept-loss --db state.db
+[exit 2]
+
+"#]],
+    );
+    assert!(place.stdout("doctor --accept-loss --db state.db -o tsv").contains("ok\tlog\tends at 2\n"));
+    let transcript = place.transcript(&["get /a", "log -o tsv", "verify -q -o tsv"]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate get /a
+1
+$ ustate log -o tsv
+2	[EXACT]	created	/.univrs/accepted-loss	json	{"reached":{"seq":2,"hash":"[HASH]"},"ends":{"seq":1,"hash":"[HASH]"}}		the log ends at 1, but had reached 2: 1 change is missing
+1	[EXACT]	created	/a	json	1	alice@ops	
+$ ustate verify -q -o tsv
+proved			every change's bytes match its hash: 2 changes
+proved			every link follows the one before it: 2 links
+proved			kv_store equals the fold of the log: 2 keys
+proved			the storage around the rows is whole
+not_provable	2		2 changes that no anchor covers could have been cut off or rewritten
+
+"#]],
+    );
+}
+
+#[test]
+fn a_write_can_accept_a_loss_where_writing_is_allowed() {
+    let place = older();
+    let refused = place.command(&["doctor", "--accept-loss"]).env("USTATE_READONLY", "1").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let transcript = place.transcript(&["set /a 3", "set /a 3 --accept-loss", "log -o tsv"]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate set /a 3
+! error: corrupted: [FOLDER]/state.db: the log ends at 1, but had reached 2: 1 change is missing; bring back [FOLDER]/state.db and [FOLDER]/state.db-wal as they were, or accept the loss by opening it once with the option accept_loss
+!   hint: ustate doctor --accept-loss --db state.db
+[exit 5]
+$ ustate set /a 3 --accept-loss
+3 set /a  version 2
+$ ustate log -o tsv
+3	[EXACT]	updated	/a	json	3	alice@ops	
+2	[EXACT]	created	/.univrs/accepted-loss	json	{"reached":{"seq":2,"hash":"[HASH]"},"ends":{"seq":1,"hash":"[HASH]"}}		the log ends at 1, but had reached 2: 1 change is missing
+1	[EXACT]	created	/a	json	1	alice@ops	
+
+"#]],
+    );
+}
+
+#[test]
+fn a_database_that_is_gone_is_begun_anew_by_the_command_that_the_error_names() {
+    let place = older();
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(place.path(&format!("state.db{suffix}")));
+    }
+    let transcript =
+        place.transcript(&["list", "init state.db", "init --accept-loss state.db -q", "log -o tsv"]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate list
+! error: corrupted: [FOLDER]/state.db is missing or empty: the log ends at 0, but had reached 2: 2 changes are missing; bring back [FOLDER]/state.db and [FOLDER]/state.db-wal as they were, or accept the loss by opening it once with the option accept_loss; where it was removed on purpose, remove [FOLDER]/state.db-head, too
+!   hint: ustate init --accept-loss state.db
+[exit 5]
+$ ustate init state.db
+! error: corrupted: [FOLDER]/state.db is missing or empty: the log ends at 0, but had reached 2: 2 changes are missing; bring back [FOLDER]/state.db and [FOLDER]/state.db-wal as they were, or accept the loss by opening it once with the option accept_loss; where it was removed on purpose, remove [FOLDER]/state.db-head, too
+!   hint: ustate init --accept-loss state.db
+[exit 5]
+$ ustate init --accept-loss state.db -q
+$ ustate log -o tsv
+1	[EXACT]	created	/.univrs/accepted-loss	json	{"reached":{"seq":2,"hash":"[HASH]"},"ends":{"seq":0,"hash":"[HASH]"}}		the log ends at 0, but had reached 2: 2 changes are missing
+
+"#]],
+    );
+}
