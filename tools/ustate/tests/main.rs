@@ -24,6 +24,7 @@ mod loss;
 mod nobody;
 mod options;
 mod points;
+mod remade;
 mod replay;
 mod restore;
 mod resume;

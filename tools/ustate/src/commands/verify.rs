@@ -63,7 +63,7 @@ impl Verify {
             Level::Chain => univrs_state::Level::Chain,
             Level::Full => univrs_state::Level::Full,
         });
-        let verify = verify.anchors(anchors).progress(move |at| progress.at(at.done, at.total));
+        let verify = verify.anchors(anchors.clone()).progress(move |at| progress.at(at.done, at.total));
         let report = source.verify(verify).await?;
         match context.format {
             Format::Human => verdict::human(context, &report)?,
@@ -72,7 +72,12 @@ impl Verify {
         }
         context.out.flush()?;
         if !report.is_intact() {
-            return fail(contradicted(&report));
+            let chain = univrs_state::Verify::level(univrs_state::Level::Chain).anchors(anchors);
+            let can_be_remade = matches!(self.level, Level::Full)
+                && !source.is_export()
+                && source.verify(chain).await.is_ok_and(|report| report.is_intact());
+            let failure = contradicted(&report);
+            return fail(if can_be_remade { remade(context, failure) } else { failure });
         }
         if context.format == Format::Human && report.head.seq.as_u64() > 0 && self.anchor.is_empty() {
             let anchor = context.hint("anchor");
@@ -124,4 +129,12 @@ fn contradicted(report: &VerifyReport) -> Failure {
     Failure::new(Exit::Integrity, "corrupted", what)
         .fact("keep a copy of the file as it is; see whether a backup is whole")
         .hint("ustate verify --db BACKUP")
+}
+
+/// Where the log is whole, the entries are made again of it.
+fn remade(context: &Context, failure: Failure) -> Failure {
+    let export = context.hint("export -O whole.log");
+    failure
+        .fact("the log itself is whole, and a new store can be made of it, entries and all")
+        .hint(format!("{export} && ustate import whole.log --into NEW.db"))
 }
