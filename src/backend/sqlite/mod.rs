@@ -7,6 +7,7 @@ mod ffi;
 mod jump;
 mod load;
 mod open;
+mod order;
 mod path;
 mod row;
 mod schema;
