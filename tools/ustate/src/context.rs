@@ -83,24 +83,30 @@ impl Context {
 
     /// The store, for writing; it is never created by this.
     pub(crate) async fn open_to_write(&self) -> Done<SqliteStore> {
-        let path = self.writable()?;
+        let path = self.writable().await?;
         self.open_with(path, Options::new().create(false).accept_loss(self.accept_loss)).await
     }
 
     /// The store, for reading what a write would do.
     pub(crate) async fn open_to_rehearse(&self) -> Done<Source> {
-        self.open_at(self.writable()?).await
+        self.open_at(self.writable().await?).await
     }
 
     /// The path, unless it is one that nothing can be written to.
-    fn writable(&self) -> Done<&Path> {
+    async fn writable(&self) -> Done<&Path> {
         let path = self.db()?;
-        if is_export(path)? {
-            let what = format!("{} is an export, which is only read", path.display());
-            let hint = format!("ustate import {} --into NEW.db", quoted(path));
-            return fail(Failure::new(Exit::Usage, "read_only", what).hint(hint));
+        if !is_export(path)? {
+            return Ok(path);
         }
-        Ok(path)
+        let what = format!("{} is an export, which is only read", path.display());
+        let failure = Failure::new(Exit::Usage, "read_only", what);
+        fail(match Archive::open(path).await {
+            Ok(archive) if archive.floor().seq > Seq::ZERO || archive.withheld() > 0 => {
+                failure.fact("it is a part of a log; only of a whole one a store can be made")
+            }
+            Ok(_) => failure.hint(format!("ustate import {} --into NEW.db", quoted(path))),
+            Err(error) => failure.fact(error.to_string()),
+        })
     }
 
     async fn open_with(&self, path: &Path, options: Options) -> Done<SqliteStore> {

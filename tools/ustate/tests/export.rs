@@ -178,6 +178,8 @@ async fn an_export_is_only_read() {
     let before = std::fs::read(place.path("state.log")).unwrap();
     let transcript = place.transcript(&[
         "set /a 1 --db state.log",
+        "set /a 1 --db part.log",
+        "set /a 1 --db late.log --dry-run --json",
         "set /a 1 --db state.log --dry-run --json",
         "delete /cluster/leader --db state.log",
         "delete --prefix / --dry-run --db state.log",
@@ -188,6 +190,13 @@ async fn an_export_is_only_read() {
 $ ustate set /a 1 --db state.log
 ! error: state.log is an export, which is only read
 !   hint: ustate import state.log --into NEW.db
+[exit 2]
+$ ustate set /a 1 --db part.log
+! error: part.log is an export, which is only read
+!   it is a part of a log; only of a whole one a store can be made
+[exit 2]
+$ ustate set /a 1 --db late.log --dry-run --json
+! {"v":1,"type":"error","code":"read_only","exit":2,"message":"late.log is an export, which is only read","facts":["it is a part of a log; only of a whole one a store can be made"]}
 [exit 2]
 $ ustate set /a 1 --db state.log --dry-run --json
 ! {"v":1,"type":"error","code":"read_only","exit":2,"message":"state.log is an export, which is only read","facts":[],"hint":"ustate import state.log --into NEW.db"}
