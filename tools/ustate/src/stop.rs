@@ -71,7 +71,14 @@ impl Failure {
     }
 
     pub(crate) fn of(error: &StateError) -> Self {
-        Self::new(exit_of(error), error.code(), error.to_string())
+        let what = match error {
+            // Of what commands read, only an export begins later.
+            StateError::Compacted { oldest, .. } => {
+                format!("this export begins after {oldest}; what was asked for came before")
+            }
+            error => error.to_string(),
+        };
+        Self::new(exit_of(error), error.code(), what)
     }
 
     pub(crate) fn fact(mut self, fact: impl Into<String>) -> Self {

@@ -120,13 +120,13 @@ $ ustate log --db late.log -o tsv
 3	[EXACT]	updated	/cluster/leader	json	"node-7"	alice@ops	failover
 ! note: this export begins after 2
 $ ustate log 0.. --db late.log -q
-! error: history up to 0 was compacted; the oldest position left is 2
+! error: this export begins after 2; what was asked for came before
 [exit 6]
 $ ustate get /cluster/leader --at 1 --db late.log -q
-! error: history up to 1 was compacted; the oldest position left is 2
+! error: this export begins after 2; what was asked for came before
 [exit 6]
 $ ustate show 2 --db late.log -q
-! error: history up to 1 was compacted; the oldest position left is 2
+! error: this export begins after 2; what was asked for came before
 [exit 6]
 $ ustate history /cluster/leader --db late.log
 3  [TIME]  alice@ops  "node-7"   failover
