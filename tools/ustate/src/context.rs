@@ -1,6 +1,7 @@
 //! What all commands share: the store, the form of the output, and notes.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -142,6 +143,13 @@ impl Context {
         if matches!(error, StateError::ConnectionError(_)) && !path.exists() {
             return failure.hint(format!("ustate init {}", quoted(path)));
         }
+        if matches!(error, StateError::ConnectionError(why) if why.ends_with("is not a database"))
+            && is_text_of_export(path)
+        {
+            return failure
+                .fact("it is an export as text, which is not read back; export without --text")
+                .hint("ustate export -O state.log");
+        }
         let may_be_accepted =
             matches!(error, StateError::Corrupted(why) if why.contains("option accept_loss"));
         if may_be_accepted {
@@ -177,6 +185,14 @@ impl Context {
         let name = if format == Format::Raw { "raw" } else { "tsv" };
         fail(Failure::usage(format!("{command} has no {name} output")).fact("use -o human or -o json"))
     }
+}
+
+/// Whether a file begins as an export in lines of JSON does.
+fn is_text_of_export(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
+    let text = String::from_utf8_lossy(&start);
+    read.is_ok() && text.starts_with('{') && text.contains(r#""type":"log""#)
 }
 
 /// Refuses to write where the environment says so.

@@ -240,3 +240,32 @@ fn a_dash_is_standard_output() {
     assert_eq!(dashed.stdout, std::fs::read(place.path("whole.log")).unwrap());
     assert!(!place.path("-").exists());
 }
+
+#[tokio::test]
+async fn an_export_as_text_is_not_read_back_which_is_said() {
+    let place = exported().await;
+    assert_eq!(place.code("export --text -O state.ndjson"), 0);
+    std::fs::write(place.path("other.ndjson"), "{\"type\":\"other\"}\n").unwrap();
+    let transcript = place.transcript(&[
+        "list --db state.ndjson",
+        "set /a 1 --db state.ndjson --json",
+        "list --db other.ndjson",
+    ]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate list --db state.ndjson
+! error: cannot open the store: [FOLDER]/state.ndjson is not a database
+!   it is an export as text, which is not read back; export without --text
+!   hint: ustate export -O state.log
+[exit 3]
+$ ustate set /a 1 --db state.ndjson --json
+! {"v":1,"type":"error","code":"cannot_open","exit":3,"message":"cannot open the store: [FOLDER]/state.ndjson is not a database","facts":["it is an export as text, which is not read back; export without --text"],"hint":"ustate export -O state.log"}
+[exit 3]
+$ ustate list --db other.ndjson
+! error: cannot open the store: [FOLDER]/other.ndjson is not a database
+[exit 3]
+
+"#]],
+    );
+}
