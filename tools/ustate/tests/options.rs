@@ -235,3 +235,12 @@ fn completions_are_written_for_every_shell() {
         assert!(place.stdout(&format!("completions {shell}")).contains("cursor-file"), "{shell}");
     }
 }
+
+#[test]
+fn what_a_killed_process_leaves_is_explained_where_it_is_left() {
+    let place = Place::without_store();
+    for (command, name) in [("export", "FILE"), ("import", "NEW"), ("replay", "NEW")] {
+        let help = place.stdout(&format!("{command} --help")).replace('\n', " ");
+        assert!(help.contains(&format!("killed process leaves as {name}.PID-N.partial")), "{help}");
+    }
+}

@@ -28,8 +28,9 @@ Examples:
 ///
 /// All of it, or what a pattern selects, or without the values that --redact names: whatever is
 /// left out, the hashes lead to the same head. Every command that reads takes such a file as --db;
-/// 'ustate import' makes a store of a whole one. A file appears when it is complete. Fields of -o
-/// tsv: path, head, changes, withheld, redacted.
+/// 'ustate import' makes a store of a whole one. A file appears when it is complete; what a
+/// killed process leaves as FILE.PID-N.partial may be deleted. Fields of -o tsv: path, head,
+/// changes, withheld, redacted.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Export {
