@@ -245,6 +245,21 @@ pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
     }
 }
 
+/// Reads the row that was looked up by a key, if it is that key's: a row vouches for itself, but an index
+/// that is damaged may name another.
+pub(super) fn of_key<T>(
+    key: &str,
+    row: &rusqlite::Row<'_>,
+    read: impl FnOnce(&rusqlite::Row<'_>) -> Result<T>,
+) -> Result<T> {
+    let read = read(row)?;
+    if text(row, 0).map_err(fault::storage)? == key {
+        Ok(read)
+    } else {
+        Err(StateError::Corrupted(format!("the index of keys names the row of another key for {key}")))
+    }
+}
+
 /// The key of such a row.
 pub(super) fn key(row: &rusqlite::Row<'_>) -> Result<String> {
     text(row, 0).map(str::to_owned).map_err(fault::storage)

@@ -122,11 +122,12 @@ impl View for Sqlite {
     }
 
     fn entry(&self, key: &str) -> Result<Option<Entry>> {
-        self.first(row::LIVE, [key], |r| Ok(row::entry(self.store, r)))?.transpose()
+        self.first(row::LIVE, [key], |r| Ok(row::of_key(key, r, |r| row::entry(self.store, r))))?.transpose()
     }
 
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        let slot = |sql| self.first(sql, [key], |r| Ok(row::slot(self.store, r)))?.transpose();
+        let read = |r: &rusqlite::Row<'_>| row::of_key(key, r, |r| row::slot(self.store, r));
+        let slot = |sql| self.first(sql, [key], |r| Ok(read(r)))?.transpose();
         match slot(row::LIVE)? {
             Some(slot) => Ok(Some(slot)),
             None => slot(row::DELETED),

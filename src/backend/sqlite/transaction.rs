@@ -218,7 +218,8 @@ impl Transaction for SqliteTransaction<'_> {
     fn slot(&self, key: &str) -> Result<Option<Slot>> {
         let slot = |sql| {
             let store = self.sqlite.store;
-            self.with(sql, |s| s.query_row([key], |r| Ok(row::slot(store, r))).optional())?.transpose()
+            let read = |r: &rusqlite::Row<'_>| row::of_key(key, r, |r| row::slot(store, r));
+            self.with(sql, |s| s.query_row([key], |r| Ok(read(r))).optional())?.transpose()
         };
         match slot(row::LIVE)? {
             Some(slot) => Ok(Some(slot)),
