@@ -1,9 +1,7 @@
 //! Follows the commits that this process did not publish: those of other processes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, PoisonError};
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::loading;
 use super::read::{self, PAGE_CHANGES};
@@ -25,7 +23,35 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Follower {
     sqlite: Mutex<Option<Sqlite>>,
     shared: Arc<Shared>,
-    wake: Sender<()>,
+    signal: Signal,
+}
+
+/// Wakes the thread. A channel would do, too, but looks for a while before it sleeps, which 20 times a
+/// second adds up.
+#[derive(Default)]
+struct Signal {
+    woken: std::sync::Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    fn wake(&self) {
+        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
+    }
+
+    /// Sleeps until it is woken, or for as long as is given.
+    fn sleep(&self, most: Option<Duration>) {
+        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut woken = match most {
+            Some(most) => {
+                let slept = self.changed.wait_timeout_while(woken, most, |woken| !*woken);
+                slept.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.changed.wait_while(woken, |woken| !*woken).unwrap_or_else(PoisonError::into_inner),
+        };
+        *woken = false;
+    }
 }
 
 /// A step on the way to the end of the log.
@@ -39,11 +65,10 @@ struct Step {
 
 impl Follower {
     pub(super) fn start(sqlite: Sqlite, shared: Arc<Shared>) -> Result<Arc<Self>> {
-        let (wake, woken) = bounded(1);
-        let follower = Arc::new(Self { sqlite: Mutex::new(Some(sqlite)), shared, wake });
+        let follower = Arc::new(Self { sqlite: Mutex::new(Some(sqlite)), shared, signal: Signal::default() });
         // The thread ends when the follower is stopped.
         let follows = follower.clone();
-        spawn("univrs-state follower", move || follows.run(&woken))?;
+        spawn("univrs-state follower", move || follows.run())?;
         Ok(follower)
     }
 
@@ -60,7 +85,7 @@ impl Follower {
 
     /// Makes it look.
     pub(super) fn wake(&self) {
-        let _ = self.wake.try_send(());
+        self.signal.wake();
     }
 
     /// Closes the connection and ends the thread.
@@ -74,7 +99,7 @@ impl Follower {
         read(lock(&self.sqlite).as_ref().ok_or(StateError::Closed)?)
     }
 
-    fn run(&self, woken: &Receiver<()>) {
+    fn run(&self) {
         let mut failing = false;
         let mut loading = loading::Loading::default();
         loop {
@@ -88,12 +113,8 @@ impl Follower {
                 }
                 Err(_) => {}
             }
-            let looks = if self.shared.watching() == 0 {
-                woken.recv().is_ok()
-            } else {
-                woken.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Disconnected)
-            };
-            if !looks || lock(&self.sqlite).is_none() {
+            self.signal.sleep((self.shared.watching() > 0).then_some(INTERVAL));
+            if lock(&self.sqlite).is_none() {
                 return;
             }
         }
