@@ -252,9 +252,8 @@ pub(super) fn of_key<T>(
     row: &rusqlite::Row<'_>,
     read: impl FnOnce(&rusqlite::Row<'_>) -> Result<T>,
 ) -> Result<T> {
-    let read = read(row)?;
     if text(row, 0).map_err(fault::storage)? == key {
-        Ok(read)
+        read(row)
     } else {
         Err(StateError::Corrupted(format!("the index of keys names the row of another key for {key}")))
     }
