@@ -162,3 +162,41 @@ async fn a_prefix_condition_reads_one_page_of_keys_and_no_more() {
         subject.audit().await;
     }
 }
+
+/// Orders the batches one after the other before any of them is awaited, so that the writer is free to
+/// record them together.
+async fn queued<S: StateStore>(store: &S, batches: Vec<Batch>) -> Vec<univrs_state::Result<Seq>> {
+    let mut orders: Vec<_> = batches.into_iter().map(|batch| store.commit(batch)).collect();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let polled: Vec<_> = orders.iter_mut().map(|order| order.as_mut().poll(&mut context)).collect();
+    let mut results = Vec::new();
+    for (order, polled) in orders.into_iter().zip(polled) {
+        let result = match polled {
+            std::task::Poll::Ready(result) => result,
+            std::task::Poll::Pending => order.await,
+        };
+        results.push(result.map(|receipt| receipt.last));
+    }
+    results
+}
+
+#[tokio::test]
+async fn a_prefix_condition_counts_the_keys_of_batches_that_were_queued_with_it() {
+    let mut limits = Limits::default();
+    limits.page_entries = 2;
+    for subject in Subject::each_with(|| options().limits(limits.clone())).await {
+        let store = subject.shared();
+        for round in 0..50 {
+            let prefix = format!("/{round}/");
+            let key = |n: u8| Batch::new().set(format!("{prefix}{n}"), "x");
+            let checked = Batch::new().expect_unchanged_since(&prefix, u64::MAX).set("/out", "x");
+            let results = queued(&store, vec![key(1), key(2), key(3), checked]).await;
+            let [Ok(_), Ok(_), Ok(_), Err(StateError::LimitExceeded(exceeded))] = &results[..] else {
+                panic!("{results:?}");
+            };
+            assert_eq!((exceeded.limit, exceeded.actual), (2, 3));
+        }
+        assert!(!store.exists("/out").await.unwrap());
+        subject.audit().await;
+    }
+}

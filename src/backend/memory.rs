@@ -10,10 +10,9 @@ use super::{
 };
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
-use crate::limits::Exceeded;
 use crate::log::{Change, Hash, Head, Meta, StoreId, Timestamp, Tip, jump_version};
 use crate::seq::Seq;
-use crate::state::{Entry, RowView, Slot, Slots};
+use crate::state::{Entry, KeysBelow, RowView, Slot, Slots};
 
 /// A log and its fold. Of a log file that was read it may be a part: after a floor, or with changes
 /// withheld.
@@ -146,11 +145,8 @@ impl Transaction for MemoryTransaction<'_> {
         Ok(self.memory.last(key))
     }
 
-    fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>> {
-        let range = KeyRange::prefix(prefix);
-        let read = self.memory.folded.projection.range(&range, None).take(limit.saturating_add(1)).count();
-        Exceeded::check(read, limit, "keys", || format!("the prefix {prefix:?}"))?;
-        Ok(self.memory.folded.projection.newest(prefix))
+    fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow> {
+        Ok(self.memory.folded.projection.below(prefix, limit))
     }
 
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {

@@ -17,7 +17,7 @@ use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, ChangeView, Hash, Head, StoreId, Timestamp, Tip};
 use crate::seq::Seq;
-use crate::state::{Entry, RowView, Slot};
+use crate::state::{Entry, KeysBelow, RowView, Slot};
 
 /// Where batches are recorded.
 pub(crate) trait Backend: Send {
@@ -38,8 +38,8 @@ pub(crate) trait Transaction {
     /// The last change of the key.
     fn slot(&self, key: &str) -> Result<Option<Slot>>;
 
-    /// The newest change under the prefix and its key; `LimitExceeded` if more than `limit` keys would be read.
-    fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>>;
+    /// What is under the prefix, where no more keys than `limit` need be counted.
+    fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow>;
 
     /// The first and the last change of the commit with this id.
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>>;

@@ -43,8 +43,9 @@ pub struct Batch {
 pub(crate) enum Condition {
     /// The key has this version; 0 means absent.
     Version { key: String, version: u64 },
-    /// Nothing under the prefix changed after this position.
-    UnchangedSince { prefix: String, seq: Seq },
+    /// Nothing under the prefix changed after this position. At most `limit` keys may be under it: the
+    /// limit of whoever asks, so that everybody who decides the batch comes to the same end.
+    UnchangedSince { prefix: String, seq: Seq, limit: usize },
 }
 
 /// One write.
@@ -87,10 +88,12 @@ impl Batch {
     }
 
     /// Refuse the batch if any key with this prefix changed after `seq`, or was created or
-    /// deleted. Reads at most one page of keys; more is
+    /// deleted. At most as many keys as a page may have entries can be under the prefix, deleted ones
+    /// and those of batches just before this one included; more is
     /// [`StateError::LimitExceeded`](crate::StateError::LimitExceeded).
     pub fn expect_unchanged_since(mut self, prefix: impl Into<String>, seq: impl Into<Seq>) -> Self {
-        self.conditions.push(Condition::UnchangedSince { prefix: prefix.into(), seq: seq.into() });
+        let limit = Limits::default().page_entries;
+        self.conditions.push(Condition::UnchangedSince { prefix: prefix.into(), seq: seq.into(), limit });
         self
     }
 
@@ -183,8 +186,24 @@ impl Batch {
         self.writes.iter().map(|write| write.size() + meta).sum()
     }
 
+    /// This batch as a store with these limits takes it: checked, and its conditions bounded by them.
+    pub(crate) fn bounded(mut self, limits: &Limits) -> Result<Self> {
+        self.check(limits)?;
+        for condition in &mut self.conditions {
+            if let Condition::UnchangedSince { limit, .. } = condition {
+                *limit = limits.page_entries;
+            }
+        }
+        Ok(self)
+    }
+
+    /// How many values it sets; each of them is recorded with a salt of its own.
+    pub(crate) fn values(&self) -> usize {
+        self.writes.iter().filter(|write| matches!(write, Write::Set { .. })).count()
+    }
+
     /// Checks keys and limits: all that can be refused without knowing the state.
-    pub(crate) fn check(&self, limits: &Limits) -> Result<()> {
+    fn check(&self, limits: &Limits) -> Result<()> {
         Exceeded::check(self.writes.len(), limits.batch_writes, "writes", || "the batch".into())?;
         Exceeded::check(self.conditions.len(), MAX_CONDITIONS, "conditions", || "the batch".into())?;
         for condition in &self.conditions {

@@ -3,18 +3,28 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Batch, Condition, Life, Slot, Write};
+use super::{Batch, Condition, Life, Refusal, Slot, Write};
 use crate::error::{FailedCondition, Rejection};
+use crate::limits::Exceeded;
 use crate::log::{ChangeKind, Draft, Prev, Timestamp};
 use crate::seq::Seq;
 
-/// The state that a decision is taken on: the slots of the keys that the batch names, and the
-/// newest change under each prefix that it names.
+/// The state that a decision is taken on: the slots of the keys that the batch names, and what is
+/// under each prefix that it names.
 pub(crate) trait Slots {
     /// The last change of the key.
     fn slot(&self, key: &str) -> Option<Slot>;
-    /// The newest change under the prefix, and its key.
-    fn newest(&self, prefix: &str) -> Option<(String, Seq)>;
+    /// What is under the prefix, where no more keys than `limit` need be counted.
+    fn below(&self, prefix: &str, limit: usize) -> KeysBelow;
+}
+
+/// What is under a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct KeysBelow {
+    /// How many keys, deleted and reserved ones included. Where it is more than was to be counted, the rest is unknown.
+    pub(crate) count: usize,
+    /// The newest change of the keys that the prefix shows, and its key.
+    pub(crate) newest: Option<(String, Seq)>,
 }
 
 /// What a batch comes to.
@@ -26,11 +36,15 @@ pub(crate) struct Decision {
     pub(crate) versions: Vec<u64>,
 }
 
-/// Decides a batch on the state before it.
-pub(crate) fn decide(batch: &Batch, head: Seq, slots: &impl Slots) -> Result<Decision, Rejection> {
-    let failed: Vec<_> = batch.conditions().iter().filter_map(|c| check(c, head, slots)).collect();
+/// Decides a batch on the state before it. Nothing else counts: neither this machine nor the batches
+/// that are recorded in the same transaction, other than by the state that they leave.
+pub(crate) fn decide(batch: &Batch, head: Seq, slots: &impl Slots) -> Result<Decision, Refusal> {
+    let mut failed = Vec::new();
+    for condition in batch.conditions() {
+        failed.extend(check(condition, head, slots).map_err(Refusal::LimitExceeded)?);
+    }
     if !failed.is_empty() {
-        return Err(Rejection { failed });
+        return Err(Refusal::Rejected(Rejection { failed }));
     }
     let mut drafts: Vec<Draft> = Vec::with_capacity(batch.len());
     let mut versions = Vec::with_capacity(batch.len());
@@ -101,8 +115,9 @@ impl Place {
     }
 }
 
-fn check(condition: &Condition, head: Seq, slots: &impl Slots) -> Option<FailedCondition> {
-    match condition {
+/// How a condition fails; none if it holds.
+fn check(condition: &Condition, head: Seq, slots: &impl Slots) -> Result<Option<FailedCondition>, Exceeded> {
+    Ok(match condition {
         Condition::Version { key, version: expected } => {
             let found = slots.slot(key).map_or(0, |slot| slot.live_version());
             (found != *expected).then(|| FailedCondition::Version {
@@ -111,14 +126,17 @@ fn check(condition: &Condition, head: Seq, slots: &impl Slots) -> Option<FailedC
                 found,
             })
         }
-        Condition::UnchangedSince { prefix, seq: expected } => {
-            let (found, key) = if *expected > head {
-                (head, None)
-            } else {
-                let (key, newest) = slots.newest(prefix).filter(|(_, newest)| newest > expected)?;
-                (newest, Some(key))
+        Condition::UnchangedSince { prefix, seq: expected, limit } => {
+            let KeysBelow { count, newest } = slots.below(prefix, *limit);
+            // Counting may stop anywhere beyond the limit; the error says the same everywhere.
+            let counted = count.min(limit.saturating_add(1));
+            Exceeded::check(counted, *limit, "keys", || format!("the prefix {prefix:?}"))?;
+            let (found, key) = match newest {
+                _ if *expected > head => (head, None),
+                Some((key, newest)) if newest > *expected => (newest, Some(key)),
+                _ => return Ok(None),
             };
             Some(FailedCondition::ChangedSince { prefix: prefix.clone(), expected: *expected, found, key })
         }
-    }
+    })
 }

@@ -8,6 +8,7 @@ mod entry;
 mod latest;
 mod node;
 mod projection;
+mod refusal;
 mod row;
 mod slot;
 mod transaction;
@@ -18,9 +19,10 @@ pub use entry::Entry;
 pub use transaction::TransactionOp;
 
 pub(crate) use batch::{Condition, Write};
-pub(crate) use decide::{Slots, decide};
+pub(crate) use decide::{KeysBelow, Slots, decide};
 pub(crate) use latest::Latest;
 pub(crate) use projection::Projection;
+pub(crate) use refusal::Refusal;
 pub(crate) use row::RowView;
 pub(crate) use slot::{Life, Slot};
 

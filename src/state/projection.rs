@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::latest::Latest;
 use super::tree::Tree;
-use super::{Slot, Slots};
+use super::{KeysBelow, Slot, Slots};
 use crate::key::KeyRange;
 use crate::log::Change;
-use crate::seq::Seq;
 
 /// The last change of every key, deleted ones included: the fold of the log. A copy shares all
 /// that is not changed since.
@@ -81,9 +80,15 @@ impl Slots for Projection {
         self.last(key).map(|last| last.slot)
     }
 
-    fn newest(&self, prefix: &str) -> Option<(String, Seq)> {
+    fn below(&self, prefix: &str, limit: usize) -> KeysBelow {
         let range = KeyRange::prefix(prefix);
-        let shown = self.range(&range, None).filter(|last| range.shows(&last.key));
-        shown.max_by_key(|last| last.slot.seq).map(|last| (last.key.as_ref().to_owned(), last.slot.seq))
+        let (mut count, mut newest) = (0, None);
+        for last in self.range(&range, None).take(limit.saturating_add(1)) {
+            count += 1;
+            if range.shows(&last.key) {
+                newest = newest.max(Some((last.slot.seq, &last.key)));
+            }
+        }
+        KeysBelow { count, newest: newest.map(|(seq, key)| (key.as_ref().to_owned(), seq)) }
     }
 }

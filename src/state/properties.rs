@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::*;
-use crate::error::FailedCondition;
+use crate::error::{FailedCondition, Rejection};
 use crate::log::{Follow, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
 
@@ -102,7 +102,7 @@ proptest! {
             let batch = batch(steps, &plain);
             let decision = match decide(&batch, tip.head.seq, &projection) {
                 Ok(decision) => decision,
-                Err(rejection) => {
+                Err(Refusal::Rejected(rejection)) => {
                     // Refused: every failed condition is listed, and there is nothing to record.
                     prop_assert_eq!(rejection.failed.len(), plain.failed(steps));
                     prop_assert!(!rejection.failed.is_empty());
@@ -113,6 +113,7 @@ proptest! {
                     }
                     continue;
                 }
+                Err(refusal) => return Err(TestCaseError::fail(format!("{refusal:?}"))),
             };
             prop_assert_eq!(plain.failed(steps), 0);
             let mut versions = Vec::new();
@@ -148,7 +149,6 @@ proptest! {
 #[test]
 fn a_refused_batch_leaves_no_drafts() {
     let refused = decide(&Batch::new().expect("/a", 1).set("/a", "x"), Seq::ZERO, &Projection::default());
-    let rejection = refused.unwrap_err();
     let expected = FailedCondition::Version { key: "/a".into(), expected: 1, found: 0 };
-    assert_eq!(rejection.failed, [expected]);
+    assert_eq!(refused.unwrap_err(), Refusal::Rejected(Rejection { failed: vec![expected] }));
 }

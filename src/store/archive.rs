@@ -81,7 +81,8 @@ impl Archive {
     pub fn read(export: impl Read) -> Result<Self> {
         let memory = load(&mut LogReader::new(export)?, false)?;
         let (floor, withheld) = (memory.floor(), memory.count_withheld());
-        let store = MemoryStore::of(Options::new().rules()?, memory, true);
+        let (limits, sources) = Options::new().limits_and_sources()?;
+        let store = MemoryStore::of(limits, sources, memory, true);
         Ok(Self { core: store.core().clone(), floor, withheld })
     }
 

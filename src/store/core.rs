@@ -231,7 +231,7 @@ impl Drop for Core {
 #[async_trait]
 impl StateStore for Core {
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
-        batch.check(&self.limits)?;
+        let batch = batch.bounded(&self.limits)?;
         self.shared.check_open()?;
         if self.read_only {
             return Err(StateError::ReadOnly);

@@ -156,7 +156,7 @@ impl Core {
 }
 
 /// Reads the log on this thread; checks it, filters and writes it on another.
-fn run<W: Write + Send>(
+pub(super) fn run<W: Write + Send>(
     snapshot: &dyn Snapshot,
     export: &Export,
     write: W,

@@ -90,7 +90,8 @@ impl Options {
     /// Those of [`Archive::open`](super::Archive::open); [`StateError::Erased`] if the export
     /// withholds changes or begins later than the log.
     pub fn import_memory(self, export: impl Read) -> Result<MemoryStore> {
-        Ok(MemoryStore::of(self.rules()?, load(&mut LogReader::new(export)?, true)?, false))
+        let (limits, sources) = self.limits_and_sources()?;
+        Ok(MemoryStore::of(limits, sources, load(&mut LogReader::new(export)?, true)?, false))
     }
 
     /// A store on disk with the log of an export, which it goes on from. Values that were redacted

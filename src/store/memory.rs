@@ -8,10 +8,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::bell::Bell;
+use super::commit::{Recorded, Sources, commit_group};
 use super::core::Core;
 use super::engine::{Closed, Engine, Order, Read};
 use super::forward::forward;
-use super::group::{Recorded, Rules, commit_group};
 use super::published::Kept;
 use super::shared::Shared;
 use super::{
@@ -21,6 +21,7 @@ use super::{
 use crate::audit::{VerifyReport, contradicts};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};
+use crate::limits::Limits;
 use crate::log::{Anchor, Change, Commit, Cursor, Follow, Head, StoreId};
 use crate::seq::Seq;
 use crate::state::{Batch, Entry, TransactionOp};
@@ -51,7 +52,12 @@ impl MemoryStore {
         Options::new()
     }
 
-    pub(super) fn with(rules: Rules, store: StoreId, log: impl IntoIterator<Item = Change>) -> Result<Self> {
+    pub(super) fn with(
+        limits: Limits,
+        sources: Sources,
+        store: StoreId,
+        log: impl IntoIterator<Item = Change>,
+    ) -> Result<Self> {
         let mut memory = Memory::new(store);
         let mut follow = Follow::genesis(store);
         for change in log {
@@ -67,17 +73,16 @@ impl MemoryStore {
                 follow.head().seq
             )));
         }
-        Ok(Self::of(rules, memory, false))
+        Ok(Self::of(limits, sources, memory, false))
     }
 
     /// The store of a log and its fold.
-    pub(super) fn of(rules: Rules, memory: Memory, read_only: bool) -> Self {
+    pub(super) fn of(limits: Limits, sources: Sources, memory: Memory, read_only: bool) -> Self {
         let (store, head) = (memory.folded().store, memory.folded().head);
-        let limits = rules.limits.clone();
         let kept = Kept::All(memory.folded().clone());
         let shared = Arc::new(Shared::alone(store, head, kept, usize::MAX));
         let memory = Arc::new(RwLock::new(memory));
-        let engine = MemoryEngine { memory: memory.clone(), shared: shared.clone(), rules };
+        let engine = MemoryEngine { memory: memory.clone(), shared: shared.clone(), sources };
         Self { core: Core::new(shared, Box::new(engine), limits, read_only), memory }
     }
 
@@ -218,7 +223,7 @@ forward!([] MemoryStore, |this| this.core, all);
 struct MemoryEngine {
     memory: Arc<RwLock<Memory>>,
     shared: Arc<Shared>,
-    rules: Rules,
+    sources: Sources,
 }
 
 impl Engine for MemoryEngine {
@@ -227,7 +232,7 @@ impl Engine for MemoryEngine {
         if self.shared.is_closed() {
             return;
         }
-        let outcome = commit_group(&mut *memory, &self.rules, std::slice::from_ref(&order.batch), None);
+        let outcome = commit_group(&mut *memory, &self.sources, std::slice::from_ref(&order.batch), None);
         self.shared.count(|counters| counters.group(1));
         // Published before anybody can read the log again: what is visible in one is in the other.
         let published = |recorded: Recorded| self.shared.publish(&recorded.into(), Some(memory.folded()));

@@ -11,6 +11,7 @@ mod chain;
 #[cfg(feature = "sqlite")]
 mod checkpoints;
 mod clock;
+mod commit;
 mod commits;
 mod core;
 #[cfg(all(test, feature = "sqlite"))]
@@ -23,12 +24,9 @@ mod engine;
 mod entropy;
 mod event;
 mod export;
-#[cfg(test)]
-mod faults;
 #[cfg(feature = "sqlite")]
 mod follower;
 mod forward;
-mod group;
 mod import;
 #[cfg(all(test, kernels))]
 #[path = "../../tests/kernels/interleavings.rs"]

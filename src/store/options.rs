@@ -9,7 +9,7 @@ use std::time::Duration;
 
 #[cfg(feature = "sqlite")]
 use super::SqliteStore;
-use super::group::Rules;
+use super::commit::Sources;
 use super::{Clock, Entropy, MemoryStore, OsEntropy, SystemClock};
 #[cfg(feature = "sqlite")]
 use crate::backend::sqlite::{Durability, Location, Opening};
@@ -221,7 +221,8 @@ impl Options {
     async fn open_at(self, location: Location) -> Result<SqliteStore> {
         let opening = self.opening(location)?;
         let resident_bytes = if opening.is_file() { self.resident_bytes } else { usize::MAX };
-        SqliteStore::start(opening, self.rules()?, resident_bytes).await
+        let (limits, sources) = self.limits_and_sources()?;
+        SqliteStore::start(opening, limits, sources, resident_bytes).await
     }
 
     #[cfg(feature = "sqlite")]
@@ -256,12 +257,14 @@ impl Options {
     /// [`StateError::Corrupted`] where a change contradicts the chain or the last commit is cut off.
     pub fn replay(self, log: impl IntoIterator<Item = Change>) -> Result<MemoryStore> {
         let store = self.new_store_id()?;
-        MemoryStore::with(self.rules()?, store, log)
+        let (limits, sources) = self.limits_and_sources()?;
+        MemoryStore::with(limits, sources, store, log)
     }
 
-    pub(super) fn rules(self) -> Result<Rules> {
+    /// The checked limits, and where times and randomness come from.
+    pub(super) fn limits_and_sources(self) -> Result<(Limits, Sources)> {
         self.limits.check()?;
-        Ok(Rules { limits: self.limits, clock: self.clock, entropy: self.entropy })
+        Ok((self.limits, Sources { clock: self.clock, entropy: self.entropy }))
     }
 
     fn new_store_id(&self) -> Result<StoreId> {

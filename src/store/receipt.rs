@@ -1,9 +1,8 @@
 //! What a write returns.
 
-use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Head, Timestamp, Tip};
 use crate::seq::Seq;
-use crate::state::{Batch, Write};
+use crate::state::{Batch, Refusal, Write};
 
 /// What a commit came to. When it arrives, the commit is recorded as durably as the store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +32,8 @@ impl Receipt {
     }
 
     /// The receipt that a recorded commit gave, for a batch that repeats its id.
-    pub(super) fn again(batch: &Batch, changes: &[Change]) -> Result<Self> {
-        let reused = || StateError::CommitIdReused(batch.id().unwrap_or_default().to_owned());
+    pub(super) fn again(batch: &Batch, changes: &[Change]) -> Result<Self, Refusal> {
+        let reused = || Refusal::CommitIdReused(batch.id().unwrap_or_default().to_owned());
         let mut recorded = changes.iter().peekable();
         let mut versions = Vec::with_capacity(batch.len());
         for write in batch.writes() {

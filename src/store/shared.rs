@@ -10,7 +10,7 @@ use super::WatcherStats;
 use super::bell::Bell;
 #[cfg(feature = "sqlite")]
 use super::cache::Cache;
-use super::group::Recorded;
+use super::commit::Recorded;
 use super::pattern_index::PatternIndex;
 use super::published::{Kept, Published, Spare, Token};
 use super::recent::{self, Recent, RecentCommit};

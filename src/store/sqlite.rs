@@ -8,9 +8,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use super::commit::Sources;
 use super::core::Core;
 use super::forward::forward;
-use super::group::Rules;
 use super::writer;
 use super::{
     DeletedKey, Diff, DiffPage, Export, Exported, Options, Page, Past, Point, Receipt, Restore, Scan,
@@ -19,6 +19,7 @@ use super::{
 use crate::audit::VerifyReport;
 use crate::backend::sqlite::{self, Opening};
 use crate::error::{Result, StateError};
+use crate::limits::Limits;
 use crate::log::{Anchor, Change, Commit, Cursor, Head, StoreId};
 use crate::seq::Seq;
 use crate::state::{Batch, Entry, TransactionOp};
@@ -77,10 +78,15 @@ impl SqliteStore {
         Options::new()
     }
 
-    pub(super) async fn start(opening: Opening, rules: Rules, resident_bytes: usize) -> Result<Self> {
-        let (limits, read_only) = (rules.limits.clone(), opening.read_only);
+    pub(super) async fn start(
+        opening: Opening,
+        limits: Limits,
+        sources: Sources,
+        resident_bytes: usize,
+    ) -> Result<Self> {
+        let read_only = opening.read_only;
         let (started, start) = oneshot::channel();
-        writer::spawn(opening, rules, resident_bytes, started)?;
+        writer::spawn(opening, sources, resident_bytes, started)?;
         let engine = start.await.unwrap_or(Err(StateError::Closed))?;
         let (shared, immutable) = (engine.shared.clone(), engine.immutable);
         let warning = engine.warning.as_deref().map(Arc::from);

@@ -10,10 +10,10 @@ use super::Receipt;
 use super::bell::Bell;
 use super::cache::Cache;
 use super::checkpoints::{Checkpoints, WAL_CAP_WAIT};
+use super::commit::{Outcome, Recorded, Sources, commit_group};
 use super::deliveries::{Deliveries, Delivery};
 use super::engine::{Closed, Order};
 use super::follower::Follower;
-use super::group::{Outcome, Recorded, Rules, commit_group};
 use super::published::Kept;
 use super::readers::{self, Readers};
 use super::shared::{News, Shared};
@@ -28,11 +28,11 @@ use crate::state::Batch;
 /// Starts the threads of a store; `started` learns when they serve.
 pub(super) fn spawn(
     opening: Opening,
-    rules: Rules,
+    sources: Sources,
     resident_bytes: usize,
     started: oneshot::Sender<Result<SqliteEngine>>,
 ) -> Result<()> {
-    let run = move || match Writer::open(opening, rules, resident_bytes) {
+    let run = move || match Writer::open(opening, sources, resident_bytes) {
         Ok((writer, engine)) => {
             // Where nobody waits any more, the engine is dropped, and the writer ends.
             let _ = started.send(Ok(engine));
@@ -45,7 +45,7 @@ pub(super) fn spawn(
 
 struct Writer {
     sqlite: Sqlite,
-    rules: Rules,
+    sources: Sources,
     shared: Arc<Shared>,
     waiting: Waiting,
     beside: Option<Beside>,
@@ -56,10 +56,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(opening: Opening, rules: Rules, resident_bytes: usize) -> Result<(Self, SqliteEngine)> {
+    fn open(opening: Opening, sources: Sources, resident_bytes: usize) -> Result<(Self, SqliteEngine)> {
         let mut sqlite = opening.first()?;
         if let Some(loss) = sqlite.accepted_loss() {
-            record_loss(&mut sqlite, &rules, loss)?;
+            record_loss(&mut sqlite, &sources, loss)?;
         }
         let head = match sqlite.foreign_tip() {
             Ok(Some(tip)) => tip.head,
@@ -85,7 +85,7 @@ impl Writer {
             }
         };
         let deliveries = Deliveries::new(shared.clone());
-        Ok((Self { sqlite, rules, shared, waiting, beside, checkpoints, deliveries, lost: false }, engine))
+        Ok((Self { sqlite, sources, shared, waiting, beside, checkpoints, deliveries, lost: false }, engine))
     }
 
     /// What is beside the writer: the published state, and the threads that read.
@@ -176,7 +176,7 @@ impl Writer {
         // The clock and the source of randomness are the program's: a panic in them is not ours.
         let recorded = catch_unwind(AssertUnwindSafe(|| {
             let published = self.shared.published();
-            let mut outcome = commit_group(&mut self.sqlite, &self.rules, batches, published.kept.all());
+            let mut outcome = commit_group(&mut self.sqlite, &self.sources, batches, published.kept.all());
             drop(published);
             self.make_room(batches, &mut outcome);
             outcome
@@ -211,7 +211,7 @@ impl Writer {
         let _ = self.sqlite.checkpoint(Some(WAL_CAP_WAIT));
         let failed = || outcome.results.iter().zip(batches).filter(|(result, _)| full(result));
         let again: Vec<Batch> = failed().map(|(_, batch)| batch.clone()).collect();
-        let retried = commit_group(&mut self.sqlite, &self.rules, &again, None);
+        let retried = commit_group(&mut self.sqlite, &self.sources, &again, None);
         let places = outcome.results.iter_mut().filter(|result| full(result));
         places.zip(retried.results).for_each(|(place, result)| *place = result);
         outcome.recorded.extend(retried.recorded);
@@ -240,11 +240,11 @@ impl Writer {
 }
 
 /// Records a loss that this opening accepts, in the log, where everybody can see it.
-pub(super) fn record_loss(sqlite: &mut Sqlite, rules: &Rules, loss: Loss) -> Result<()> {
+pub(super) fn record_loss(sqlite: &mut Sqlite, sources: &Sources, loss: Loss) -> Result<()> {
     let value =
         serde_json::to_vec(&loss).map_err(|_| StateError::Storage("a loss cannot be written down".into()))?;
     let batch = Batch::new().set(ACCEPTED_LOSS, value).caused("loss_accepted", loss.to_string());
-    let outcome = commit_group(sqlite, rules, &[batch], None);
+    let outcome = commit_group(sqlite, sources, &[batch], None);
     for receipt in outcome.results {
         sqlite.settle(receipt?.head)?;
     }

@@ -11,8 +11,8 @@ use shuttle::future::block_on;
 use shuttle::thread;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::commit::commit_group;
 use super::engine::Order;
-use super::group::commit_group;
 use super::waiting::{Task, Waiting, queue};
 use super::{MemoryStore, Options, Receipt, SnapshotEvent, StateStore, WatchStream};
 use crate::backend::Memory;
@@ -175,14 +175,14 @@ fn closing_ends_every_watch_and_dropping_one_ends_no_other() {
 /// Works as the writer of a store on disk does, but on one in memory; returns how many groups it made.
 fn write(waiting: Waiting) -> usize {
     let mut memory = Memory::new(MemoryStore::new().store_id());
-    let rules = Options::new().rules().unwrap();
+    let (_, sources) = Options::new().limits_and_sources().unwrap();
     let (mut met, mut groups) = (None, 0);
     let closed = loop {
         match met.take().or_else(|| waiting.next()) {
             Some(Task::Commit(first)) => {
                 let mut gathered = waiting.gather(first);
                 met = gathered.met.take();
-                let outcome = commit_group(&mut memory, &rules, &gathered.batches, None);
+                let outcome = commit_group(&mut memory, &sources, &gathered.batches, None);
                 groups += 1;
                 gathered.answer(outcome.results);
             }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::super::group::{Rules, commit_group};
-use super::super::power::world::{FILE, opening, rules};
+use super::super::commit::{Sources, commit_group};
+use super::super::power::world::{FILE, opening, sources};
 use crate::backend::Snapshot;
 use crate::backend::sqlite::Durability;
 use crate::backend::sqlite::sim::{Disk, Files, witness};
@@ -206,10 +206,10 @@ fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) ->
     conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
     drop(conn);
     let mut sqlite = opening.first().unwrap();
-    let rules: Rules = rules(u64::from(seed));
+    let sources: Sources = sources(u64::from(seed));
     let mut heads = vec![Head::genesis(id)];
     for round in 0..rounds {
-        commit_group(&mut sqlite, &rules, &[batch(round, seed)], None).results.remove(0).unwrap();
+        commit_group(&mut sqlite, &sources, &[batch(round, seed)], None).results.remove(0).unwrap();
         heads.push(sqlite.read(|s| s.and_then(Snapshot::tip)).unwrap().head);
         if round == 11 || checkpointed {
             sqlite.checkpoint(Some(std::time::Duration::ZERO)).unwrap();

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
 
-use super::group::commit_group;
+use super::commit::commit_group;
 use super::power::audit;
-use super::power::world::{FILE, STORE, open, rules};
+use super::power::world::{FILE, STORE, open, sources};
 use crate::backend::Snapshot;
 use crate::backend::sqlite::sim::{Disk, Event, Fault, Files, Op, Plain, Replay, Rng, VARIANTS, Variant};
 use crate::backend::sqlite::{Durability, Sqlite, Testimony, Witness};
@@ -116,7 +116,7 @@ impl Story<'_> {
         let value = vec![self.rng.byte(); if count == 3 { 5000 } else { 20 }];
         let write = |n: usize| keys(n).into_iter().fold(Batch::new(), |b, key| b.set(key, value.clone()));
         let batches: Vec<Batch> = (first..first + count).map(write).collect();
-        let outcome = commit_group(sqlite, &rules(first as u64), &batches, None);
+        let outcome = commit_group(sqlite, &sources(first as u64), &batches, None);
         for (number, result) in (first..).zip(outcome.results) {
             let fate = match (result, self.fault.map(|fault| fault.op)) {
                 (Ok(_), _) => Fate::Recorded,
@@ -197,7 +197,7 @@ impl Story<'_> {
         }
         self.still_serves(&sqlite, usize::MAX)?;
         let one = [Batch::new().set("/after", "1")];
-        let outcome = commit_group(&mut sqlite, &rules(1), &one, None);
+        let outcome = commit_group(&mut sqlite, &sources(1), &one, None);
         outcome.results[0].as_ref().map_err(|error| format!("it takes no commit: {error}"))?;
         audit(&sqlite).map(|_| ())
     }
@@ -228,7 +228,7 @@ fn killed() -> Files {
     let mut sqlite = open(&disk, SYNCED, false).unwrap();
     for n in 900..903_u64 {
         let batch = Batch::new().set(format!("/{n}"), "before");
-        assert!(commit_group(&mut sqlite, &rules(n), &[batch], None).results[0].is_ok());
+        assert!(commit_group(&mut sqlite, &sources(n), &[batch], None).results[0].is_ok());
     }
     let files = disk.files();
     disk.remove();
@@ -294,14 +294,14 @@ fn a_full_disk_fails_only_what_does_not_fit() {
     let large = Batch::new().set("/large", vec![7; 300_000]);
     disk.limit(Some(150_000));
     let group = [small(1), large.clone(), small(2)];
-    let outcome = commit_group(&mut sqlite, &rules(1), &group, None);
+    let outcome = commit_group(&mut sqlite, &sources(1), &group, None);
     assert!(
         matches!(outcome.results[..], [Ok(_), Err(StateError::StorageFull(_)), Ok(_)]),
         "{:?}",
         outcome.results
     );
     disk.limit(Some(0));
-    let full = commit_group(&mut sqlite, &rules(2), std::slice::from_ref(&large), None);
+    let full = commit_group(&mut sqlite, &sources(2), std::slice::from_ref(&large), None);
     assert!(matches!(full.results[..], [Err(StateError::StorageFull(_))]), "{:?}", full.results);
     assert_eq!(
         audit(&sqlite),
@@ -316,7 +316,7 @@ fn a_full_disk_fails_only_what_does_not_fit() {
     lost.remove();
 
     disk.limit(None);
-    let fits = commit_group(&mut sqlite, &rules(3), &[large], None);
+    let fits = commit_group(&mut sqlite, &sources(3), &[large], None);
     assert_eq!(audit(&sqlite), Ok(fits.tip.unwrap().head));
     assert!(fits.results[0].is_ok());
     drop(sqlite);
@@ -330,7 +330,7 @@ fn a_witness_that_fails_fails_no_commit_and_heals() {
         let mut sqlite = open(&disk, SYNCED, false).unwrap();
         let mut commit = |n: u64| {
             let batch = Batch::new().set(format!("/{n}"), "1");
-            commit_group(&mut sqlite, &rules(n), &[batch], None).results.remove(0).unwrap().head
+            commit_group(&mut sqlite, &sources(n), &[batch], None).results.remove(0).unwrap().head
         };
         let testimony = || {
             disk.fail_plain(None);
@@ -359,7 +359,7 @@ fn a_witness_that_cannot_be_read_is_a_warning_and_forgets_no_loss() {
     let mut sqlite = open(&disk, SYNCED, false).unwrap();
     let commit = |sqlite: &mut Sqlite, n: u64| {
         let batch = Batch::new().set(format!("/{n}"), "1");
-        commit_group(sqlite, &rules(n), &[batch], None).results.remove(0).unwrap().head
+        commit_group(sqlite, &sources(n), &[batch], None).results.remove(0).unwrap().head
     };
     commit(&mut sqlite, 1);
     let mut files = disk.files();
@@ -398,10 +398,11 @@ fn what_a_failed_sync_lost_is_never_served() {
     let start = killed();
     let disk = Disk::after(&start, &[]);
     let mut sqlite = open(&disk, SYNCED, false).unwrap();
-    let before = commit_group(&mut sqlite, &rules(1), &[Batch::new().set("/before", "1")], None).tip.unwrap();
+    let before =
+        commit_group(&mut sqlite, &sources(1), &[Batch::new().set("/before", "1")], None).tip.unwrap();
     let code = ffi::SQLITE_IOERR_FSYNC;
     disk.plant(Some(Fault { op: Op::Sync, skip: 0, code, sticky: false, partial: true }));
-    let failed = commit_group(&mut sqlite, &rules(2), &[Batch::new().set("/failed", "1")], None);
+    let failed = commit_group(&mut sqlite, &sources(2), &[Batch::new().set("/failed", "1")], None);
     assert!(failed.unknown && disk.struck() == 1);
     let sqlite = sqlite.renewed().unwrap();
     let events = disk.events();

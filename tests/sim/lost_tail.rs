@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::super::writer::record_loss;
-use super::world::{FILE, STORE, opening, rules};
+use super::world::{FILE, STORE, opening, sources};
 use super::{Trace, World, audit};
 use crate::backend::sqlite::sim::{Disk, Files, Plain, Replay, Rng, VARIANTS};
 use crate::backend::sqlite::{Opening, Testimony, Witness};
@@ -63,7 +63,7 @@ fn accept(files: &Files, seed: u64) -> Result<(), String> {
     let opening = |disk: &Disk, accept_loss| Opening { accept_loss, ..opening(disk, None, false) };
     let accepted = opening(&disk, true).first().and_then(|mut sqlite| {
         let loss = sqlite.accepted_loss().expect("a loss was told");
-        record_loss(&mut sqlite, &rules(seed), loss)
+        record_loss(&mut sqlite, &sources(seed), loss)
     });
     let (events, mut rng) = (disk.events(), Rng::new(seed));
     disk.remove();

@@ -29,8 +29,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use self::world::{Trace, batch, go_on, open, rules};
-use super::group::commit_group;
+use self::world::{Trace, batch, go_on, open, sources};
+use super::commit::commit_group;
 use super::verify;
 use crate::audit::VerifyReport;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Replay, Rng, VARIANTS};
@@ -249,7 +249,7 @@ fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Resul
         }
     }
     if !read_only && rng.once_in(8) {
-        let written = commit_group(&mut sqlite, &rules(rng.next()), &[batch(&mut rng)], None);
+        let written = commit_group(&mut sqlite, &sources(rng.next()), &[batch(&mut rng)], None);
         match (&written.results[..], written.tip) {
             ([Ok(_)], Some(tip)) if audit(&sqlite)? == tip.head => {}
             ([Err(crate::StateError::Rejected(_))], _) => {}

@@ -7,12 +7,13 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use super::super::{SqliteStore, StateStore};
-use super::world::{FILE, Note, STORE, Trace, opening, rules};
+use super::world::{FILE, Note, STORE, Trace, opening, sources};
 use super::{Totals, World};
 use crate::backend::Snapshot;
 use crate::backend::sqlite::Durability;
 use crate::backend::sqlite::sim::{Disk, Files, Rng};
 use crate::error::{Result, StateError};
+use crate::limits::Limits;
 use crate::log::{Cursor, Head};
 use crate::seq::Seq;
 
@@ -44,8 +45,10 @@ async fn live(seed: u64) -> Trace {
     for _ in 0..2 {
         // With the state in memory and without.
         let resident = if seed.is_multiple_of(2) { usize::MAX } else { 0 };
-        let start =
-            || SqliteStore::start(opening(&disk, Some(Durability::Synced), false), rules(seed), resident);
+        let start = || {
+            let opening = opening(&disk, Some(Durability::Synced), false);
+            SqliteStore::start(opening, Limits::default(), sources(seed), resident)
+        };
         let store = patiently(start).await;
         let from_the_first = Cursor::new(STORE, Head::genesis(STORE));
         let mut watch = store.watch_after("/*", from_the_first).unwrap();

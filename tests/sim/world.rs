@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::super::group::{Rules, commit_group};
+use super::super::commit::{Sources, commit_group};
 use super::super::{Clock, Entropy};
 use crate::backend::Snapshot;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Rng};
 use crate::backend::sqlite::{Durability, Location, Opening, Sqlite};
 use crate::error::{Result, StateError};
-use crate::limits::Limits;
 use crate::log::{Head, StoreId, Timestamp};
 use crate::state::Batch;
 
@@ -88,8 +87,8 @@ impl Trace {
     }
 }
 
-/// Rules with a clock and salts that the seed repeats.
-pub(crate) fn rules(seed: u64) -> Rules {
+/// A clock and salts that the seed repeats.
+pub(crate) fn sources(seed: u64) -> Sources {
     struct Ticks(AtomicI64);
     impl Clock for Ticks {
         fn now(&self) -> Timestamp {
@@ -107,7 +106,7 @@ pub(crate) fn rules(seed: u64) -> Rules {
         }
     }
     let clock = Arc::new(Ticks(AtomicI64::new(1_700_000_000_000_000)));
-    Rules { limits: Limits::default(), clock, entropy: Arc::new(Salts(AtomicU64::new(seed))) }
+    Sources { clock, entropy: Arc::new(Salts(AtomicU64::new(seed))) }
 }
 
 /// Opens the store on a disk as a process does that is the first in it; with a durability, it is
@@ -143,7 +142,7 @@ struct Opener {
 struct Ledger {
     durability: Durability,
     disk: Arc<Disk>,
-    rules: Rules,
+    sources: Sources,
     openers: Mutex<Vec<Opener>>,
     notes: Mutex<Vec<Note>>,
     heads: Mutex<HashSet<Head>>,
@@ -165,7 +164,7 @@ pub(super) fn go_on(trace: Trace, steps: usize, rng: &mut Rng) -> std::result::R
     let ledger = Arc::new(Ledger {
         durability: trace.durability,
         disk: disk.clone(),
-        rules: rules(rng.next()),
+        sources: sources(rng.next()),
         openers: Mutex::default(),
         notes: Mutex::new(trace.notes),
         heads: Mutex::new(trace.heads),
@@ -296,7 +295,7 @@ impl Ledger {
 
     fn commit(&self, sqlite: &mut Sqlite, rng: &mut Rng) -> Result<()> {
         let batches: Vec<Batch> = (0..=rng.below(3)).map(|_| batch(rng)).collect();
-        let outcome = commit_group(sqlite, &self.rules, &batches, None);
+        let outcome = commit_group(sqlite, &self.sources, &batches, None);
         if let Some(tip) = outcome.tip {
             lock(&self.heads).insert(tip.head);
             self.note(tip.head);

@@ -12,11 +12,10 @@ use super::{Durability, Sqlite, fault, ffi};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
-use crate::limits::Exceeded;
 use crate::log::{Change, ChangeKind, Meta, Tip};
 use crate::planted::planted;
 use crate::seq::Seq;
-use crate::state::{Life, Slot};
+use crate::state::{KeysBelow, Life, Slot};
 
 /// How long the writer sleeps between two attempts to begin.
 const BUSY_SLEEP: Duration = Duration::from_millis(1);
@@ -227,19 +226,17 @@ impl Transaction for SqliteTransaction<'_> {
         }
     }
 
-    fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>> {
+    fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow> {
         let range = KeyRange::prefix(prefix);
-        let mut read = 0;
-        let mut newest: Option<(String, Seq)> = None;
+        let KeysBelow { mut count, mut newest } = KeysBelow::default();
         self.sqlite.slots(&range, &mut |(key, slot)| {
-            read += 1;
-            Exceeded::check(read, limit, "keys", || format!("the prefix {prefix:?}"))?;
+            count += 1;
             if range.shows(&key) && newest.as_ref().is_none_or(|(_, newest)| slot.seq > *newest) {
                 newest = Some((key, slot.seq));
             }
-            Ok(ControlFlow::Continue(()))
+            Ok(if count > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        Ok(newest)
+        Ok(KeysBelow { count, newest })
     }
 
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::group::{Outcome, Rules, commit_group};
-use super::{OsEntropy, SystemClock};
+use super::super::{OsEntropy, SystemClock};
+use super::Sources;
+use super::group::{Outcome, commit_group};
 use crate::backend::{Backend, CommitError, Memory, Snapshot, Transaction};
 use crate::error::{Result, StateError};
-use crate::limits::Limits;
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
-use crate::state::{Batch, Slot};
+use crate::state::{Batch, KeysBelow, Slot};
 
 /// What fails, and how.
 #[derive(Clone)]
@@ -63,8 +63,8 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
             _ => self.inner.slot(key),
         }
     }
-    fn newest(&self, prefix: &str, limit: usize) -> Result<Option<(String, Seq)>> {
-        self.inner.newest(prefix, limit)
+    fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow> {
+        self.inner.below(prefix, limit)
     }
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {
         self.inner.remembered(commit_id)
@@ -104,12 +104,8 @@ fn faulty(fault: Fault) -> Faulty {
 }
 
 fn commit(backend: &mut Faulty, batches: &[Batch]) -> Outcome {
-    let rules = Rules {
-        limits: Limits::default(),
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(OsEntropy::default()),
-    };
-    commit_group(backend, &rules, batches, None)
+    let sources = Sources { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy::default()) };
+    commit_group(backend, &sources, batches, None)
 }
 
 /// A batch that is taken, one that is refused because of it, and one that stands alone.
@@ -195,14 +191,10 @@ fn a_read_that_fails_tears_no_group() {
         vfs: None,
     };
     let mut sqlite = opening.first().unwrap();
-    let rules = Rules {
-        limits: Limits::default(),
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(OsEntropy::default()),
-    };
+    let sources = Sources { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy::default()) };
     for n in 0..300 {
         let batch = Batch::new().set(format!("/{n:03}"), vec![7; 200_000]);
-        assert!(commit_group(&mut sqlite, &rules, &[batch], None).results[0].is_ok());
+        assert!(commit_group(&mut sqlite, &sources, &[batch], None).results[0].is_ok());
     }
     // The pages of some keys are gone from the write-ahead log, so that reading them fails.
     let wal = std::fs::OpenOptions::new().write(true).open(folder.path().join("state.db-wal")).unwrap();
@@ -213,7 +205,7 @@ fn a_read_that_fails_tears_no_group() {
             Batch::new().set(format!("/new{n}"), "1").set(format!("/new{n}b"), "1"),
             Batch::new().set(format!("/{n:03}"), "x"),
         ];
-        let outcome = commit_group(&mut sqlite, &rules, &group, None);
+        let outcome = commit_group(&mut sqlite, &sources, &group, None);
         failed += usize::from(outcome.results[1].is_err());
         assert!(!outcome.unknown, "{:?}", outcome.results);
         if let (Ok(head), Ok(Some(last))) =
@@ -255,7 +247,7 @@ fn a_log_whose_keys_contradict_themselves_is_not_replayed() {
     for (key, version) in [("/b", 2), ("/a", 3), ("/a", u64::MAX)] {
         let (second, _) = seal(vec![draft(key, ChangeKind::Updated, version, 1)], None, tip, at, || [1; 16]);
         let log = [first.clone(), second].concat();
-        let replayed = super::MemoryStore::replay(store, log);
+        let replayed = super::super::MemoryStore::replay(store, log);
         assert!(matches!(replayed, Err(StateError::Corrupted(_))), "{key} {version}");
     }
 }

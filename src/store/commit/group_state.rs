@@ -1,0 +1,197 @@
+//! The state that the batches of a group see.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use super::super::Receipt;
+use super::proposal::Proposal;
+use crate::backend::Transaction;
+use crate::error::{Result, StateError};
+use crate::key::KeyRange;
+use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
+use crate::state::{Batch, Condition, KeysBelow, Projection, Refusal, Slot, Slots, Write, decide};
+
+/// What becomes of a batch, wherever it is decided. What this machine fails to do is no verdict, but an
+/// error beside it.
+pub(super) type Verdict = Result<Receipt, Refusal>;
+
+/// The state that the batches of a group see: what is recorded, and over it what the group has
+/// decided so far.
+pub(super) struct GroupState<'a> {
+    tip: Tip,
+    /// The recorded state, if it is in memory.
+    known: Option<&'a Projection>,
+    keys: HashMap<Arc<str>, Key>,
+    prefixes: HashMap<String, Counted>,
+    commit_ids: HashMap<String, (usize, usize)>,
+    changes: Vec<Change>,
+    /// Where the changes of each batch end.
+    ends: Vec<usize>,
+}
+
+struct Key {
+    before: Option<Slot>,
+    now: Option<Slot>,
+    /// The index of its last change in the group.
+    last: Option<usize>,
+}
+
+/// What is recorded under a prefix that a condition names.
+struct Counted {
+    below: KeysBelow,
+    /// How many keys were to be counted.
+    limit: usize,
+}
+
+impl Slots for GroupState<'_> {
+    fn slot(&self, key: &str) -> Option<Slot> {
+        self.keys.get(key).and_then(|key| key.now)
+    }
+
+    fn below(&self, prefix: &str, _: usize) -> KeysBelow {
+        let range = KeyRange::prefix(prefix);
+        let recorded = self.prefixes.get(prefix).map(|counted| counted.below.clone()).unwrap_or_default();
+        let (mut created, mut newest) = (0, None);
+        for change in self.changes.iter().filter(|change| change.key.starts_with(prefix)) {
+            // A key whose first change is of this group is not among the recorded ones.
+            created += usize::from(change.version == 1);
+            if range.shows(&change.key) {
+                newest = Some((change.key.as_ref().to_owned(), change.seq));
+            }
+        }
+        KeysBelow { count: recorded.count.saturating_add(created), newest: newest.or(recorded.newest) }
+    }
+}
+
+impl<'a> GroupState<'a> {
+    pub(super) fn new(tip: Tip, known: Option<&'a Projection>) -> Self {
+        Self {
+            tip,
+            known,
+            keys: HashMap::new(),
+            prefixes: HashMap::new(),
+            commit_ids: HashMap::new(),
+            changes: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Where the log ends with the group.
+    pub(super) fn tip(&self) -> Tip {
+        self.tip
+    }
+
+    /// The changes of the group.
+    pub(super) fn into_changes(self) -> Vec<Change> {
+        self.changes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Loads, decides and seals one batch.
+    pub(super) fn take(
+        &mut self,
+        transaction: &impl Transaction,
+        proposal: &Proposal<'_>,
+    ) -> Result<Verdict> {
+        let batch = proposal.batch;
+        if let Some(verdict) = self.remembered(transaction, batch)? {
+            return Ok(verdict);
+        }
+        self.load(transaction, batch)?;
+        let decision = match decide(batch, self.tip.head.seq, self) {
+            Ok(decision) => decision,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let before = self.tip;
+        if !decision.drafts.is_empty() {
+            if before.at == Timestamp::MAX {
+                let what =
+                    "the newest commit has the latest time that the format can hold, and none can follow it";
+                return Err(StateError::Storage(what.into()));
+            }
+            let mut salts = proposal.salts.iter().copied();
+            let salt = || salts.next().unwrap_or([0; SALT_BYTES]);
+            let meta = batch.recorded_meta();
+            let (changes, tip) = seal(decision.drafts, meta.as_ref(), before, proposal.clock, salt);
+            self.pend(batch, changes, tip);
+        }
+        Ok(Ok(Receipt::of(decision.versions, before, self.tip)))
+    }
+
+    /// The verdict on a batch whose commit id was used before.
+    fn remembered(&self, transaction: &impl Transaction, batch: &Batch) -> Result<Option<Verdict>> {
+        let Some(id) = batch.id() else { return Ok(None) };
+        if let Some((start, end)) = self.commit_ids.get(id) {
+            let changes = self.changes.get(*start..*end).unwrap_or_default();
+            return Ok(Some(Receipt::again(batch, changes)));
+        }
+        let Some((first, last)) = transaction.remembered(id)? else { return Ok(None) };
+        let changes = transaction.recorded(first, last)?;
+        if changes.iter().all(|change| change.meta.as_deref().and_then(Meta::commit_id) == Some(id)) {
+            return Ok(Some(Receipt::again(batch, &changes)));
+        }
+        let what =
+            format!("the changes {first} to {last} have not the commit id that is remembered for them");
+        Err(StateError::Corrupted(what))
+    }
+
+    fn load(&mut self, transaction: &impl Transaction, batch: &Batch) -> Result<()> {
+        for condition in batch.conditions() {
+            match condition {
+                Condition::Version { key, .. } => self.load_key(transaction, &Arc::from(key.as_str()))?,
+                Condition::UnchangedSince { prefix, limit, .. } => {
+                    if self.prefixes.get(prefix).is_none_or(|counted| counted.limit < *limit) {
+                        let below = transaction.below(prefix, *limit)?;
+                        self.prefixes.insert(prefix.clone(), Counted { below, limit: *limit });
+                    }
+                }
+            }
+        }
+        batch.writes().iter().map(Write::key).try_for_each(|key| self.load_key(transaction, key))
+    }
+
+    fn load_key(&mut self, transaction: &impl Transaction, key: &Arc<str>) -> Result<()> {
+        if let Entry::Vacant(vacant) = self.keys.entry(key.clone()) {
+            let before = match self.known {
+                Some(known) => known.slot(key),
+                None => transaction.slot(key)?,
+            };
+            vacant.insert(Key { before, now: before, last: None });
+        }
+        Ok(())
+    }
+
+    fn pend(&mut self, batch: &Batch, changes: Vec<Change>, tip: Tip) {
+        let start = self.changes.len();
+        for (index, change) in (start..).zip(&changes) {
+            if let Some(key) = self.keys.get_mut(&change.key) {
+                key.now = Some(Slot::of(change));
+                key.last = Some(index);
+            }
+        }
+        self.changes.extend(changes);
+        self.ends.push(self.changes.len());
+        if let Some(id) = batch.id() {
+            self.commit_ids.insert(id.to_owned(), (start, self.changes.len()));
+        }
+        self.tip = tip;
+    }
+
+    /// Appends every change, commit by commit, and projects the last one of each key, in the
+    /// order of keys.
+    pub(super) fn record(&self, transaction: &mut impl Transaction) -> Result<()> {
+        let mut start = 0;
+        for end in &self.ends {
+            transaction.append(self.changes.get(start..*end).unwrap_or_default())?;
+            start = *end;
+        }
+        let mut last: Vec<_> =
+            self.keys.values().filter_map(|key| Some((self.changes.get(key.last?)?, key.before))).collect();
+        last.sort_unstable_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+        last.into_iter().try_for_each(|(change, before)| transaction.project(change, before))
+    }
+}

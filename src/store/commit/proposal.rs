@@ -1,0 +1,36 @@
+//! A batch with what it is sealed with.
+
+use std::sync::Arc;
+
+use super::super::{Clock, Entropy};
+use crate::error::{Result, StateError};
+use crate::log::{SALT_BYTES, Timestamp};
+use crate::state::Batch;
+
+/// A batch with the time and the salts that its changes get if it is not refused. What becomes of it
+/// follows from this and the state before it alone.
+pub(super) struct Proposal<'a> {
+    pub(super) batch: &'a Batch,
+    pub(super) clock: Timestamp,
+    /// One for each value, in the order of the writes.
+    pub(super) salts: Vec<[u8; SALT_BYTES]>,
+}
+
+/// Where the write path gets times and randomness from.
+#[derive(Clone)]
+pub(in crate::store) struct Sources {
+    pub(in crate::store) clock: Arc<dyn Clock>,
+    pub(in crate::store) entropy: Arc<dyn Entropy>,
+}
+
+impl Sources {
+    /// Proposes a batch now.
+    pub(super) fn propose<'a>(&self, batch: &'a Batch) -> Result<Proposal<'a>> {
+        let mut bytes = vec![0; batch.values() * SALT_BYTES];
+        if !self.entropy.fill(&mut bytes) {
+            return Err(StateError::Storage("the system gave no random bytes".into()));
+        }
+        let (salts, _) = bytes.as_chunks();
+        Ok(Proposal { batch, clock: self.clock.now(), salts: salts.to_vec() })
+    }
+}
