@@ -45,6 +45,8 @@ impl Default for Limits {
 impl Limits {
     /// Bytes of keys and values after which a page of a scan or of the log ends early.
     pub(crate) const PAGE_BYTES: usize = 4 << 20;
+    /// The most changes of one page of the log, but for those that finish its last commit.
+    pub(crate) const PAGE_CHANGES: usize = 1_000;
 
     /// Checks that every limit is usable.
     pub(crate) fn check(&self) -> Result<()> {

@@ -1,10 +1,10 @@
-//! Locks, atomics, the queue of the writer and the pointer to the published state. In the build that
+//! Locks and how they are taken, atomics, the queue of the writer and the pointer to the published state. In the build that
 //! tries interleavings (`tests/kernels`) they are those of its scheduler.
 
 #[cfg(not(kernels))]
 pub(crate) use arc_swap::{ArcSwap, Guard};
 #[cfg(not(kernels))]
-pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, atomic};
+pub(crate) use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
 
 /// A queue of which one end is held by many.
 #[cfg(all(not(kernels), feature = "sqlite"))]
@@ -13,13 +13,38 @@ pub(crate) use crossbeam_channel as queue;
 #[cfg(kernels)]
 pub(crate) use scheduled::{ArcSwap, Guard, queue};
 #[cfg(kernels)]
-pub(crate) use shuttle::sync::{Mutex, MutexGuard, PoisonError, RwLock, atomic};
+pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
+
+use std::sync::PoisonError;
+
+/// What a lock gives, also if a thread panicked while it held the lock.
+///
+/// A panic poisons a lock, as what it guards may be half changed then. Here it is not: what can panic, such
+/// as the clock of a program, runs before anything is changed under the lock.
+pub(crate) fn whole<G>(taken: Result<G, PoisonError<G>>) -> G {
+    taken.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a lock.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    whole(mutex.lock())
+}
+
+/// Takes a lock beside other readers.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    whole(lock.read())
+}
+
+/// Takes a lock that readers share, alone.
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    whole(lock.write())
+}
 
 #[cfg(kernels)]
 mod scheduled {
     use std::sync::Arc;
 
-    use super::{PoisonError, RwLock};
+    use super::RwLock;
 
     pub(crate) mod queue {
         pub(crate) use shuttle::sync::mpsc::{Receiver, Sender, TryRecvError, channel as unbounded};
@@ -36,7 +61,7 @@ mod scheduled {
         }
 
         pub(crate) fn load(&self) -> Arc<T> {
-            self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+            super::read(&self.0).clone()
         }
 
         pub(crate) fn load_full(&self) -> Arc<T> {
@@ -44,7 +69,7 @@ mod scheduled {
         }
 
         pub(crate) fn store(&self, value: Arc<T>) {
-            *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
+            *super::write(&self.0) = value;
         }
     }
 }

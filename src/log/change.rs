@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cbor::Encoder;
-use super::follow::check_value;
 use super::{Hash, Meta, Timestamp, hash};
 use crate::seq::Seq;
 
@@ -125,7 +124,7 @@ impl Change {
 
     /// Whether the value matches its hash; true where there is none to check.
     pub(crate) fn has_its_value(&self) -> bool {
-        check_value(&self.view(None)).is_ok()
+        self.view(None).has_its_value()
     }
 
     /// About the bytes that it takes in memory.

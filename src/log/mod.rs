@@ -12,6 +12,7 @@ mod follow;
 mod hash;
 mod head;
 mod header;
+mod hex;
 mod jump;
 mod meta;
 mod seal;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::hash::{parse_hex, write_hex};
+use super::hex::{parse_hex, write_hex};
 use crate::error::StateError;
 
 /// 128 random bits, drawn when a store is created: logs of two stores cannot be mixed up.

@@ -2,7 +2,7 @@
 
 use super::cbor::Encoder;
 use super::change::FORMAT;
-use super::{Change, ChangeKind, Hash, SALT_BYTES, Timestamp};
+use super::{Change, ChangeKind, Hash, SALT_BYTES, Timestamp, hash};
 use crate::seq::Seq;
 
 /// The fields of a change, borrowed: to check, hash or write it takes no copy.
@@ -33,6 +33,12 @@ impl ChangeView<'_> {
     /// Whether it once carried a value that is gone.
     pub(crate) fn is_erased(&self) -> bool {
         self.value.is_none() && self.value_hash.is_some()
+    }
+
+    /// Whether the value matches its hash; true for an erased one, which has nothing to check.
+    pub(crate) fn has_its_value(&self) -> bool {
+        let computed = self.value.zip(self.salt).map(|(value, salt)| hash::value(&salt, value));
+        computed.is_none_or(|computed| self.value_hash == Some(computed))
     }
 
     /// Appends the header in deterministic CBOR.

@@ -6,23 +6,17 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use tokio::sync::oneshot;
-
-use super::core::Core;
-use super::forward::forward;
-use super::import::load;
-use super::memory::MemoryStore;
-use super::{
-    DeletedKey, Diff, DiffPage, Export, Exported, Options, Page, Past, Point, Receipt, Restore, Scan,
-    SnapshotWatch, StateStore, Verify, WatchStream,
-};
+use super::delegate::delegate;
+use super::memory_store::MemoryStore;
+use super::open_store::OpenStore;
+use super::options::Options;
+use super::threads::on_a_thread;
+use super::transfer::{Export, Exported, load};
+use super::verify::Verify;
 use crate::audit::{LogReader, TELLING_BYTES, VerifyReport, is_log_file};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
-use crate::log::{Anchor, Change, Commit, Cursor, Head, StoreId};
-use crate::seq::Seq;
-use crate::state::{Batch, Entry, TransactionOp};
+use crate::log::{Anchor, Head, StoreId};
 
 /// An exported log, as a store that can only be read. All of it was checked when it was opened, and
 /// is kept in memory.
@@ -50,7 +44,7 @@ use crate::state::{Batch, Entry, TransactionOp};
 /// ```
 #[derive(Clone)]
 pub struct Archive {
-    core: Arc<Core>,
+    open: Arc<OpenStore>,
     floor: Head,
     withheld: u64,
 }
@@ -83,7 +77,7 @@ impl Archive {
         let (floor, withheld) = (memory.floor(), memory.count_withheld());
         let (limits, sources) = Options::new().limits_and_sources()?;
         let store = MemoryStore::of(limits, sources, memory, true);
-        Ok(Self { core: store.core().clone(), floor, withheld })
+        Ok(Self { open: store.open().clone(), floor, withheld })
     }
 
     /// Whether a file begins as an export does, in whichever format.
@@ -104,7 +98,7 @@ impl Archive {
 
     /// The identity of the store whose log it is.
     pub fn store_id(&self) -> StoreId {
-        self.core.shared.store
+        self.open.shared.store
     }
 
     /// The position that it begins after: 0 unless it was exported from later on.
@@ -122,7 +116,7 @@ impl Archive {
     /// # Errors
     /// [`StateError::Closed`]; contradictions are in the report.
     pub async fn verify(&self) -> Result<VerifyReport> {
-        self.core.verify(Verify::full()).await
+        self.open.verify(Verify::full()).await
     }
 
     /// The same at another level, with anchors to check, or with somebody to be told how far it is.
@@ -130,15 +124,15 @@ impl Archive {
     /// # Errors
     /// Those of [`verify`](Self::verify).
     pub async fn verify_with(&self, verify: Verify) -> Result<VerifyReport> {
-        self.core.verify(verify).await
+        self.open.verify(verify).await
     }
 
     /// The head of the log with the id of the store, to be kept in another place.
     ///
     /// # Errors
-    /// Those of [`StateStore::head`].
+    /// Those of [`StateStore::head`](crate::StateStore::head).
     pub async fn anchor(&self) -> Result<Anchor> {
-        self.core.anchor().await
+        self.open.anchor().await
     }
 
     /// Exports it again, perhaps less of it.
@@ -150,7 +144,7 @@ impl Archive {
         export: Export,
         write: impl std::io::Write + Send + 'static,
     ) -> Result<Exported> {
-        self.core.export(export, write).await
+        self.open.export(export, write).await
     }
 
     /// The same to a file, which must not exist yet.
@@ -158,7 +152,7 @@ impl Archive {
     /// # Errors
     /// Those of [`MemoryStore::export_to`].
     pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
-        self.core.export_to(export, path.as_ref()).await
+        self.open.export_to(export, path.as_ref()).await
     }
 
     /// Lets go of it for all its handles.
@@ -166,7 +160,7 @@ impl Archive {
     /// # Errors
     /// None; the result is that of every store.
     pub async fn close(&self) -> Result<()> {
-        self.core.close().await
+        self.open.close().await
     }
 }
 
@@ -180,19 +174,8 @@ impl fmt::Debug for Archive {
     }
 }
 
-forward!([] Archive, |this| this.core, all);
+delegate!([] Archive, |this| this.open, all);
 
 fn refuse(path: &Path, why: &str) -> StateError {
     StateError::ConnectionError(format!("{}: {why}", path.display()))
-}
-
-/// Runs what takes long, so that no runtime is blocked.
-pub(super) async fn on_a_thread<T: Send + 'static>(
-    run: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let (reply, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("univrs-state import".into());
-    let spawned = thread.spawn(move || drop(reply.send(run())));
-    spawned.map_err(|error| StateError::Storage(format!("no thread can be started: {error}")))?;
-    answer.await.unwrap_or_else(|_| Err(StateError::Storage("a thread panicked".into())))
 }

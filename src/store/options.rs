@@ -1,21 +1,18 @@
 //! How a store is opened.
 
 use std::fmt;
-#[cfg(feature = "sqlite")]
-use std::path::Path;
 use std::sync::Arc;
 #[cfg(feature = "sqlite")]
 use std::time::Duration;
 
-#[cfg(feature = "sqlite")]
-use super::SqliteStore;
+use super::clock::{Clock, SystemClock};
 use super::commit::Sources;
-use super::{Clock, Entropy, MemoryStore, OsEntropy, SystemClock};
+use super::entropy::{Entropy, OsEntropy};
 #[cfg(feature = "sqlite")]
 use crate::backend::sqlite::{Durability, Location, Opening};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
-use crate::log::{Change, StoreId};
+use crate::log::StoreId;
 
 /// How a store is opened. Every option has a default.
 ///
@@ -52,11 +49,11 @@ pub struct Options {
     #[cfg(feature = "sqlite")]
     create: bool,
     #[cfg(feature = "sqlite")]
-    read_only: bool,
+    pub(super) read_only: bool,
     #[cfg(feature = "sqlite")]
     busy_timeout: Duration,
     #[cfg(feature = "sqlite")]
-    resident_bytes: usize,
+    pub(super) resident_bytes: usize,
     #[cfg(feature = "sqlite")]
     accept_loss: bool,
 }
@@ -153,7 +150,7 @@ impl Options {
 
     /// Whether to open without writing anything; commits are refused then, and a path that does
     /// not exist is an error. Where no write-ahead log can be made, as in a folder that cannot be
-    /// written, and no process has the store open, it is read as a file that nobody changes: see [`SqliteStore::is_immutable`].
+    /// written, and no process has the store open, it is read as a file that nobody changes: see [`SqliteStore::is_immutable`](crate::SqliteStore::is_immutable).
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
@@ -192,39 +189,7 @@ impl Options {
         self
     }
 
-    /// Opens a store on disk.
-    ///
-    /// The path is taken as it is, never as a URL, and must be a regular file; a new one is
-    /// readable by its owner alone.
-    ///
-    /// # Errors
-    /// [`StateError::ConnectionError`] says what is wrong with the path, the file or its format;
-    /// [`StateError::InvalidArgument`] names a limit that cannot be.
-    #[cfg(feature = "sqlite")]
-    pub async fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore> {
-        self.open_at(Location::File(path.as_ref().to_owned())).await
-    }
-
-    /// Opens an SQLite store in memory; it lives as long as its handles.
-    ///
-    /// # Errors
-    /// [`StateError::InvalidArgument`] names a limit that cannot be; [`StateError::Storage`].
-    #[cfg(feature = "sqlite")]
-    pub async fn in_memory(self) -> Result<SqliteStore> {
-        if self.read_only {
-            return Err(StateError::InvalidArgument("a new store in memory cannot be read-only".into()));
-        }
-        Self { create: true, ..self }.open_at(Location::Memory).await
-    }
-
-    #[cfg(feature = "sqlite")]
-    async fn open_at(self, location: Location) -> Result<SqliteStore> {
-        let opening = self.opening(location)?;
-        let resident_bytes = if opening.is_file() { self.resident_bytes } else { usize::MAX };
-        let (limits, sources) = self.limits_and_sources()?;
-        SqliteStore::start(opening, limits, sources, resident_bytes).await
-    }
-
+    /// How its connections are opened.
     #[cfg(feature = "sqlite")]
     pub(super) fn opening(&self, location: Location) -> Result<Opening> {
         Ok(Opening {
@@ -242,32 +207,14 @@ impl Options {
         })
     }
 
-    /// An empty store in memory.
-    ///
-    /// # Errors
-    /// [`StateError::InvalidArgument`] names a limit that cannot be; [`StateError::Storage`] if there are no random bytes.
-    pub fn memory(self) -> Result<MemoryStore> {
-        self.replay(None)
-    }
-
-    /// The store in memory that these changes make: the whole log of the store named by
-    /// [`store_id`](Self::store_id), from its first change on.
-    ///
-    /// # Errors
-    /// [`StateError::Corrupted`] where a change contradicts the chain or the last commit is cut off.
-    pub fn replay(self, log: impl IntoIterator<Item = Change>) -> Result<MemoryStore> {
-        let store = self.new_store_id()?;
-        let (limits, sources) = self.limits_and_sources()?;
-        MemoryStore::with(limits, sources, store, log)
-    }
-
     /// The checked limits, and where times and randomness come from.
     pub(super) fn limits_and_sources(self) -> Result<(Limits, Sources)> {
         self.limits.check()?;
         Ok((self.limits, Sources { clock: self.clock, entropy: self.entropy }))
     }
 
-    fn new_store_id(&self) -> Result<StoreId> {
+    /// The id of a store that is created.
+    pub(super) fn new_store_id(&self) -> Result<StoreId> {
         if let Some(store) = self.store_id {
             return Ok(store);
         }

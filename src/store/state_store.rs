@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::typed::{conflict, decode_cbor, encode_cbor, json, last_version, of_key};
-use super::{
-    DeletedKey, Diff, DiffPage, Page, Past, Point, Receipt, Restore, Scan, SnapshotWatch, WatchStream,
-    WithMeta, restore,
-};
+use super::codec::{conflict, decode_cbor, encode_cbor, json, last_version, of_key};
+use super::history::{Diff, DiffPage, Past, Point, Restore, RestorePlan};
+use super::read::{DeletedKey, Page, Scan};
+use super::receipt::Receipt;
+use super::watch::{SnapshotWatch, WatchStream};
+use super::with_meta::WithMeta;
 use crate::error::{Result, StateError};
 use crate::log::{Change, Commit, Cursor, Head, Meta};
 use crate::seq::Seq;
@@ -205,7 +206,15 @@ pub trait StateStore: Send + Sync {
     /// [`StateError::Erased`] if a value of then is gone; [`StateError::LimitExceeded`] if it is too
     /// much for a batch: restore narrower prefixes one by one, or raise the limit.
     async fn restore(&self, restore: Restore) -> Result<Receipt> {
-        restore::restore(self, restore).await
+        let mut plan = RestorePlan::new(restore);
+        while let Some(diff) = plan.next_page() {
+            let page = self.diff(diff).await?;
+            for key in plan.take(page)? {
+                let last = self.history(&key, None, 1).await?;
+                plan.changed_at(&key, last.first().map_or(Seq::ZERO, |last| last.seq));
+            }
+        }
+        self.commit(plan.into_batch()?).await
     }
 
     /// Gives each commit after a point up to another one to `visit`, in order, until it breaks;

@@ -65,25 +65,25 @@ pub struct WatcherStats {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Counters {
-    pub(super) residency: Residency,
-    pub(super) batches: u64,
-    pub(super) groups: u64,
-    pub(super) largest_group: u64,
-    pub(super) checkpoints: u64,
-    pub(super) failed_checkpoints: u64,
-    pub(super) last_checkpoint: Duration,
-    pub(super) longest_checkpoint: Duration,
+pub(crate) struct Counters {
+    pub(crate) residency: Residency,
+    pub(crate) batches: u64,
+    pub(crate) groups: u64,
+    pub(crate) largest_group: u64,
+    pub(crate) checkpoints: u64,
+    pub(crate) failed_checkpoints: u64,
+    pub(crate) last_checkpoint: Duration,
+    pub(crate) longest_checkpoint: Duration,
 }
 
 impl Counters {
-    pub(super) fn group(&mut self, batches: usize) {
+    pub(crate) fn group(&mut self, batches: usize) {
         self.batches += batches as u64;
         self.groups += 1;
         self.largest_group = self.largest_group.max(batches as u64);
     }
 
-    pub(super) fn checkpoint(&mut self, took: Duration, failed: bool) {
+    pub(crate) fn checkpoint(&mut self, took: Duration, failed: bool) {
         self.checkpoints += 1;
         self.failed_checkpoints += u64::from(failed);
         self.last_checkpoint = took;

@@ -1,15 +1,11 @@
 //! A handle that says who writes and why.
 
-use async_trait::async_trait;
-
-use super::forward::forward;
-use super::{
-    DeletedKey, Diff, DiffPage, Page, Past, Point, Receipt, Scan, SnapshotWatch, StateStore, WatchStream,
-};
+use super::delegate::delegate;
+use super::receipt::Receipt;
+use super::state_store::StateStore;
 use crate::error::Result;
-use crate::log::{Change, Commit, Cursor, Head, Meta};
-use crate::seq::Seq;
-use crate::state::{Batch, Entry};
+use crate::log::Meta;
+use crate::state::Batch;
 
 /// A store whose every batch carries metadata; what a batch says itself goes first. Made by
 /// [`StateStore::with_meta`].
@@ -27,7 +23,7 @@ impl<S> WithMeta<S> {
 }
 
 // The verbs stay those of the trait, over this commit: none escapes the stamp.
-forward!([S: StateStore] WithMeta<S>, |this| this.store, {
+delegate!([S: StateStore] WithMeta<S>, |this| this.store, {
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         self.store.commit(batch.stamped(&self.meta)).await
     }

@@ -12,8 +12,8 @@ use shuttle::thread;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::commit::commit_group;
-use super::engine::Order;
-use super::waiting::{Task, Waiting, queue};
+use super::engine::CommitRequest;
+use super::engine::queue::{Queue, Task, queue};
 use super::{MemoryStore, Options, Receipt, SnapshotEvent, StateStore, WatchStream};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};
@@ -173,25 +173,25 @@ fn closing_ends_every_watch_and_dropping_one_ends_no_other() {
 }
 
 /// Works as the writer of a store on disk does, but on one in memory; returns how many groups it made.
-fn write(waiting: Waiting) -> usize {
+fn write(queue: Queue) -> usize {
     let mut memory = Memory::new(MemoryStore::new().store_id());
     let (_, sources) = Options::new().limits_and_sources().unwrap();
     let (mut met, mut groups) = (None, 0);
     let closed = loop {
-        match met.take().or_else(|| waiting.next()) {
+        match met.take().or_else(|| queue.next()) {
             Some(Task::Commit(first)) => {
-                let mut gathered = waiting.gather(first);
-                met = gathered.met.take();
-                let outcome = commit_group(&mut memory, &sources, &gathered.batches, None);
+                let mut group = queue.gather(first);
+                met = group.met.take();
+                let outcome = commit_group(&mut memory, &sources, &group.batches, None);
                 groups += 1;
-                gathered.answer(outcome.results);
+                group.answer(outcome.results);
             }
             Some(Task::Close(closed)) => break Some(closed),
             Some(Task::Read(_)) => {}
             None => break None,
         }
     };
-    drop(waiting);
+    drop(queue);
     closed.into_iter().for_each(|closed| closed(Ok(())));
     groups
 }
@@ -200,7 +200,7 @@ fn order(tasks: &Sender<Task>, room: &Arc<Semaphore>, key: &str) -> oneshot::Rec
     let (reply, answer) = oneshot::channel();
     let room = room.clone().try_acquire_owned().unwrap();
     let batch = Batch::new().set(key, "1");
-    drop(tasks.send(Task::Commit(Order { batch, reply, room })));
+    drop(tasks.send(Task::Commit(CommitRequest { batch, reply, room })));
     answer
 }
 
@@ -216,8 +216,8 @@ fn close(tasks: &Sender<Task>) -> oneshot::Receiver<()> {
 #[test]
 fn every_order_is_answered_once_and_in_order_and_none_before_a_close_is_lost() {
     explore(|| {
-        let (tasks, waiting) = queue();
-        let writer = thread::spawn(move || write(waiting));
+        let (tasks, queue) = queue();
+        let writer = thread::spawn(move || write(queue));
         let room = Arc::new(Semaphore::new(16));
         let clients: Vec<_> = ["/a", "/b"]
             .into_iter()

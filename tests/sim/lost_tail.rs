@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::writer::record_loss;
+use super::super::engine::writer::record_loss;
 use super::world::{FILE, STORE, opening, sources};
 use super::{Trace, World, audit};
 use crate::backend::sqlite::sim::{Disk, Files, Plain, Replay, Rng, VARIANTS};

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Scan, read};
+use super::super::feed::Before;
+use super::super::read::{Scan, current, key_history, log};
+use super::super::watch::page;
 use crate::backend::Snapshot;
 use crate::backend::sqlite::Sqlite;
 use crate::error::Result;
@@ -41,7 +43,7 @@ pub(super) struct Answers {
 impl Truth {
     /// Of an intact store.
     pub(super) fn of(sqlite: &Sqlite) -> Self {
-        let commits = sqlite.read(|s| s.and_then(|s| read::changes(s, Seq::ZERO, usize::MAX))).unwrap();
+        let commits = sqlite.read(|s| s.and_then(|s| log::changes(s, Seq::ZERO, usize::MAX))).unwrap();
         let mut states = vec![(Head::genesis(sqlite.id()), State::new())];
         for commit in &commits {
             let mut state = states.last().unwrap().1.clone();
@@ -104,7 +106,9 @@ impl Truth {
                     .take(limit)
                     .copied()
                     .collect();
-                let Some(found) = answers.ok(read::history(snapshot, key, before, limit)) else { continue };
+                let Some(found) = answers.ok(key_history::history(snapshot, key, before, limit)) else {
+                    continue;
+                };
                 if found.is_empty() && !due.is_empty() {
                     answers.hidden += 1;
                 } else if !found.iter().eq(due) {
@@ -115,12 +119,12 @@ impl Truth {
     }
 
     fn ask_for_many(&self, snapshot: &dyn Snapshot, answers: &mut Answers) {
-        if let Some(page) = answers.ok(read::get_many(snapshot, &self.keys)) {
+        if let Some(page) = answers.ok(current::get_many(snapshot, &self.keys)) {
             answers.entries("get_many", &page.entries, self.now());
             answers.place("get_many", page.cursor, self.head());
         }
         for prefix in ["", "/k/b"] {
-            if let Some(keys) = answers.ok(read::list(snapshot, prefix)) {
+            if let Some(keys) = answers.ok(current::list(snapshot, prefix)) {
                 let range = KeyRange::prefix(prefix);
                 let due = |key: &&String| key.starts_with(prefix) && range.shows(key);
                 let due: Vec<&String> = self.now().keys().filter(due).collect();
@@ -141,7 +145,7 @@ impl Truth {
     fn scan(&self, snapshot: &dyn Snapshot, scan: Scan, head: Head, state: &State, answers: &mut Answers) {
         let (mut entries, mut next) = (Vec::new(), Some(scan));
         while let Some(scan) = next {
-            let Some(page) = answers.ok(read::scan(snapshot, &Limits::default(), &scan)) else { return };
+            let Some(page) = answers.ok(current::scan(snapshot, &Limits::default(), &scan)) else { return };
             entries.extend(page.entries);
             answers.place("scan", page.cursor, head);
             if entries.len() > self.keys.len() {
@@ -159,21 +163,21 @@ impl Truth {
         }
         for (after, (head, _)) in self.states.iter().enumerate().step_by(7) {
             let due = &self.commits[after..];
-            if let Some(commits) = answers.ok(read::changes(snapshot, head.seq, 1000)) {
+            if let Some(commits) = answers.ok(log::changes(snapshot, head.seq, 1000)) {
                 answers.equal(&format!("changes after {}", head.seq), &&commits[..], &due);
             }
-            if let Some(commits) = answers.ok(read::changes(snapshot, head.seq, 1)) {
+            if let Some(commits) = answers.ok(log::changes(snapshot, head.seq, 1)) {
                 answers.equal("one change", &&commits[..], &&due[..due.len().min(1)]);
             }
             // A position inside the next commit counts as the end of this one.
             if let Some(commit) = due.first().filter(|commit| commit.changes.len() > 1)
-                && let Some(commits) = answers.ok(read::changes(snapshot, commit.first, 1000))
+                && let Some(commits) = answers.ok(log::changes(snapshot, commit.first, 1000))
             {
                 answers.equal("changes after half a commit", &&commits[..], &due);
             }
             let cursor = Cursor::new(snapshot.store_id(), *head);
             let pattern: Pattern = "/**".parse().unwrap();
-            let Some(page) = answers.ok(read::watch(snapshot, &pattern, cursor)) else { continue };
+            let Some(page) = answers.ok(page::watch(snapshot, &pattern, cursor)) else { continue };
             answers.equal("the end of a watch", &page.end, &self.head());
             let events: Vec<Change> =
                 page.commits.into_iter().flat_map(|(matching, _)| matching).map(|m| m.change).collect();
@@ -181,10 +185,10 @@ impl Truth {
             answers.equal("a watch", &events, &due);
             let mut rest = &events[..];
             while !rest.is_empty()
-                && let Some(old) = answers.ok(read::old_changes(snapshot, rest))
+                && let Some(old) = answers.ok(page::old_changes(snapshot, rest))
             {
                 for (change, old) in rest.iter().zip(&old) {
-                    let due = self.change(change.prev).map(read::Before::of);
+                    let due = self.change(change.prev).map(Before::change);
                     answers.equal("the change before", old, &due);
                 }
                 rest = &rest[old.len()..];

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::super::{OsEntropy, SystemClock};
 use super::Sources;
 use super::group::{Outcome, commit_group};
 use crate::backend::{Backend, CommitError, Memory, Snapshot, Transaction};
@@ -10,6 +9,8 @@ use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
 use crate::state::{Batch, KeysBelow, Slot};
+use crate::store::clock::SystemClock;
+use crate::store::entropy::OsEntropy;
 
 /// What fails, and how.
 #[derive(Clone)]
@@ -247,7 +248,7 @@ fn a_log_whose_keys_contradict_themselves_is_not_replayed() {
     for (key, version) in [("/b", 2), ("/a", 3), ("/a", u64::MAX)] {
         let (second, _) = seal(vec![draft(key, ChangeKind::Updated, version, 1)], None, tip, at, || [1; 16]);
         let log = [first.clone(), second].concat();
-        let replayed = super::super::MemoryStore::replay(store, log);
+        let replayed = crate::store::MemoryStore::replay(store, log);
         assert!(matches!(replayed, Err(StateError::Corrupted(_))), "{key} {version}");
     }
 }

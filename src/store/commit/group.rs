@@ -1,37 +1,37 @@
 //! A group of batches in one storage transaction.
 
-use super::super::Receipt;
 use super::group_state::{GroupState, Verdict};
 use super::proposal::{Proposal, Sources};
 use crate::backend::{Backend, CommitError, Folded, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, Head, Tip};
 use crate::state::Batch;
+use crate::store::receipt::Receipt;
 
 /// What one storage transaction recorded.
-pub(in crate::store) struct Recorded {
+pub(crate) struct Recorded {
     /// Where the log ended before.
-    pub(in crate::store) before: Head,
-    pub(in crate::store) changes: Vec<Change>,
+    pub(crate) before: Head,
+    pub(crate) changes: Vec<Change>,
     /// Where it ended then.
-    pub(in crate::store) head: Head,
+    pub(crate) head: Head,
 }
 
 /// What became of a group.
-pub(in crate::store) struct Outcome {
+pub(crate) struct Outcome {
     /// One result for each batch, in order.
-    pub(in crate::store) results: Vec<Result<Receipt>>,
+    pub(crate) results: Vec<Result<Receipt>>,
     /// What was recorded, in order.
-    pub(in crate::store) recorded: Vec<Recorded>,
+    pub(crate) recorded: Vec<Recorded>,
     /// The end of the log, as far as it is known.
-    pub(in crate::store) tip: Option<Tip>,
+    pub(crate) tip: Option<Tip>,
     /// Nobody knows whether the group was recorded: the connection must not be trusted.
-    pub(in crate::store) unknown: bool,
+    pub(crate) unknown: bool,
 }
 
 impl Outcome {
     /// All batches failed alike.
-    pub(in crate::store) fn failed(batches: usize, error: &StateError) -> Self {
+    pub(crate) fn failed(batches: usize, error: &StateError) -> Self {
         Self { results: vec![Err(error.clone()); batches], recorded: Vec::new(), tip: None, unknown: false }
     }
 
@@ -68,7 +68,7 @@ impl Outcome {
 /// the disk is full or a row is damaged, the batches are tried again one by one, so that only
 /// those fail that do not fit or meet it. What is `known` answers for the storage where it is of the
 /// same state.
-pub(in crate::store) fn commit_group<B: Backend>(
+pub(crate) fn commit_group<B: Backend>(
     backend: &mut B,
     sources: &Sources,
     batches: &[Batch],

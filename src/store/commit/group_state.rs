@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::super::Receipt;
 use super::proposal::Proposal;
 use crate::backend::Transaction;
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
 use crate::state::{Batch, Condition, KeysBelow, Projection, Refusal, Slot, Slots, Write, decide};
+use crate::store::receipt::Receipt;
 
 /// What becomes of a batch, wherever it is decided. What this machine fails to do is no verdict, but an
 /// error beside it.

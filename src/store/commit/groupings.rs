@@ -4,8 +4,6 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::Config;
 
-use super::super::verify::verify;
-use super::super::{Export, Options, Verify, export};
 use super::group::record;
 use super::group_state::Verdict;
 use super::proposal::Proposal;
@@ -13,6 +11,11 @@ use crate::backend::{Backend, Folded, Memory, Snapshot};
 use crate::limits::Limits;
 use crate::log::{Meta, StoreId, Timestamp};
 use crate::state::{Batch, Refusal};
+#[cfg(feature = "sqlite")]
+use crate::store::Options;
+use crate::store::transfer::export;
+use crate::store::verify::verify;
+use crate::store::{Export, Verify};
 
 const STORE: StoreId = StoreId::from_bytes([3; 16]);
 const KEYS: [&str; 7] = ["/p/a", "/p/b", "/p/c", "/p", "/q/a", "/q/a/b", "/.x"];

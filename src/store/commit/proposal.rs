@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::super::{Clock, Entropy};
 use crate::error::{Result, StateError};
 use crate::log::{SALT_BYTES, Timestamp};
 use crate::state::Batch;
+use crate::store::clock::Clock;
+use crate::store::entropy::Entropy;
 
 /// A batch with the time and the salts that its changes get if it is not refused. What becomes of it
 /// follows from this and the state before it alone.
@@ -18,9 +19,9 @@ pub(super) struct Proposal<'a> {
 
 /// Where the write path gets times and randomness from.
 #[derive(Clone)]
-pub(in crate::store) struct Sources {
-    pub(in crate::store) clock: Arc<dyn Clock>,
-    pub(in crate::store) entropy: Arc<dyn Entropy>,
+pub(crate) struct Sources {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
 }
 
 impl Sources {

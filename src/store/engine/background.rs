@@ -1,0 +1,38 @@
+//! The thread of the follower: follows the commits of others, and loads the state into memory.
+
+use std::sync::Arc;
+
+use super::follower::Follower;
+use super::loader::Loader;
+use crate::backend::sqlite::Sqlite;
+use crate::error::{Result, StateError};
+use crate::store::resident::Shared;
+use crate::store::threads::spawn;
+
+/// Starts the thread of a follower. It ends when the follower is stopped.
+pub(super) fn start(sqlite: Sqlite, shared: Arc<Shared>) -> Result<Arc<Follower>> {
+    let follower = Arc::new(Follower::new(sqlite, shared));
+    let follows = follower.clone();
+    spawn("univrs-state follower", move || run(&follows))?;
+    Ok(follower)
+}
+
+fn run(follower: &Follower) {
+    let mut failing = false;
+    let mut loader = Loader::default();
+    loop {
+        match follower.follow().and_then(|()| loader.load_if_due(follower)) {
+            Err(StateError::Closed) => return,
+            Ok(()) | Err(StateError::Busy(_)) => failing = false,
+            // The watches look for themselves, and end with the cause.
+            Err(_) if !failing => {
+                failing = true;
+                follower.shared().registry().alarm();
+            }
+            Err(_) => {}
+        }
+        if !follower.sleep() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Brings the current state of a file into memory.
+
+use super::follower::Follower;
+use crate::backend::sqlite::Table;
+use crate::backend::{Folded, Snapshot};
+use crate::error::{Result, StateError};
+use crate::limits::Limits;
+use crate::seq::Seq;
+use crate::state::{Latest, Projection};
+use crate::store::read;
+use crate::store::resident::InMemory;
+use crate::store::stats::Residency;
+
+/// Rows that are read in one transaction: for milliseconds, so that nothing waits for it.
+const SLICE: u32 = 4_096;
+/// The fewest changes after which it is tried again, where it did not fit.
+const RETRY_CHANGES: u64 = 10_000;
+
+/// When the state is to be loaded.
+#[derive(Debug, Default)]
+pub(super) struct Loader {
+    /// Not before the log has come so far.
+    due: Seq,
+}
+
+/// Why the state is not loaded.
+enum Stopped {
+    /// It does not fit; so many entries did.
+    Full(usize),
+    Error(StateError),
+}
+
+impl From<StateError> for Stopped {
+    fn from(error: StateError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Loader {
+    /// Loads the state, if it is not in memory and may fit.
+    pub(super) fn load_if_due(&mut self, follower: &Follower) -> Result<()> {
+        let shared = follower.shared();
+        let published = shared.published();
+        if published.kept.all().is_some() || published.head.seq < self.due {
+            return Ok(());
+        }
+        let loaded = if shared.budget() == 0 { Err(Stopped::Full(0)) } else { load(follower) };
+        let (residency, wait) = match loaded {
+            Ok(()) => return Ok(()),
+            Err(Stopped::Error(error @ (StateError::Closed | StateError::Busy(_)))) => return Err(error),
+            Err(Stopped::Full(entries)) => (Residency::Partial, RETRY_CHANGES.max(entries as u64)),
+            // Verification finds it; reads check each row.
+            Err(Stopped::Error(StateError::Corrupted(_))) => (Residency::Failed, u64::MAX),
+            Err(Stopped::Error(_)) => (Residency::Failed, RETRY_CHANGES),
+        };
+        shared.count(|counters| counters.residency = residency);
+        self.due = Seq::new(shared.head().seq.as_u64().saturating_add(wait));
+        Ok(())
+    }
+}
+
+/// Reads the rows slice by slice, each slice of a state of its own, and folds into them all that was
+/// committed since the first: whatever the slices saw of that, the fold ends at the same state.
+fn load(follower: &Follower) -> Result<(), Stopped> {
+    let shared = follower.shared();
+    let start = follower.with(|sqlite| sqlite.read(|snapshot| snapshot?.head()))?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for table in [Table::Live, Table::Deleted] {
+        let mut after = None;
+        loop {
+            let slice = |latest: Latest| {
+                bytes += latest.size();
+                rows.push(latest);
+            };
+            after = follower.with(|sqlite| sqlite.slice(table, after, SLICE, slice))?;
+            if bytes > shared.budget() {
+                return Err(Stopped::Full(rows.len()));
+            }
+            if after.is_none() {
+                break;
+            }
+            follower.follow()?; // Other processes write on.
+        }
+    }
+    let (store, projection) = (shared.store, Projection::from_rows(rows));
+    let mut folded = Folded { head: start, projection, ..Folded::genesis(store) };
+    follower.with(|sqlite| {
+        sqlite.read(|snapshot| {
+            let snapshot = snapshot?;
+            fold_on(snapshot, &mut folded, snapshot.head()?.seq)?;
+            check(&folded, sqlite.counts()?)
+        })
+    })?;
+    // What is still missing is folded while nothing is published; it is what was committed just now.
+    follower.follow()?;
+    let mut kept = Ok(());
+    shared.keep(|known| {
+        if known.head.seq > folded.head.seq {
+            let rest = |snapshot: Result<&dyn Snapshot>| fold_on(snapshot?, &mut folded, known.head.seq);
+            kept = follower.with(|sqlite| sqlite.read(rest)).map_err(Stopped::Error);
+        }
+        if folded.projection.bytes() > shared.budget() {
+            kept = Err(Stopped::Full(folded.projection.len()));
+        }
+        (kept.is_ok() && known.head == folded.head).then_some(InMemory::All(folded))
+    });
+    kept
+}
+
+/// Folds in what follows, up to a commit's end.
+fn fold_on(snapshot: &dyn Snapshot, folded: &mut Folded, until: Seq) -> Result<()> {
+    while folded.head.seq < until {
+        let limit =
+            usize::try_from(until.as_u64() - folded.head.seq.as_u64()).unwrap_or(Limits::PAGE_CHANGES);
+        let head = folded.head;
+        read::log::follow(snapshot, head, limit.min(Limits::PAGE_CHANGES), |change| folded.fold(&change))?;
+    }
+    Ok(())
+}
+
+/// Whether there are as many keys as the tables have rows, which their indexes have, too.
+fn check(folded: &Folded, (live, deleted): (u64, u64)) -> Result<()> {
+    let projection = &folded.projection;
+    let (found, all) = (projection.live() as u64, projection.len() as u64);
+    if (found, all - found) == (live, deleted) {
+        Ok(())
+    } else {
+        let what = format!(
+            "the log leaves {found} keys and {} deleted ones, the tables have {live} and {deleted}",
+            all - found
+        );
+        Err(StateError::Corrupted(what))
+    }
+}

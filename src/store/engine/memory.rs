@@ -1,0 +1,56 @@
+//! The engine of a store in memory.
+
+use std::sync::Arc;
+
+use super::{Closed, CommitRequest, Engine, Read};
+use crate::backend::Memory;
+use crate::error::Result;
+use crate::log::Head;
+use crate::store::commit::{Recorded, Sources, commit_group};
+use crate::store::feed::Wakers;
+use crate::store::resident::Shared;
+use crate::sync::{self, RwLock, write};
+
+/// Orders by a lock and runs everything on the caller's thread: nothing of it blocks for long.
+pub(crate) struct MemoryEngine {
+    pub(crate) memory: Arc<RwLock<Memory>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sources: Sources,
+}
+
+impl Engine for MemoryEngine {
+    fn order(&self, request: CommitRequest) {
+        let mut memory = write(&self.memory);
+        if self.shared.is_closed() {
+            return;
+        }
+        let outcome = commit_group(&mut *memory, &self.sources, std::slice::from_ref(&request.batch), None);
+        self.shared.count(|counters| counters.group(1));
+        // Published before anybody can read the log again: what is visible in one is in the other.
+        let published = |recorded: Recorded| self.shared.publish(&recorded, None, Some(memory.folded()));
+        let wakers: Vec<Wakers> = outcome.recorded.into_iter().filter_map(published).collect();
+        drop(memory);
+        if let Some(result) = outcome.results.into_iter().next() {
+            let _ = request.reply.send(result);
+        }
+        wakers.into_iter().for_each(Wakers::wake);
+    }
+
+    fn read(&self, read: Read) {
+        if !self.shared.is_closed() {
+            read(Ok(&*sync::read(&self.memory)));
+        }
+    }
+
+    fn now(&self) -> Result<Head> {
+        Ok(self.shared.head())
+    }
+
+    fn close(&self, closed: Closed) {
+        // A commit under way ends first.
+        let memory = write(&self.memory);
+        self.shared.close();
+        drop(memory);
+        closed(Ok(()));
+    }
+}

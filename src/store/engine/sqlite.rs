@@ -1,0 +1,83 @@
+//! The engine of a store on SQLite.
+
+use std::sync::Arc;
+
+use super::follower::Follower;
+use super::queue::Task;
+use super::readers::Readers;
+use super::{Closed, CommitRequest, Engine, Read};
+use crate::error::Result;
+use crate::log::Head;
+use crate::store::resident::Shared;
+use crate::sync::queue::Sender;
+
+/// The engine of a store on SQLite: one thread writes, several read, one follows
+/// other processes.
+pub(crate) struct SqliteEngine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) immutable: bool,
+    pub(crate) warning: Option<String>,
+    pub(super) tasks: Sender<Task>,
+    /// None in a store in memory.
+    pub(super) beside: Option<Beside>,
+}
+
+/// What only a store on disk has: connections beside the writer's.
+#[derive(Clone)]
+pub(super) struct Beside {
+    pub(super) readers: Arc<Readers>,
+    pub(super) follower: Arc<Follower>,
+}
+
+impl Beside {
+    /// Ends the threads.
+    pub(super) fn stop(&self) {
+        self.follower.stop();
+        self.readers.stop();
+    }
+}
+
+impl Engine for SqliteEngine {
+    fn order(&self, request: CommitRequest) {
+        let _ = self.tasks.send(Task::Commit(request));
+    }
+
+    fn read(&self, read: Read) {
+        match &self.beside {
+            Some(beside) => beside.readers.read(read),
+            None => drop(self.tasks.send(Task::Read(read))),
+        }
+    }
+
+    fn read_alone(&self, read: Read) {
+        match &self.beside {
+            Some(beside) => beside.readers.read_alone(read),
+            None => self.read(read),
+        }
+    }
+
+    fn now(&self) -> Result<Head> {
+        match (&self.beside, self.shared.current()) {
+            (Some(beside), None) => beside.follower.now(),
+            (_, Some(published)) => Ok(published.head),
+            (None, None) => Ok(self.shared.head()),
+        }
+    }
+
+    fn stale(&self) {
+        if let Some(beside) = &self.beside {
+            beside.follower.wake();
+        }
+    }
+
+    fn attend(&self) {
+        if let Some(beside) = &self.beside {
+            beside.follower.wake();
+        }
+    }
+
+    fn close(&self, closed: Closed) {
+        // It was closed before where nobody takes it, and who waits learns that.
+        let _ = self.tasks.send(Task::Close(closed));
+    }
+}

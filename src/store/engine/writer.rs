@@ -1,0 +1,252 @@
+//! The thread that writes a store on SQLite.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::background;
+use super::checkpoints::{Checkpoints, WAL_CAP_WAIT};
+use super::queue::{Queue, Task, queue};
+use super::readers::Readers;
+use super::replies::{Replier, Replies};
+use super::sqlite::{Beside, SqliteEngine};
+use super::{Closed, CommitRequest};
+use crate::backend::Folded;
+use crate::backend::sqlite::{ACCEPTED_LOSS, Loss, Opening, Sqlite};
+use crate::error::{Result, StateError};
+use crate::log::Head;
+use crate::state::Batch;
+use crate::store::commit::{Outcome, Recorded, Sources, commit_group};
+use crate::store::feed::Wakers;
+use crate::store::receipt::Receipt;
+use crate::store::resident::{EntryCache, InMemory, Shared, Token};
+use crate::store::threads;
+
+/// Starts the threads of a store; `started` learns when they serve.
+pub(crate) fn spawn(
+    opening: Opening,
+    sources: Sources,
+    resident_bytes: usize,
+    started: oneshot::Sender<Result<SqliteEngine>>,
+) -> Result<()> {
+    let run = move || match Writer::open(opening, sources, resident_bytes) {
+        Ok((writer, engine)) => {
+            // Where nobody waits any more, the engine is dropped, and the writer ends.
+            let _ = started.send(Ok(engine));
+            writer.run();
+        }
+        Err(error) => drop(started.send(Err(error))),
+    };
+    threads::spawn("univrs-state writer", run).map(|_| ())
+}
+
+struct Writer {
+    sqlite: Sqlite,
+    sources: Sources,
+    shared: Arc<Shared>,
+    queue: Queue,
+    beside: Option<Beside>,
+    checkpoints: Checkpoints,
+    replier: Replier,
+    /// The connection could not be opened anew after an unknown outcome.
+    lost: bool,
+}
+
+impl Writer {
+    fn open(opening: Opening, sources: Sources, resident_bytes: usize) -> Result<(Self, SqliteEngine)> {
+        let mut sqlite = opening.first()?;
+        if let Some(loss) = sqlite.accepted_loss() {
+            record_loss(&mut sqlite, &sources, loss)?;
+        }
+        let head = match sqlite.foreign_tip() {
+            Ok(Some(tip)) => tip.head,
+            // A damaged store can still be read and verified, as far as it goes.
+            Ok(None) => sqlite.read_head()?,
+            Err(StateError::Corrupted(_)) if sqlite.opening().read_only => sqlite.read_head()?,
+            Err(error) => return Err(error),
+        };
+        let (shared, beside) = Self::surround(&sqlite, head, resident_bytes)?;
+        let (tasks, queue) = queue();
+        let engine = SqliteEngine {
+            shared: shared.clone(),
+            immutable: sqlite.opening().immutable,
+            warning: sqlite.warning().map(str::to_owned),
+            tasks,
+            beside: beside.clone(),
+        };
+        let checkpoints = match Checkpoints::start(&sqlite, &shared) {
+            Ok(checkpoints) => checkpoints,
+            Err(error) => {
+                beside.iter().for_each(Beside::stop);
+                return Err(error);
+            }
+        };
+        let replier = Replier::new(shared.clone());
+        Ok((Self { sqlite, sources, shared, queue, beside, checkpoints, replier, lost: false }, engine))
+    }
+
+    /// What is beside the writer: the published state, and the threads that read.
+    fn surround(sqlite: &Sqlite, head: Head, budget: usize) -> Result<(Arc<Shared>, Option<Beside>)> {
+        let opening = sqlite.opening();
+        if !opening.is_file() {
+            // A store in memory is empty when it is opened, and nobody else can write it.
+            let shared =
+                Shared::alone(sqlite.id(), head, InMemory::All(Folded::genesis(sqlite.id())), budget);
+            return Ok((Arc::new(shared.of_this_process()), None));
+        }
+        let shared = Shared::alone(sqlite.id(), head, InMemory::Some(EntryCache::new(budget)), budget)
+            .of_this_process();
+        let shared = Arc::new(if opening.immutable {
+            shared
+        } else {
+            shared.beside_others(sqlite.another(true)?.into_wal_index()?)
+        });
+        let follower = background::start(sqlite.another(true)?, shared.clone())?;
+        match Readers::start(opening, sqlite.id()) {
+            Ok(readers) => {
+                follower.wake();
+                Ok((shared.clone(), Some(Beside { readers, follower })))
+            }
+            Err(error) => {
+                follower.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn run(mut self) {
+        // However it ends, nothing is left running or open.
+        let closed = catch_unwind(AssertUnwindSafe(|| self.serve())).unwrap_or(None);
+        self.close(closed);
+    }
+
+    /// Works until it is told to close, or nobody is left who could ask.
+    fn serve(&mut self) -> Option<Closed> {
+        let mut met = None;
+        loop {
+            match met.take().or_else(|| self.queue.next())? {
+                Task::Commit(request) => met = self.commit(request),
+                Task::Read(read) => self.sqlite.read(read),
+                Task::Close(closed) => return Some(closed),
+            }
+        }
+    }
+
+    /// Commits everything that waits as one group; returns a task that was met behind it.
+    fn commit(&mut self, first: CommitRequest) -> Option<Task> {
+        let mut group = self.queue.gather(first);
+        let met = group.met.take();
+        let Outcome { results, recorded, .. } = self.record(&group.batches);
+        self.shared.count(|counters| counters.group(group.batches.len()));
+        let wakers = self.publish(recorded);
+        self.replier.reply(Replies { group, results, wakers });
+        if self.checkpoints.run_if_due(&self.sqlite, &self.shared) {
+            // What had outgrown its memory may fit again.
+            self.beside.iter().for_each(|beside| beside.follower.wake());
+        }
+        met
+    }
+
+    /// Publishes what was recorded. Where another process committed in between, the follower does.
+    fn publish(&self, recorded: Vec<Recorded>) -> Vec<Wakers> {
+        let known = self.shared.published().token;
+        let visible = self.shared.visible();
+        let mut wakers = Vec::new();
+        for (transactions, recorded) in (1..).zip(recorded) {
+            // The newest state is labelled with what is visible, if all commits since the last label are
+            // these ones.
+            let own = |now: &Token| known.is_some_and(|known| now.is_after(&known, transactions));
+            let token = visible.filter(own);
+            match self.shared.publish(&recorded, token, None) {
+                Some(concerned) => wakers.push(concerned),
+                None => self.beside.iter().for_each(|beside| beside.follower.wake()),
+            }
+        }
+        wakers
+    }
+
+    fn record(&mut self, batches: &[Batch]) -> Outcome {
+        if self.lost
+            && let Err(error) = self.reopen()
+        {
+            return Outcome::failed(batches.len(), &error);
+        }
+        // The clock and the source of randomness are the program's: a panic in them is not ours.
+        let recorded = catch_unwind(AssertUnwindSafe(|| {
+            let published = self.shared.published();
+            let mut outcome = commit_group(&mut self.sqlite, &self.sources, batches, published.kept.all());
+            drop(published);
+            self.make_room(batches, &mut outcome);
+            outcome
+        }));
+        let outcome = recorded.unwrap_or_else(|_| {
+            let error =
+                StateError::Storage("the clock or the source of randomness of the store panicked".into());
+            Outcome::failed(batches.len(), &error)
+        });
+        if outcome.unknown {
+            // The failed connection may hold on to what it could not sync: start from the file. If
+            // that fails, it is tried again before the next group.
+            self.lost = true;
+            let _ = self.reopen();
+        }
+        outcome
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        self.sqlite = self.sqlite.renewed()?;
+        self.lost = false;
+        Ok(())
+    }
+
+    /// Where there was no room, starts the write-ahead log over, most of which may be in the
+    /// database already or superseded, and tries what failed once more.
+    fn make_room(&mut self, batches: &[Batch], outcome: &mut Outcome) {
+        let full = |result: &Result<Receipt>| matches!(result, Err(StateError::StorageFull(_)));
+        if outcome.unknown || !self.sqlite.opening().is_file() || !outcome.results.iter().any(full) {
+            return;
+        }
+        let _ = self.sqlite.checkpoint(Some(WAL_CAP_WAIT));
+        let failed = || outcome.results.iter().zip(batches).filter(|(result, _)| full(result));
+        let again: Vec<Batch> = failed().map(|(_, batch)| batch.clone()).collect();
+        let retried = commit_group(&mut self.sqlite, &self.sources, &again, None);
+        let places = outcome.results.iter_mut().filter(|result| full(result));
+        places.zip(retried.results).for_each(|(place, result)| *place = result);
+        outcome.recorded.extend(retried.recorded);
+        outcome.tip = retried.tip.or(outcome.tip);
+        outcome.unknown = retried.unknown;
+    }
+
+    fn close(mut self, closed: Option<Closed>) {
+        self.replier.stop();
+        self.shared.close();
+        self.beside.iter().for_each(Beside::stop);
+        self.checkpoints.stop();
+        let opening = self.sqlite.opening();
+        let result = if opening.is_file() && !opening.read_only {
+            self.sqlite.checkpoint(Some(Duration::ZERO))
+        } else {
+            Ok(())
+        };
+        drop(self.sqlite);
+        // Whoever else closes finds it done, and whatever else waits learns that nobody answers.
+        drop(self.queue);
+        if let Some(closed) = closed {
+            closed(result);
+        }
+    }
+}
+
+/// Records a loss that this opening accepts, in the log, where everybody can see it.
+pub(crate) fn record_loss(sqlite: &mut Sqlite, sources: &Sources, loss: Loss) -> Result<()> {
+    let value =
+        serde_json::to_vec(&loss).map_err(|_| StateError::Storage("a loss cannot be written down".into()))?;
+    let batch = Batch::new().set(ACCEPTED_LOSS, value).caused("loss_accepted", loss.to_string());
+    let outcome = commit_group(sqlite, sources, &[batch], None);
+    for receipt in outcome.results {
+        sqlite.settle(receipt?.head)?;
+    }
+    Ok(())
+}

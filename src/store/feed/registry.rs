@@ -1,0 +1,182 @@
+//! The watches of an open store, and what publication hands on to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::pattern_index::PatternIndex;
+use super::recent_commits::{RecentCommit, RecentCommits, commits};
+use super::wakers::Wakers;
+use super::watcher::Watcher;
+use crate::log::{Change, Head};
+use crate::pattern::Pattern;
+use crate::state::Latest;
+use crate::store::stats::WatcherStats;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, lock};
+
+/// The watches of an open store. Whoever publishes a state holds the lock meanwhile, so that states have
+/// one order, and a watch that joins is either told of a commit or starts behind it.
+pub(crate) struct Registry {
+    watches: Mutex<Watches>,
+    next_watcher: AtomicU64,
+    alarms: AtomicU64,
+    /// How many watches there are, to be read without the lock.
+    watching: AtomicUsize,
+}
+
+/// The watches, while they are locked.
+pub(crate) struct Watches {
+    recent: RecentCommits,
+    index: PatternIndex<Arc<Watcher>>,
+    watchers: HashMap<u64, Arc<Watcher>>,
+}
+
+impl Registry {
+    /// Of a store whose log ends at this head.
+    pub(crate) fn new(head: Head) -> Self {
+        let (index, watchers) = (PatternIndex::default(), HashMap::new());
+        Self {
+            watches: Mutex::new(Watches { recent: RecentCommits::new(head), index, watchers }),
+            next_watcher: AtomicU64::new(0),
+            alarms: AtomicU64::new(0),
+            watching: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Watches> {
+        lock(&self.watches)
+    }
+
+    /// Adds a watch from one head on; `published` says which head is published, and is asked while nothing
+    /// else can be.
+    pub(crate) fn join(
+        &self,
+        pattern: Pattern,
+        from: Head,
+        published: impl FnOnce() -> Head,
+    ) -> Arc<Watcher> {
+        let id = self.next_watcher.fetch_add(1, Ordering::Relaxed);
+        let watcher = Arc::new(Watcher::new(id, pattern, from));
+        let mut joined = self.lock();
+        joined.join(&watcher, from, published());
+        self.watching.fetch_add(1, Ordering::SeqCst);
+        watcher
+    }
+
+    /// Removes a watch.
+    pub(crate) fn leave(&self, watcher: &Watcher, published: impl FnOnce() -> Head) {
+        let mut joined = self.lock();
+        if joined.leave(watcher, published) {
+            self.watching.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Wakes all watches.
+    pub(crate) fn ring(&self) {
+        let joined = self.lock();
+        let wakers = Wakers(joined.watchers.values().filter_map(|watcher| watcher.wake()).collect());
+        drop(joined);
+        wakers.wake();
+    }
+
+    /// Makes every watch read, even where there is nothing new: the storage may have failed.
+    pub(crate) fn alarm(&self) {
+        self.alarms.fetch_add(1, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// How many alarms there were.
+    pub(crate) fn alarms(&self) -> u64 {
+        self.alarms.load(Ordering::SeqCst)
+    }
+
+    /// How many watches there are.
+    pub(crate) fn watching(&self) -> usize {
+        self.watching.load(Ordering::SeqCst)
+    }
+
+    /// The commits after what a watch has read, as many as make a page, and where they end; none if it
+    /// must read them from the log.
+    pub(crate) fn recent(&self, watcher: &Watcher, read: Head) -> Option<(Vec<Arc<RecentCommit>>, Head)> {
+        let joined = self.lock();
+        let passed = watcher.pass(read);
+        let (page, all) = joined.recent.after(passed.seq)?;
+        if all {
+            watcher.keeps_up();
+        }
+        let end = page.last().map_or(passed, |commit| commit.head);
+        Some((page, end))
+    }
+
+    /// The watches, the one that lags most first.
+    pub(crate) fn stats(&self, published: impl FnOnce() -> Head) -> Vec<WatcherStats> {
+        let joined = self.lock();
+        let head = published().seq;
+        let stats = joined.watchers.values().map(|watcher| {
+            let position = watcher.position(head);
+            let lag = head.as_u64().saturating_sub(position.as_u64());
+            WatcherStats { pattern: watcher.pattern().to_string(), position, lag }
+        });
+        let mut stats: Vec<_> = stats.collect();
+        drop(joined);
+        stats.sort_by(|a, b| b.lag.cmp(&a.lag).then_with(|| a.pattern.cmp(&b.pattern)));
+        stats
+    }
+}
+
+impl Watches {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.watchers.is_empty()
+    }
+
+    /// Starts over with nothing at hand before this head.
+    pub(crate) fn forget(&mut self, head: Head) {
+        self.recent = RecentCommits::new(head);
+    }
+
+    /// Holds the commits that these changes make for the watches, and marks those that they concern;
+    /// returns whom to wake. `old` finds what the first change of a key replaced, if that is at hand.
+    pub(crate) fn dispatch<'a>(
+        &mut self,
+        before: Head,
+        changes: &[Change],
+        old: impl Fn(&str) -> Option<&'a Latest>,
+    ) -> Wakers {
+        let mut wakers = Wakers::default();
+        for commit in commits(before, changes, old) {
+            for matching in &commit.changes {
+                self.index.matching(&matching.change.key, |watcher| {
+                    if watcher.pattern().matches(&matching.change.key) {
+                        wakers.0.extend(watcher.mark(commit.before));
+                    }
+                });
+            }
+            self.recent.push(Arc::new(commit));
+        }
+        wakers
+    }
+
+    fn join(&mut self, watcher: &Arc<Watcher>, from: Head, published: Head) {
+        // What was published since that head was looked up is not to be missed.
+        if published.seq > from.seq {
+            drop(watcher.mark(from));
+        }
+        if self.is_empty() {
+            self.forget(published);
+        }
+        self.index.insert(watcher.id(), watcher.pattern(), watcher.clone());
+        self.watchers.insert(watcher.id(), watcher.clone());
+    }
+
+    /// Says whether the watch was there.
+    fn leave(&mut self, watcher: &Watcher, published: impl FnOnce() -> Head) -> bool {
+        let left = self.watchers.remove(&watcher.id()).is_some();
+        if left {
+            self.index.remove(watcher.id(), watcher.pattern());
+        }
+        if self.is_empty() {
+            self.forget(published());
+        }
+        left
+    }
+}

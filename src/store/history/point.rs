@@ -1,0 +1,157 @@
+//! Points in the history of a store.
+
+use std::ops::ControlFlow;
+use std::time::SystemTime;
+
+use crate::backend::{Snapshot, missing};
+use crate::error::{Result, StateError};
+use crate::log::{Cursor, Head, Timestamp};
+use crate::seq::Seq;
+use crate::store::read::log::{recorded, resolve};
+
+/// A point in the history of a store: the end of a commit, named by its place, its time or its hash.
+///
+/// A place inside a commit counts as the end of the commit before, and a time as the last commit at
+/// or before it. Commit times strictly increase, so a time names one state exactly.
+///
+/// ```
+/// use univrs_state::{MemoryStore, Point, Seq, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// store.set("/a", b"1".to_vec()).await?;
+/// let first = store.head().await?;
+/// store.set("/a", b"2".to_vec()).await?;
+///
+/// for point in [Point::from(Seq::new(1)), Point::from(first)] {
+///     assert_eq!(store.at(point).await?.get("/a").await?.unwrap().value, b"1");
+/// }
+/// assert_eq!(store.at(Point::Head).await?.get("/a").await?.unwrap().value, b"2");
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Point {
+    /// The end of the log, as it is when the point is looked for.
+    #[default]
+    Head,
+    /// A place in the log; zero is before the first change.
+    Seq(Seq),
+    /// The last commit at or before this time.
+    Time(Timestamp),
+    /// A place with the hash there and the store that it belongs to, all of which are checked.
+    Cursor(Cursor),
+    /// A place with the hash there, which is checked: a head that was kept elsewhere.
+    Anchor(Head),
+}
+
+impl From<Seq> for Point {
+    fn from(seq: Seq) -> Self {
+        Self::Seq(seq)
+    }
+}
+
+impl From<Timestamp> for Point {
+    fn from(time: Timestamp) -> Self {
+        Self::Time(time)
+    }
+}
+
+impl From<SystemTime> for Point {
+    fn from(time: SystemTime) -> Self {
+        Self::Time(time.into())
+    }
+}
+
+impl From<Cursor> for Point {
+    fn from(cursor: Cursor) -> Self {
+        Self::Cursor(cursor)
+    }
+}
+
+impl From<Head> for Point {
+    fn from(head: Head) -> Self {
+        Self::Anchor(head)
+    }
+}
+
+/// Where a point is: the end of a commit, and its time; no time before the first commit.
+pub(crate) fn find(snapshot: &dyn Snapshot, point: Point) -> Result<(Head, Option<Timestamp>)> {
+    let head = match point {
+        Point::Head => snapshot.tip()?.head,
+        Point::Seq(seq) => resolve(snapshot, seq.into())?,
+        Point::Cursor(cursor) => resolve(snapshot, cursor)?,
+        Point::Anchor(head) => resolve(snapshot, Cursor::new(snapshot.store_id(), head))?,
+        Point::Time(time) => at_time(snapshot, time)?,
+    };
+    let unknown = head.seq == snapshot.floor().seq || snapshot.withheld(head.seq).is_some();
+    let at = if unknown { None } else { snapshot.change(head.seq)?.map(|change| change.at) };
+    Ok((head, at))
+}
+
+/// The end of the last commit at or before a time: found by halving, then checked on both sides.
+fn at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
+    let tip = snapshot.tip()?;
+    if snapshot.withheld(tip.head.seq).is_some() {
+        return at_known_time(snapshot, time);
+    }
+    if tip.head.seq > Seq::ZERO && tip.at <= time {
+        return Ok(tip.head);
+    }
+    let (mut before, mut after) = (first(snapshot)?, tip.head.seq);
+    if before == Seq::ZERO || recorded(snapshot, before)?.at > time {
+        return Err(too_early());
+    }
+    while before.next() < after {
+        let middle = Seq::new(u64::midpoint(before.as_u64(), after.as_u64()));
+        let link = match snapshot.link(middle)? {
+            Some(link) => link,
+            None if snapshot.withheld(middle).is_some() => return at_known_time(snapshot, time),
+            None => return Err(missing(middle)),
+        };
+        if link.at <= time { before = middle } else { after = middle }
+    }
+    if snapshot.withheld(after).is_some() {
+        return at_known_time(snapshot, time);
+    }
+    let (last, next) = (recorded(snapshot, before)?, recorded(snapshot, after)?);
+    if last.at <= time && next.at > time && last.closes_commit() {
+        Ok(Head { seq: last.seq, hash: last.hash })
+    } else {
+        Err(StateError::Corrupted(format!("the times of the changes around {before} are not in order")))
+    }
+}
+
+/// The same where changes are withheld, whose times are not known: by those that are.
+fn at_known_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
+    let floor = snapshot.floor().seq;
+    let mut last = floor;
+    snapshot.changes(last, &mut |change| {
+        if change.at > time {
+            return Ok(ControlFlow::Break(()));
+        }
+        last = change.commit_seq;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if last == floor {
+        return Err(too_early());
+    }
+    let hash = snapshot.hash_at(last)?.ok_or_else(|| missing(last))?;
+    Ok(Head { seq: last, hash })
+}
+
+fn too_early() -> StateError {
+    StateError::InvalidArgument(
+        "nothing had been recorded at that time; name a time after the first commit, or the position 0"
+            .into(),
+    )
+}
+
+/// The first change of the log; zero if there is none.
+fn first(snapshot: &dyn Snapshot) -> Result<Seq> {
+    let mut first = Seq::ZERO;
+    snapshot.changes(snapshot.floor().seq, &mut |change| {
+        first = change.seq;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(first)
+}

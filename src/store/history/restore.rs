@@ -1,0 +1,159 @@
+//! Bringing back what was, as new changes.
+
+use super::diff::{Diff, DiffPage, Difference, Scope};
+use super::point::Point;
+use crate::error::{FailedCondition, Rejection, Result};
+use crate::log::{ChangeKind, Meta};
+use crate::seq::Seq;
+use crate::state::{Batch, Entry};
+
+/// No store takes larger batches: where one grows beyond, it is refused without reading on.
+const MOST_WRITES: usize = 1_000_000;
+const MOST_BYTES: usize = 512 << 20;
+
+/// What to bring back, and as of when.
+///
+/// Every key that has another value now is set to its value of then, or deleted if it did not exist,
+/// in one commit of new changes; nothing of the history goes. Their metadata has the cause `restored`,
+/// and the label `restored_from` says of which position. What it would do beforehand:
+/// [`Restore::diff`].
+///
+/// ```
+/// use univrs_state::{MemoryStore, Restore, Seq, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// store.set("/config/rate", b"7".to_vec()).await?;
+/// let good = store.head().await?;
+/// store.set("/config/rate", b"0".to_vec()).await?;
+/// store.set("/config/new", b"1".to_vec()).await?;
+///
+/// let restore = Restore::prefix("/config/", good);
+/// assert_eq!(store.diff(restore.diff()).await?.differences.len(), 2);
+/// let receipt = store.restore(restore).await?;
+/// assert_eq!(receipt.last, Seq::new(5));
+/// assert_eq!(store.get("/config/rate").await?.unwrap().value, b"7");
+/// assert!(!store.exists("/config/new").await?);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a restore does nothing until it is given to a store"]
+pub struct Restore {
+    scope: Scope,
+    to: Point,
+    meta: Meta,
+    unchanged_since: Option<Seq>,
+}
+
+impl Restore {
+    /// All keys that start with these bytes, but for reserved ones.
+    pub fn prefix(prefix: impl Into<String>, to: impl Into<Point>) -> Self {
+        Self::of(Scope::Prefix(prefix.into()), to.into())
+    }
+
+    /// These keys.
+    pub fn keys<K: Into<String>>(keys: impl IntoIterator<Item = K>, to: impl Into<Point>) -> Self {
+        Self::of(Scope::keys(keys), to.into())
+    }
+
+    fn of(scope: Scope, to: Point) -> Self {
+        Self { scope, to, meta: Meta::new(), unchanged_since: None }
+    }
+
+    /// Refuse it if a key that it would change was changed after this position: by others than those
+    /// whose work it takes back.
+    pub fn expect_unchanged_since(self, seq: Seq) -> Self {
+        Self { unchanged_since: Some(seq), ..self }
+    }
+
+    /// Say who restores and why.
+    pub fn meta(self, meta: Meta) -> Self {
+        Self { meta, ..self }
+    }
+
+    /// What it would do now: what is different at the point from what is. Keys with the
+    /// [same value](crate::Difference::is_same_value) are left alone.
+    #[must_use]
+    pub fn diff(&self) -> Diff {
+        Diff::of(Point::Head, self.to, self.scope.clone())
+    }
+}
+
+/// The way from the differences to the batch that brings a store back: it asks for pages, and for what
+/// they do not say of deleted keys.
+pub(crate) struct RestorePlan {
+    meta: Meta,
+    unchanged_since: Option<Seq>,
+    batch: Batch,
+    from: Seq,
+    next: Option<Diff>,
+    failed: Vec<FailedCondition>,
+}
+
+impl RestorePlan {
+    pub(crate) fn new(restore: Restore) -> Self {
+        let next = Some(restore.diff());
+        let Restore { meta, unchanged_since, .. } = restore;
+        Self { meta, unchanged_since, batch: Batch::new(), from: Seq::ZERO, next, failed: Vec::new() }
+    }
+
+    /// The page of differences that is due; none if there are no more.
+    pub(crate) fn next_page(&mut self) -> Option<Diff> {
+        self.next.take()
+    }
+
+    /// Takes in a page; returns the keys that are deleted now and of which it must be known since when.
+    pub(crate) fn take(&mut self, page: DiffPage) -> Result<Vec<String>> {
+        self.from = page.to.seq();
+        let mut unknown = Vec::new();
+        for difference in page.differences.iter().filter(|difference| !difference.is_same_value()) {
+            match &difference.before {
+                Some(before) => self.changed_at(&difference.key, before.seq),
+                None if self.unchanged_since.is_some() => unknown.push(difference.key.clone()),
+                None => {}
+            }
+            let batch = std::mem::take(&mut self.batch);
+            self.batch = bring_back(batch, difference)?;
+        }
+        let refused = self.batch.len() > MOST_WRITES || self.batch.size() > MOST_BYTES;
+        self.next = page.next.filter(|_| !refused);
+        Ok(unknown)
+    }
+
+    /// Learns where a key that would be brought back was changed last.
+    pub(crate) fn changed_at(&mut self, key: &str, found: Seq) {
+        if let Some(expected) = self.unchanged_since.filter(|since| found > *since) {
+            let (prefix, key) = (key.to_owned(), Some(key.to_owned()));
+            self.failed.push(FailedCondition::ChangedSince { prefix, expected, found, key });
+        }
+    }
+
+    /// The batch; refused if a key was changed by others than those whose work it takes back.
+    pub(crate) fn into_batch(mut self) -> Result<Batch> {
+        if self.failed.is_empty() {
+            return Ok(self.batch.meta(self.meta).restored(self.from));
+        }
+        self.failed.sort_by(|a, b| changed_key(a).cmp(&changed_key(b)));
+        Err(Rejection { failed: self.failed }.into())
+    }
+}
+
+fn changed_key(failed: &FailedCondition) -> Option<&str> {
+    match failed {
+        FailedCondition::ChangedSince { key, .. } => key.as_deref(),
+        FailedCondition::Version { key, .. } => Some(key),
+    }
+}
+
+/// The batch with what brings one key back; refused if the key changes meanwhile.
+fn bring_back(batch: Batch, difference: &Difference) -> Result<Batch> {
+    let version = difference.before.as_ref().map_or(0, |before| before.version);
+    let key = difference.key.clone();
+    let batch = batch.expect(key.clone(), version);
+    Ok(match (difference.kind(), &difference.after) {
+        (ChangeKind::Created | ChangeKind::Updated, Some(after)) => match Entry::left_by(after)? {
+            Some(entry) => batch.set(key, entry.value),
+            None => batch.delete(key),
+        },
+        _ => batch.delete(key),
+    })
+}

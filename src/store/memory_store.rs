@@ -1,0 +1,247 @@
+//! The store in memory.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::commit::Sources;
+use super::delegate::delegate;
+use super::engine::MemoryEngine;
+use super::open_store::OpenStore;
+use super::options::Options;
+use super::resident::{InMemory, Shared};
+use super::stats::Stats;
+use super::transfer::{self, Export, Exported};
+use super::verify::Verify;
+use crate::audit::{LogReader, VerifyReport, contradicts};
+use crate::backend::Memory;
+use crate::error::{Result, StateError};
+use crate::limits::Limits;
+use crate::log::{Anchor, Change, Follow, StoreId};
+use crate::sync::{self, RwLock};
+
+/// A store in memory: the same log, hashes, versions and watches as on disk, gone with its last
+/// handle. For tests, and for state that is replayed from elsewhere.
+///
+/// Clones are handles on the same store. The whole log stays in memory.
+#[derive(Clone)]
+pub struct MemoryStore {
+    open: Arc<OpenStore>,
+    memory: Arc<RwLock<Memory>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    ///
+    /// # Panics
+    /// If the operating system gives no random bytes; [`Options::memory`] returns an error instead.
+    #[expect(clippy::expect_used, reason = "the familiar constructor cannot return an error")]
+    pub fn new() -> Self {
+        Options::new().memory().expect("the default options are valid and the system has random bytes")
+    }
+
+    /// Options for an empty store: `MemoryStore::options().limits(..).memory()`.
+    pub fn options() -> Options {
+        Options::new()
+    }
+
+    pub(super) fn with(
+        limits: Limits,
+        sources: Sources,
+        store: StoreId,
+        log: impl IntoIterator<Item = Change>,
+    ) -> Result<Self> {
+        let mut memory = Memory::new(store);
+        let mut follow = Follow::genesis(store);
+        for change in log {
+            follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
+            if let Some(what) = contradicts(&change, memory.last(&change.key)) {
+                return Err(StateError::Corrupted(format!("change {}: {what}", change.seq)));
+            }
+            memory.push(change);
+        }
+        if !follow.is_whole() {
+            return Err(StateError::Corrupted(format!(
+                "the commit of change {} is cut off",
+                follow.head().seq
+            )));
+        }
+        Ok(Self::of(limits, sources, memory, false))
+    }
+
+    /// The store of a log and its fold.
+    pub(super) fn of(limits: Limits, sources: Sources, memory: Memory, read_only: bool) -> Self {
+        let (store, head) = (memory.folded().store, memory.folded().head);
+        let kept = InMemory::All(memory.folded().clone());
+        let shared = Arc::new(Shared::alone(store, head, kept, usize::MAX));
+        let memory = Arc::new(RwLock::new(memory));
+        let engine = MemoryEngine { memory: memory.clone(), shared: shared.clone(), sources };
+        Self { open: OpenStore::new(shared, Box::new(engine), limits, read_only), memory }
+    }
+
+    pub(super) fn open(&self) -> &Arc<OpenStore> {
+        &self.open
+    }
+
+    /// A store with the log of an export, which it goes on from.
+    ///
+    /// # Errors
+    /// Those of [`Options::import_memory`].
+    ///
+    /// ```
+    /// use univrs_state::{Export, MemoryStore, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("state.log");
+    /// let store = MemoryStore::new();
+    /// store.set("/a", b"1".to_vec()).await?;
+    /// store.export_to(Export::new(), &path).await?;
+    ///
+    /// let copy = MemoryStore::import(std::fs::File::open(&path)?)?;
+    /// assert_eq!(copy.head().await?, store.head().await?);
+    /// # Ok(()) }
+    /// ```
+    pub fn import(export: impl io::Read) -> Result<Self> {
+        Options::new().import_memory(export)
+    }
+
+    /// Writes the log elsewhere, checked on the way.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::at`](crate::StateStore::at) for its points; what writing returns; [`StateError::Corrupted`]
+    /// where the log contradicts itself: what was written then has no end, and is refused.
+    pub async fn export(&self, export: Export, write: impl Write + Send + 'static) -> Result<Exported> {
+        self.open.export(export, write).await
+    }
+
+    /// The same to a file, which must not exist yet: made for its owner alone, and there only when
+    /// it is complete and on disk.
+    ///
+    /// # Errors
+    /// Those of [`export`](Self::export); [`StateError::ConnectionError`] if something is there.
+    pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
+        self.open.export_to(export, path.as_ref()).await
+    }
+
+    /// The store that these changes make: the whole log of a store from its first change on, checked.
+    ///
+    /// # Errors
+    /// [`StateError::Corrupted`] where a change contradicts the chain or the last commit is cut off.
+    ///
+    /// ```
+    /// use univrs_state::{MemoryStore, Seq, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// store.set("/a", b"1".to_vec()).await?;
+    /// let log = store.changes(Seq::ZERO, 1000).await?.into_iter().flat_map(|commit| commit.changes);
+    /// let copy = MemoryStore::replay(store.store_id(), log)?;
+    /// assert_eq!(copy.head().await?, store.head().await?);
+    /// # Ok(()) }
+    /// ```
+    pub fn replay(store: StoreId, log: impl IntoIterator<Item = Change>) -> Result<Self> {
+        Options::new().store_id(store).replay(log)
+    }
+
+    /// How many keys exist.
+    pub fn len(&self) -> usize {
+        sync::read(&self.memory).folded().projection.live()
+    }
+
+    /// Whether no key exists.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The store's identity.
+    pub fn store_id(&self) -> StoreId {
+        self.open.shared.store
+    }
+
+    /// What the store has been doing.
+    ///
+    /// # Errors
+    /// [`StateError::Closed`].
+    pub async fn stats(&self) -> Result<Stats> {
+        self.open.stats().await
+    }
+
+    /// Checks the whole log against its hashes and the projection against the log.
+    ///
+    /// # Errors
+    /// [`StateError::Closed`]; contradictions are in the report.
+    pub async fn verify(&self) -> Result<VerifyReport> {
+        self.open.verify(Verify::full()).await
+    }
+
+    /// The same at another level, with anchors to check, or with somebody to be told how far it is.
+    ///
+    /// # Errors
+    /// Those of [`verify`](Self::verify).
+    pub async fn verify_with(&self, verify: Verify) -> Result<VerifyReport> {
+        self.open.verify(verify).await
+    }
+
+    /// The head of the log with the id of the store, to be kept in another place.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::head`](crate::StateStore::head).
+    pub async fn anchor(&self) -> Result<Anchor> {
+        self.open.anchor().await
+    }
+
+    /// Closes the store for all its handles: watches end, later calls return [`StateError::Closed`].
+    ///
+    /// # Errors
+    /// None; the result is that of every store.
+    pub async fn close(&self) -> Result<()> {
+        self.open.close().await
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("store_id", &self.store_id()).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// An empty store in memory.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`] names a limit that cannot be; [`StateError::Storage`] if there are no random bytes.
+    pub fn memory(self) -> Result<MemoryStore> {
+        self.replay(None)
+    }
+
+    /// The store in memory that these changes make: the whole log of the store named by
+    /// [`store_id`](Self::store_id), from its first change on.
+    ///
+    /// # Errors
+    /// [`StateError::Corrupted`] where a change contradicts the chain or the last commit is cut off.
+    pub fn replay(self, log: impl IntoIterator<Item = Change>) -> Result<MemoryStore> {
+        let store = self.new_store_id()?;
+        let (limits, sources) = self.limits_and_sources()?;
+        MemoryStore::with(limits, sources, store, log)
+    }
+
+    /// A store in memory with the log of an export, which it goes on from. Values that were
+    /// redacted are erased in it.
+    ///
+    /// # Errors
+    /// Those of [`Archive::open`](crate::Archive::open); [`StateError::Erased`] if the export
+    /// withholds changes or begins later than the log.
+    pub fn import_memory(self, export: impl io::Read) -> Result<MemoryStore> {
+        let (limits, sources) = self.limits_and_sources()?;
+        let memory = transfer::load(&mut LogReader::new(export)?, true)?;
+        Ok(MemoryStore::of(limits, sources, memory, false))
+    }
+}
+
+delegate!([] MemoryStore, |this| this.open, all);

@@ -1,0 +1,288 @@
+//! An open store: its state, and how reads and writes of it are started.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::backend::{Folded, Snapshot};
+use crate::error::{Result, StateError};
+use crate::limits::Limits;
+use crate::log::{Anchor, Head};
+use crate::pattern::Pattern;
+use crate::state::{Batch, Entry};
+use crate::store::engine::{CommitRequest, Engine, Read};
+use crate::store::feed::undisturbed;
+use crate::store::read::{Page, Scan, current};
+use crate::store::receipt::Receipt;
+use crate::store::resident::{Pinned, Published, Shared};
+use crate::store::stats::Stats;
+use crate::sync::Guard;
+
+/// How long dropping the last handle waits for the writer.
+pub(crate) const DROP_WAIT: Duration = Duration::from_secs(5);
+
+/// Bytes of batches that may wait for the writer; more callers wait for room.
+const QUEUE_BYTES: usize = 64 << 20;
+/// A batch's share of the queue is counted in these units.
+const QUEUE_UNIT: usize = 256;
+
+/// An open store. Its engine closes when the last handle is dropped.
+pub(crate) struct OpenStore {
+    /// Itself, for its watches: they find it again without keeping it open.
+    this: Weak<OpenStore>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) engine: Box<dyn Engine>,
+    limits: Limits,
+    read_only: bool,
+    queue: Arc<Semaphore>,
+}
+
+impl OpenStore {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        engine: Box<dyn Engine>,
+        limits: Limits,
+        read_only: bool,
+    ) -> Arc<Self> {
+        let queue = Arc::new(Semaphore::new(QUEUE_BYTES / QUEUE_UNIT));
+        Arc::new_cyclic(|this| Self { this: this.clone(), shared, engine, limits, read_only, queue })
+    }
+
+    /// Starts a read; the receiver fails if the store closes first.
+    pub(crate) fn start<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T>> {
+        let (read, receiver) = answered(read);
+        self.engine.read(read);
+        receiver
+    }
+
+    /// Itself, for watches and past states.
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.this.clone()
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.shared.check_open()?;
+        self.start(read).await.unwrap_or(Err(StateError::Closed))
+    }
+
+    pub(crate) async fn close(&self) -> Result<()> {
+        if self.shared.is_forked() {
+            return self.shared.check_open();
+        }
+        let (reply, receiver) = oneshot::channel();
+        self.engine.close(Box::new(move |result| {
+            let _ = reply.send(result);
+        }));
+        // An engine that is gone has closed.
+        receiver.await.unwrap_or(Ok(()))
+    }
+
+    pub(crate) async fn stats(&self) -> Result<Stats> {
+        let wal_bytes = self.read(|snapshot| snapshot.wal_bytes()).await?;
+        let counters = self.shared.counters();
+        let (residency, resident_bytes) = self.shared.residency();
+        Ok(Stats {
+            head: self.shared.head(),
+            batches: counters.batches,
+            groups: counters.groups,
+            largest_group: counters.largest_group,
+            wal_bytes,
+            checkpoints: counters.checkpoints,
+            failed_checkpoints: counters.failed_checkpoints,
+            last_checkpoint: counters.last_checkpoint,
+            longest_checkpoint: counters.longest_checkpoint,
+            residency,
+            resident_bytes,
+            watchers: self.shared.watcher_stats(),
+        })
+    }
+
+    /// Orders a batch, once there is room for it, and waits for what becomes of it.
+    pub(crate) async fn order(&self, batch: Batch) -> Result<Receipt> {
+        let batch = batch.bounded(&self.limits)?;
+        self.shared.check_open()?;
+        if self.read_only {
+            return Err(StateError::ReadOnly);
+        }
+        let share = (batch.size() / QUEUE_UNIT + 1).min(QUEUE_BYTES / QUEUE_UNIT);
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        // Mostly there is room; asking for it first costs no turn of the runtime.
+        let room = match self.queue.clone().try_acquire_many_owned(share) {
+            Ok(room) => room,
+            Err(_) => self.queue.clone().acquire_many_owned(share).await.map_err(|_| StateError::Closed)?,
+        };
+        let (reply, receiver) = oneshot::channel();
+        self.shared.check_open()?;
+        self.engine.order(CommitRequest { batch, reply, room });
+        receiver.await.unwrap_or(Err(StateError::Closed))
+    }
+
+    /// The end of the log.
+    pub(crate) async fn newest(&self) -> Result<Head> {
+        if let Some(head) = self.at_hand(|published| Some(Ok(published.head))) {
+            return head;
+        }
+        self.read(|snapshot| Ok(snapshot.tip()?.head)).await
+    }
+
+    /// The end of the log with the id of the store.
+    pub(crate) async fn anchor(&self) -> Result<Anchor> {
+        Ok(Anchor::new(self.shared.store, self.newest().await?))
+    }
+
+    /// What the published state answers, if it is the newest and has the answer.
+    pub(crate) fn at_hand<T>(
+        &self,
+        read: impl FnOnce(&Guard<Arc<Published>>) -> Option<Result<T>>,
+    ) -> Option<Result<T>> {
+        let current = self.shared.current();
+        // Closing lets go of what tells whether it is the newest.
+        if let Err(error) = self.shared.check_open() {
+            return Some(Err(error));
+        }
+        let Some(published) = current else {
+            self.engine.stale();
+            return None;
+        };
+        read(&published)
+    }
+
+    /// What the whole projection answers, if it is in memory and the newest.
+    pub(crate) fn folded<T>(&self, read: impl FnOnce(&Folded) -> Result<T>) -> Option<Result<T>> {
+        self.at_hand(|published| published.kept.all().map(read))
+    }
+
+    /// A page of a scan, if its state is in memory.
+    pub(crate) fn scan_at_hand(&self, scan: &Scan) -> Result<Option<Page>> {
+        let page = |published: &Arc<Published>| -> Result<Option<Page>> {
+            let Some(folded) = published.kept.all() else { return Ok(None) };
+            let mut page = current::scan_folded(folded, &self.limits, scan)?;
+            if let Some(next) = page.as_mut().and_then(|page| page.next.as_mut()) {
+                next.pinned = Some(Pinned { published: published.clone(), by: self.shared.instance });
+            }
+            Ok(page)
+        };
+        self.shared.check_open()?;
+        if let Some(Pinned { published, by }) = &scan.pinned
+            && *by == self.shared.instance
+        {
+            return page(published);
+        }
+        self.at_hand(|published| page(published).transpose()).transpose()
+    }
+
+    /// Called when a watch has joined.
+    pub(crate) fn attend(&self) {
+        self.engine.attend();
+    }
+
+    /// Starts to read a page of what a pattern may match, or of what that goes on with.
+    pub(crate) fn start_snapshot(
+        &self,
+        pattern: &Pattern,
+        next: Option<Scan>,
+    ) -> oneshot::Receiver<Result<Page>> {
+        let scan = next.unwrap_or_else(|| Scan::prefix(pattern.prefix()));
+        let at_hand = match pattern.key() {
+            Some(key) => self.folded(|folded| current::get_many(folded, &[key])),
+            None => self.scan_at_hand(&scan).transpose(),
+        };
+        if let Some(page) = at_hand {
+            let (reply, receiver) = oneshot::channel();
+            let _ = reply.send(page);
+            return receiver;
+        }
+        let (key, limits) = (pattern.key().map(str::to_owned), self.limits.clone());
+        self.start(move |snapshot| match key {
+            Some(key) => current::get_many(snapshot, &[key]),
+            None => current::scan(snapshot, &limits, &scan),
+        })
+    }
+
+    pub(crate) fn pattern(&self, pattern: &str) -> Result<Pattern> {
+        let pattern = pattern.parse()?;
+        self.shared.check_open().map(|()| pattern)
+    }
+
+    /// Reads an entry from the storage, and keeps it.
+    pub(crate) async fn read_entry(&self, key: &str) -> Result<Option<Entry>> {
+        let (key, shared) = (key.to_owned(), self.shared.clone());
+        self.read(move |snapshot| {
+            let entry = snapshot.entry(&key)?;
+            if let Some(entry) = &entry {
+                shared.remember(snapshot, entry)?;
+            }
+            Ok(entry)
+        })
+        .await
+    }
+
+    /// A read that takes long.
+    pub(crate) async fn read_alone<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let started = self.start_alone(read)?;
+        self.finish_alone(started).await
+    }
+
+    /// Starts a read that takes long, so that short ones need not wait for it.
+    pub(crate) fn start_alone<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T>>> {
+        self.shared.check_open()?;
+        let (read, receiver) = answered(read);
+        self.engine.read_alone(read);
+        Ok(receiver)
+    }
+
+    /// Waits for a read that takes long.
+    pub(crate) async fn finish_alone<T>(&self, started: oneshot::Receiver<Result<T>>) -> Result<T> {
+        match started.await {
+            // Closing interrupts what runs, which is a storage error then.
+            Err(_) | Ok(Err(_)) if self.shared.is_closed() => Err(StateError::Closed),
+            result => result.unwrap_or(Err(StateError::Closed)),
+        }
+    }
+}
+
+/// A read that sends what it answers.
+pub(crate) fn answered<T: Send + 'static>(
+    read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
+) -> (Read, oneshot::Receiver<Result<T>>) {
+    let (reply, receiver) = oneshot::channel();
+    let read = move |snapshot: Result<&dyn Snapshot>| {
+        // Nobody waits for a read whose caller is gone.
+        if !reply.is_closed() {
+            let answer = snapshot.and_then(read);
+            undisturbed(|| drop(reply.send(answer)));
+        }
+    };
+    (Box::new(read), receiver)
+}
+
+impl Drop for OpenStore {
+    fn drop(&mut self) {
+        if self.shared.is_forked() {
+            return; // It is its parent's to close.
+        }
+        let (reply, receiver) = std::sync::mpsc::channel();
+        self.engine.close(Box::new(move |result| {
+            let _ = reply.send(result);
+        }));
+        // Nobody is left to tell; what was acknowledged is recorded.
+        let _ = receiver.recv_timeout(DROP_WAIT);
+    }
+}

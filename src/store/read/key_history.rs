@@ -1,0 +1,273 @@
+//! The way back through the changes of a key.
+//!
+//! Steps are taken by columns that nothing vouches for but their row. So the last two changes of a
+//! way are read in full and checked against the chain: the oldest after the position, whose `prev`
+//! is hashed, and the one that it names. Whatever the steps before said, the answer is right, or an
+//! error.
+
+use super::log::recorded;
+use crate::backend::{Link, Snapshot, missing};
+use crate::error::{Result, StateError};
+use crate::limits::Limits;
+use crate::log::Change;
+use crate::planted::planted;
+use crate::seq::Seq;
+
+/// The newest change of a key at or before a position.
+pub(crate) fn last_at(snapshot: &dyn Snapshot, key: &str, at: Seq) -> Result<Option<Change>> {
+    match snapshot.slot(key)? {
+        Some(slot) => back_to(snapshot, key, slot.seq, at),
+        None => Ok(None),
+    }
+}
+
+/// The newest change of a key at or before a position, where its last change is the one at `newest`.
+pub(crate) fn back_to(snapshot: &dyn Snapshot, key: &str, newest: Seq, at: Seq) -> Result<Option<Change>> {
+    if newest <= at {
+        return of_key(snapshot, key, newest).map(Some);
+    }
+    let mut link = step(snapshot, newest)?;
+    while link.prev > at {
+        link = match jump(snapshot, &link, at)? {
+            Some(further) => further,
+            None => step_back(snapshot, &link)?,
+        };
+    }
+    let after = of_key(snapshot, key, link.seq)?;
+    if planted("past_off_by_one") {
+        return Ok(Some(after));
+    }
+    previous(snapshot, &after)
+}
+
+fn of_key(snapshot: &dyn Snapshot, key: &str, seq: Seq) -> Result<Change> {
+    let change = recorded(snapshot, seq)?;
+    if change.key.as_ref() == key {
+        Ok(change)
+    } else {
+        Err(StateError::Corrupted(format!("change {seq} is not one of {key}")))
+    }
+}
+
+fn step(snapshot: &dyn Snapshot, seq: Seq) -> Result<Link> {
+    snapshot.link(seq)?.ok_or_else(|| missing(seq))
+}
+
+/// Where a link jumps to, if that shortens the way and is what it should be.
+fn jump(snapshot: &dyn Snapshot, from: &Link, at: Seq) -> Result<Option<Link>> {
+    if from.jump <= at || from.jump >= from.prev {
+        return Ok(None);
+    }
+    let link = snapshot.link(from.jump)?;
+    Ok(link.filter(|link| link.key == from.key && link.version < from.version && link.prev < link.seq))
+}
+
+/// The link of the change before.
+fn step_back(snapshot: &dyn Snapshot, from: &Link) -> Result<Link> {
+    let link = step(snapshot, from.prev)?;
+    let follows = link.key == from.key && Some(link.version) == from.version.checked_sub(1);
+    if follows && link.seq < from.seq {
+        Ok(link)
+    } else {
+        let Link { seq, prev, .. } = from;
+        Err(StateError::Corrupted(format!("change {seq} does not follow change {prev} of its key")))
+    }
+}
+
+/// The changes of a key before a position, newest first.
+pub(crate) fn history(
+    snapshot: &dyn Snapshot,
+    key: &str,
+    before: Option<Seq>,
+    limit: usize,
+) -> Result<Vec<Change>> {
+    let mut history = Vec::new();
+    if limit == 0 {
+        return Ok(history);
+    }
+    let (mut next, mut bytes) = (last_at(snapshot, key, before.map_or(Seq::MAX, Seq::previous))?, 0);
+    while let Some(change) = next {
+        bytes += change.size();
+        let full = history.len() + 1 == limit || bytes >= Limits::PAGE_BYTES;
+        next = if full { None } else { previous(snapshot, &change)? };
+        history.push(change);
+    }
+    Ok(history)
+}
+
+/// The change before `change` of the same key; none if it is the first.
+pub(crate) fn previous(snapshot: &dyn Snapshot, change: &Change) -> Result<Option<Change>> {
+    if change.prev == Seq::ZERO {
+        return Ok(None);
+    }
+    let previous = recorded(snapshot, change.prev)?;
+    if previous.key != change.key || Some(previous.version) != change.version.checked_sub(1) {
+        let Change { seq, prev, .. } = change;
+        return Err(StateError::Corrupted(format!("change {seq} does not follow change {prev} of its key")));
+    }
+    Ok(Some(previous))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::backend::{Row, View, Visit, VisitKey, VisitRow, VisitView};
+    use crate::key::KeyRange;
+    use crate::log::{ChangeKind, Hash, Head, StoreId, Timestamp, Tip, jump_version};
+    use crate::state::{Entry, Life, Slot};
+
+    /// The log of one key with a million versions, at every third place, that counts the rows which
+    /// a database would read.
+    #[derive(Default)]
+    struct Million {
+        rows: Cell<u64>,
+        longest: Cell<u64>,
+    }
+
+    const VERSIONS: u64 = 1_000_000;
+
+    fn at(version: u64) -> Seq {
+        Seq::new(3 * version)
+    }
+
+    impl Million {
+        fn read(&self, rows: u64) {
+            self.rows.set(self.rows.get() + rows);
+        }
+
+        fn rows_of(&self, read: impl FnOnce(&Self)) -> u64 {
+            self.rows.set(0);
+            read(self);
+            self.longest.set(self.longest.get().max(self.rows.get()));
+            self.rows.get()
+        }
+    }
+
+    impl View for Million {
+        fn store_id(&self) -> StoreId {
+            StoreId::from_bytes([0; 16])
+        }
+        fn slot(&self, _: &str) -> Result<Option<Slot>> {
+            self.read(1);
+            let life = Life::Live { created_at: Timestamp::EPOCH };
+            Ok(Some(Slot { version: VERSIONS, seq: at(VERSIONS), life }))
+        }
+        fn entry(&self, _: &str) -> Result<Option<Entry>> {
+            Err(StateError::Closed)
+        }
+        fn rows(&self, _: &KeyRange, _: Option<&str>, _: bool, _: &mut Visit<'_, Row>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+        fn head(&self) -> Result<Head> {
+            Err(StateError::Closed)
+        }
+        fn keys(&self, _: &KeyRange, _: &mut VisitKey<'_>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+    }
+
+    impl Snapshot for Million {
+        fn link(&self, seq: Seq) -> Result<Option<Link>> {
+            self.read(1);
+            let version = seq.as_u64() / 3;
+            Ok(Some(Link {
+                seq,
+                at: Timestamp::EPOCH,
+                key: "/a".into(),
+                version,
+                prev: at(version - 1),
+                jump: at(jump_version(version)),
+            }))
+        }
+        fn change(&self, seq: Seq) -> Result<Option<Change>> {
+            self.read(2); // With the hash before it.
+            let version = seq.as_u64() / 3;
+            Ok(Some(Change {
+                seq,
+                commit_seq: seq,
+                at: Timestamp::EPOCH,
+                kind: if version == 1 { ChangeKind::Created } else { ChangeKind::Updated },
+                key: "/a".into(),
+                version,
+                created_at: Timestamp::EPOCH,
+                prev: at(version - 1),
+                value: None,
+                salt: None,
+                value_hash: None,
+                meta: None,
+                hash: Hash::from_bytes([0; 32]),
+            }))
+        }
+        fn tip(&self) -> Result<Tip> {
+            Err(StateError::Closed)
+        }
+        fn changes(&self, _: Seq, _: &mut Visit<'_, Change>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+        fn changes_below(&self, _: &str, _: Seq, _: Seq, _: &mut Visit<'_, Change>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+        fn views(&self, _: Seq, _: &mut VisitView<'_>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+        fn every_row(&self, _: &mut VisitRow<'_>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+        fn tombstones(&self, _: &KeyRange, _: &mut Visit<'_, Row>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+        fn commit_end(&self, _: Seq) -> Result<Head> {
+            Err(StateError::Closed)
+        }
+        fn commit_ids(&self, _: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+    }
+
+    #[test]
+    fn a_key_with_a_million_versions_is_read_as_of_any_point_in_60_rows() {
+        let log = Million::default();
+        for version in (0..=VERSIONS).step_by(97).chain(0..100) {
+            let rows = log.rows_of(|log| {
+                let found = last_at(log, "/a", Seq::new(3 * version + version % 3)).unwrap();
+                assert_eq!(found.map_or(0, |change| change.version), version);
+            });
+            assert!(rows <= 60, "{rows} rows for version {version}");
+        }
+        assert!(log.longest.get() > 20, "the premise: the way was walked");
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn jumps_are_recorded_as_their_function_says() {
+        use crate::state::Batch;
+        use crate::store::StateStore;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let store = crate::SqliteStore::open(&path).await.unwrap();
+        for n in 0..60_u8 {
+            // Several versions in one commit, in one group, and alone.
+            let batch =
+                (0..n % 7).fold(Batch::new(), |batch, m| batch.set("/a", vec![n, m]).set("/b", vec![n]));
+            let batch = if n % 11 == 0 { batch.delete("/a") } else { batch };
+            let (one, other) = tokio::join!(store.commit(batch.clone()), store.commit(batch));
+            one.and(other).unwrap();
+        }
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        let mut rows = raw
+            .prepare(
+                "SELECT c.version, coalesce(j.version, 0), coalesce(j.key = c.key, 1) FROM changes c \
+                 LEFT JOIN changes j ON j.seq = c.jump",
+            )
+            .unwrap();
+        let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        let rows: Vec<(i64, i64, bool)> = rows.map(Result::unwrap).collect();
+        assert!(rows.iter().any(|(version, ..)| *version > 300), "the premise: long histories");
+        for (version, jumped, same_key) in rows {
+            let version = version.unsigned_abs();
+            assert_eq!((jumped.unsigned_abs(), same_key), (jump_version(version), true), "version {version}");
+        }
+    }
+}

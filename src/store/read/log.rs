@@ -1,0 +1,86 @@
+//! Reads of the log of one state.
+
+use std::ops::ControlFlow;
+
+use crate::backend::{Snapshot, missing};
+use crate::error::{Result, StateError};
+use crate::limits::Limits;
+use crate::log::{Change, Commit, Cursor, Follow, Head};
+use crate::seq::Seq;
+
+/// The change at a position that the log must have.
+pub(crate) fn recorded(snapshot: &dyn Snapshot, seq: Seq) -> Result<Change> {
+    let change = snapshot.change(seq)?;
+    change.ok_or_else(|| missing(seq))
+}
+
+/// Where a cursor stands: checked against the log, and rounded down to the end of a commit.
+pub(crate) fn resolve(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
+    cursor.belongs_to(snapshot.store_id())?;
+    let (seq, end) = (cursor.seq(), snapshot.tip()?.head.seq);
+    if seq > end {
+        return Err(StateError::CursorDiverged(format!(
+            "position {seq} lies beyond the end of the log at {end}; an older copy of the store may have been restored"
+        )));
+    }
+    let floor = snapshot.floor().seq;
+    if seq < floor {
+        return Err(StateError::Compacted { requested: seq, oldest: floor });
+    }
+    if let Some(head) = cursor.head()
+        && snapshot.hash_at(seq)? != Some(head.hash)
+    {
+        return Err(StateError::CursorDiverged(format!(
+            "the log has another hash at position {seq}; the store went on from an older copy"
+        )));
+    }
+    snapshot.commit_end(seq)
+}
+
+/// Whole commits after a position, checked against the chain: at most `limit` changes and
+/// [`Limits::PAGE_BYTES`], but for those that finish the last commit.
+pub(crate) fn follow(
+    snapshot: &dyn Snapshot,
+    after: Head,
+    limit: usize,
+    mut visit: impl FnMut(Change),
+) -> Result<Head> {
+    let mut follow = Follow::after(after);
+    let (mut changes, mut bytes, mut full) = (0, 0, false);
+    snapshot.changes(after.seq, &mut |change| {
+        pass_withheld(snapshot, &mut follow, change.seq);
+        follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
+        changes += 1;
+        bytes += change.size();
+        full = change.closes_commit() && (changes >= limit || bytes >= Limits::PAGE_BYTES);
+        visit(change);
+        Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    if !full {
+        pass_withheld(snapshot, &mut follow, Seq::MAX);
+    }
+    if follow.is_whole() {
+        Ok(follow.head())
+    } else {
+        Err(StateError::Corrupted(format!("the commit of change {} is cut off", follow.head().seq)))
+    }
+}
+
+/// Goes on over the changes that are withheld, up to one that is not.
+pub(crate) fn pass_withheld(snapshot: &dyn Snapshot, follow: &mut Follow, to: Seq) {
+    while follow.head().seq.next() < to
+        && let Some(header) = snapshot.withheld(follow.head().seq.next())
+    {
+        follow.pass(header);
+    }
+}
+
+/// Whole commits after a position.
+pub(crate) fn changes(snapshot: &dyn Snapshot, after: Seq, limit: usize) -> Result<Vec<Commit>> {
+    let after = resolve(snapshot, after.into())?;
+    let mut changes = Vec::new();
+    if limit > 0 {
+        follow(snapshot, after, limit, |change| changes.push(change))?;
+    }
+    Ok(Commit::group(changes))
+}

@@ -1,0 +1,8 @@
+//! What reads of one state mean: pure functions over a snapshot.
+
+pub(crate) mod current;
+pub(crate) mod key_history;
+pub(crate) mod log;
+mod page;
+
+pub use page::{DeletedKey, Page, Scan};

@@ -1,0 +1,82 @@
+//! The entries that were read last, where the projection does not fit in memory.
+
+use std::sync::Arc;
+
+use crate::log::Change;
+use crate::state::{Latest, Projection};
+
+/// Bounded by bytes: when the newer half of the budget is used up, it becomes the older half, and
+/// what was that is let go. A copy is cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct EntryCache {
+    newer: Projection,
+    older: Projection,
+    budget: usize,
+}
+
+impl EntryCache {
+    pub(crate) fn new(budget: usize) -> Self {
+        Self { newer: Projection::default(), older: Projection::default(), budget }
+    }
+
+    /// About the bytes that it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.newer.bytes() + self.older.bytes()
+    }
+
+    /// The last change of the key, if it is here.
+    pub(crate) fn get(&self, key: &str) -> Option<&Arc<Latest>> {
+        self.newer.last(key).or_else(|| self.older.last(key))
+    }
+
+    /// Puts in what was read.
+    pub(crate) fn put(&mut self, latest: Latest) {
+        if latest.size() > self.budget / 2 {
+            return;
+        }
+        if self.newer.bytes() + latest.size() > self.budget / 2 {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        self.newer.put(latest);
+    }
+
+    /// Takes in a change, so that what is here stays what is newest.
+    pub(crate) fn follow(&mut self, change: &Change) {
+        if self.get(&change.key).is_none() {
+            return;
+        }
+        let latest = Latest::of(change);
+        if latest.size() > self.budget / 2 {
+            // It may no longer answer, and there is no room for what would.
+            *self = Self::new(self.budget);
+        } else {
+            self.put(latest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Timestamp;
+    use crate::seq::Seq;
+    use crate::state::{Life, Slot};
+
+    fn latest(key: &str, seq: u64, bytes: usize) -> Latest {
+        let slot = Slot { version: 1, seq: Seq::new(seq), life: Life::Live { created_at: Timestamp::EPOCH } };
+        Latest { key: key.into(), slot, at: Timestamp::EPOCH, value: Some(vec![0; bytes].into()) }
+    }
+
+    #[test]
+    fn it_keeps_what_was_read_last_within_its_budget() {
+        let mut cache = EntryCache::new(100_000);
+        for n in 0..1_000 {
+            cache.put(latest(&format!("/k{n}"), n + 1, 1_000));
+            assert!(cache.bytes() <= 100_000);
+            assert_eq!(cache.get(&format!("/k{n}")).map(|last| last.slot.seq), Some(Seq::new(n + 1)));
+        }
+        assert!(cache.get("/k960").is_some() && cache.get("/k0").is_none());
+        cache.put(latest("/large", 1, 60_000));
+        assert!(cache.get("/large").is_none() && cache.get("/k999").is_some());
+    }
+}

@@ -1,0 +1,14 @@
+//! What is in memory: the published state, as much of the projection as fits, and what tells whether it is
+//! the newest.
+
+mod entry_cache;
+mod published;
+mod shared;
+mod standby;
+
+#[cfg(feature = "sqlite")]
+pub(crate) use entry_cache::EntryCache;
+#[cfg(feature = "sqlite")]
+pub(crate) use published::Token;
+pub(crate) use published::{InMemory, Pinned, Published};
+pub(crate) use shared::Shared;

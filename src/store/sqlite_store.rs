@@ -1,0 +1,256 @@
+//! The store on SQLite.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::commit::Sources;
+use super::delegate::delegate;
+use super::engine::writer;
+use super::open_store::OpenStore;
+use super::options::Options;
+use super::stats::Stats;
+use super::transfer::{self, Export, Exported};
+use super::verify::Verify;
+use crate::audit::VerifyReport;
+use crate::backend::sqlite::{self, Location, Opening};
+use crate::error::{Result, StateError};
+use crate::limits::Limits;
+use crate::log::{Anchor, StoreId};
+
+/// The durable store: log and projection in one SQLite file. An acknowledged write survives the
+/// loss of power (unless the file was created with [`Durability::Buffered`](crate::Durability)).
+///
+/// Clones are handles on the same store; other processes may open the same file. One thread
+/// writes, and everything that waits for it shares one storage transaction; reads run on threads
+/// of their own. No runtime is blocked, and none in particular is needed.
+///
+/// A fork of the process must not use it, and is told so: fork first, or start another program.
+///
+/// [`close`](Self::close) ends it in an orderly way. Dropping the last handle does the same, but
+/// waits for it 5 seconds at most.
+///
+/// ```
+/// use univrs_state::{SqliteStore, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("state.db");
+/// let store = SqliteStore::open(&path).await?;
+/// store.set("/config/replicas", b"3".to_vec()).await?;
+/// store.close().await?;
+///
+/// let store = SqliteStore::open(&path).await?;
+/// assert_eq!(store.version("/config/replicas").await?, 1);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct SqliteStore {
+    open: Arc<OpenStore>,
+    immutable: bool,
+    warning: Option<Arc<str>>,
+}
+
+impl SqliteStore {
+    /// Opens the store at this path; makes file and folder where they are missing.
+    ///
+    /// # Errors
+    /// [`StateError::ConnectionError`] says what is wrong with the path, the file or its format.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path).await
+    }
+
+    /// A store in SQLite's memory; it lives as long as its handles.
+    ///
+    /// # Errors
+    /// [`StateError::Storage`] if there is no memory or no thread to be had.
+    pub async fn in_memory() -> Result<Self> {
+        Options::new().in_memory().await
+    }
+
+    /// Options: `SqliteStore::options().read_only(true).open(path)`.
+    pub fn options() -> Options {
+        Options::new()
+    }
+
+    pub(super) async fn start(
+        opening: Opening,
+        limits: Limits,
+        sources: Sources,
+        resident_bytes: usize,
+    ) -> Result<Self> {
+        let read_only = opening.read_only;
+        let (started, start) = oneshot::channel();
+        writer::spawn(opening, sources, resident_bytes, started)?;
+        let engine = start.await.unwrap_or(Err(StateError::Closed))?;
+        let (shared, immutable) = (engine.shared.clone(), engine.immutable);
+        let warning = engine.warning.as_deref().map(Arc::from);
+        Ok(Self { open: OpenStore::new(shared, Box::new(engine), limits, read_only), immutable, warning })
+    }
+
+    /// The version of SQLite that is compiled in, such as `3.51.3`.
+    #[must_use]
+    pub fn sqlite_version() -> &'static str {
+        sqlite::version()
+    }
+
+    /// The store's identity.
+    pub fn store_id(&self) -> StoreId {
+        self.open.shared.store
+    }
+
+    /// Whether it was opened as a file that nobody changes, because it is read-only and no write-ahead
+    /// log can be made for it: its folder cannot be written, or another program changed its mode. Should its
+    /// owner open it meanwhile, reads may fail as corrupted, and watches see nothing new: open it again
+    /// then.
+    pub fn is_immutable(&self) -> bool {
+        self.immutable
+    }
+
+    /// What whoever opened it should know, such as that it cannot be told whether the end of the
+    /// log is missing.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
+    /// What the store has been doing.
+    ///
+    /// # Errors
+    /// [`StateError::Closed`], [`StateError::Storage`].
+    pub async fn stats(&self) -> Result<Stats> {
+        self.open.stats().await
+    }
+
+    /// Checks the whole log against its hashes, every row against its checksum, and the
+    /// projection against the log. Reads one state throughout: the write-ahead log is not
+    /// started over while it runs.
+    ///
+    /// # Errors
+    /// [`StateError::Closed`], [`StateError::Storage`]; contradictions are in the report.
+    pub async fn verify(&self) -> Result<VerifyReport> {
+        self.open.verify(Verify::full()).await
+    }
+
+    /// The same at another level, with anchors to check, or with somebody to be told how far it is.
+    ///
+    /// # Errors
+    /// Those of [`verify`](Self::verify).
+    pub async fn verify_with(&self, verify: Verify) -> Result<VerifyReport> {
+        self.open.verify(verify).await
+    }
+
+    /// The head of the log with the id of the store, to be kept in another place.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::head`](crate::StateStore::head).
+    pub async fn anchor(&self) -> Result<Anchor> {
+        self.open.anchor().await
+    }
+
+    /// Writes the log elsewhere, checked on the way. Reads one state throughout.
+    ///
+    /// # Errors
+    /// Those of [`MemoryStore::export`](super::MemoryStore::export).
+    pub async fn export(&self, export: Export, write: impl Write + Send + 'static) -> Result<Exported> {
+        self.open.export(export, write).await
+    }
+
+    /// The same to a file, which must not exist yet: made for its owner alone, and there only when
+    /// it is complete and on disk.
+    ///
+    /// # Errors
+    /// Those of [`MemoryStore::export_to`](super::MemoryStore::export_to).
+    pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
+        self.open.export_to(export, path.as_ref()).await
+    }
+
+    /// A store at a path where nothing is yet, with the log of an export, which it goes on from.
+    ///
+    /// # Errors
+    /// Those of [`Options::import`].
+    ///
+    /// ```
+    /// use univrs_state::{Export, MemoryStore, SqliteStore, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let (log, path) = (folder.path().join("state.log"), folder.path().join("state.db"));
+    /// let store = MemoryStore::new();
+    /// store.set("/a", b"1".to_vec()).await?;
+    /// store.export_to(Export::new(), &log).await?;
+    ///
+    /// let copy = SqliteStore::import(std::fs::File::open(&log)?, &path).await?;
+    /// assert_eq!(copy.head().await?, store.head().await?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn import(export: impl Read + Send + 'static, into: impl AsRef<Path>) -> Result<Self> {
+        Options::new().import(export, into).await
+    }
+
+    /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is
+    /// moved into the database, watches end, and later calls return [`StateError::Closed`].
+    ///
+    /// # Errors
+    /// [`StateError::Storage`] if the write-ahead log could not be moved; everything acknowledged
+    /// is still recorded in it.
+    pub async fn close(&self) -> Result<()> {
+        self.open.close().await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("store_id", &self.store_id()).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Opens a store on disk.
+    ///
+    /// The path is taken as it is, never as a URL, and must be a regular file; a new one is
+    /// readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`StateError::ConnectionError`] says what is wrong with the path, the file or its format;
+    /// [`StateError::InvalidArgument`] names a limit that cannot be.
+    pub async fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore> {
+        self.open_at(Location::File(path.as_ref().to_owned())).await
+    }
+
+    /// Opens an SQLite store in memory; it lives as long as its handles.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`] names a limit that cannot be; [`StateError::Storage`].
+    pub async fn in_memory(self) -> Result<SqliteStore> {
+        if self.read_only {
+            return Err(StateError::InvalidArgument("a new store in memory cannot be read-only".into()));
+        }
+        self.create(true).open_at(Location::Memory).await
+    }
+
+    async fn open_at(self, location: Location) -> Result<SqliteStore> {
+        let opening = self.opening(location)?;
+        let resident_bytes = if opening.is_file() { self.resident_bytes } else { usize::MAX };
+        let (limits, sources) = self.limits_and_sources()?;
+        SqliteStore::start(opening, limits, sources, resident_bytes).await
+    }
+
+    /// A store on disk with the log of an export, which it goes on from. Values that were redacted
+    /// are erased in it. It is built beside its path, and appears there when it is complete.
+    ///
+    /// # Errors
+    /// Those of [`import_memory`](Self::import_memory); [`StateError::ConnectionError`] if something
+    /// is at the path already; [`StateError::StorageFull`]. Nothing is left behind then.
+    pub async fn import(
+        self,
+        export: impl Read + Send + 'static,
+        into: impl AsRef<Path>,
+    ) -> Result<SqliteStore> {
+        let into = std::path::absolute(into.as_ref())?;
+        transfer::import(export, &into, |location| self.opening(location)).await?;
+        self.create(false).open(into).await
+    }
+}
+
+delegate!([] SqliteStore, |this| this.open, all);

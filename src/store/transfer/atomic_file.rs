@@ -1,0 +1,133 @@
+//! Files that appear whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Result, StateError};
+
+/// A file that is written beside its place and moved there when it is complete. The name beside, and
+/// what SQLite keeps there, is removed in any case.
+#[derive(Debug)]
+pub(super) struct AtomicFile {
+    temporary: PathBuf,
+    place: PathBuf,
+    made: Folders,
+}
+
+/// Folders that were made for a file, the innermost first. Those that are empty in the end go again.
+#[derive(Debug, Default)]
+struct Folders(Vec<PathBuf>);
+
+impl AtomicFile {
+    /// Makes an empty file, for its owner alone, beside a place where nothing must be yet; makes its folder
+    /// where it is missing.
+    pub(super) fn in_folder(place: &Path) -> Result<Self> {
+        let missing = |folder: &&Path| fs::symlink_metadata(folder).is_err();
+        let made = Folders(place.ancestors().skip(1).take_while(missing).map(Path::to_owned).collect());
+        if let Some(folder) = made.0.first() {
+            let fault = |error| refuse(folder, &format!("cannot be made: {error}"));
+            fs::create_dir_all(folder).map_err(fault)?;
+        }
+        let mut staged = Self::beside(place)?;
+        staged.made = made;
+        Ok(staged)
+    }
+
+    /// Makes an empty file, for its owner alone, beside a place where nothing must be yet.
+    pub(super) fn beside(place: &Path) -> Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let Some(name) = place.file_name() else {
+            return Err(refuse(place, "is no name of a file"));
+        };
+        if fs::symlink_metadata(place).is_ok() {
+            return Err(refuse(place, "exists, and is not written over; choose another path"));
+        }
+        loop {
+            // What a process of the same number left is passed over.
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let mut temporary = name.to_owned();
+            temporary.push(format!(".{}-{count}.partial", std::process::id()));
+            let temporary = place.with_file_name(temporary);
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let staged = Self { temporary, place: place.to_owned(), made: Folders::default() };
+            match options.open(&staged.temporary) {
+                Ok(_) => return Ok(staged),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => std::mem::forget(staged),
+                Err(error) => return Err(staged.fault(error)),
+            }
+        }
+    }
+
+    /// Where it is written.
+    pub(super) fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// The file, for writing.
+    pub(super) fn open(&self) -> Result<File> {
+        OpenOptions::new().write(true).open(&self.temporary).map_err(|error| self.fault(error))
+    }
+
+    /// Moves it to its place, durably. Nothing that came there meanwhile is lost.
+    pub(super) fn publish(self) -> Result<()> {
+        File::open(&self.temporary).and_then(|file| file.sync_all()).map_err(|error| self.fault(error))?;
+        match fs::hard_link(&self.temporary, &self.place) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(refuse(&self.place, "was made by another process meanwhile"));
+            }
+            // A file system without links.
+            Err(_) if fs::symlink_metadata(&self.place).is_err() => {
+                fs::rename(&self.temporary, &self.place).map_err(|error| self.fault(error))?;
+            }
+            Err(error) => return Err(self.fault(error)),
+        }
+        sync_folder(&self.place).map_err(|error| self.fault(error))
+    }
+
+    fn fault(&self, error: io::Error) -> StateError {
+        match StateError::from(error) {
+            StateError::StorageFull(why) => StateError::StorageFull(why),
+            StateError::Storage(why) => refuse(&self.place, &format!("cannot be written: {why}")),
+            error => refuse(&self.place, &format!("cannot be written: {error}")),
+        }
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        for suffix in ["", "-new", "-wal", "-shm", "-journal", "-head"] {
+            let mut path = self.temporary.clone().into_os_string();
+            path.push(suffix);
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn refuse(path: &Path, why: &str) -> StateError {
+    StateError::ConnectionError(format!("{} {why}", path.display()))
+}
+
+#[cfg(unix)]
+fn sync_folder(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}

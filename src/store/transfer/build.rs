@@ -1,0 +1,131 @@
+//! A store on disk, built of an export.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::atomic_file::AtomicFile;
+use super::load::{check, check_floor, withheld};
+use crate::audit::{LogReader, Recorded, Start};
+use crate::backend::sqlite::{Location, Opening, Sqlite};
+use crate::backend::{Backend, CommitError, Transaction};
+use crate::error::{Result, StateError};
+use crate::log::Change;
+use crate::state::Slot;
+use crate::store::alongside::{Taken, alongside};
+use crate::store::threads::on_a_thread;
+
+/// Changes that are written at once, and bytes after which it is fewer.
+const BATCH_CHANGES: usize = 4_000;
+const BATCH_BYTES: usize = 2 << 20;
+/// Such batches that share a storage transaction.
+const BATCHES: usize = 4;
+
+/// Builds a closed store of an export at an absolute path, where nothing must be yet. It is built beside
+/// its path, and appears there when it is complete. `opening` says how, given where.
+pub(crate) async fn import(
+    export: impl Read + Send + 'static,
+    into: &Path,
+    opening: impl FnOnce(Location) -> Result<Opening>,
+) -> Result<()> {
+    for suffix in ["-wal", "-shm", "-journal", "-head"] {
+        let mut beside = into.to_owned().into_os_string();
+        beside.push(suffix);
+        if std::fs::symlink_metadata(&beside).is_ok() {
+            return Err(StateError::ConnectionError(format!(
+                "{} exists and would be taken for a part of the new store; remove it, or choose another path",
+                beside.display()
+            )));
+        }
+    }
+    let staged = AtomicFile::in_folder(into)?;
+    let opening = opening(Location::File(staged.path().to_owned()))?;
+    let build = move || {
+        build(Opening { create: true, read_only: false, ..opening }, LogReader::new(export)?)?;
+        staged.publish()
+    };
+    on_a_thread(build).await
+}
+
+/// Builds a closed store of an export: reads and hashes on this thread, writes on another.
+fn build<R: Read>(opening: Opening, mut reader: LogReader<R>) -> Result<()> {
+    let Start { store, floor } = reader.start();
+    check_floor(floor.seq)?;
+    let mut sqlite = Opening { new_store: store, ..opening }.first()?;
+    if sqlite.id() != store {
+        return Err(StateError::Storage("the new store has another id than was asked for".into()));
+    }
+    sqlite.begin_load()?;
+    alongside(|send| read_batches(&mut reader, send), |taken| write_batches(&mut sqlite, taken))?;
+    let (found, head) = (sqlite.read_head()?, reader.head());
+    if found != head {
+        return Err(StateError::Corrupted(format!(
+            "the new store ends at {}, not at {}",
+            found.seq, head.seq
+        )));
+    }
+    sqlite.end_load()
+}
+
+fn read_batches<R: Read>(
+    reader: &mut LogReader<R>,
+    send: &mut dyn FnMut(Vec<Change>) -> Option<Vec<Change>>,
+) -> Result<()> {
+    let (mut batch, mut bytes) = (Vec::with_capacity(BATCH_CHANGES), 0);
+    while let Some(recorded) = reader.next()? {
+        let Recorded::Change(change) = recorded else { return Err(withheld(reader.head().seq)) };
+        bytes += change.size();
+        batch.push(change);
+        if batch.len() == BATCH_CHANGES || bytes >= BATCH_BYTES {
+            bytes = 0;
+            match send(batch) {
+                Some(empty) => batch = empty,
+                None => return Ok(()), // The other thread has failed, and says why.
+            }
+            batch.clear();
+        }
+    }
+    send(batch);
+    Ok(())
+}
+
+fn write_batches(sqlite: &mut Sqlite, taken: &mut Taken<Vec<Change>>) -> Result<()> {
+    let mut more = true;
+    while more {
+        let mut transaction = sqlite.begin()?;
+        for written in 1.. {
+            let Some(batch) = taken.next() else {
+                more = false;
+                break;
+            };
+            write_batch(&mut transaction, batch)?;
+            // A commit of any size is in one transaction.
+            if written >= BATCHES && batch.last().is_some_and(Change::closes_commit) {
+                break;
+            }
+        }
+        transaction.commit().map_err(|error| match error {
+            CommitError::NotRecorded(error) | CommitError::Unknown(error) => error,
+        })?;
+        sqlite.checkpoint(None)?;
+    }
+    Ok(())
+}
+
+/// Appends changes that may begin and end within a commit, and projects the last one of each key: in
+/// the order of keys, in which their rows are found faster.
+fn write_batch(transaction: &mut impl Transaction, batch: &[Change]) -> Result<()> {
+    let mut by_key: Vec<&Change> = batch.iter().collect();
+    by_key.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut last = Vec::with_capacity(by_key.len());
+    for changes in by_key.chunk_by(|one, next| one.key == next.key) {
+        let before = changes.first().map_or(Ok(None), |first| transaction.slot(&first.key))?;
+        let mut now = before;
+        for change in changes {
+            check(change, now)?;
+            now = Some(Slot::of(change));
+        }
+        last.extend(changes.last().map(|change| (*change, before)));
+    }
+    batch.chunk_by(|one, next| one.commit_seq == next.commit_seq).try_for_each(|c| transaction.append(c))?;
+    last.into_iter().try_for_each(|(change, before)| transaction.project(change, before))
+}

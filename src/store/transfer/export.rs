@@ -1,0 +1,293 @@
+//! Writing a log elsewhere.
+
+use std::fmt;
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::atomic_file::AtomicFile;
+use crate::audit::{Form, LogWriter, Pack, Progress, Start, Unpacked};
+use crate::backend::Snapshot;
+use crate::error::{Result, StateError};
+use crate::log::{Follow, Head, StoreId, header_hash};
+use crate::pattern::Pattern;
+use crate::planted::planted;
+use crate::seq::Seq;
+use crate::store::alongside::{Taken, alongside};
+use crate::store::history::{Point, point};
+use crate::store::open_store::OpenStore;
+
+/// Bytes that are written at once.
+const BUFFER: usize = 256 << 10;
+
+/// What to export, and how. By default the whole log as a file that can be imported.
+///
+/// Whatever is left out, the export leads to the same head and so proves the rest: of changes that
+/// are withheld it has the hash of their header, of values that are redacted their hash.
+///
+/// ```
+/// use univrs_state::{Export, MemoryStore, Seq, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("billing.log");
+/// let store = MemoryStore::new();
+/// store.set("/billing/rate", b"7".to_vec()).await?;
+/// store.set("/billing/key", b"hunter2".to_vec()).await?;
+/// store.set("/other", b"x".to_vec()).await?;
+///
+/// let export = Export::new().only("/billing/*".parse()?).redact("/billing/key".parse()?);
+/// let exported = store.export_to(export, &path).await?;
+/// assert_eq!((exported.changes, exported.withheld, exported.redacted), (2, 1, 1));
+/// assert_eq!(exported.head, store.head().await?);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "an export does nothing until it is given to a store"]
+pub struct Export {
+    only: Vec<Pattern>,
+    redact: Vec<Pattern>,
+    after: Option<Point>,
+    to: Point,
+    form: Form,
+    progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+}
+
+/// What an export came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exported {
+    /// The store whose log it is.
+    pub store: StoreId,
+    /// Where it begins, exclusive: the position 0, unless another was asked for.
+    pub floor: Head,
+    /// Where it ends.
+    pub head: Head,
+    /// Changes that are in it.
+    pub changes: u64,
+    /// Changes of which only the hash of the header is in it.
+    pub withheld: u64,
+    /// Values that were redacted.
+    pub redacted: u64,
+}
+
+impl Export {
+    /// The whole log.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only changes of keys that match this pattern, or another one that is given so; of the others
+    /// the hash of the header.
+    pub fn only(mut self, pattern: Pattern) -> Self {
+        self.only.push(pattern);
+        self
+    }
+
+    /// Without the values, and their salts, of keys that match this pattern.
+    pub fn redact(mut self, pattern: Pattern) -> Self {
+        self.redact.push(pattern);
+        self
+    }
+
+    /// Only what came after this point. Such an export cannot be imported.
+    pub fn after(mut self, point: impl Into<Point>) -> Self {
+        self.after = Some(point.into());
+        self
+    }
+
+    /// Only what came up to this point.
+    pub fn to(mut self, point: impl Into<Point>) -> Self {
+        self.to = point.into();
+        self
+    }
+
+    /// How it is written.
+    pub fn form(mut self, form: Form) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// Calls this now and then, from a thread of the store, with the changes that were read.
+    pub fn progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+}
+
+impl fmt::Debug for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Export")
+            .field("only", &self.only)
+            .field("redact", &self.redact)
+            .field("after", &self.after)
+            .field("to", &self.to)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OpenStore {
+    /// Exports to a writer.
+    pub(crate) async fn export<W: Write + Send + 'static>(
+        &self,
+        export: Export,
+        write: W,
+    ) -> Result<Exported> {
+        let shared = self.shared.clone();
+        self.read_alone(move |snapshot| {
+            run(snapshot, &export, write, &|| shared.is_closed()).map(|(done, _)| done)
+        })
+        .await
+    }
+
+    /// Exports to a file that appears when it is complete.
+    pub(crate) async fn export_to(&self, export: Export, path: &Path) -> Result<Exported> {
+        let staged = AtomicFile::beside(path)?;
+        let shared = self.shared.clone();
+        let write = move |snapshot: &dyn Snapshot| {
+            let file = staged.open()?;
+            let (exported, _) = run(snapshot, &export, file, &|| shared.is_closed())?;
+            staged.publish()?;
+            Ok(exported)
+        };
+        self.read_alone(write).await
+    }
+}
+
+/// Reads the log on this thread; checks it, filters and writes it on another.
+pub(crate) fn run<W: Write + Send>(
+    snapshot: &dyn Snapshot,
+    export: &Export,
+    write: W,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(Exported, W)> {
+    let floor = match export.after {
+        Some(after) => point::find(snapshot, after)?.0,
+        None => snapshot.floor(),
+    };
+    let head = point::find(snapshot, export.to)?.0;
+    if head.seq < floor.seq {
+        return Err(StateError::InvalidArgument(format!(
+            "the export would end at {}, before it begins at {}; exchange the two points",
+            head.seq, floor.seq
+        )));
+    }
+    let store = snapshot.store_id();
+    alongside(
+        |send| {
+            let total = head.seq.as_u64() - floor.seq.as_u64();
+            let mut watch = |done| {
+                if let Some(progress) = &export.progress {
+                    progress(Progress { done, total });
+                }
+                if cancelled() { Err(StateError::Closed) } else { Ok(()) }
+            };
+            read(snapshot, floor.seq, head.seq, &mut watch, send)
+        },
+        move |taken| write_all(taken, export, Start { store, floor }, head, write),
+    )
+}
+
+/// Sends what is recorded after one position up to another.
+pub(crate) fn read(
+    snapshot: &dyn Snapshot,
+    after: Seq,
+    to: Seq,
+    watch: &mut dyn FnMut(u64) -> Result<()>,
+    send: &mut dyn FnMut(Pack) -> Option<Pack>,
+) -> Result<()> {
+    let (mut pack, mut reached, mut done) = (Pack::default(), after, 0);
+    let withheld = |reached: &mut Seq, pack: &mut Pack, before: Seq| {
+        while reached.next() < before
+            && let Some(header) = snapshot.withheld(reached.next())
+        {
+            pack.push_withheld(header);
+            *reached = reached.next();
+        }
+    };
+    snapshot.views(after, &mut |change| {
+        if change.seq > to {
+            return Ok(ControlFlow::Break(()));
+        }
+        withheld(&mut reached, &mut pack, change.seq);
+        reached = change.seq;
+        pack.push(change);
+        if !pack.is_full() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        done += pack.len();
+        watch(done)?;
+        match send(std::mem::take(&mut pack)) {
+            Some(mut empty) => {
+                empty.clear();
+                pack = empty;
+                Ok(ControlFlow::Continue(()))
+            }
+            None => Ok(ControlFlow::Break(())),
+        }
+    })?;
+    withheld(&mut reached, &mut pack, to.next());
+    watch(done + pack.len())?;
+    send(pack);
+    Ok(())
+}
+
+fn write_all<W: Write>(
+    taken: &mut Taken<Pack>,
+    export: &Export,
+    start: Start,
+    head: Head,
+    write: W,
+) -> Result<(Exported, W)> {
+    let Start { store, floor } = start;
+    let mut writer = LogWriter::new(BufWriter::with_capacity(BUFFER, write), export.form, &start)?;
+    let mut follow = Follow::from_floor(store, floor);
+    let mut exported = Exported { store, floor, head, changes: 0, withheld: 0, redacted: 0 };
+    while let Some(pack) = taken.next() {
+        for unpacked in pack.unpack() {
+            let (mut change, encoded) = match unpacked {
+                Unpacked::Change(change, encoded) => (change, encoded),
+                Unpacked::Withheld(header) => {
+                    follow.pass(header);
+                    exported.withheld += 1;
+                    writer.withheld(header, follow.head())?;
+                    continue;
+                }
+            };
+            let header = header_hash(encoded);
+            let intact = follow.check_hashed(&change, header);
+            intact.map_err(|error| StateError::Corrupted(error.to_string()))?;
+            if export.withholds(change.key) {
+                exported.withheld += 1;
+                writer.withheld(header, follow.head())?;
+                continue;
+            }
+            if change.value.is_some() && export.redacts(change.key) {
+                (change.value, change.salt) = (None, None);
+                exported.redacted += 1;
+            }
+            exported.changes += 1;
+            writer.change(&change, encoded)?;
+        }
+    }
+    if !taken.is_whole() {
+        return Err(StateError::Closed);
+    }
+    if follow.head() != head {
+        let what = format!("the log ends at {}, but should reach {}", follow.head().seq, head.seq);
+        return Err(StateError::Corrupted(what));
+    }
+    let write = writer.end(exported.changes + exported.withheld, head)?;
+    Ok((exported, write.into_inner().map_err(std::io::IntoInnerError::into_error)?))
+}
+
+impl Export {
+    fn withholds(&self, key: &str) -> bool {
+        !self.only.is_empty() && !self.only.iter().any(|pattern| pattern.matches(key))
+    }
+
+    fn redacts(&self, key: &str) -> bool {
+        self.redact.iter().any(|pattern| pattern.matches(key)) && !planted("redaction_forgotten")
+    }
+}

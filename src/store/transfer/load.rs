@@ -1,0 +1,60 @@
+//! An export, read into memory.
+
+use std::io::Read;
+
+use crate::audit::{LogReader, Recorded, contradicts};
+use crate::backend::Memory;
+use crate::error::{Result, StateError};
+use crate::log::Change;
+use crate::seq::Seq;
+use crate::state::Slot;
+
+/// Reads a whole export into memory. A store that can be written needs all of the log.
+pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Memory> {
+    let start = reader.start();
+    if whole {
+        check_floor(start.floor.seq)?;
+    }
+    let mut memory = Memory::after(start.store, start.floor);
+    while let Some(recorded) = reader.next()? {
+        match recorded {
+            Recorded::Withheld(_) if whole => return Err(withheld(reader.head().seq)),
+            Recorded::Withheld(header) => memory.push_withheld(header, reader.head()),
+            Recorded::Change(change) => {
+                let last = memory.last(&change.key);
+                let begins_earlier =
+                    last.is_none() && change.prev > Seq::ZERO && change.prev <= start.floor.seq;
+                if !begins_earlier {
+                    check(&change, last)?;
+                }
+                memory.push(change);
+            }
+        }
+    }
+    Ok(memory)
+}
+
+/// Checks a change against the last one of its key.
+pub(super) fn check(change: &Change, last: Option<Slot>) -> Result<()> {
+    match contradicts(change, last) {
+        Some(what) => Err(StateError::Corrupted(format!("change {}: {what}", change.seq))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses an export that begins later than its log.
+pub(super) fn check_floor(floor: Seq) -> Result<()> {
+    if floor == Seq::ZERO {
+        return Ok(());
+    }
+    Err(StateError::Erased(format!(
+        "the export begins after {floor}: it can be read, but a store to be written needs all before it, too"
+    )))
+}
+
+/// The error of a change that an export withholds.
+pub(super) fn withheld(seq: Seq) -> StateError {
+    StateError::Erased(format!(
+        "the export withholds change {seq}: it can be read, but a store to be written needs all of them"
+    ))
+}

@@ -1,0 +1,12 @@
+//! A log on its way elsewhere and back: exports, and the stores that are made of them.
+
+mod atomic_file;
+#[cfg(feature = "sqlite")]
+mod build;
+pub(crate) mod export;
+mod load;
+
+#[cfg(feature = "sqlite")]
+pub(crate) use build::import;
+pub use export::{Export, Exported};
+pub(crate) use load::load;

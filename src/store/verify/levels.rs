@@ -1,0 +1,66 @@
+//! The levels of a verification.
+
+use std::ops::ControlFlow;
+
+use super::corruption::corruption;
+use super::observer::Observer;
+use super::quick::quick;
+use super::request::Verify;
+use super::second_look::look_again;
+use super::sums::at_once;
+use crate::audit::{Level, VerifyReport};
+use crate::backend::Snapshot;
+use crate::error::{Result, StateError};
+
+/// Verifies a store, until `cancelled`. Corruption is a finding; other errors stay errors.
+#[cfg(test)]
+pub(crate) fn verify(
+    snapshot: &dyn Snapshot,
+    verify: &Verify,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<VerifyReport> {
+    Ok(conclude(rows(snapshot, verify, cancelled)?, &flaws(snapshot, cancelled)?))
+}
+
+/// Verifies what stands in the rows.
+pub(super) fn rows(
+    snapshot: &dyn Snapshot,
+    verify: &Verify,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<VerifyReport> {
+    let observer = Observer { total: 0, progress: verify.progress.as_deref(), cancelled };
+    let mut report = if verify.level == Level::Quick {
+        quick(snapshot)?
+    } else {
+        // A part of a log has no sum that must come out.
+        let quickly = if snapshot.is_whole() { at_once(snapshot, verify.level, &observer)? } else { None };
+        match quickly {
+            Some(report) => report,
+            None => look_again(snapshot, verify.level, &observer)?,
+        }
+    };
+    for anchor in &verify.anchors {
+        match snapshot.hash_at(anchor.head.seq) {
+            Ok(hash) => report.anchor(snapshot.store_id(), anchor, hash),
+            Err(StateError::Corrupted(_)) => report.anchor(snapshot.store_id(), anchor, None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(report)
+}
+
+/// What is wrong with the storage around the rows: an index or a table that no row shows.
+pub(super) fn flaws(snapshot: &dyn Snapshot, cancelled: &dyn Fn() -> bool) -> Result<Vec<String>> {
+    let mut flaws = Vec::new();
+    let read = snapshot.flaws(&mut |what| {
+        flaws.push(what);
+        if cancelled() { Err(StateError::Closed) } else { Ok(ControlFlow::Continue(())) }
+    });
+    flaws.extend(corruption(read)?);
+    Ok(flaws)
+}
+
+/// The report of both.
+pub(super) fn conclude(report: VerifyReport, flaws: &[String]) -> VerifyReport {
+    flaws.iter().fold(report, |report, what| report.with(None, None, what)).concluded()
+}

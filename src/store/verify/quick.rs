@@ -1,0 +1,67 @@
+//! A verification of the newest changes.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::corruption::corruption;
+use crate::audit::{Level, VerifyReport};
+use crate::backend::Snapshot;
+use crate::error::{Result, StateError};
+use crate::log::{Change, Follow};
+use crate::seq::Seq;
+use crate::state::{Entry, Slot};
+use crate::store::read::log::{pass_withheld, resolve};
+
+/// Changes that a quick verification looks at.
+const RECENT: u64 = 1_000;
+
+/// The newest changes, and the rows of their keys.
+pub(super) fn quick(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
+    let tip = match snapshot.tip() {
+        Err(StateError::Corrupted(what)) => {
+            return Ok(VerifyReport::of(Level::Quick, snapshot.floor()).with(None, None, what));
+        }
+        tip => tip?.head,
+    };
+    let mut report = VerifyReport::of(Level::Quick, tip);
+    let from = tip.seq.as_u64().saturating_sub(RECENT).max(snapshot.floor().seq.as_u64());
+    let mut last: BTreeMap<Arc<str>, Change> = BTreeMap::new();
+    let recent = resolve(snapshot, Seq::new(from).into()).and_then(|from| {
+        report.before = from.seq;
+        let mut follow = Follow::from_floor(snapshot.store_id(), from);
+        snapshot.changes(from.seq, &mut |change| {
+            pass_withheld(snapshot, &mut follow, change.seq);
+            follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
+            report.changes += 1;
+            report.erased += u64::from(change.is_erased());
+            last.insert(change.key.clone(), change);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        pass_withheld(snapshot, &mut follow, Seq::MAX);
+        if follow.head() == tip {
+            Ok(())
+        } else {
+            Err(StateError::Corrupted("the log does not end in its head".into()))
+        }
+    });
+    if let Some(what) = corruption(recent)? {
+        return Ok(report.with(None, None, what));
+    }
+    for (key, change) in last {
+        let now = snapshot.slot(&key).and_then(|slot| match Entry::left_by(&change) {
+            Err(StateError::Erased(_)) => Ok(slot == Some(Slot::of(&change))),
+            entry => Ok(slot == Some(Slot::of(&change)) && snapshot.entry(&key)? == entry?),
+        });
+        match now {
+            Ok(true) => {}
+            Ok(false) => {
+                let what = "the projection does not equal the fold of the log";
+                report = report.with(Some(change.seq), Some(&key), what);
+            }
+            Err(StateError::Corrupted(what)) => report = report.with(Some(change.seq), Some(&key), what),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(report)
+}

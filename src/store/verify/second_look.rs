@@ -1,0 +1,58 @@
+//! A verification with a table of all keys, which finds what contradicts what.
+
+use std::ops::ControlFlow;
+
+use super::corruption::corruption;
+use super::observer::Observer;
+use crate::audit::{Level, Verification, VerifyReport};
+use crate::backend::{Row, Snapshot};
+use crate::error::Result;
+use crate::key::KeyRange;
+use crate::seq::Seq;
+
+/// Checks the log and the projection with a table of all keys, which finds what contradicts what.
+pub(super) fn look_again(
+    snapshot: &dyn Snapshot,
+    level: Level,
+    observer: &Observer<'_>,
+) -> Result<VerifyReport> {
+    let observer = Observer { total: snapshot.tip().map_or(0, |tip| tip.head.seq.as_u64()), ..*observer };
+    let mut verification = Verification::new(snapshot.store_id(), snapshot.floor(), level);
+    let mut reached = snapshot.floor().seq;
+    let log = snapshot.changes(reached, &mut |change| {
+        verification.pass_withheld(change.seq, |seq| snapshot.withheld(seq));
+        reached = change.seq;
+        verification.change(change);
+        if reached.as_u64().is_multiple_of(1 << 10) {
+            observer.at(reached.as_u64())
+        } else {
+            Ok(ControlFlow::Continue(()))
+        }
+    });
+    verification.pass_withheld(Seq::MAX, |seq| snapshot.withheld(seq));
+    verification.end_of_log(corruption(log)?);
+    if level != Level::Full {
+        return Ok(verification.report());
+    }
+    let on = || observer.at(reached.as_u64());
+    // Of a part of a log it is unknown where its commits begin.
+    if snapshot.is_whole() {
+        let commit_ids = snapshot.commit_ids(&mut |(id, first, last)| {
+            verification.commit_id(&id, first, last);
+            on()
+        });
+        verification.end_of_commit_ids(corruption(commit_ids)?);
+    }
+    let projection = snapshot.rows(&KeyRange::prefix(""), None, true, &mut |row| {
+        match &row {
+            Row::Live(entry) => verification.entry(entry),
+            Row::Erased { key, version, created_at, updated_at, seq } => {
+                verification.erased(key, (*version, *created_at, *updated_at, *seq));
+            }
+            Row::Deleted { key, version, seq } => verification.tombstone(key, *version, *seq),
+            Row::Damaged { key, what } => verification.damaged(key, what),
+        }
+        on()
+    });
+    Ok(verification.finish(corruption(projection)?))
+}

@@ -1,0 +1,94 @@
+//! A verification that adds up: two threads and no table of keys.
+
+use std::hash::{BuildHasher, RandomState};
+use std::ops::ControlFlow;
+
+use super::observer::Observer;
+use crate::audit::{Lasts, Level, Pack, Tally, Unpacked, VerifyReport};
+use crate::backend::Snapshot;
+use crate::error::{Result, StateError};
+use crate::log::{Follow, Head, header_hash};
+use crate::planted::planted;
+use crate::seq::Seq;
+use crate::store::alongside::{Taken, alongside};
+use crate::store::transfer::export;
+
+/// The whole log on two threads, and the projection by its sums. None if anything at all is not as
+/// it must be: what it is, is looked for in another way.
+pub(super) fn at_once(
+    snapshot: &dyn Snapshot,
+    level: Level,
+    observer: &Observer<'_>,
+) -> Result<Option<VerifyReport>> {
+    match sums(snapshot, level, observer) {
+        Err(StateError::Corrupted(_)) => Ok(None),
+        report => report,
+    }
+}
+
+fn sums(snapshot: &dyn Snapshot, level: Level, observer: &Observer<'_>) -> Result<Option<VerifyReport>> {
+    let head = snapshot.tip()?.head;
+    let observer = Observer { total: head.seq.as_u64(), ..*observer };
+    let key = RandomState::new();
+    let mut report = VerifyReport::of(level, head);
+    let mut rows = Tally::new(key.clone());
+    let mut lasts = Lasts::default();
+    if level == Level::Full {
+        projection(snapshot, head.seq, &mut rows, &mut lasts, &mut report, &observer)?;
+    }
+    let follow = Follow::genesis(snapshot.store_id());
+    let log = alongside(
+        |send| export::read(snapshot, Seq::ZERO, Seq::MAX, &mut |done| observer.at(done).map(|_| ()), send),
+        |taken| Ok(check(taken, follow, (level == Level::Full).then(|| Tally::new(key)), &lasts)),
+    )?;
+    let Some((found, tally, erased)) = log else { return Ok(None) };
+    let equal = tally.is_none_or(|tally| tally.sums() == rows.sums()) || planted("sums_unchecked");
+    if found != head || !equal {
+        return Ok(None);
+    }
+    report.changes = head.seq.as_u64();
+    report.erased = erased;
+    Ok(Some(report))
+}
+
+/// Adds up the rows of the projection.
+fn projection<H: BuildHasher>(
+    snapshot: &dyn Snapshot,
+    head: Seq,
+    tally: &mut Tally<H>,
+    lasts: &mut Lasts,
+    report: &mut VerifyReport,
+    observer: &Observer<'_>,
+) -> Result<()> {
+    snapshot.every_row(&mut |row| {
+        tally.row(row, lasts, head);
+        *(if row.times.is_some() { &mut report.keys } else { &mut report.tombstones }) += 1;
+        let often = (report.keys + report.tombstones).is_multiple_of(1 << 14);
+        if often { observer.at(0) } else { Ok(ControlFlow::Continue(())) }
+    })?;
+    snapshot.commit_ids(&mut |(id, first, last)| {
+        tally.commit_id(&id, first, last);
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// Follows the chain; none if it does not hold.
+fn check<H: BuildHasher>(
+    taken: &mut Taken<Pack>,
+    mut follow: Follow,
+    mut tally: Option<Tally<H>>,
+    lasts: &Lasts,
+) -> Option<(Head, Option<Tally<H>>, u64)> {
+    let mut erased = 0;
+    while let Some(pack) = taken.next() {
+        for unpacked in pack.unpack() {
+            let Unpacked::Change(change, header) = unpacked else { return None };
+            follow.check_hashed(&change, header_hash(header)).ok()?;
+            if let Some(tally) = &mut tally {
+                tally.change(&change, lasts);
+            }
+            erased += u64::from(change.is_erased());
+        }
+    }
+    (taken.is_whole() && follow.is_whole()).then(|| (follow.head(), tally, erased))
+}

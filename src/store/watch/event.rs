@@ -1,0 +1,86 @@
+//! What a watch delivers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::log::{Change, ChangeKind, Meta, Timestamp};
+use crate::seq::Seq;
+use crate::store::feed::Before;
+
+/// A change, as a watch delivers it. `Debug` does not show values.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WatchEvent {
+    /// The key that changed.
+    pub key: String,
+    /// What happened to it.
+    pub event_type: ChangeKind,
+    /// The value before; none where the key was created.
+    pub old_value: Option<Vec<u8>>,
+    /// The value after; none where the key was deleted.
+    pub new_value: Option<Vec<u8>>,
+    /// The version after; 0 where the key was deleted.
+    pub new_version: u64,
+    /// The key's count of changes up to this one, deletions included.
+    pub version: u64,
+    /// The place of the change in the log.
+    pub seq: Seq,
+    /// The place of the last change of its commit, which may be one that the pattern does not match.
+    pub commit_seq: Seq,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Who wrote it, and why.
+    pub meta: Option<Arc<Meta>>,
+    /// Whether a value that belongs here was erased since, so that it is none.
+    pub erased: bool,
+}
+
+impl WatchEvent {
+    /// The value after, read as JSON; none where the key was deleted.
+    ///
+    /// # Errors
+    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if it is not JSON of this shape.
+    pub fn value_json<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        Ok(self.new_value.as_deref().map(serde_json::from_slice).transpose()?)
+    }
+
+    /// The event of a change and of what it replaced.
+    pub(super) fn of(change: &Change, old: Option<&Before>) -> Self {
+        Self {
+            key: change.key.as_ref().to_owned(),
+            event_type: change.kind,
+            old_value: old.and_then(|old| old.value.as_deref()).map(<[u8]>::to_vec),
+            new_value: change.value.as_deref().map(<[u8]>::to_vec),
+            new_version: if change.kind == ChangeKind::Deleted { 0 } else { change.version },
+            version: change.version,
+            seq: change.seq,
+            commit_seq: change.commit_seq,
+            at: change.at,
+            meta: change.meta.clone(),
+            erased: change.is_erased() || old.is_some_and(|old| old.erased),
+        }
+    }
+}
+
+impl fmt::Debug for WatchEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map(Vec::len);
+        f.debug_struct("WatchEvent")
+            .field("key", &self.key)
+            .field("event_type", &self.event_type)
+            .field("old_value_bytes", &bytes(&self.old_value))
+            .field("new_value_bytes", &bytes(&self.new_value))
+            .field("new_version", &self.new_version)
+            .field("version", &self.version)
+            .field("seq", &self.seq)
+            .field("commit_seq", &self.commit_seq)
+            .field("at", &self.at)
+            .field("meta", &self.meta)
+            .field("erased", &self.erased)
+            .finish()
+    }
+}

@@ -1,0 +1,13 @@
+//! Watches: cursors over the log that are woken.
+
+mod commits;
+mod event;
+pub(crate) mod page;
+mod pending;
+mod snapshot_watch;
+mod stream;
+
+pub use commits::Commits;
+pub use event::WatchEvent;
+pub use snapshot_watch::{SnapshotEvent, SnapshotWatch};
+pub use stream::WatchStream;

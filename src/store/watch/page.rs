@@ -1,0 +1,122 @@
+//! A page of a watch: whole commits of the log, and what their changes replaced.
+
+use std::ops::ControlFlow;
+
+use crate::backend::{Snapshot, missing};
+use crate::error::{Result, StateError};
+use crate::limits::Limits;
+use crate::log::{Change, Cursor, Head};
+use crate::pattern::Pattern;
+use crate::seq::Seq;
+use crate::store::feed::{Before, Matching, Old};
+use crate::store::read::key_history::previous;
+use crate::store::read::log::{follow, resolve};
+
+/// How far a page reaches where few changes match: what SQLite passes over in some milliseconds.
+const SPARSE_CHANGES: u64 = 50_000;
+
+/// A page of a watch.
+pub(crate) struct WatchPage {
+    /// The matching changes of each commit that has any, and the head at its end.
+    pub(crate) commits: Vec<(Vec<Matching>, Head)>,
+    /// Where the page ends: everything up to here was delivered or passed over.
+    pub(crate) end: Head,
+}
+
+/// The commits after a cursor, as a watch of the pattern sees them. Of the changes before, those
+/// that fit a page come along; what is left is read in slices of its own, so that a commit that
+/// deletes much takes no more memory than others.
+pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
+    let after = resolve_whole(snapshot, after)?;
+    let mut commits: Vec<(Vec<Matching>, Head)> = Vec::new();
+    let mut open = Vec::new();
+    let end = follow(snapshot, after, Limits::PAGE_CHANGES, |change| {
+        let head = change.closes_commit().then_some(Head { seq: change.seq, hash: change.hash });
+        if pattern.matches(&change.key) {
+            open.push(Matching::alone(change));
+        }
+        if let Some(head) = head
+            && !open.is_empty()
+        {
+            commits.push((std::mem::take(&mut open), head));
+        }
+    })?;
+    read_old(snapshot, &mut commits)?;
+    Ok(WatchPage { commits, end })
+}
+
+/// Where a watch goes on. It promises every change, which a part of a log cannot.
+fn resolve_whole(snapshot: &dyn Snapshot, after: Cursor) -> Result<Head> {
+    if !snapshot.is_whole() {
+        return Err(StateError::Erased("a part of a log cannot be watched; read its changes".into()));
+    }
+    resolve(snapshot, after)
+}
+
+/// The same where few changes match: the storage passes over the others, which are not checked then.
+pub(crate) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
+    let from = resolve_whole(snapshot, after)?;
+    let mut end = snapshot.head()?;
+    if end.seq.as_u64() - from.seq.as_u64() > SPARSE_CHANGES {
+        end = snapshot.commit_end(Seq::new(from.seq.as_u64() + SPARSE_CHANGES))?;
+    }
+    if end.seq <= from.seq {
+        return watch(snapshot, pattern, after); // One commit that is larger than that.
+    }
+    let mut found: Vec<(Vec<Matching>, Seq)> = Vec::new();
+    let (mut changes, mut bytes, mut full) = (0, 0, false);
+    snapshot.changes_below(pattern.prefix(), from.seq, end.seq, &mut |change| {
+        if pattern.matches(&change.key) {
+            changes += 1;
+            bytes += change.size();
+            match found.last_mut() {
+                Some((commit, seq)) if *seq == change.commit_seq => commit.push(Matching::alone(change)),
+                Some(_) if changes > Limits::PAGE_CHANGES || bytes > Limits::PAGE_BYTES => full = true,
+                _ => {
+                    let commit = change.commit_seq;
+                    found.push((vec![Matching::alone(change)], commit));
+                }
+            }
+        }
+        Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    let mut commits = Vec::with_capacity(found.len());
+    for (changes, seq) in found {
+        let hash = snapshot.hash_at(seq)?.ok_or_else(|| missing(seq))?;
+        commits.push((changes, Head { seq, hash }));
+    }
+    if let (true, Some((_, head))) = (full, commits.last()) {
+        end = *head;
+    }
+    read_old(snapshot, &mut commits)?;
+    Ok(WatchPage { commits, end })
+}
+
+/// Reads what the changes replaced, as much of it as fits a page.
+fn read_old(snapshot: &dyn Snapshot, commits: &mut [(Vec<Matching>, Head)]) -> Result<()> {
+    let mut bytes = 0;
+    let due = commits.iter_mut().flat_map(|(changes, _)| changes).filter(|m| matches!(m.old, Old::Due));
+    for matching in due {
+        let before = previous(snapshot, &matching.change)?;
+        bytes += before.as_ref().map_or(0, Change::size);
+        matching.old = Old::Read(before.as_ref().map(Before::change));
+        if bytes >= Limits::PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The changes before these ones of their keys, one at least, until [`Limits::PAGE_BYTES`] are read.
+pub(crate) fn old_changes(snapshot: &dyn Snapshot, changes: &[Change]) -> Result<Vec<Option<Before>>> {
+    let (mut old, mut bytes) = (Vec::new(), 0);
+    for change in changes {
+        let before = previous(snapshot, change)?;
+        bytes += before.as_ref().map_or(0, Change::size);
+        old.push(before.as_ref().map(Before::change));
+        if bytes >= Limits::PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(old)
+}

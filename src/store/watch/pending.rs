@@ -1,0 +1,36 @@
+//! What a watch has read and not yet delivered.
+
+use std::collections::VecDeque;
+
+use super::event::WatchEvent;
+use crate::log::{Change, Head};
+use crate::store::feed::{Before, Matching, Old};
+
+/// The rest of a commit.
+pub(super) struct Pending {
+    pub(super) changes: VecDeque<Matching>,
+    pub(super) head: Head,
+}
+
+impl Pending {
+    /// The first changes whose changes before are still to be read: of all, or of the first alone.
+    pub(super) fn due(&self, all: bool) -> Option<Vec<Change>> {
+        let is_due = |matching: &&Matching| matches!(matching.old, Old::Due);
+        let first =
+            self.changes.iter().position(|matching| is_due(&matching)).filter(|first| all || *first == 0)?;
+        Some(self.changes.iter().skip(first).take_while(is_due).map(|m| m.change.clone()).collect())
+    }
+
+    /// Takes in what was read for the first changes that were due.
+    pub(super) fn fill(&mut self, old: Vec<Option<Before>>) {
+        let due = self.changes.iter_mut().filter(|matching| matches!(matching.old, Old::Due));
+        due.zip(old).for_each(|(matching, old)| matching.old = Old::Read(old));
+    }
+}
+
+pub(super) fn event(Matching { change, old }: Matching) -> WatchEvent {
+    match old {
+        Old::Read(old) => WatchEvent::of(&change, old.as_ref()),
+        Old::Due => WatchEvent::of(&change, None),
+    }
+}

@@ -1,0 +1,206 @@
+//! What there is, and then every change to it, in one stream without a gap.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::oneshot;
+use tokio_stream::Stream;
+
+use super::event::WatchEvent;
+use super::stream::{WatchStream, proceed};
+use crate::error::{Result, StateError};
+use crate::log::Cursor;
+use crate::pattern::Pattern;
+use crate::planted::planted;
+use crate::state::Entry;
+use crate::store::open_store::OpenStore;
+use crate::store::read::{Page, Scan};
+use crate::store::resident::Shared;
+
+/// What a [`SnapshotWatch`] delivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SnapshotEvent {
+    /// An entry of the snapshot.
+    Entry(Entry),
+    /// The snapshot is complete, and empty if no entry came before; it is of this position.
+    End(Cursor),
+    /// A change after it.
+    Change(WatchEvent),
+}
+
+/// The entries of one state whose keys match a pattern, in the order of keys; then
+/// [`SnapshotEvent::End`], also where there are none; then every matching change after that state, in
+/// order, each once.
+///
+/// The snapshot is read in pages, so it may be larger than memory. Until its end there is nothing to
+/// resume from; afterwards [`cursor`](Self::cursor) is, with
+/// [`watch_after`](crate::StateStore::watch_after).
+///
+/// ```
+/// use univrs_state::{MemoryStore, SnapshotEvent, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// store.set("/nodes/n1", b"up".to_vec()).await?;
+/// let mut nodes = store.watch_with_snapshot("/nodes/*")?;
+/// assert!(matches!(nodes.try_next().await?, Some(SnapshotEvent::Entry(entry)) if entry.key == "/nodes/n1"));
+/// assert!(matches!(nodes.try_next().await?, Some(SnapshotEvent::End(_))));
+/// store.delete("/nodes/n1").await?;
+/// assert!(matches!(nodes.try_next().await?, Some(SnapshotEvent::Change(change)) if change.new_value.is_none()));
+/// # Ok(()) }
+/// ```
+pub struct SnapshotWatch {
+    core: Weak<OpenStore>,
+    shared: Arc<Shared>,
+    pattern: Pattern,
+    phase: Phase,
+}
+
+enum Phase {
+    /// A page of the snapshot is due, of what it goes on with.
+    Due(Option<Scan>),
+    /// Waiting for it.
+    Reading(oneshot::Receiver<Result<Page>>),
+    /// Delivering it.
+    Page { entries: VecDeque<Entry>, cursor: Cursor, next: Option<Scan> },
+    /// The snapshot is complete.
+    Changes(WatchStream),
+    /// Over before that; the cause is told once by `try_next` and kept for `error`.
+    Ended { cause: StateError, told: bool },
+}
+
+impl SnapshotWatch {
+    pub(crate) fn new(core: Weak<OpenStore>, shared: Arc<Shared>, pattern: Pattern) -> Self {
+        Self { core, shared, pattern, phase: Phase::Due(None) }
+    }
+
+    /// The pattern.
+    pub fn pattern(&self) -> &str {
+        self.pattern.as_str()
+    }
+
+    /// Where to resume, once the snapshot is complete: as [`WatchStream::cursor`].
+    pub fn cursor(&self) -> Option<Cursor> {
+        match &self.phase {
+            Phase::Changes(watch) => Some(watch.cursor()),
+            _ => None,
+        }
+    }
+
+    /// Why the stream ended; none while it has not.
+    pub fn error(&self) -> Option<&StateError> {
+        match &self.phase {
+            Phase::Changes(watch) => watch.error(),
+            Phase::Ended { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// The next item, waiting for it; none after the stream has ended, see [`error`](Self::error).
+    pub async fn next(&mut self) -> Option<SnapshotEvent> {
+        self.try_next().await.ok().flatten()
+    }
+
+    /// The next item, waiting for it. Cancel safe.
+    ///
+    /// # Errors
+    /// As those of [`WatchStream::try_next`].
+    pub async fn try_next(&mut self) -> Result<Option<SnapshotEvent>> {
+        poll_fn(|context| self.poll_item(context)).await.transpose()
+    }
+
+    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<SnapshotEvent>>> {
+        // Nobody answers in a fork.
+        if self.shared.is_forked() && !matches!(self.phase, Phase::Changes(_) | Phase::Ended { .. }) {
+            self.phase = ended(self.shared.check_open().err().unwrap_or(StateError::Closed));
+        }
+        loop {
+            match &mut self.phase {
+                Phase::Due(next) => {
+                    let next = next.take();
+                    self.phase = match self.core.upgrade() {
+                        Some(core) => Phase::Reading(core.start_snapshot(&self.pattern, next)),
+                        None => ended(StateError::Closed),
+                    };
+                }
+                Phase::Reading(page) => {
+                    let page = ready!(Pin::new(page).poll(context));
+                    self.phase = match page.unwrap_or(Err(StateError::Closed)) {
+                        Ok(page) => self.matching(page),
+                        Err(cause) => ended(cause),
+                    };
+                }
+                Phase::Page { entries, cursor, next } => {
+                    ready!(proceed(context));
+                    if let Some(entry) = entries.pop_front() {
+                        return Poll::Ready(Some(Ok(SnapshotEvent::Entry(entry))));
+                    }
+                    let cursor = *cursor;
+                    if next.is_some() {
+                        self.phase = Phase::Due(next.take());
+                    } else {
+                        self.phase = self.changes_after(cursor);
+                        return Poll::Ready(Some(Ok(SnapshotEvent::End(cursor))));
+                    }
+                }
+                Phase::Changes(watch) => {
+                    let event = ready!(watch.poll_event(context));
+                    return Poll::Ready(event.map(|event| event.map(SnapshotEvent::Change)));
+                }
+                Phase::Ended { told: true, .. } => return Poll::Ready(None),
+                Phase::Ended { cause, told } => {
+                    *told = true;
+                    return Poll::Ready(Some(Err(cause.clone())));
+                }
+            }
+        }
+    }
+
+    fn matching(&self, page: Page) -> Phase {
+        let entries = page.entries.into_iter().filter(|entry| self.pattern.matches(&entry.key)).collect();
+        Phase::Page { entries, cursor: page.cursor, next: page.next }
+    }
+
+    /// The changes after the state of the snapshot.
+    fn changes_after(&self, cursor: Cursor) -> Phase {
+        let (core, shared, pattern) = (self.core.clone(), self.shared.clone(), self.pattern.clone());
+        let watch = match cursor.head() {
+            _ if planted("snapshot_gap") => {
+                let head = shared.head();
+                WatchStream::from_head(core, shared, pattern, head)
+            }
+            Some(head) => WatchStream::from_head(core, shared, pattern, head),
+            None => WatchStream::after(core, shared, pattern, cursor),
+        };
+        if let Some(core) = self.core.upgrade() {
+            core.attend();
+        }
+        Phase::Changes(watch)
+    }
+}
+
+fn ended(cause: StateError) -> Phase {
+    Phase::Ended { cause, told: false }
+}
+
+impl Stream for SnapshotWatch {
+    type Item = SnapshotEvent;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<SnapshotEvent>> {
+        self.get_mut().poll_item(context).map(|item| item.and_then(Result::ok))
+    }
+}
+
+impl fmt::Debug for SnapshotWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotWatch")
+            .field("pattern", &self.pattern())
+            .field("cursor", &self.cursor())
+            .field("error", &self.error())
+            .finish_non_exhaustive()
+    }
+}

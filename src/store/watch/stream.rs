@@ -1,0 +1,373 @@
+//! Live streams: cursors over the log, woken by publication.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::oneshot;
+use tokio::task::consume_budget;
+use tokio_stream::Stream;
+
+use super::event::WatchEvent;
+use super::page::{self, WatchPage};
+use super::pending::{Pending, event};
+use crate::error::{Result, StateError};
+use crate::log::{Change, Cursor, Head};
+use crate::pattern::Pattern;
+use crate::planted::planted;
+use crate::seq::Seq;
+use crate::store::feed::{Before, Matching, RecentCommit, Watcher};
+use crate::store::open_store::OpenStore;
+use crate::store::resident::Shared;
+
+/// Where less than one change in so many matches, the storage looks for them.
+const FEW: u64 = 8;
+/// The changes that tell.
+const FEW_OF: u64 = 500;
+
+/// The changes of matching keys, in order, each once, none left out, from a position on.
+///
+/// A stream never skips: however slow its reader, it reads the log from its own cursor, a page at
+/// a time, so its memory is bounded. It ends only when the store closes or with a cause, which
+/// [`try_next`](Self::try_next) returns. All methods are cancel safe. A stream does not keep the
+/// store open.
+///
+/// ```
+/// use univrs_state::{MemoryStore, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// let mut stream = store.watch("/nodes/*")?;
+/// store.set("/nodes/n1", b"up".to_vec()).await?;
+/// while let Some(event) = stream.try_next().await? {
+///     println!("{} {}", event.seq, event.key);
+///     save(stream.cursor().to_string()); // resume here with watch_after
+/// #   break;
+/// }
+/// # fn save(_: String) {}
+/// # Ok(()) }
+/// ```
+pub struct WatchStream {
+    core: Weak<OpenStore>,
+    shared: Arc<Shared>,
+    watcher: Arc<Watcher>,
+    cursor: Cursor,
+    /// Whole commits that were read and not yet delivered in full.
+    commits: VecDeque<Pending>,
+    /// Where `commits` end: passed over once they are delivered.
+    end: Cursor,
+    /// The page of the log behind them, read while they are delivered.
+    ahead: Option<Reading>,
+    /// Whether the last page of the log had few changes that match.
+    few: bool,
+    /// The alarms that were looked into.
+    alarms: u64,
+    state: State,
+}
+
+/// Lets the other tasks of a runtime run from time to time: what is in memory is always ready.
+pub(super) fn proceed(context: &mut Context<'_>) -> Poll<()> {
+    pin!(consume_budget()).poll(context)
+}
+
+/// A page of the log on its way. It must reach beyond where it starts if that was not known as the end.
+struct Reading {
+    page: oneshot::Receiver<Result<WatchPage>>,
+    after: Seq,
+    known: Seq,
+}
+
+enum State {
+    /// Nothing of the log was read yet: the cursor is still to be checked.
+    Fresh,
+    /// Waiting for a page of the log.
+    Reading(Reading),
+    /// Waiting for the changes before those of the commit that is due.
+    ReadingOld(oneshot::Receiver<Result<Vec<Option<Before>>>>),
+    /// Everything that was read is delivered.
+    Idle,
+    /// Over; the cause is told once by `try_next` and kept for `error`.
+    Ended { cause: StateError, told: bool },
+}
+
+impl WatchStream {
+    /// The changes after a head that is known to be one of the log.
+    pub(crate) fn from_head(
+        core: Weak<OpenStore>,
+        shared: Arc<Shared>,
+        pattern: Pattern,
+        head: Head,
+    ) -> Self {
+        let watcher = shared.join(pattern, head);
+        Self::with(core, watcher, Cursor::new(shared.store, head), State::Idle, shared)
+    }
+
+    /// The changes after a cursor, which is checked when it is first polled.
+    pub(crate) fn after(core: Weak<OpenStore>, shared: Arc<Shared>, pattern: Pattern, after: Cursor) -> Self {
+        let watcher = shared.join(pattern, Head::genesis(shared.store));
+        watcher.delivers(Some(after.seq()));
+        Self::with(core, watcher, after, State::Fresh, shared)
+    }
+
+    fn with(
+        core: Weak<OpenStore>,
+        watcher: Arc<Watcher>,
+        after: Cursor,
+        state: State,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (alarms, commits) = (shared.registry().alarms(), VecDeque::new());
+        Self {
+            core,
+            shared,
+            watcher,
+            cursor: after,
+            commits,
+            end: after,
+            ahead: None,
+            few: false,
+            alarms,
+            state,
+        }
+    }
+
+    /// The pattern.
+    pub fn pattern(&self) -> &str {
+        self.watcher.pattern().as_str()
+    }
+
+    /// Where to resume: after the last whole commit that was delivered or passed over. It
+    /// advances while nothing matches, each time the stream is polled.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Why the stream ended; none while it has not.
+    pub fn error(&self) -> Option<&StateError> {
+        match &self.state {
+            State::Ended { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// The next event, waiting for it; none after the stream has ended, see [`error`](Self::error).
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        self.try_next().await.ok().flatten()
+    }
+
+    /// The next event, waiting for it.
+    ///
+    /// # Errors
+    /// The cause of the end, once (after it `Ok(None)`): [`Closed`](StateError::Closed) when the store
+    /// closes, [`CursorDiverged`](StateError::CursorDiverged) or [`Compacted`](StateError::Compacted)
+    /// when the position cannot be resumed from, [`Corrupted`](StateError::Corrupted) when the log
+    /// contradicts its hashes (where few changes match, only those are checked), or a storage error.
+    /// [`cursor`](Self::cursor) still says where to resume.
+    pub async fn try_next(&mut self) -> Result<Option<WatchEvent>> {
+        poll_fn(|context| self.poll_event(context)).await.transpose()
+    }
+
+    pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<WatchEvent>>> {
+        ready!(proceed(context));
+        let Some(pending) = ready!(self.poll_commit(context, false)) else { return Poll::Ready(self.tell()) };
+        let first = pending.changes.pop_front();
+        if pending.changes.is_empty() {
+            self.delivered();
+        }
+        // A commit that is pending has changes.
+        Poll::Ready(first.map(|matching| Ok(event(matching))))
+    }
+
+    /// The commit that is due, or none at the end: with the change before its first one, or all, read.
+    pub(super) fn poll_commit(&mut self, context: &mut Context<'_>, all: bool) -> Poll<Option<&mut Pending>> {
+        if self.shared.is_forked() && !matches!(self.state, State::Ended { .. }) {
+            self.finish(self.shared.check_open().err().unwrap_or(StateError::Closed));
+        }
+        loop {
+            match &mut self.state {
+                State::Ended { .. } => return Poll::Ready(None),
+                State::Reading(reading) => {
+                    let page = ready!(Pin::new(&mut reading.page).poll(context));
+                    let (after, known) = (reading.after, reading.known);
+                    match page {
+                        Ok(Ok(page)) => self.take_read(page, after, known),
+                        Ok(Err(cause)) => self.finish(cause),
+                        Err(_) => self.finish(StateError::Closed),
+                    }
+                }
+                State::ReadingOld(old) => match ready!(Pin::new(old).poll(context)) {
+                    Ok(Ok(old)) => self.fill(old),
+                    Ok(Err(cause)) => self.finish(cause),
+                    Err(_) => self.finish(StateError::Closed),
+                },
+                State::Idle | State::Fresh => match self.commits.front().map(|pending| pending.due(all)) {
+                    Some(None) => return Poll::Ready(self.commits.front_mut()),
+                    Some(Some(due)) => self.read_old(due),
+                    None => ready!(self.poll_news(context)),
+                },
+            }
+        }
+    }
+
+    /// Waits until there is something to read, and reads it or starts to.
+    fn poll_news(&mut self, context: &Context<'_>) -> Poll<()> {
+        // The head first: whoever is not behind then has passed over all up to it.
+        let head = self.shared.head();
+        let behind = self.watcher.listen(context.waker());
+        let alarms = self.shared.registry().alarms();
+        let must_read = matches!(self.state, State::Fresh) || alarms != self.alarms;
+        if self.shared.is_closed() {
+            self.finish(StateError::Closed);
+        } else if let Some(ahead) = self.ahead.take() {
+            self.state = State::Reading(ahead);
+        } else if must_read {
+            self.alarms = alarms;
+            self.read_log(self.end);
+        } else if behind {
+            // What was just published is in memory; what is older is in the log.
+            let read = self.end.head().unwrap_or_else(|| Head::genesis(self.shared.store));
+            match self.shared.registry().recent(&self.watcher, read) {
+                Some((commits, end)) => self.take(self.matching(&commits, end)),
+                None => self.read_log(Cursor::new(self.shared.store, self.watcher.pass(read))),
+            }
+        } else {
+            if head.seq > self.cursor.seq() {
+                self.end = Cursor::new(self.shared.store, head);
+                self.move_to(self.end);
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// The page of what matches among these commits.
+    fn matching(&self, commits: &[Arc<RecentCommit>], end: Head) -> WatchPage {
+        let pattern = self.watcher.pattern();
+        let matching = |commit: &Arc<RecentCommit>| {
+            let changes = commit.changes.iter().filter(|matching| pattern.matches(&matching.change.key));
+            let changes: Vec<Matching> = changes.cloned().collect();
+            (!changes.is_empty()).then_some((changes, commit.head))
+        };
+        WatchPage { commits: commits.iter().filter_map(matching).collect(), end }
+    }
+
+    /// Starts to read a page of the log.
+    fn read_log(&mut self, after: Cursor) {
+        match self.page_after(after) {
+            Some(reading) => self.state = State::Reading(reading),
+            None => self.finish(StateError::Closed),
+        }
+    }
+
+    fn page_after(&self, after: Cursor) -> Option<Reading> {
+        let (watcher, known) = (self.watcher.clone(), self.shared.head().seq);
+        let core = self.core.upgrade()?;
+        let read = if self.few { page::watch_few } else { page::watch };
+        let page = core.start(move |snapshot| read(snapshot, watcher.pattern(), after));
+        Some(Reading { page, after: after.seq(), known })
+    }
+
+    fn read_old(&mut self, due: Vec<Change>) {
+        match self.core.upgrade() {
+            Some(core) => self.state = State::ReadingOld(core.start(move |s| page::old_changes(s, &due))),
+            None => self.finish(StateError::Closed),
+        }
+    }
+
+    fn fill(&mut self, old: Vec<Option<Before>>) {
+        if let Some(pending) = self.commits.front_mut() {
+            pending.fill(old);
+        }
+        self.state = State::Idle;
+    }
+
+    fn take_read(&mut self, page: WatchPage, after: Seq, known: Seq) {
+        // What was recorded before the read began must be there.
+        if page.end.seq == after && page.end.seq < known {
+            let what = format!("the log ends at {}, but {known} was recorded", page.end.seq);
+            return self.finish(StateError::Corrupted(what));
+        }
+        let passed = page.end.seq.as_u64().saturating_sub(after.as_u64());
+        let matching: usize = page.commits.iter().map(|(changes, _)| changes.len()).sum();
+        self.few = passed >= FEW_OF && (matching as u64) < passed / FEW;
+        let more = page.end.seq < self.shared.head().seq && !page.commits.is_empty();
+        self.take(page);
+        if more {
+            self.ahead = self.page_after(self.end);
+        }
+    }
+
+    fn take(&mut self, page: WatchPage) {
+        let pending = |(mut changes, head): (Vec<Matching>, Head)| {
+            if planted("dropped_event") {
+                changes.pop();
+            } else if planted("reordered_events") {
+                changes.reverse();
+            } else if planted("doubled_events") {
+                changes.extend(changes.clone());
+            } else if planted("half_commit") {
+                changes.truncate(changes.len().div_ceil(2));
+            }
+            Pending { changes: changes.into(), head }
+        };
+        self.commits = page.commits.into_iter().map(pending).collect();
+        self.end = Cursor::new(self.shared.store, page.end);
+        self.watcher.pass(page.end);
+        self.state = State::Idle;
+        self.move_to(if self.commits.is_empty() { self.end } else { self.cursor });
+    }
+
+    /// The first commit has been delivered in full; with the last one, so has the page.
+    pub(super) fn delivered(&mut self) {
+        if let Some(done) = self.commits.pop_front() {
+            let cursor = Cursor::new(self.shared.store, done.head);
+            self.move_to(if self.commits.is_empty() { self.end } else { cursor });
+        }
+    }
+
+    fn move_to(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+        self.watcher.delivers((!self.commits.is_empty()).then_some(cursor.seq()));
+    }
+
+    fn finish(&mut self, cause: StateError) {
+        self.state = State::Ended { cause, told: false };
+    }
+
+    /// The cause of the end, the first time.
+    pub(super) fn tell<T>(&mut self) -> Option<Result<T>> {
+        match &mut self.state {
+            State::Ended { cause, told: told @ false } => {
+                *told = true;
+                Some(Err(cause.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Stream for WatchStream {
+    type Item = WatchEvent;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        self.get_mut().poll_event(context).map(|event| event.and_then(Result::ok))
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        self.shared.leave(&self.watcher);
+    }
+}
+
+impl fmt::Debug for WatchStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchStream")
+            .field("pattern", &self.pattern())
+            .field("cursor", &self.cursor)
+            .field("error", &self.error())
+            .finish_non_exhaustive()
+    }
+}
