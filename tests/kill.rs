@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use univrs_state::{Batch, Change, Durability, Head, Options, SqliteStore, StateError, StateStore};
+use univrs_state::{Batch, Change, Durability, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::{Child, say};
 use crate::support::{Local, Seeded, audit, folder};
@@ -156,8 +156,7 @@ impl File<'_> {
                 return Err(format!("{tag} was acknowledged at {first} to {last}, and is not there"));
             }
         }
-        let heads: HashSet<String> =
-            log.iter().map(|c| Head { seq: c.seq, hash: c.hash }.to_string()).collect();
+        let heads: HashSet<String> = log.iter().map(|c| c.head().to_string()).collect();
         match self.told.heads.iter().find(|head| !heads.contains(*head)) {
             Some(head) if !head.starts_with('0') => return Err(format!("{head} was read, and is not there")),
             _ => {}

@@ -39,7 +39,7 @@ impl Folded {
 
     /// Folds in the next change.
     pub(crate) fn fold(&mut self, change: &Change) {
-        self.head = Head { seq: change.seq, hash: change.hash };
+        self.head = change.head();
         self.projection.fold(change);
     }
 

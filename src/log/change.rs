@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cbor::Encoder;
-use super::{Hash, Meta, Timestamp, hash};
+use super::{Hash, Head, Meta, Timestamp, hash};
 use crate::seq::Seq;
 
 /// The version of the header's layout; its first element.
@@ -95,6 +95,11 @@ impl Change {
     /// Whether it is the last change of its commit.
     pub fn closes_commit(&self) -> bool {
         self.seq == self.commit_seq
+    }
+
+    /// The end of the log as it was when this was its last change.
+    pub fn head(&self) -> Head {
+        Head { seq: self.seq, hash: self.hash }
     }
 
     /// Whether it once carried a value that is gone.

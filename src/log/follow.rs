@@ -149,7 +149,7 @@ impl Follow {
     }
 
     fn go_on(&mut self, change: &ChangeView<'_>) {
-        self.head = Head { seq: change.seq, hash: change.hash };
+        self.head = change.head();
         self.commit = Some((change.commit_seq, change.at));
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Change, Draft, Head, Meta, Prev, SALT_BYTES, Timestamp, Tip, hash};
+use super::{Change, Draft, Meta, Prev, SALT_BYTES, Timestamp, Tip, hash};
 use crate::seq::Seq;
 
 /// Makes changes of drafts: numbered from the tip, stamped with `clock` (or just after the tip,
@@ -42,7 +42,7 @@ pub(crate) fn seal(
             hash: head.hash,
         };
         change.hash = change.chained_onto(head.hash);
-        head = Head { seq: change.seq, hash: change.hash };
+        head = change.head();
         changes.push(change);
     }
     (changes, Tip { head, at })

@@ -2,7 +2,7 @@
 
 use super::cbor::Encoder;
 use super::change::FORMAT;
-use super::{Change, ChangeKind, Hash, SALT_BYTES, Timestamp, hash};
+use super::{Change, ChangeKind, Hash, Head, SALT_BYTES, Timestamp, hash};
 use crate::seq::Seq;
 
 /// The fields of a change, borrowed: to check, hash or write it takes no copy.
@@ -28,6 +28,11 @@ impl ChangeView<'_> {
     /// Whether it is the last change of its commit.
     pub(crate) fn closes_commit(&self) -> bool {
         self.seq == self.commit_seq
+    }
+
+    /// The end of the log as it was when this was its last change.
+    pub(crate) fn head(&self) -> Head {
+        Head { seq: self.seq, hash: self.hash }
     }
 
     /// Whether it once carried a value that is gone.

@@ -48,13 +48,9 @@ impl Receipt {
             });
         }
         match (changes.first(), changes.last(), recorded.next()) {
-            (Some(first), Some(last), None) => Ok(Self {
-                first: first.seq,
-                last: last.seq,
-                at: last.at,
-                head: Head { seq: last.seq, hash: last.hash },
-                versions,
-            }),
+            (Some(first), Some(last), None) => {
+                Ok(Self { first: first.seq, last: last.seq, at: last.at, head: last.head(), versions })
+            }
             _ => Err(reused()),
         }
     }

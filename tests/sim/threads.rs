@@ -110,7 +110,7 @@ fn hashes(files: &Files) -> BTreeMap<Seq, Head> {
     let mut hashes = BTreeMap::new();
     let read = |snapshot: Result<&dyn Snapshot>| {
         snapshot?.changes(Seq::ZERO, &mut |change| {
-            hashes.insert(change.seq, Head { seq: change.seq, hash: change.hash });
+            hashes.insert(change.seq, change.head());
             Ok(ControlFlow::Continue(()))
         })
     };

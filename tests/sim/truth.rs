@@ -52,7 +52,7 @@ impl Truth {
                 state.extend(Entry::of(change).map(|entry| (entry.key.clone(), entry)));
             }
             let last = commit.changes.last().unwrap();
-            states.push((Head { seq: last.seq, hash: last.hash }, state));
+            states.push((last.head(), state));
         }
         let mut keys: Vec<String> = ABSENT.iter().map(ToString::to_string).collect();
         keys.extend(commits.iter().flat_map(|c| &c.changes).map(|change| change.key.as_ref().to_owned()));

@@ -47,7 +47,7 @@ impl Sound {
             _ => None,
         });
         let change = &self.log[usize::try_from(at).unwrap() - 1];
-        Cursor::new(store.unwrap(), univrs_state::Head { seq: change.seq, hash: change.hash })
+        Cursor::new(store.unwrap(), change.head())
     }
 }
 

@@ -89,7 +89,7 @@ impl Sqlite {
             Seq::ZERO => Ok(Tip::genesis(self.store)),
             end => {
                 let change = self.change(end)?.ok_or_else(|| missing(end))?;
-                Ok(Tip { head: Head { seq: change.seq, hash: change.hash }, at: change.at })
+                Ok(Tip { head: change.head(), at: change.at })
             }
         }
     }
@@ -280,11 +280,10 @@ impl Snapshot for Sqlite {
         if seq == Seq::ZERO {
             return Ok(Head::genesis(self.store));
         }
-        let head = |change: Change| Head { seq: change.seq, hash: change.hash };
         let recorded = |seq: Seq| self.change(seq)?.ok_or_else(|| missing(seq));
         let change = recorded(seq)?;
         if change.closes_commit() {
-            return Ok(head(change));
+            return Ok(change.head());
         }
         // The commit before: it ends just before the first change that is of the same commit as this one.
         let sql = "SELECT seq FROM changes WHERE seq < ?1 AND seq = commit_seq ORDER BY seq DESC LIMIT 1";
@@ -292,7 +291,7 @@ impl Snapshot for Sqlite {
         if recorded(end.next())?.commit_seq != change.commit_seq {
             return Err(StateError::Corrupted(format!("change {seq} does not fit its commit")));
         }
-        if end == Seq::ZERO { Ok(Head::genesis(self.store)) } else { recorded(end).map(head) }
+        if end == Seq::ZERO { Ok(Head::genesis(self.store)) } else { Ok(recorded(end)?.head()) }
     }
 
     fn flaws(&self, visit: &mut Visit<'_, String>) -> Result<()> {

@@ -269,8 +269,7 @@ impl Transaction for SqliteTransaction<'_> {
                     self.remember(id, first, last.seq)?;
                 }
             }
-            let head = crate::log::Head { seq: last.seq, hash: last.hash };
-            self.appended = Tip { head, at: last.at };
+            self.appended = Tip { head: last.head(), at: last.at };
         }
         Ok(())
     }

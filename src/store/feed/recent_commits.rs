@@ -89,7 +89,7 @@ pub(super) fn commits<'a>(
         if change.closes_commit() {
             let changes: Vec<Matching> = std::mem::take(&mut open);
             let bytes = changes.iter().map(Matching::size).sum();
-            let head = Head { seq: change.seq, hash: change.hash };
+            let head = change.head();
             commits.push(RecentCommit { before, head, changes, bytes });
             before = head;
         }

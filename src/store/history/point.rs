@@ -115,7 +115,7 @@ fn at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
     }
     let (last, next) = (recorded(snapshot, before)?, recorded(snapshot, after)?);
     if last.at <= time && next.at > time && last.closes_commit() {
-        Ok(Head { seq: last.seq, hash: last.hash })
+        Ok(last.head())
     } else {
         Err(StateError::Corrupted(format!("the times of the changes around {before} are not in order")))
     }

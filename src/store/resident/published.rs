@@ -92,7 +92,7 @@ impl InMemory {
                 for change in changes {
                     let latest = Arc::new(Latest::of(change));
                     folded.projection.put(latest.clone());
-                    folded.head = Head { seq: change.seq, hash: change.hash };
+                    folded.head = change.head();
                     left.push(latest);
                 }
                 if folded.projection.bytes() <= budget {

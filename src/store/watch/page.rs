@@ -31,7 +31,7 @@ pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
     let mut commits: Vec<(Vec<Matching>, Head)> = Vec::new();
     let mut open = Vec::new();
     let end = follow(snapshot, after, Limits::PAGE_CHANGES, |change| {
-        let head = change.closes_commit().then_some(Head { seq: change.seq, hash: change.hash });
+        let head = change.closes_commit().then(|| change.head());
         if pattern.matches(&change.key) {
             open.push(Matching::alone(change));
         }

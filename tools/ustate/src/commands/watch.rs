@@ -175,7 +175,7 @@ async fn checked(source: &Source, head: Head, seq: Seq) -> Done<Cursor> {
         }
         let commit = source.changes(seq.previous(), 1).await?.into_iter().next();
         match commit.as_ref().and_then(|commit| commit.changes.last().map(|last| (commit.first, last))) {
-            Some((_, last)) if last.seq == seq => break Head { seq, hash: last.hash },
+            Some((_, last)) if last.seq == seq => break last.head(),
             // Within a commit: the place before it.
             Some((first, _)) if first <= seq => seq = first.previous(),
             _ => return Ok(seq.into()),
