@@ -1,6 +1,7 @@
 //! Reading the whole projection, a slice at a time, in the order of the tables and not of their indexes.
 
-use super::{Sqlite, fault, row};
+use super::row::{self, select_deleted, select_live};
+use super::{Sqlite, fault};
 use crate::error::{Result, StateError};
 use crate::state::Latest;
 
@@ -15,12 +16,10 @@ impl Table {
     fn sql(self) -> &'static str {
         match self {
             Self::Live => {
-                "SELECT key, value, version, created_at, updated_at, seq, checksum, rowid FROM kv_store \
-                 WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
+                select_live!(", rowid FROM kv_store WHERE rowid > ?1 ORDER BY rowid LIMIT ?2")
             }
             Self::Deleted => {
-                "SELECT key, NULL, version, NULL, NULL, seq, checksum, rowid FROM tombstones \
-                 WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
+                select_deleted!(", rowid FROM tombstones WHERE rowid > ?1 ORDER BY rowid LIMIT ?2")
             }
         }
     }

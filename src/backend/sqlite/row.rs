@@ -23,6 +23,30 @@ macro_rules! select_changes {
 }
 pub(super) use select_changes;
 
+/// The columns of `kv_store`.
+macro_rules! columns_of_kv_store {
+    () => {
+        "key, value, version, created_at, updated_at, seq, checksum"
+    };
+}
+pub(super) use columns_of_kv_store;
+
+/// A query of `kv_store` in the columns that [`checked`] reads.
+macro_rules! select_live {
+    ($rest:literal) => {
+        concat!("SELECT ", $crate::backend::sqlite::row::columns_of_kv_store!(), $rest)
+    };
+}
+pub(super) use select_live;
+
+/// A query of `tombstones` in the same columns: a deleted key has no value and no times.
+macro_rules! select_deleted {
+    ($rest:literal) => {
+        concat!("SELECT key, NULL, version, NULL, NULL, seq, checksum", $rest)
+    };
+}
+pub(super) use select_deleted;
+
 static KV_STORE_ROW: Domain = Domain::new("univrs-state 1 kv_store row");
 static ERASED_ROW: Domain = Domain::new("univrs-state 1 kv_store erased row");
 static TOMBSTONES_ROW: Domain = Domain::new("univrs-state 1 tombstones row");
@@ -153,12 +177,10 @@ pub(super) fn link(row: &rusqlite::Row<'_>) -> rusqlite::Result<Link> {
 }
 
 /// The row of a key in `kv_store`, for [`entry`] and [`slot`].
-pub(super) const LIVE: &str =
-    "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store WHERE key = ?1";
+pub(super) const LIVE: &str = select_live!(" FROM kv_store WHERE key = ?1");
 
 /// The row of a key in `tombstones`, in the same columns.
-pub(super) const DELETED: &str =
-    "SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones WHERE key = ?1";
+pub(super) const DELETED: &str = select_deleted!(" FROM tombstones WHERE key = ?1");
 
 /// A row of `kv_store`, or of `tombstones` in the same columns with no value; checksum checked.
 struct Checked<'a> {

@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Params};
 
 use super::order::InOrder;
-use super::row::{self, select_changes};
+use super::row::{self, select_changes, select_deleted, select_live};
 use super::{Sqlite, fault};
 use crate::backend::{Link, Row, Snapshot, View, Visit, VisitKey, VisitRow, VisitView, missing};
 use crate::error::{Result, StateError};
@@ -16,10 +16,10 @@ use crate::seq::Seq;
 use crate::state::{Entry, Slot};
 
 /// The rows of the projection in a range, and those of deleted keys in the same columns.
-const ROWS_AND_TOMBSTONES: &str = "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
-     WHERE key >= ?1 AND key < ?2 \
-     UNION ALL SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones \
-     WHERE key >= ?1 AND key < ?2 ORDER BY 1";
+const ROWS_AND_TOMBSTONES: &str = concat!(
+    select_live!(" FROM kv_store WHERE key >= ?1 AND key < ?2 UNION ALL "),
+    select_deleted!(" FROM tombstones WHERE key >= ?1 AND key < ?2 ORDER BY 1")
+);
 
 impl Sqlite {
     /// Gives one state to `read`: a read transaction around it, however it ends.
@@ -144,8 +144,7 @@ impl View for Sqlite {
         let sql = if deleted {
             ROWS_AND_TOMBSTONES
         } else {
-            "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store \
-             WHERE key >= ?1 AND key < ?2 ORDER BY key"
+            select_live!(" FROM kv_store WHERE key >= ?1 AND key < ?2 ORDER BY key")
         };
         let mut order = InOrder::of(range, after);
         self.each(sql, bounds(range, after), |r| row::any(self.store, r), &mut |row: Row| {
@@ -246,10 +245,9 @@ impl Snapshot for Sqlite {
     }
 
     fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()> {
-        for sql in [
-            "SELECT key, value, version, created_at, updated_at, seq, checksum FROM kv_store NOT INDEXED",
-            "SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones NOT INDEXED",
-        ] {
+        for sql in
+            [select_live!(" FROM kv_store NOT INDEXED"), select_deleted!(" FROM tombstones NOT INDEXED")]
+        {
             let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
             let mut rows = statement.query([]).map_err(fault::storage)?;
             while let Some(row) = rows.next().map_err(fault::storage)? {
@@ -262,8 +260,7 @@ impl Snapshot for Sqlite {
     }
 
     fn tombstones(&self, range: &KeyRange, visit: &mut Visit<'_, Row>) -> Result<()> {
-        let sql = "SELECT key, NULL, version, NULL, NULL, seq, checksum FROM tombstones \
-                   WHERE key >= ?1 AND key < ?2 ORDER BY key";
+        let sql = select_deleted!(" FROM tombstones WHERE key >= ?1 AND key < ?2 ORDER BY key");
         let mut order = InOrder::of(range, None);
         self.each(sql, bounds(range, None), |r| row::row(self.store, r), &mut |row: Row| {
             order.check(row.place()?.0)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, OptionalExtension, Statement};
 
-use super::row::{self, select_changes};
+use super::row::{self, columns_of_kv_store, select_changes};
 use super::{Durability, Sqlite, fault, ffi};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
@@ -171,8 +171,7 @@ impl SqliteTransaction<'_> {
             "UPDATE kv_store SET value = ?2, version = ?3, created_at = ?4, updated_at = ?5, seq = ?6, checksum = ?7 \
              WHERE key = ?1"
         } else {
-            "INSERT INTO kv_store (key, value, version, created_at, updated_at, seq, checksum) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            concat!("INSERT INTO kv_store (", columns_of_kv_store!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
         };
         self.execute_one(
             sql,
