@@ -1,7 +1,9 @@
 //! Where randomness comes from.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::sync::whole;
 
 /// A source of random bytes, for the salts of values and the ids of stores.
 pub trait Entropy: Send + Sync {
@@ -27,7 +29,7 @@ impl Entropy for OsEntropy {
         if buffer.len() > POOL {
             return getrandom::fill(buffer).is_ok();
         }
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = whole(self.pool.lock());
         if pool.len() < buffer.len() {
             let mut fresh = vec![0; POOL];
             if getrandom::fill(&mut fresh).is_err() {

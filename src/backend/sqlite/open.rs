@@ -1,7 +1,6 @@
 //! Opening a store's file: creating it, or checking that it is one.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::error::{Result, StateError};
 use crate::limits::MOST_VALUE_BYTES;
 use crate::log::StoreId;
 use crate::planted::planted;
+use crate::sync::{Mutex, lock};
 
 /// Older ones have a bug that corrupts a database when two connections restart its log.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -110,7 +110,7 @@ impl Opening {
             ));
         }
         let _opening = Counted::new();
-        let _guard = self.is_real().then(|| OPENING.lock().unwrap_or_else(PoisonError::into_inner));
+        let _guard = self.is_real().then(|| lock(&OPENING));
         if let Location::File(file) = &self.location
             && self.is_real()
         {

@@ -1,6 +1,6 @@
 //! Follows the commits that this process did not publish: those of other processes.
 
-use std::sync::{Arc, Condvar, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::time::Duration;
 
 use crate::backend::Snapshot;
@@ -12,7 +12,7 @@ use crate::seq::Seq;
 use crate::store::commit::Recorded;
 use crate::store::read;
 use crate::store::resident::Shared;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, whole};
 
 /// How often it looks while there are watches.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -36,19 +36,19 @@ struct Signal {
 
 impl Signal {
     fn wake(&self) {
-        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *whole(self.woken.lock()) = true;
         self.changed.notify_one();
     }
 
     /// Sleeps until it is woken, or for as long as is given.
     fn sleep(&self, most: Option<Duration>) {
-        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let woken = whole(self.woken.lock());
         let mut woken = match most {
             Some(most) => {
                 let slept = self.changed.wait_timeout_while(woken, most, |woken| !*woken);
-                slept.unwrap_or_else(PoisonError::into_inner).0
+                whole(slept).0
             }
-            None => self.changed.wait_while(woken, |woken| !*woken).unwrap_or_else(PoisonError::into_inner),
+            None => whole(self.changed.wait_while(woken, |woken| !*woken)),
         };
         *woken = false;
     }

@@ -1,6 +1,6 @@
 //! The threads that read a store on SQLite.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -11,7 +11,7 @@ use crate::backend::sqlite::{InterruptHandle, Opening, Sqlite};
 use crate::error::Result;
 use crate::log::StoreId;
 use crate::store::threads::spawn;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// The most reads of one transaction, so that several threads share what waits.
 const READ_TOGETHER: usize = 16;
