@@ -200,12 +200,11 @@ impl Opening {
     pub(crate) fn another(&self, expected: StoreId, reads_only: bool) -> Result<Sqlite> {
         self.check_beside()?;
         let opening = Self { create: false, ..self.clone() };
-        let (conn, store, _) = opening.connect()?;
+        let (conn, store, _) = opening.connect(opening.busy_timeout)?;
         if store != expected {
             return Err(opening.refuse("was replaced by another store while it was open"));
         }
         let sqlite = Sqlite::new(conn, store, opening);
-        sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
         if reads_only {
             sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
         } else {

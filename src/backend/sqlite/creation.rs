@@ -6,10 +6,10 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use super::open::{Location, Opening};
+use super::patience::{Clock, Patience};
 use super::witness::{Loss, Witness};
 use super::{fault, path, schema};
 use crate::error::{Result, StateError};
@@ -76,7 +76,7 @@ impl Opening {
         }
         let bytes = schema::image(self.new_store, self.durability.unwrap_or_default());
         let bytes = bytes.map_err(fault::storage)?;
-        create(&mut *draft, &bytes, self.busy_timeout).map_err(failed)
+        create(&mut *draft, &bytes, Patience::new(self.busy_timeout, SLEEP)).map_err(failed)
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests have files of another kind"))]
@@ -104,15 +104,16 @@ fn lost(file: &Path, loss: Loss) -> StateError {
     ))
 }
 
-/// Makes the file, unless another creator does, or did; waits for that one at most so long.
-pub(super) fn create(draft: &mut dyn Draft, bytes: &[u8], wait: Duration) -> io::Result<()> {
-    let mut waited = Duration::ZERO;
+/// Makes the file, unless another creator does, or did, for whom it waits.
+pub(super) fn create(
+    draft: &mut dyn Draft,
+    bytes: &[u8],
+    mut patience: Patience<impl Clock>,
+) -> io::Result<()> {
     while !draft.take()? {
-        if waited >= wait {
+        if !patience.pause() {
             return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process is creating it"));
         }
-        thread::sleep(SLEEP);
-        waited += SLEEP;
     }
     if !draft.is_wanted()? {
         return draft.discard();
@@ -217,10 +218,46 @@ fn is_at(_: &File, _: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::patience::tests::Told;
     use super::*;
 
     fn create(file: &Path, bytes: &[u8]) -> io::Result<()> {
-        super::create(&mut OnDisk::new(file.to_owned()), bytes, Duration::ZERO)
+        let at_once = Patience::new(Duration::ZERO, SLEEP);
+        super::create(&mut OnDisk::new(file.to_owned()), bytes, at_once)
+    }
+
+    /// A draft that another creator keeps; to ask for it takes time.
+    struct Kept(Told);
+
+    impl Draft for Kept {
+        fn take(&mut self) -> io::Result<bool> {
+            self.0.pass(Duration::from_millis(400));
+            Ok(false)
+        }
+        fn is_wanted(&mut self) -> io::Result<bool> {
+            Ok(true)
+        }
+        fn has_log(&mut self) -> io::Result<bool> {
+            Ok(false)
+        }
+        fn write(&mut self, _: &[u8]) -> io::Result<()> {
+            unreachable!("it was not taken")
+        }
+        fn publish(&mut self) -> io::Result<()> {
+            unreachable!("it was not written")
+        }
+        fn discard(&mut self) -> io::Result<()> {
+            unreachable!("it was not taken")
+        }
+    }
+
+    #[test]
+    fn a_creator_waits_for_another_as_long_as_was_asked_for_however_long_it_takes_to_look() {
+        let clock = Told::default();
+        let patience = Patience::by(clock.clone(), Duration::from_secs(1), SLEEP);
+        let busy = super::create(&mut Kept(clock.clone()), b"", patience).unwrap_err();
+        assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
+        assert!(clock.passed() < Duration::from_millis(1400), "{:?}", clock.passed());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod load;
 mod open;
 mod order;
 mod path;
+mod patience;
 mod row;
 mod schema;
 mod snapshot;

@@ -1,13 +1,13 @@
 //! Opening a store's file: creating it, or checking that it is one.
 
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
+use super::patience::Patience;
 use super::schema::{self, APPLICATION_ID, FORMAT};
 use super::{Sqlite, fault, ffi, path};
 use crate::backend::process::{Counted, has_inherited};
@@ -122,7 +122,7 @@ impl Opening {
             // place for its shared memory, and needs none.
             Err(StateError::ConnectionError(_)) if self.read_only && self.has_no_log() => {
                 self.immutable = true;
-                self.connect()?
+                self.connect(self.busy_timeout)?
             }
             connection => connection?,
         };
@@ -144,7 +144,6 @@ impl Opening {
             sqlite.sync()?;
         }
         sqlite.opening.note_beside();
-        sqlite.set_busy_timeout(sqlite.opening.busy_timeout)?;
         sqlite.set_writer_cache()?;
         Ok(sqlite)
     }
@@ -195,19 +194,17 @@ impl Opening {
     /// Connects, again while another process creates or recovers the file: SQLite does not wait for
     /// it at every step.
     fn connect_in_time(&self) -> Result<(Connection, StoreId, Durability)> {
-        let mut waited = Duration::ZERO;
+        let mut patience = Patience::new(self.busy_timeout, BUSY_SLEEP);
         loop {
-            match self.connect() {
-                Err(StateError::Busy(_)) if waited < self.busy_timeout => {
-                    thread::sleep(BUSY_SLEEP);
-                    waited += BUSY_SLEEP;
-                }
+            match self.connect(patience.left()) {
+                Err(StateError::Busy(_)) if patience.pause() => {}
                 connection => return connection,
             }
         }
     }
 
-    pub(super) fn connect(&self) -> Result<(Connection, StoreId, Durability)> {
+    /// Connects; each step waits for other processes at most so long.
+    pub(super) fn connect(&self, wait: Duration) -> Result<(Connection, StoreId, Durability)> {
         let conn = match &self.location {
             Location::Memory => Connection::open_in_memory(),
             #[cfg(test)]
@@ -221,7 +218,7 @@ impl Opening {
             Location::File(path) => Connection::open_with_flags(path, self.flags()),
         };
         let conn = conn.map_err(|error| self.fault(error))?;
-        self.configure(&conn).map_err(|error| self.fault(error))?;
+        Self::configure(&conn, wait).map_err(|error| self.fault(error))?;
         // SQLite opens a file that it may not write for reading, without a word.
         if !self.read_only && conn.is_readonly("main").map_err(|error| self.fault(error))? {
             return Err(self.refuse("cannot be written; check its permissions, or open it read-only"));
@@ -243,6 +240,7 @@ impl Opening {
         if self.is_file() {
             self.set_journal(&conn, durability)?;
         }
+        conn.busy_timeout(self.busy_timeout).map_err(|error| self.fault(error))?;
         Ok((conn, store, durability))
     }
 
@@ -256,8 +254,8 @@ impl Opening {
         fault::open(self.shown(), error)
     }
 
-    fn configure(&self, conn: &Connection) -> rusqlite::Result<()> {
-        conn.busy_timeout(self.busy_timeout)?;
+    fn configure(conn: &Connection, wait: Duration) -> rusqlite::Result<()> {
+        conn.busy_timeout(wait)?;
         conn.set_prepared_statement_cache_capacity(64);
         // The file is not trusted: nothing that stands in its schema runs.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::thread;
 use std::time::Duration;
 
 use rusqlite::{CachedStatement, OptionalExtension, Statement};
 
+use super::patience::Patience;
 use super::row::{self, columns_of_kv_store, select_changes};
 use super::{Durability, Sqlite, fault, ffi};
 use crate::backend::{Backend, CommitError, Transaction};
@@ -67,13 +67,10 @@ impl Sqlite {
             self.run("COMMIT").map_err(fault::storage)?;
         }
         self.set_busy_timeout(Duration::ZERO)?;
-        let mut waited = Duration::ZERO;
+        let mut patience = Patience::new(self.opening.busy_timeout, BUSY_SLEEP);
         let begun = loop {
             match self.run("BEGIN IMMEDIATE").map_err(fault::storage) {
-                Err(StateError::Busy(_)) if waited < self.opening.busy_timeout => {
-                    thread::sleep(BUSY_SLEEP);
-                    waited += BUSY_SLEEP;
-                }
+                Err(StateError::Busy(_)) if patience.pause() => {}
                 begun => break begun,
             }
         };

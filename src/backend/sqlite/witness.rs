@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::patience::Patience;
 use crate::log::{Domain, Hash, Head, StoreId};
 use crate::seq::Seq;
 
@@ -208,14 +209,15 @@ impl WitnessFile for OnDisk {
 
     fn lock(&mut self) -> io::Result<bool> {
         // Whoever holds it needs microseconds; one that was stopped meanwhile must not stop others.
-        for _ in 0..50 {
+        let mut patience = Patience::new(Duration::from_millis(50), Duration::from_millis(1));
+        loop {
             match self.0.try_lock() {
                 Ok(()) => return Ok(true),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+                Err(TryLockError::WouldBlock) if patience.pause() => {}
+                Err(TryLockError::WouldBlock) => return Ok(false),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
         }
-        Ok(false)
     }
 
     fn unlock(&mut self) -> io::Result<()> {

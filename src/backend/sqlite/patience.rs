@@ -1,0 +1,123 @@
+//! How long to try again what somebody else holds up.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Time for tries, with a pause between them.
+///
+/// It ends by the clock. A sum of the pauses would leave out what the tries take, and a try at a lock can
+/// block for as long as all of them may take.
+pub(super) struct Patience<C = Machine> {
+    clock: C,
+    most: Duration,
+    between: Duration,
+}
+
+/// What patience is measured by; behind a trait, so that tests can make time pass.
+pub(super) trait Clock {
+    /// How much time has passed.
+    fn passed(&self) -> Duration;
+    /// Sleeps so long.
+    fn sleep(&self, time: Duration);
+}
+
+/// The clock of the machine that is never set. It ends waits; no data has a time from it.
+pub(super) struct Machine(Instant);
+
+impl Clock for Machine {
+    fn passed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        thread::sleep(time);
+    }
+}
+
+impl Patience {
+    /// From now on for so long, with pauses of so long.
+    pub(super) fn new(most: Duration, between: Duration) -> Self {
+        Self::by(Machine(Instant::now()), most, between)
+    }
+}
+
+impl<C: Clock> Patience<C> {
+    /// The same by another clock, on which no time has passed yet.
+    pub(super) fn by(clock: C, most: Duration, between: Duration) -> Self {
+        Self { clock, most, between }
+    }
+
+    /// The time that is left: a try should not block for longer.
+    pub(super) fn left(&self) -> Duration {
+        self.most.saturating_sub(self.clock.passed())
+    }
+
+    /// Sleeps before another try; false once the time is over, and the try before was the last one.
+    pub(super) fn pause(&mut self) -> bool {
+        let left = self.left();
+        if left.is_zero() {
+            return false;
+        }
+        self.clock.sleep(self.between.min(left));
+        true
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// A clock on which time passes when somebody sleeps or says so.
+    #[derive(Clone, Default)]
+    pub(in super::super) struct Told(Rc<Cell<Duration>>);
+
+    impl Told {
+        pub(in super::super) fn pass(&self, time: Duration) {
+            self.0.set(self.0.get() + time);
+        }
+    }
+
+    impl Clock for Told {
+        fn passed(&self) -> Duration {
+            self.0.get()
+        }
+
+        fn sleep(&self, time: Duration) {
+            self.pass(time);
+        }
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// How many tries that block so long there are in 100 ms with pauses of 5 ms, and when they end.
+    fn tries(blocks: impl Fn(Duration) -> Duration) -> (u32, Duration) {
+        let clock = Told::default();
+        let mut patience = Patience::by(clock.clone(), 100 * MS, 5 * MS);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            clock.pass(blocks(patience.left()));
+            if !patience.pause() {
+                return (tries, clock.passed());
+            }
+        }
+    }
+
+    #[test]
+    fn tries_that_block_end_in_the_time_that_was_asked_for() {
+        assert_eq!(tries(|_| Duration::ZERO), (21, 100 * MS), "the last one is at the end of the time");
+        assert_eq!(tries(|_| 40 * MS), (3, 130 * MS));
+        assert_eq!(tries(|left| left), (1, 100 * MS), "a try that blocks for all there is left");
+        assert_eq!(tries(|left| left.min(40 * MS)), (3, 100 * MS));
+        assert_eq!(tries(|_| 1000 * MS), (1, 1000 * MS));
+    }
+
+    #[test]
+    fn without_time_there_is_one_try() {
+        assert!(!Patience::by(Told::default(), Duration::ZERO, MS).pause());
+        assert!(!Patience::new(Duration::ZERO, MS).pause());
+    }
+}
