@@ -1,8 +1,8 @@
-//! `univrs-state`: an embedded key-value store whose truth is a log.
+//! `univrs-state`: an embedded key-value store whose source of truth is a log.
 //!
-//! Every mutation is a [`Change`] with a global, gapless [`Seq`], hashed onto the one before.
-//! What you read is a projection: the fold of that log. So watches resume from any position and
-//! miss nothing, every key has its history with who and why, and tampering shows.
+//! Every mutation is a [`Change`] with a global, gapless [`Seq`], hashed onto the one before. What you
+//! read is a projection: the fold of that log. Therefore a watch can resume from any position without
+//! missing a change, every key has a history of who changed it and why, and tampering shows.
 //!
 //! ```
 //! use univrs_state::{MemoryStore, StateStore};
@@ -18,17 +18,117 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # A map
-//! - **Reach a store**: [`StateStore`] is the trait to depend on; [`SqliteStore`] and
-//!   [`MemoryStore`] implement it; [`Options`] opens them.
-//! - **Write**: [`Batch`] asks, [`Receipt`] answers; [`Meta`] says who and why.
-//! - **Read**: [`Entry`], [`Scan`] and [`Page`]; [`Commit`] and [`Change`] for the log.
-//! - **Look back**: [`Point`] names a moment, [`Past`] reads as of then, [`Diff`] compares two,
-//!   [`Restore`] brings one back.
-//! - **Watch**: [`WatchStream`] delivers [`WatchEvent`]s after a [`Cursor`]; [`SnapshotWatch`] what
-//!   there is, first.
-//! - **Prove**: [`Head`] is the end of a log, [`Follow`] checks a chain, [`VerifyReport`] a store.
-//! - **Fail**: [`StateError`], sorted by [`ErrorKind`].
+//! Programs depend on the trait [`StateStore`]; its *Contract* says what they may rely on.
+//! [`SqliteStore`] keeps a store in one file, [`MemoryStore`] in memory, and [`Archive`] reads an
+//! exported log. All are cheap handles: clone them.
+//!
+//! # Write
+//! | call | effect |
+//! |---|---|
+//! | [`commit`](StateStore::commit) | records a [`Batch`] of conditions, writes and [`Meta`] as a whole, or refuses it as a whole; returns a [`Receipt`] |
+//! | [`set`](StateStore::set), [`delete`](StateStore::delete) | write one key; deleting an absent key is no error and records nothing |
+//! | [`compare_and_set`](StateStore::compare_and_set) | writes the key if it has this version; 0 means absent |
+//! | [`create_if_not_exists`](StateStore::create_if_not_exists) | writes the key if it is absent |
+//! | [`transaction`](StateStore::transaction) | records several [`TransactionOp`]s together: the simple form of `commit` |
+//! | [`set_json`](StateStore::set_json), [`compare_and_set_json`](StateStore::compare_and_set_json), [`set_cbor`](StateStore::set_cbor) | write a value of your type; CBOR is smaller |
+//! | [`update_json`](StateStore::update_json) | reads, changes and writes a value, and starts over if somebody else wrote it meanwhile |
+//! | [`with_meta`](StateStore::with_meta) | a handle that says who writes and why in every batch |
+//!
+//! A batch may require versions ([`expect`](Batch::expect), [`expect_absent`](Batch::expect_absent)) or
+//! that nothing below a prefix has changed ([`expect_unchanged_since`](Batch::expect_unchanged_since)).
+//! Conditions are judged on the state before the batch, and a refusal lists every condition that
+//! failed. With a [`commit_id`](Batch::commit_id) a retry is safe: if the batch was recorded before,
+//! the store returns the first receipt and writes nothing.
+//!
+//! # Read
+//! | call | result |
+//! |---|---|
+//! | [`get`](StateStore::get), [`exists`](StateStore::exists), [`version`](StateStore::version) | one key; the version of an absent key is 0 |
+//! | [`get_many`](StateStore::get_many) | several keys of one state |
+//! | [`scan`](StateStore::scan) | the entries below a prefix, in pages that are all of one state |
+//! | [`list`](StateStore::list) | the keys below a prefix |
+//! | [`get_json`](StateStore::get_json), [`get_json_versioned`](StateStore::get_json_versioned), [`get_cbor`](StateStore::get_cbor) | a value of your type |
+//!
+//! A prefix is bytes: `/a` covers `/ab`. A key starts with `/`, has no empty segment, no control
+//! character and no `*`, and is at most [`MAX_KEY_LENGTH`] bytes long. See [`validate_key`].
+//!
+//! # Watch
+//! | call | result |
+//! |---|---|
+//! | [`watch`](StateStore::watch) | the changes of matching keys from now on, as a [`WatchStream`] |
+//! | [`watch_after`](StateStore::watch_after) | the changes after a [`Cursor`]: resumes a watch |
+//! | [`watch_with_snapshot`](StateStore::watch_with_snapshot) | the matching entries of one state, an end marker, then every change after them |
+//!
+//! A pattern is a key; or `PREFIX*`, which matches everything below the prefix; or has whole segments
+//! `*` (one segment) and `**` (any number of segments), as in `/nodes/*/status`. See [`Pattern`]. The
+//! states of a watch, and what to do when one ends, are described at [`WatchStream`].
+//!
+//! # Look back
+//! | call | result |
+//! |---|---|
+//! | [`history`](StateStore::history) | the changes of a key, newest first, with who wrote them and why |
+//! | [`list_deleted`](StateStore::list_deleted) | the keys that are deleted |
+//! | [`at`](StateStore::at) | the store as it was at a [`Point`], for reading: [`Past`] |
+//! | [`diff`](StateStore::diff) | what differs between two points, key by key |
+//! | [`restore`](StateStore::restore) | brings keys or a prefix back to a point, as new changes |
+//! | [`changes`](StateStore::changes), [`replay`](StateStore::replay) | the log itself, commit by commit |
+//!
+//! # Prove
+//! | call | result |
+//! |---|---|
+//! | [`head`](StateStore::head) | the end of the log: its last position and the hash of everything up to it |
+//! | [`anchor`](MemoryStore::anchor) | the head and the store id as one line, to keep in another place |
+//! | [`verify`](MemoryStore::verify), [`verify_with`](MemoryStore::verify_with) | what is proved, what contradicts, and what no log can prove: [`VerifyReport`] |
+//! | [`export`](MemoryStore::export), [`export_to`](MemoryStore::export_to) | the log as a file that proves itself; some keys or values may be left out |
+//! | [`MemoryStore::import`], [`MemoryStore::replay`], [`Archive::open`] | a store made from an export or from changes, each of which is checked |
+//!
+//! [`SqliteStore`] has the same methods. [`Follow`] checks a chain of changes from anywhere. Whether
+//! the log still contains a head that you kept:
+//!
+//! ```
+//! use univrs_state::{Head, MemoryStore, StateStore};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+//! let store = MemoryStore::new();
+//! store.set("/billing/rate", b"7".to_vec()).await?;
+//! let kept: String = store.head().await?.to_string(); // in another place than the store
+//! store.set("/billing/rate", b"8".to_vec()).await?;
+//!
+//! let kept: Head = kept.parse()?;
+//! let commits = store.changes(kept.seq.previous(), 1).await?;
+//! let mut changes = commits.iter().flat_map(|commit| &commit.changes);
+//! assert!(changes.any(|change| change.seq == kept.seq && change.hash == kept.hash));
+//! assert!(store.verify().await?.is_intact()); // and no change before or after it contradicts its hash
+//! # Ok(()) }
+//! ```
+//!
+//! # Operate
+//! | call | effect |
+//! |---|---|
+//! | [`SqliteStore::open`], [`SqliteStore::in_memory`], [`MemoryStore::new`] | open a store with the defaults |
+//! | [`SqliteStore::options`], [`MemoryStore::options`] | open one with [`Options`]: limits, durability, read-only, memory for reads, … |
+//! | [`stats`](MemoryStore::stats) | batches and the storage transactions that they shared, the write-ahead log, what is in memory, how far each watch lags |
+//! | [`close`](MemoryStore::close) | ends the store in an orderly way; watches end with [`StateError::Closed`] |
+//!
+//! # Errors
+//! [`StateError::kind`] sorts errors by what to do next, see [`ErrorKind`].
+//! [`StateError::is_retryable`] says whether the same call can succeed later. [`StateError::code`] is a
+//! stable name for machines. Messages name keys and positions, never values.
+//!
+//! ```
+//! use univrs_state::{Batch, ErrorKind, MemoryStore, StateStore};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+//! let store = MemoryStore::new();
+//! store.set("/leases/build", b"n7".to_vec()).await?;
+//! let batch = Batch::new().expect_absent("/leases/build").expect("/nodes/n8", 3).set("/leases/build", "n8");
+//! let error = store.commit(batch).await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::Refused);
+//! assert_eq!(
+//!     error.to_string(),
+//!     "batch refused: /leases/build was expected to be absent, found version 1; \
+//!      /nodes/n8 was expected at version 3, found none"
+//! );
+//! # Ok(()) }
+//! ```
 
 // Parts that only the store on disk needs.
 #![cfg_attr(not(feature = "sqlite"), allow(dead_code))]

@@ -20,14 +20,52 @@ use crate::state::{Batch, Entry, TransactionOp};
 /// Changes that a replay reads at once.
 const REPLAY_PAGE: usize = 1_000;
 
-/// A store of versioned entries under hierarchical keys, whose truth is a log.
+/// A store of versioned entries under hierarchical keys, whose source of truth is a log.
 ///
-/// The trait is object safe, and implemented for `Arc<S>`, `Box<S>` and `&S`, so
-/// `Arc<dyn StateStore>` has all of it. On a bare `&dyn StateStore` call the typed methods
-/// through one more reference: `(&store).get_json(..)`.
+/// # Contract
+/// Every implementation in this crate keeps these promises, and programs may rely on them.
 ///
-/// Operations are strictly serializable; their order is that of [`Seq`]. A future that is dropped
-/// before it is ready leaves its batch recorded whole or not at all.
+/// **Strict serializability.** Operations of all tasks, handles and processes appear to take effect one
+/// at a time, in real-time order: an operation that starts after another one has returned takes effect
+/// after it. The order of writes is that of [`Seq`]. No read is older than anything already
+/// acknowledged or read, by whomever. The exception is a file that was opened as one that nobody
+/// changes, see `SqliteStore::is_immutable`.
+///
+/// **Atomicity.** A batch is recorded as a whole or not at all, and is seen as a whole or not at all by
+/// readers and watches. A refused batch takes no position and leaves no trace.
+///
+/// **Durability at return.** When a write returns `Ok`, its changes are on disk, unless the file was
+/// created with `Durability::Buffered`. When a read returns or a watch delivers, what it shows is on
+/// disk as well. A store in memory ends with its last handle.
+///
+/// **Errors.** After any error but [`StateError::OutcomeUnknown`], nothing of the batch is or will be
+/// recorded. After an unknown outcome, retry with the same [`commit_id`](Batch::commit_id) to learn
+/// which, or read the log.
+///
+/// **Dropped futures.** A future may be dropped at any time. If a write has already reached the queue,
+/// it is recorded or refused as if its caller had waited, and watches see it; else nothing happens. The
+/// caller cannot tell which, as with an unknown outcome. Dropping a read has no effect. Futures are
+/// lazy: nothing is queued before the first poll.
+///
+/// **Which state a method reads.**
+///
+/// | method | state |
+/// |---|---|
+/// | `get`, `exists`, `version`, `list`, `list_deleted`, `head`, `history` | the newest one at some moment between call and return |
+/// | `get_many` | one state for all keys: the newest one at some moment between call and return |
+/// | `scan` | the newest one for the first page; every page that follows by `next` is of that state, too |
+/// | `diff` | the fixed states of its two points |
+/// | `changes` | the log up to the newest commit, whole commits only |
+/// | [`at`](Self::at) | the fixed state of the point; it does not change while the store goes on |
+/// | conditions of a batch | the state right before the batch |
+/// | `update_json`, `restore` | read first, then commit on condition that the keys have not changed since |
+///
+/// **Limits.** Sizes above [`Limits`](crate::Limits) are an error and never cut off. A page ends early
+/// after 4 MiB. `list` has no limit: reading a million keys keeps the caller's thread busy meanwhile.
+///
+/// **Object safety.** `Arc<dyn StateStore>` has all methods, because the trait is implemented for
+/// `Arc<S>`, `Box<S>` and `&S`. On a bare `&dyn StateStore` call the generic methods through one more
+/// reference: `(&store).get_json(..)`. All futures are `Send`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -128,7 +166,8 @@ pub trait StateStore: Send + Sync {
     /// A page of what changed between two points: each key that is not the same, in order.
     ///
     /// # Errors
-    /// Those of [`at`](Self::at); [`StateError::LimitExceeded`] for a larger page than the store's limit.
+    /// Those of [`at`](Self::at); [`StateError::LimitExceeded`] for a larger page than the store's
+    /// limit.
     async fn diff(&self, diff: Diff) -> Result<DiffPage>;
 
     /// The keys that start with these bytes and are deleted, in the order of bytes.

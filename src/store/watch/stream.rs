@@ -28,11 +28,10 @@ const FEW: u64 = 8;
 /// The changes that tell.
 const FEW_OF: u64 = 500;
 
-/// The changes of matching keys, in order, each once, none left out, from a position on.
+/// The changes of matching keys after a position: in order, each once, none left out.
 ///
-/// A stream never skips: however slow its reader, it reads the log from its own cursor, a page at
-/// a time, so its memory is bounded. It ends only when the store closes or with a cause, which
-/// [`try_next`](Self::try_next) returns. All methods are cancel safe. A stream does not keep the
+/// A stream never skips a change. However slow its reader is, it reads the log from its own cursor, a
+/// page at a time, so its memory is bounded. All methods are cancel safe. A stream does not keep the
 /// store open.
 ///
 /// ```
@@ -47,6 +46,66 @@ const FEW_OF: u64 = 500;
 /// #   break;
 /// }
 /// # fn save(_: String) {}
+/// # Ok(()) }
+/// ```
+///
+/// # States
+/// - **Reading the log.** The stream is behind the end of the log: it was started by
+///   [`watch_after`](crate::StateStore::watch_after), or its reader is slower than the writers. It
+///   reads a page of the log, delivers what matches, and reads the next page. At its first page it also
+///   checks its cursor.
+/// - **Waiting.** The stream has delivered or passed over everything up to the end of the log. It takes
+///   no processor time until a commit with a matching key, of this process or of another one, wakes it.
+///   [`cursor`](Self::cursor) moves on at each poll, also over changes that do not match.
+/// - **Ended.** [`try_next`](Self::try_next) has returned the cause as an error, once; after that it
+///   returns `Ok(None)`, and [`error`](Self::error) keeps the cause. An ended stream never goes on:
+///   start a new one.
+///
+/// # Recovery
+/// [`cursor`](Self::cursor) always names the last whole commit that was delivered or passed over, also
+/// after the end.
+///
+/// | cause | what to do next |
+/// |---|---|
+/// | [`Closed`](StateError::Closed) | this program closed the store: open it again and resume with `watch_after` |
+/// | [`CursorDiverged`](StateError::CursorDiverged), [`Compacted`](StateError::Compacted) | the log has no such position, because the cursor is of another store, the file was replaced by an older copy, or old changes were dropped: read the state anew with [`watch_with_snapshot`](crate::StateStore::watch_with_snapshot) |
+/// | [`Erased`](StateError::Erased) | the store is a part of a log, which cannot be watched: read its changes |
+/// | [`Corrupted`](StateError::Corrupted) | the log contradicts its hashes: stop, and [`verify`](crate::MemoryStore::verify) |
+/// | any other error | the storage failed: look at the machine, then resume with `watch_after` |
+///
+/// A program that holds a copy of a part of the store recovers from all of them like this:
+///
+/// ```
+/// use univrs_state::{Cursor, ErrorKind, MemoryStore, Result, Scan, StateStore};
+///
+/// async fn follow(store: &MemoryStore, cursor: &mut Cursor) -> Result<()> {
+///     let mut watch = store.watch_after("/nodes/*", *cursor)?;
+///     while let Some(event) = watch.try_next().await? {
+///         println!("{} {}", event.event_type, event.key); // change the copy
+///         *cursor = watch.cursor();
+/// #       break;
+///     }
+///     Ok(())
+/// }
+///
+/// async fn read_anew(store: &MemoryStore) -> Result<Cursor> {
+///     let page = store.scan(Scan::prefix("/nodes/")).await?; // page by page, where there is much
+///     println!("{} nodes", page.entries.len()); // replace the copy
+/// #   store.set("/nodes/n1", b"up".to_vec()).await?;
+///     Ok(page.cursor)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// # let store = MemoryStore::new();
+/// # let mut cursor = MemoryStore::new().watch("/*")?.cursor(); // of another store
+/// while let Err(error) = follow(&store, &mut cursor).await {
+///     match error.kind() {
+///         ErrorKind::HistoryGone => cursor = read_anew(&store).await?,
+///         ErrorKind::Storage => { /* wait a moment, then resume */ }
+///         _ => return Err(error),
+///     }
+/// }
+/// # assert_eq!(cursor.seq(), 1.into());
 /// # Ok(()) }
 /// ```
 pub struct WatchStream {
@@ -160,11 +219,8 @@ impl WatchStream {
     /// The next event, waiting for it.
     ///
     /// # Errors
-    /// The cause of the end, once (after it `Ok(None)`): [`Closed`](StateError::Closed) when the store
-    /// closes, [`CursorDiverged`](StateError::CursorDiverged) or [`Compacted`](StateError::Compacted)
-    /// when the position cannot be resumed from, [`Corrupted`](StateError::Corrupted) when the log
-    /// contradicts its hashes (where few changes match, only those are checked), or a storage error.
-    /// [`cursor`](Self::cursor) still says where to resume.
+    /// The cause of the end, once; after it `Ok(None)`. The [causes](Self#recovery), and what to do
+    /// next, are listed above. Where few changes match, only the hashes of those are checked.
     pub async fn try_next(&mut self) -> Result<Option<WatchEvent>> {
         poll_fn(|context| self.poll_event(context)).await.transpose()
     }
