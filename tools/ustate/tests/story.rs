@@ -1,4 +1,4 @@
-//! The story of the README happens as it is told there.
+//! The story in the manual of the tool, `tools/ustate/README.md`, happens as it is told there.
 
 use std::fmt::Write;
 use std::fs;
@@ -7,9 +7,9 @@ use std::process::Output;
 
 use crate::support::{Place, check};
 
-/// The section of the README that tells it.
-fn story(readme: &str) -> &str {
-    let (_, story) = readme.split_once("\n## Who broke it?\n").unwrap();
+/// The section of the manual that tells it.
+fn story(manual: &str) -> &str {
+    let (_, story) = manual.split_once("\n## Who broke it?\n").unwrap();
     story.split("\n## ").next().unwrap()
 }
 
@@ -28,9 +28,9 @@ fn run(place: &Place, lines: &str) -> Output {
 }
 
 /// The story, with what the commands print now.
-fn retold(place: &Place, readme: &str) -> String {
-    let mut retold = readme.to_owned();
-    for (language, block) in blocks(story(readme)) {
+fn retold(place: &Place, manual: &str) -> String {
+    let mut retold = manual.to_owned();
+    for (language, block) in blocks(story(manual)) {
         if language == "sh" {
             let output = run(place, block);
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -47,14 +47,14 @@ fn retold(place: &Place, readme: &str) -> String {
     retold
 }
 
-// `SNAPSHOTS=overwrite` writes what is printed now into the README, if it says something else there.
+// `SNAPSHOTS=overwrite` writes what is printed now into the manual, if it says something else there.
 #[test]
-fn the_story_of_the_readme_happens_as_it_is_told() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let readme = fs::read_to_string(&path).unwrap();
+fn the_story_of_the_manual_happens_as_it_is_told() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let manual = fs::read_to_string(&path).unwrap();
     let place = Place::without_store();
-    let retold = retold(&place, &readme);
-    let (told, happened) = (place.scrubbed(story(&readme)), place.scrubbed(story(&retold)));
+    let retold = retold(&place, &manual);
+    let (told, happened) = (place.scrubbed(story(&manual)), place.scrubbed(story(&retold)));
     if told != happened && std::env::var("SNAPSHOTS").is_ok_and(|action| action == "overwrite") {
         fs::write(path, retold).unwrap();
         return;
