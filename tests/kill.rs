@@ -3,7 +3,7 @@
 //! A file has a dozen lives. In each, one process or two at once open it, commit, read, close and
 //! open again, until they are killed. Then the file is opened, by a writer or read-only, and must
 //! hold everything that was acknowledged or read, where it was said to be, commits whole and each
-//! once; verification finds nothing, and the witness gives no alarm and no warning.
+//! once; verification finds nothing, and the head file gives no alarm and no warning.
 //!
 //! `UNIVRS_KILLS` sets how many kills, `UNIVRS_SEED` the file to begin with; moments are those of
 //! the clock, which no seed repeats.

@@ -61,7 +61,7 @@ async fn a_closed_store_of_another_user_is_read_as_it_is() {
     assert_eq!(
         std::fs::read_dir(folder.path()).unwrap().count(),
         3,
-        "nothing was left beside file, witness and copy"
+        "nothing was left beside file, head file and copy"
     );
 }
 

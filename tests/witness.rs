@@ -1,5 +1,5 @@
 //! The chain cannot see that its tail is gone: with a lost write-ahead log, or an older copy put
-//! back, everything hangs together and newer commits are missing. The witness sees it.
+//! back, everything hangs together and newer commits are missing. The head file beside the database names how far the log had reached.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ async fn an_older_copy_that_went_on_is_noticed_by_its_hash() {
     copy(&file, &backup);
     store_with(&file, 1).await.close().await.unwrap();
     let newer = std::fs::read(beside(&file, "-head")).unwrap();
-    // The older copy goes on without its witness, which comes back afterwards.
+    // The older copy goes on without its head file, which comes back afterwards.
     std::fs::rename(&backup, &file).unwrap();
     std::fs::remove_file(beside(&file, "-head")).unwrap();
     store_with(&file, 5).await.close().await.unwrap();
@@ -152,7 +152,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 // The accident: a file system check emptied the file. The next start made a new store of it, without
-// a word, though the witness named a hundred thousand changes.
+// a word, though the head file named a hundred thousand changes.
 #[tokio::test]
 async fn a_database_that_is_gone_beside_its_witness_is_a_loss_and_not_a_new_store() {
     for removed in [true, false] {

@@ -13,7 +13,7 @@
 //! `UNIVRS_CORPUS=all` checks all copies instead of a part, `UNIVRS_CORPUS=100` every hundredth bit, and
 //! `UNIVRS_CORPUS='NAME: DAMAGE'` the one that a failure names.
 //!
-//! Limits: one damage at a time; the witness is heard after the checkpoint of an opening, not
+//! Limits: one damage at a time; the head file is read after the checkpoint of an opening, not
 //! before; memory is bounded by what SQLite and the decoders check, and not measured here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -211,7 +211,7 @@ fn check(
         };
         match loss(&sqlite, files.get(WITNESS).map_or(&[], Vec::as_slice)) {
             Ok(None) => {}
-            Ok(Some(_)) => return Ok(Found::told("refused: the witness says that changes are missing")),
+            Ok(Some(_)) => return Ok(Found::told("refused: the head file says that changes are missing")),
             Err(error) => return told(&error).map(Found::told),
         }
         if sqlite.id() != intact.store && files.get(WITNESS).is_some_and(|file| !file.is_empty()) {

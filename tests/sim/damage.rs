@@ -21,7 +21,7 @@ const LOG_HEADER: usize = 32;
 /// Files of a store at several moments, and those of another one.
 pub(super) struct Subject {
     pub(super) name: &'static str,
-    /// As it is, with its witness.
+    /// As it is, with its head file.
     pub(super) files: Files,
     /// As it was, some commits ago.
     older: Files,

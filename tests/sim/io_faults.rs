@@ -366,7 +366,7 @@ fn a_witness_that_cannot_be_read_is_a_warning_and_forgets_no_loss() {
     drop(sqlite);
     disk.remove();
 
-    // The commit is lost with its log, and the witness, which knows, cannot be read just then.
+    // The commit is lost with its log, and the head file, which knows, cannot be read just then.
     files.insert(FILE.to_owned(), database);
     files.remove(&other);
     let disk = Disk::new(&files, false);
@@ -376,7 +376,7 @@ fn a_witness_that_cannot_be_read_is_a_warning_and_forgets_no_loss() {
         assert!(sqlite.warning().is_some_and(|why| why.contains("state.db-head cannot be read")));
         disk.fail_plain(None);
         if !read_only {
-            // What goes on does not write over what the witness knows.
+            // What goes on does not write over what the head file knows.
             commit(&mut sqlite, 2);
             commit(&mut sqlite, 3);
             audit(&sqlite).unwrap();

@@ -1,4 +1,4 @@
-//! A witness whose file is a few bytes in memory: written as a store does, heard as its opener does.
+//! A head file that is a few bytes in memory: written as a store does, read as its opener does.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -35,7 +35,7 @@ impl WitnessFile for Kept {
     }
 }
 
-/// The file of a witness that was told these heads in turn.
+/// A head file to which these heads were written in turn.
 pub(crate) fn witness(store: StoreId, heads: &[Head]) -> Vec<u8> {
     let file = Arc::new(Mutex::new(Vec::new()));
     let mut witness = Witness::new(Box::new(Kept(file.clone())), store);
@@ -45,7 +45,7 @@ pub(crate) fn witness(store: StoreId, heads: &[Head]) -> Vec<u8> {
     file.lock().unwrap().clone()
 }
 
-/// What an opener that finds this witness says the log has lost.
+/// What an opener that finds this head file says the log has lost.
 pub(crate) fn loss(sqlite: &Sqlite, file: &[u8]) -> Result<Option<String>> {
     let file = Kept(Arc::new(Mutex::new(file.to_vec())));
     let testimony = Witness::new(Box::new(file), sqlite.id()).testimony()?;

@@ -1,5 +1,5 @@
 //! The write-ahead log is lost or cut behind the store's back. What is left hangs together, so the
-//! witness alone can tell: it must, with the right number of missing changes, and must be silent
+//! head file alone can tell: it must, with the right number of missing changes, and must be silent
 //! where nothing is missing.
 
 use std::sync::atomic::Ordering;
@@ -50,7 +50,7 @@ fn testimony(files: &Files) -> Testimony {
     })
 }
 
-/// The head of an intact store that opens without its witness.
+/// The head of an intact store that opens without its head file.
 fn intact(files: &Files) -> Option<Head> {
     let mut files = files.clone();
     files.remove(&witness());
@@ -97,7 +97,7 @@ impl World<'_> {
     pub(super) fn lose_tail(&mut self, image: &Files, trace: &Trace) -> Result<(), String> {
         let mut rng = Rng::new(self.rng.next());
         let Some(files) = without_tail(image, &mut rng) else { return Ok(()) };
-        // A database into which half of the lost log was moved is damaged, and not for the witness.
+        // A database into which half of the lost log was moved is damaged, and not for the head file to tell.
         let Some(ends) = intact(&files) else { return Ok(()) };
         if trace.known_heads().is_some_and(|heads| !heads.contains(&ends)) {
             return Err(format!("without its tail it ends with {ends}, which ends no commit"));

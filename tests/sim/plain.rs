@@ -1,4 +1,4 @@
-//! Files that SQLite does not know, and the witness in one of them. Nobody syncs them, so the
+//! Files that SQLite does not know, and the head file, which is one of them. Nobody syncs them, so the
 //! power takes from them what it likes.
 
 use std::io;

@@ -8,7 +8,7 @@
 //! loss itself, so that recovery and what comes after it are cut, too. Each image is opened, and
 //! must hold everything that was acknowledged or served, end with a whole commit that was really
 //! made, and verify; a part of them take a new commit, too. Buffered stores may end earlier, but
-//! no less whole. Of some, the tail of the log is taken away as well: the witness must tell.
+//! no less whole. Of some, the tail of the log is taken away as well: the head file must tell.
 //!
 //! `UNIVRS_POWER_IMAGES` sets how many images to check, `UNIVRS_SEED` the world to begin with.
 //!
@@ -51,7 +51,7 @@ struct Totals {
     lives: AtomicU64,
     busy: AtomicU64,
     died: AtomicU64,
-    /// Images that lost the tail of their log as well, and how many of them the witness refused.
+    /// Images that lost the tail of their log as well, and how many of them the head file refused.
     cut: AtomicU64,
     refused: AtomicU64,
     violations: Mutex<Vec<String>>,
@@ -106,7 +106,7 @@ fn nothing_acknowledged_or_served_is_lost_with_the_power() {
     let violations = totals.violations.lock().unwrap_or_else(PoisonError::into_inner);
     println!(
         "power: {} images, {} violations ({} more that were the same, {} worlds, {} lives, {} times busy, {} died, \
-         {:.0?}; {} more lost the tail of their log, which the witness told of {} times)",
+         {:.0?}; {} more lost the tail of their log, which the head file told of {} times)",
         count(&totals.images),
         violations.len(),
         count(&totals.same),
@@ -119,7 +119,7 @@ fn nothing_acknowledged_or_served_is_lost_with_the_power() {
         count(&totals.refused),
     );
     assert!(violations.is_empty(), "{}", violations[0]);
-    assert!(count(&totals.refused) > 0, "no image was without a tail that the witness knew");
+    assert!(count(&totals.refused) > 0, "no image was without a tail that the head file knew");
 }
 
 /// One seed's images.

@@ -40,10 +40,10 @@ $ ustate doctor
   ok       schema       format 1
   ok       SQLite       [VERSION]
   ok       log          ends at 1
-  ok       witness      agrees with the log
+  ok       head file    agrees with the log
   ok       writes       it can be opened to write
 $ ustate doctor --json
-{"v":1,"type":"health","healthy":true,"checks":[{"check":"file","ok":true,"what":"[SIZE]"},{"check":"permissions","ok":true,"what":"mode 600"},{"check":"file system","ok":true,"what":"[KIND]"},{"check":"journal","ok":true,"what":"write-ahead log, 0 B"},{"check":"readers","ok":true,"what":"none of an older state"},{"check":"schema","ok":true,"what":"format 1"},{"check":"SQLite","ok":true,"what":"[VERSION]"},{"check":"log","ok":true,"what":"ends at 1"},{"check":"witness","ok":true,"what":"agrees with the log"},{"check":"writes","ok":true,"what":"it can be opened to write"}]}
+{"v":1,"type":"health","healthy":true,"checks":[{"check":"file","ok":true,"what":"[SIZE]"},{"check":"permissions","ok":true,"what":"mode 600"},{"check":"file system","ok":true,"what":"[KIND]"},{"check":"journal","ok":true,"what":"write-ahead log, 0 B"},{"check":"readers","ok":true,"what":"none of an older state"},{"check":"schema","ok":true,"what":"format 1"},{"check":"SQLite","ok":true,"what":"[VERSION]"},{"check":"log","ok":true,"what":"ends at 1"},{"check":"head file","ok":true,"what":"agrees with the log"},{"check":"writes","ok":true,"what":"it can be opened to write"}]}
 $ ustate doctor -o tsv
 ok	file	[SIZE]
 ok	permissions	mode 600
@@ -53,7 +53,7 @@ ok	readers	none of an older state
 ok	schema	format 1
 ok	SQLite	[VERSION]
 ok	log	ends at 1
-ok	witness	agrees with the log
+ok	head file	agrees with the log
 ok	writes	it can be opened to write
 $ ustate doctor -o raw
 ! error: doctor has no raw output
@@ -86,13 +86,13 @@ $ ustate doctor
   ok       schema       format 1
   ok       SQLite       [VERSION]
   ok       log          ends at 1
-  warning  witness      state.db-head is missing
+  warning  head file    state.db-head is missing
                         without it a lost end of the log cannot be told; the next write makes it
   ok       writes       it can be opened to write
 ! error: 2 things to see to
 [exit 1]
 $ ustate doctor --json
-{"v":1,"type":"health","healthy":false,"checks":[{"check":"file","ok":true,"what":"[SIZE]"},{"check":"permissions","ok":false,"what":"mode 644","advice":"others may read or write all that is in it: chmod 600 state.db"},{"check":"file system","ok":true,"what":"[KIND]"},{"check":"journal","ok":true,"what":"write-ahead log, 0 B"},{"check":"readers","ok":true,"what":"none of an older state"},{"check":"schema","ok":true,"what":"format 1"},{"check":"SQLite","ok":true,"what":"[VERSION]"},{"check":"log","ok":true,"what":"ends at 1"},{"check":"witness","ok":true,"what":"agrees with the log"},{"check":"writes","ok":true,"what":"it can be opened to write"}]}
+{"v":1,"type":"health","healthy":false,"checks":[{"check":"file","ok":true,"what":"[SIZE]"},{"check":"permissions","ok":false,"what":"mode 644","advice":"others may read or write all that is in it: chmod 600 state.db"},{"check":"file system","ok":true,"what":"[KIND]"},{"check":"journal","ok":true,"what":"write-ahead log, 0 B"},{"check":"readers","ok":true,"what":"none of an older state"},{"check":"schema","ok":true,"what":"format 1"},{"check":"SQLite","ok":true,"what":"[VERSION]"},{"check":"log","ok":true,"what":"ends at 1"},{"check":"head file","ok":true,"what":"agrees with the log"},{"check":"writes","ok":true,"what":"it can be opened to write"}]}
 ! {"v":1,"type":"error","code":"warnings","exit":1,"message":"1 thing to see to","facts":[]}
 [exit 1]
 $ ustate doctor
@@ -105,7 +105,7 @@ $ ustate doctor
   ok       schema       format 1
   ok       SQLite       [VERSION]
   ok       log          ends at 1
-  ok       witness      agrees with the log
+  ok       head file    agrees with the log
   ok       writes       it can be opened to write
 ! error: 1 thing to see to
 [exit 1]
@@ -135,7 +135,7 @@ ok	schema	format 1
 ok	SQLite	[VERSION]; last written by [VERSION]
 ok	log	ends at 1
 warning	reads	as a file that nobody changes
-ok	witness	agrees with the log
+ok	head file	agrees with the log
 ok	writes	it can be opened to write
 ! error: 2 things to see to
 [exit 1]
@@ -148,7 +148,7 @@ ok	readers	none of an older state
 ok	schema	format 1
 ok	SQLite	[VERSION]; last written by [VERSION]
 ok	log	ends at 1
-ok	witness	agrees with the log
+ok	head file	agrees with the log
 ok	writes	it can be opened to write
 
 "#]],
@@ -188,7 +188,7 @@ ok	readers	none of an older state
 ok	schema	format 1
 ok	SQLite	[VERSION]; last written by [VERSION]
 ok	log	ends at 2
-ok	witness	agrees with the log
+ok	head file	agrees with the log
 ok	writes	it can be opened to write
 
 "#]],
@@ -222,7 +222,7 @@ $ ustate doctor --db state.log
 
 "#]],
     );
-    // The newest change is gone, which the witness tells.
+    // The newest change is gone, which the head file tells.
     fs::copy(place.path("state.db"), place.path("old.db")).unwrap();
     assert_eq!(place.code("set /a 2"), 0);
     fs::copy(place.path("old.db"), place.path("state.db")).unwrap();

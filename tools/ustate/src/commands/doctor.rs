@@ -174,14 +174,14 @@ async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>
 fn witness(path: &Path, warning: Option<&str>) -> Check {
     let witness = beside(path, "-head");
     if let Some(warning) = warning {
-        return Check::warning("witness", warning, "without it a lost end of the log cannot be told");
+        return Check::warning("head file", warning, "without it a lost end of the log cannot be told");
     }
     if witness.is_file() {
-        return Check::ok("witness", "agrees with the log");
+        return Check::ok("head file", "agrees with the log");
     }
     let what = format!("{} is missing", witness.display());
     Check::warning(
-        "witness",
+        "head file",
         what,
         "without it a lost end of the log cannot be told; the next write makes it",
     )
