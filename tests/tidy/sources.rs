@@ -46,7 +46,11 @@ impl Source {
 }
 
 pub(super) fn code(text: &str) -> String {
-    let tests = ["#[cfg(test)]\nmod tests", "#[cfg(all(test, unix))]\nmod tests"];
+    let tests = [
+        "#[cfg(test)]\nmod tests {",
+        "#[cfg(test)]\npub(super) mod tests {",
+        "#[cfg(all(test, unix))]\nmod tests {",
+    ];
     let product = tests.iter().fold(text, |text, tests| text.split(tests).next().unwrap());
     product.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
