@@ -149,7 +149,7 @@ mod sync;
 pub use audit::{Finding, Form, Level, NotProvable, Progress, Proved, VerifyReport};
 #[cfg(feature = "sqlite")]
 pub use backend::sqlite::Durability;
-pub use error::{ErrorKind, FailedCondition, Rejection, Result, StateError};
+pub use error::{ErrorKind, FailedCondition, Fault, Rejection, Result, StateError};
 pub use key::{RESERVED_PREFIX, validate_key};
 pub use limits::{Exceeded, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS, MAX_KEY_LENGTH};
 pub use log::{

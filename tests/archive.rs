@@ -305,7 +305,7 @@ async fn lines_of_json_say_all_that_the_log_says<S: Store>(store: S, subject: &S
     assert_eq!((shown["encoding"].as_str(), shown["value"].as_str()), (Some("base64"), Some("/wA=")));
     let end = lines.last().unwrap();
     assert_eq!((end["type"].as_str(), end["count"].as_u64()), (Some("end"), Some(log.len() as u64)));
-    assert!(matches!(MemoryStore::import(text.as_bytes()), Err(StateError::ConnectionError(_))));
+    assert!(matches!(MemoryStore::import(text.as_bytes()), Err(StateError::InvalidArgument(_))));
 }
 
 async fn an_export_says_how_far_it_is<S: Store>(store: S, subject: &Subject) {
@@ -332,7 +332,7 @@ async fn an_export_never_writes_over_anything<S: Store>(store: S, subject: &Subj
     std::fs::write(&path, "precious").unwrap();
     let error = subject.local.export_to(Export::new(), &path).await.unwrap_err();
     assert!(
-        matches!(&error, StateError::ConnectionError(why) if why.contains("not written over")),
+        matches!(&error, StateError::CannotOpen { why, .. } if why.what().contains("not written over")),
         "{error}"
     );
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");

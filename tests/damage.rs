@@ -3,10 +3,8 @@
 use crate::support;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use univrs_state::{Clock, Residency, Scan, SqliteStore, StateError, StateStore, Timestamp};
+use univrs_state::{Residency, Scan, SqliteStore, StateError, StateStore};
 
 async fn store_with(file: &Path, changes: u8) -> SqliteStore {
     let store = SqliteStore::open(file).await.unwrap();
@@ -139,31 +137,6 @@ async fn a_watch_that_waits_learns_that_the_storage_failed() {
     }
     let cause = waits.await.unwrap().unwrap_err();
     assert!(!matches!(cause, StateError::Closed), "{cause}");
-}
-
-/// A clock that panics on demand.
-struct Bomb(AtomicBool);
-
-impl Clock for &'static Bomb {
-    fn now(&self) -> Timestamp {
-        assert!(!self.0.load(Ordering::SeqCst), "planted");
-        Timestamp::EPOCH
-    }
-}
-
-#[tokio::test]
-async fn a_clock_that_panics_fails_its_batch_and_the_store_goes_on() {
-    static BOMB: Bomb = Bomb(AtomicBool::new(false));
-    let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteStore::options().clock(&BOMB).open(file(&folder)).await.unwrap());
-    let mut watch = store.watch("/*").unwrap();
-    BOMB.0.store(true, Ordering::SeqCst);
-    let refused = store.set("/a", vec![1]).await;
-    assert!(matches!(&refused, Err(StateError::Storage(why)) if why.contains("clock")), "{refused:?}");
-    BOMB.0.store(false, Ordering::SeqCst);
-    assert_eq!(store.set("/a", vec![2]).await, Ok(1));
-    assert_eq!(watch.try_next().await.unwrap().unwrap().new_value.unwrap(), [2]);
-    assert!(store.verify().await.unwrap().is_intact());
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ async fn a_process_that_may_open_no_more_files_is_told() {
             }
             Some(Err(error)) => {
                 assert!(
-                    ["cannot_open", "storage_error"].iter().any(|code| error.starts_with(code)),
+                    error.starts_with("connection: ") && error.contains("too many files are open"),
                     "{error}"
                 );
                 refused += 1;

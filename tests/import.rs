@@ -43,7 +43,7 @@ async fn every_flipped_bit_and_every_cut_of_an_export_is_found() {
             assert!(
                 matches!(
                     error,
-                    StateError::Corrupted(_) | StateError::ConnectionError(_) | StateError::Erased(_)
+                    StateError::Corrupted(_) | StateError::InvalidArgument(_) | StateError::Erased(_)
                 ),
                 "{at}: {error}"
             );
@@ -97,7 +97,7 @@ async fn hostile_files_are_refused_without_memory_for_what_they_claim() {
     let mut newer = bytes.clone();
     newer[18] = 2;
     let error = refused(&newer);
-    assert!(matches!(&error, StateError::ConnectionError(why) if why.contains("has format 2")), "{error}");
+    assert!(matches!(&error, StateError::InvalidArgument(why) if why.contains("has format 2")), "{error}");
 }
 
 #[tokio::test]
@@ -132,7 +132,10 @@ async fn an_import_goes_nowhere_but_to_a_free_place_and_leaves_nothing_where_it_
     for name in ["state.db", "folder"] {
         std::fs::create_dir_all(folder.path().join("folder")).unwrap();
         let error = import(&bytes, name).await.unwrap_err();
-        assert!(matches!(&error, StateError::ConnectionError(why) if why.contains("exists")), "{error}");
+        assert!(
+            matches!(&error, StateError::CannotOpen { why, .. } if why.what().contains("exists")),
+            "{error}"
+        );
     }
     std::fs::write(folder.path().join("new.db-wal"), "of another file").unwrap();
     let before = names();

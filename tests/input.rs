@@ -266,13 +266,16 @@ async fn a_store_without_random_bytes_records_nothing() {
     for subject in Subject::each_with(|| options().entropy(Dry)).await {
         let store = subject.shared();
         let error = store.commit(Batch::new().set("/a", "1").commit_id("id")).await.unwrap_err();
-        assert!(matches!(error, StateError::Storage(_)) && error.to_string().contains("random"), "{error}");
+        assert!(
+            matches!(error, StateError::Unavailable(_)) && error.to_string().contains("random"),
+            "{error}"
+        );
         assert_eq!(store.head().await.unwrap().seq, Seq::ZERO);
         assert_eq!(store.version("/a").await.unwrap(), 0);
         subject.audit().await;
     }
     let error = univrs_state::Options::new().entropy(Dry).memory().unwrap_err();
-    assert!(matches!(error, StateError::Storage(_)), "{error}");
+    assert!(matches!(error, StateError::Unavailable(_)), "{error}");
 }
 
 #[tokio::test]

@@ -303,7 +303,7 @@ async fn another_durability_than_the_files_is_refused() {
     for read_only in [false, true] {
         let options = options().durability(Durability::Synced).read_only(read_only);
         let error = options.open(path).await.unwrap_err();
-        assert!(matches!(error, StateError::ConnectionError(_)), "{error}");
+        assert!(matches!(error, StateError::CannotOpen { .. }), "{error}");
         assert!(error.to_string().contains("buffered") && error.to_string().contains("synced"), "{error}");
     }
     Subject::open(options(), path).await.audit().await;

@@ -10,6 +10,7 @@ mod conformance;
 mod damage;
 mod disk_full;
 mod examples;
+mod foreign;
 mod fork;
 mod fuzz;
 mod histories;

@@ -17,6 +17,7 @@ async fn store(folder: &TempDir) -> SqliteStore {
 async fn is_refused(store: &SqliteStore, file: &str) {
     let refused = store.set("/a", b"after".to_vec()).await;
     let Err(StateError::Storage(why)) = refused else { panic!("{refused:?}") };
+    let why = why.what();
     assert!(why.contains(&format!("{file} was moved")) && why.contains("move it back"), "{why}");
     assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"before");
 }

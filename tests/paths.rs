@@ -14,10 +14,10 @@ use crate::support::{Subject, folder, value};
 /// The refusal of a path, which names it; reading only is refused in the same way.
 async fn refusal(path: &Path) -> String {
     let error = SqliteStore::open(path).await.unwrap_err();
-    assert!(matches!(error, StateError::ConnectionError(_)), "{error:?}");
-    assert_eq!(error.kind(), ErrorKind::Storage);
+    assert!(matches!(error, StateError::CannotOpen { .. }), "{error:?}");
+    assert!(error.kind() == ErrorKind::CannotOpen && !error.is_retryable());
     let read_only = Options::new().read_only(true).open(path).await.unwrap_err();
-    assert!(matches!(read_only, StateError::ConnectionError(_)), "{read_only:?}");
+    assert!(matches!(read_only, StateError::CannotOpen { .. }), "{read_only:?}");
     error.to_string()
 }
 
@@ -170,7 +170,7 @@ async fn nothing_is_created_where_that_is_forbidden() {
     let path = folder.path().join("new/state.db");
     for options in [Options::new().create(false), Options::new().read_only(true)] {
         let error = options.open(&path).await.unwrap_err();
-        assert!(matches!(error, StateError::ConnectionError(_)), "{error}");
+        assert!(matches!(error, StateError::CannotOpen { .. }), "{error}");
         assert_eq!(names(folder.path()), Vec::<String>::new());
     }
 }
@@ -221,6 +221,53 @@ async fn a_new_store_is_readable_by_its_owner_alone() {
     subject.audit().await;
 }
 
+#[tokio::test]
+async fn a_path_that_is_too_long_for_sqlite_is_refused_by_its_length() {
+    let folder = folder();
+    let name_of = |bytes: usize| {
+        let mut path = folder.path().join("d".repeat(200)).join("e".repeat(200));
+        let left = bytes - path.as_os_str().len() - 1;
+        path.push("f".repeat(left));
+        path
+    };
+    let subject = Subject::open(Options::new(), &name_of(504)).await;
+    subject.shared().set("/a", value(1)).await.unwrap();
+    subject.audit().await;
+    let refused = refusal(&name_of(505)).await;
+    assert!(refused.contains("a path of 505 bytes") && refused.contains("504"), "{refused}");
+    let name = "n".repeat(256);
+    assert!(refusal(&folder.path().join(&name)).await.contains("name too long"));
+}
+
+// A rollback journal of a crash must be rolled back before anything is read, which takes writing.
+#[tokio::test]
+async fn a_database_with_a_hot_journal_is_refused_to_a_reader_by_that_name() {
+    let folder = folder();
+    let (live, path) = (folder.path().join("live.db"), folder.path().join("state.db"));
+    let subject = Subject::open(Options::new(), &live).await;
+    subject.shared().set("/a", value(1)).await.unwrap();
+    subject.audit().await;
+    subject.local.close().await.unwrap();
+    let conn = Connection::open(&live).unwrap();
+    conn.execute_batch(
+        "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN; CREATE TABLE more (x);
+         INSERT INTO more SELECT randomblob(3000) FROM json_each('[1,2,3,4,5,6,7,8,9]')",
+    )
+    .unwrap();
+    let journal = |path: &Path| path.with_extension("db-journal");
+    fs::copy(&live, &path).unwrap();
+    fs::copy(journal(&live), journal(&path)).unwrap();
+    drop(conn);
+    let error = Options::new().read_only(true).open(&path).await.unwrap_err();
+    let StateError::CannotOpen { path: named, why } = &error else { panic!("{error}") };
+    assert_eq!(named, &path);
+    assert!(why.what().contains("in the middle of a change") && why.what().contains("-journal"), "{error}");
+    assert!(std::error::Error::source(&error).is_some(), "what SQLite said is kept");
+    // Who may write rolls it back, and then it is the store that it was.
+    Subject::open(Options::new(), &path).await.audit().await;
+    Subject::open(Options::new().read_only(true), &path).await.audit().await;
+}
+
 // As root a file of mode 000 is readable, so this runs as another user, and checks that it does.
 #[tokio::test]
 async fn a_file_without_permission_is_refused() {
@@ -243,16 +290,19 @@ async fn a_file_without_permission_is_refused() {
     let mut child = Child::start_by(other, &binary);
     let shown = path.display();
     child.ask(&format!("read file\t{shown}")).expect_err("the premise: the child may not read the file");
-    let refuse = |child: &mut Child, command: &str| {
+    let refuse = |child: &mut Child, command: &str, why: &str| {
         let error = child.ask(command).unwrap_err();
         assert!(error.starts_with("cannot_open") && error.contains("state.db"), "{error}");
+        assert!(error.contains(why), "{error}");
     };
-    refuse(&mut child, &format!("open\t{shown}"));
-    refuse(&mut child, &format!("open read-only\t{shown}"));
+    refuse(&mut child, &format!("open\t{shown}"), "it cannot be read: Permission denied");
+    refuse(&mut child, &format!("open read-only\t{shown}"), "it cannot be read: Permission denied");
     if is_root {
         set_mode(&path, 0o644);
         child.ask(&format!("read file\t{shown}")).expect("the premise: now it may");
-        refuse(&mut child, &format!("open\t{shown}"));
+        refuse(&mut child, &format!("open\t{shown}"), "it cannot be written");
+        set_mode(&path, 0o666);
+        refuse(&mut child, &format!("open\t{shown}"), "cannot be written: Permission denied");
         let error = child.ask(&format!("open\t{}/new.db", folder.path().display())).unwrap_err();
         assert!(error.starts_with("cannot_open") && error.contains("new.db"), "{error}");
     }

@@ -75,7 +75,10 @@ async fn nobody_reads_a_closed_store() {
     assert!(store.verify().await.unwrap().is_intact());
     assert_eq!(store.set("/a", vec![]).await, Err(StateError::ReadOnly));
     let error = SqliteStore::open(&file).await.unwrap_err();
-    assert!(matches!(&error, StateError::ConnectionError(why) if why.contains("permissions")), "{error}");
+    assert!(
+        matches!(&error, StateError::CannotOpen { why, .. } if why.what().contains("permissions")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -112,6 +115,38 @@ async fn nobody_reads_an_open_store() {
     let store = SqliteStore::options().read_only(true).open(given_file()).await.unwrap();
     assert!(!store.is_immutable());
     assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"1");
+}
+
+// The index of a log is made by who may write; without one, a reader cannot tell what the log holds.
+#[tokio::test]
+async fn a_log_that_cannot_be_recovered_by_its_reader_is_told_by_that_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = readable_store(folder.path()).await;
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(copy.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let all = format!(
+        "cp {0}/* {1}/ && rm {1}/*-shm && chmod 644 {1}/*",
+        folder.path().display(),
+        copy.path().display()
+    );
+    assert!(std::process::Command::new("sh").args(["-c", &all]).status().unwrap().success());
+    let copied = copy.path().join(file.file_name().unwrap());
+    as_nobody("read_only::nobody_is_told_of_a_log_without_its_index", &copied);
+    // Who may write recovers it.
+    let copied = SqliteStore::open(&copied).await.unwrap();
+    assert!(copied.verify().await.unwrap().is_intact());
+    assert_eq!(copied.get("/a").await.unwrap().unwrap().value, b"1");
+    drop(store);
+}
+
+#[tokio::test]
+#[ignore = "run by another test, as another user"]
+async fn nobody_is_told_of_a_log_without_its_index() {
+    let file = given_file();
+    let error = SqliteStore::options().read_only(true).open(&file).await.unwrap_err();
+    let StateError::CannotOpen { path, why } = &error else { panic!("{error}") };
+    assert_eq!(path, &file);
+    assert!(why.what().contains("write-ahead log that cannot be recovered here"), "{error}");
 }
 
 // The shared memory of a copy is not that of the store, and this user may not make it anew.

@@ -55,7 +55,7 @@ async fn a_schema_that_is_not_exactly_a_stores_is_refused_by_the_name_of_the_obj
         drop(raw);
         for read_only in [false, true] {
             let error = SqliteStore::options().read_only(read_only).open(&file).await.unwrap_err();
-            assert!(matches!(error, StateError::ConnectionError(_)), "{planted}: {error:?}");
+            assert!(matches!(error, StateError::CannotOpen { .. }), "{planted}: {error:?}");
             assert!(error.to_string().contains(named), "{planted}: {error}");
         }
         let raw = Connection::open(&file).unwrap();

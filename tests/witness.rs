@@ -205,7 +205,7 @@ async fn a_write_ahead_log_whose_database_is_gone_is_left_as_it_is() {
         let before = contents(folder.path());
         for accept_loss in [false, true] {
             let error = SqliteStore::options().accept_loss(accept_loss).open(&file).await.unwrap_err();
-            assert!(matches!(error, StateError::ConnectionError(_)), "{error:?}");
+            assert!(matches!(error, StateError::CannotOpen { .. }), "{error:?}");
             assert!(error.to_string().contains("-wal away"), "{error}");
         }
         let read_only = SqliteStore::options().read_only(true).open(&file).await.unwrap_err();
@@ -224,7 +224,7 @@ async fn a_witness_that_cannot_be_kept_refuses_the_writer_who_says_why() {
     std::fs::remove_file(beside(&file, "-head")).unwrap();
     std::fs::create_dir(beside(&file, "-head")).unwrap();
     let error = SqliteStore::open(&file).await.unwrap_err().to_string();
-    assert!(error.contains("-head is a directory"), "{error}");
+    assert!(error.contains("-head: it is a directory"), "{error}");
     std::fs::remove_dir(beside(&file, "-head")).unwrap();
     audit(&Local::Sqlite(SqliteStore::open(&file).await.unwrap())).await;
 }

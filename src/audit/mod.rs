@@ -17,7 +17,7 @@ use broken::Broken;
 
 pub(crate) use item::{Start, TELLING_BYTES, is_log_file};
 pub(crate) use pack::{Pack, Unpacked};
-pub(crate) use reader::{LogReader, Recorded};
+pub(crate) use reader::{EXPORT, LogReader, Recorded};
 pub(crate) use tally::{Lasts, Tally};
 pub(crate) use verify::{Verification, contradicts};
 pub(crate) use writer::LogWriter;

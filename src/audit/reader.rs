@@ -7,6 +7,9 @@ use crate::error::{Result, StateError};
 use crate::log::{Change, Decoder, Flaw, Follow, Hash, Head};
 use crate::planted::planted;
 
+/// How the errors about what is given as an export begin.
+pub(crate) const EXPORT: &str = "this input ";
+
 /// Bytes that are read at once.
 const PIECE: usize = 256 << 10;
 
@@ -45,11 +48,11 @@ impl<R: Read> LogReader<R> {
                 Err(NoStart::Flaw(Flaw::Cut)) if source.fill()? => {}
                 Err(NoStart::Flaw(flaw)) => return Err(source.refuse(flaw)),
                 Err(NoStart::NoLogFile) => {
-                    return Err(StateError::ConnectionError("this is no exported log".into()));
+                    return Err(StateError::InvalidArgument(format!("{EXPORT}is no exported log")));
                 }
                 Err(NoStart::OtherFormat(format)) => {
-                    return Err(StateError::ConnectionError(format!(
-                        "this log file has format {format}, but this version of univrs-state reads format {}",
+                    return Err(StateError::InvalidArgument(format!(
+                        "{EXPORT}has format {format}, but this version of univrs-state reads format {}",
                         item::FORMAT
                     )));
                 }

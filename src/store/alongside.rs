@@ -3,7 +3,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 
-use crate::error::{Result, StateError};
+use crate::error::Result;
+use crate::store::foreign::{broken, no_thread};
 
 /// Batches that may wait between the two.
 const WAITING: usize = 4;
@@ -19,8 +20,7 @@ pub(super) fn alongside<T: Send + Default, R: Send>(
     thread::scope(|scope| {
         let taking = move || take(&mut Taken { receiver, empty, current: None, whole: false });
         let thread = thread::Builder::new().name("univrs-state beside".into()).spawn_scoped(scope, taking);
-        let thread =
-            thread.map_err(|error| StateError::Storage(format!("no thread can be started: {error}")))?;
+        let thread = thread.map_err(no_thread)?;
         let given = give(&mut |batch| {
             let sent = sender.send(Message::Batch(batch)).is_ok();
             sent.then(|| emptied.try_recv().unwrap_or_default())
@@ -29,7 +29,7 @@ pub(super) fn alongside<T: Send + Default, R: Send>(
             let _ = sender.send(Message::End);
         }
         drop(sender);
-        let taken = thread.join().unwrap_or_else(|_| Err(StateError::Storage("a thread panicked".into())));
+        let taken = thread.join().unwrap_or_else(|_| Err(broken()));
         // Where giving failed, taking ends with an error of its own, which says less.
         given.and(taken)
     })

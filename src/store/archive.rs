@@ -7,16 +7,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::delegate::delegate;
+use super::foreign::Foreign;
 use super::memory_store::MemoryStore;
 use super::open_store::OpenStore;
 use super::options::Options;
 use super::threads::on_a_thread;
 use super::transfer::{Export, Exported, load};
 use super::verify::Verify;
-use crate::audit::{LogReader, TELLING_BYTES, VerifyReport, is_log_file};
+use crate::audit::{EXPORT, LogReader, TELLING_BYTES, VerifyReport, is_log_file};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 use crate::log::{Anchor, Head, StoreId};
+
+/// What became of a file that should be read.
+const UNREADABLE: &str = "cannot be read";
 
 /// An exported log, as a store that can only be read. All of it was checked when it was opened, and
 /// is kept in memory.
@@ -53,16 +57,18 @@ impl Archive {
     /// Opens an export: reads and checks all of it, on a thread of its own.
     ///
     /// # Errors
-    /// [`StateError::ConnectionError`] if the file cannot be opened, is no export, or has another
-    /// format; [`StateError::Corrupted`] says where it is cut, malformed, or contradicts itself.
+    /// [`StateError::CannotOpen`] if the file cannot be read, is no export, or has another format;
+    /// [`StateError::Corrupted`] says where it is cut, malformed, or contradicts itself.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| refuse(path, &error.to_string()))?;
+        let file = File::open(path).map_err(|error| StateError::at_path(path, UNREADABLE, error))?;
         if !file.metadata()?.is_file() {
-            return Err(refuse(path, "it is not a regular file"));
+            return Err(StateError::cannot_open(path, "is not a regular file"));
         }
         on_a_thread(move || Self::read(file)).await.map_err(|error| match error {
-            StateError::ConnectionError(why) => refuse(path, &why),
+            StateError::InvalidArgument(why) => {
+                StateError::cannot_open(path, why.strip_prefix(EXPORT).unwrap_or(&why))
+            }
             StateError::Corrupted(why) => StateError::Corrupted(format!("{}: {why}", path.display())),
             error => error,
         })
@@ -71,9 +77,10 @@ impl Archive {
     /// The same from anything that can be read, on the caller's thread.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open).
+    /// Those of [`open`](Self::open), but [`StateError::InvalidArgument`] for what is no export, or has
+    /// another format.
     pub fn read(export: impl Read) -> Result<Self> {
-        let memory = load(&mut LogReader::new(export)?, false)?;
+        let memory = load(&mut LogReader::new(Foreign::reader(export))?, false)?;
         let (floor, withheld) = (memory.floor(), memory.count_withheld());
         let (limits, sources) = Options::new().limits_and_sources()?;
         let store = MemoryStore::of(limits, sources, memory, true);
@@ -86,13 +93,13 @@ impl Archive {
     /// that drops the locks which SQLite holds there.
     ///
     /// # Errors
-    /// [`StateError::ConnectionError`] if it cannot be opened or read.
+    /// [`StateError::CannotOpen`] if it cannot be opened or read.
     pub fn is_one(path: impl AsRef<Path>) -> Result<bool> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| refuse(path, &error.to_string()))?;
+        let file = File::open(path).map_err(|error| StateError::at_path(path, UNREADABLE, error))?;
         let mut start = Vec::new();
         let read = file.take(TELLING_BYTES).read_to_end(&mut start);
-        read.map_err(|error| refuse(path, &error.to_string()))?;
+        read.map_err(|error| StateError::at_path(path, UNREADABLE, error))?;
         Ok(is_log_file(&start))
     }
 
@@ -175,7 +182,3 @@ impl fmt::Debug for Archive {
 }
 
 delegate!([] Archive, |this| this.open, all);
-
-fn refuse(path: &Path, why: &str) -> StateError {
-    StateError::ConnectionError(format!("{}: {why}", path.display()))
-}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::commit::Sources;
 use super::delegate::delegate;
 use super::engine::MemoryEngine;
+use super::foreign::Foreign;
 use super::open_store::OpenStore;
 use super::options::Options;
 use super::resident::{InMemory, Shared};
@@ -119,7 +120,8 @@ impl MemoryStore {
     /// it is complete and on disk.
     ///
     /// # Errors
-    /// Those of [`export`](Self::export); [`StateError::ConnectionError`] if something is there.
+    /// Those of [`export`](Self::export); [`StateError::CannotOpen`] if something is there, or nothing
+    /// can be made there.
     pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
         self.open.export_to(export, path.as_ref()).await
     }
@@ -235,11 +237,11 @@ impl Options {
     /// redacted are erased in it.
     ///
     /// # Errors
-    /// Those of [`Archive::open`](crate::Archive::open); [`StateError::Erased`] if the export
+    /// Those of [`Archive::read`](crate::Archive::read); [`StateError::Erased`] if the export
     /// withholds changes or begins later than the log.
     pub fn import_memory(self, export: impl io::Read) -> Result<MemoryStore> {
         let (limits, sources) = self.limits_and_sources()?;
-        let memory = transfer::load(&mut LogReader::new(export)?, true)?;
+        let memory = transfer::load(&mut LogReader::new(Foreign::reader(export))?, true)?;
         Ok(MemoryStore::of(limits, sources, memory, false))
     }
 }

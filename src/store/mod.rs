@@ -5,7 +5,7 @@
 //!
 //! | room | |
 //! |---|---|
-//! | `clock` `entropy` `stats` `threads` `alongside` `receipt` | what the rooms share |
+//! | `clock` `entropy` `stats` `foreign` `threads` `alongside` `receipt` | what the rooms share |
 //! | `feed/` | who is woken |
 //! | `commit/` | the write path: load, decide, seal, record |
 //! | `resident/` | what is in memory |
@@ -26,6 +26,7 @@ mod delegate;
 mod engine;
 mod entropy;
 mod feed;
+mod foreign;
 mod history;
 mod memory_store;
 mod open_store;

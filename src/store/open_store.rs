@@ -73,7 +73,7 @@ impl OpenStore {
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.shared.check_open()?;
-        self.start(read).await.unwrap_or(Err(StateError::Closed))
+        self.start(read).await.unwrap_or_else(|_| Err(self.shared.unanswered()))
     }
 
     pub(crate) async fn close(&self) -> Result<()> {
@@ -125,7 +125,7 @@ impl OpenStore {
         let (reply, receiver) = oneshot::channel();
         self.shared.check_open()?;
         self.engine.order(CommitRequest { batch, reply, room });
-        receiver.await.unwrap_or(Err(StateError::Closed))
+        receiver.await.unwrap_or_else(|_| Err(self.shared.unanswered()))
     }
 
     /// The end of the log.
@@ -253,7 +253,7 @@ impl OpenStore {
         match started.await {
             // Closing interrupts what runs, which is a storage error then.
             Err(_) | Ok(Err(_)) if self.shared.is_closed() => Err(StateError::Closed),
-            result => result.unwrap_or(Err(StateError::Closed)),
+            result => result.unwrap_or_else(|_| Err(self.shared.unanswered())),
         }
     }
 }

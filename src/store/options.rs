@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::clock::{Clock, SystemClock};
 use super::commit::Sources;
 use super::entropy::{Entropy, OsEntropy};
+use super::foreign::fill;
 #[cfg(feature = "sqlite")]
 use crate::backend::sqlite::{Durability, Location, Opening};
-use crate::error::{Result, StateError};
+use crate::error::Result;
 use crate::limits::Limits;
 use crate::log::StoreId;
 
@@ -219,10 +220,7 @@ impl Options {
             return Ok(store);
         }
         let mut bytes = [0; 16];
-        if self.entropy.fill(&mut bytes) {
-            Ok(StoreId::from_bytes(bytes))
-        } else {
-            Err(StateError::Storage("the system gave no random bytes".into()))
-        }
+        fill(&*self.entropy, &mut bytes)?;
+        Ok(StoreId::from_bytes(bytes))
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::commit::Sources;
 use super::delegate::delegate;
 use super::engine::writer;
+use super::foreign::broken;
 use super::open_store::OpenStore;
 use super::options::Options;
 use super::stats::Stats;
@@ -57,7 +58,7 @@ impl SqliteStore {
     /// Opens the store at this path; makes file and folder where they are missing.
     ///
     /// # Errors
-    /// [`StateError::ConnectionError`] says what is wrong with the path, the file or its format.
+    /// Those of [`Options::open`].
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         Options::new().open(path).await
     }
@@ -65,7 +66,7 @@ impl SqliteStore {
     /// A store in SQLite's memory; it lives as long as its handles.
     ///
     /// # Errors
-    /// [`StateError::Storage`] if there is no memory or no thread to be had.
+    /// Those of [`Options::in_memory`].
     pub async fn in_memory() -> Result<Self> {
         Options::new().in_memory().await
     }
@@ -84,7 +85,7 @@ impl SqliteStore {
         let read_only = opening.read_only;
         let (started, start) = oneshot::channel();
         writer::spawn(opening, sources, resident_bytes, started)?;
-        let engine = start.await.unwrap_or(Err(StateError::Closed))?;
+        let engine = start.await.unwrap_or_else(|_| Err(broken()))?;
         let (shared, immutable) = (engine.shared.clone(), engine.immutable);
         let warning = engine.warning.as_deref().map(Arc::from);
         Ok(Self { open: OpenStore::new(shared, Box::new(engine), limits, read_only), immutable, warning })
@@ -118,7 +119,7 @@ impl SqliteStore {
     /// What the store has been doing.
     ///
     /// # Errors
-    /// [`StateError::Closed`], [`StateError::Storage`].
+    /// [`StateError::Closed`](crate::StateError::Closed), [`StateError::Storage`](crate::StateError::Storage).
     pub async fn stats(&self) -> Result<Stats> {
         self.open.stats().await
     }
@@ -128,7 +129,7 @@ impl SqliteStore {
     /// started over while it runs.
     ///
     /// # Errors
-    /// [`StateError::Closed`], [`StateError::Storage`]; contradictions are in the report.
+    /// [`StateError::Closed`](crate::StateError::Closed), [`StateError::Storage`](crate::StateError::Storage); contradictions are in the report.
     pub async fn verify(&self) -> Result<VerifyReport> {
         self.open.verify(Verify::full()).await
     }
@@ -189,10 +190,10 @@ impl SqliteStore {
     }
 
     /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is
-    /// moved into the database, watches end, and later calls return [`StateError::Closed`].
+    /// moved into the database, watches end, and later calls return [`StateError::Closed`](crate::StateError::Closed).
     ///
     /// # Errors
-    /// [`StateError::Storage`] if the write-ahead log could not be moved; everything acknowledged
+    /// [`StateError::Storage`](crate::StateError::Storage) if the write-ahead log could not be moved; everything acknowledged
     /// is still recorded in it.
     pub async fn close(&self) -> Result<()> {
         self.open.close().await
@@ -212,7 +213,8 @@ impl Options {
     /// readable by its owner alone.
     ///
     /// # Errors
-    /// [`StateError::ConnectionError`] says what is wrong with the path, the file or its format;
+    /// [`StateError::CannotOpen`] says what is wrong with the path, the file or its format;
+    /// [`StateError::ConnectionError`], [`StateError::Busy`] and [`StateError::Unavailable`] may pass;
     /// [`StateError::InvalidArgument`] names a limit that cannot be.
     pub async fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore> {
         self.open_at(Location::File(path.as_ref().to_owned())).await
@@ -240,14 +242,16 @@ impl Options {
     /// are erased in it. It is built beside its path, and appears there when it is complete.
     ///
     /// # Errors
-    /// Those of [`import_memory`](Self::import_memory); [`StateError::ConnectionError`] if something
-    /// is at the path already; [`StateError::StorageFull`]. Nothing is left behind then.
+    /// Those of [`import_memory`](Self::import_memory); [`StateError::CannotOpen`] if something
+    /// is at the path already, or nothing can be made there; [`StateError::StorageFull`]. Nothing is left behind then.
     pub async fn import(
         self,
         export: impl Read + Send + 'static,
         into: impl AsRef<Path>,
     ) -> Result<SqliteStore> {
-        let into = std::path::absolute(into.as_ref())?;
+        let into = into.as_ref();
+        let absolute = std::path::absolute(into);
+        let into = absolute.map_err(|error| StateError::at_path(into, "cannot be made absolute", error))?;
         transfer::import(export, &into, |location| self.opening(location)).await?;
         self.create(false).open(into).await
     }

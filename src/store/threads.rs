@@ -4,11 +4,11 @@ use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use crate::error::{Result, StateError};
+use crate::error::Result;
+use crate::store::foreign::{broken, no_thread};
 
 /// Starts a thread.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let no_thread = |error| StateError::Storage(format!("no thread can be started: {error}"));
     Builder::new().name(name.into()).spawn(run).map_err(no_thread)
 }
 
@@ -18,5 +18,5 @@ pub(crate) async fn on_a_thread<T: Send + 'static>(
 ) -> Result<T> {
     let (reply, answer) = oneshot::channel();
     spawn("univrs-state import", move || drop(reply.send(run())))?;
-    answer.await.unwrap_or_else(|_| Err(StateError::Storage("a thread panicked".into())))
+    answer.await.unwrap_or_else(|_| Err(broken()))
 }

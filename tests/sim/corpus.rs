@@ -253,7 +253,7 @@ fn check(
 /// The outcome that an error is; a damaged store is neither busy nor out of space.
 fn told(error: &StateError) -> std::result::Result<&'static str, String> {
     match error {
-        StateError::ConnectionError(_) => Ok("refused: no store"),
+        StateError::CannotOpen { .. } => Ok("refused: no store"),
         StateError::Corrupted(_) => Ok("refused: corrupted"),
         StateError::Storage(_) => Ok("refused: SQLite cannot read it"),
         other => Err(format!("damage is called {other:?}")),

@@ -386,7 +386,7 @@ fn a_witness_that_cannot_be_read_is_a_warning_and_forgets_no_loss() {
     assert!(matches!(&told, StateError::Corrupted(why) if why.contains("another hash at 4")), "{told:?}");
     disk.fail_plain(Some(Op::Open));
     let refused = open(&disk, None, false).unwrap_err();
-    assert!(matches!(&refused, StateError::ConnectionError(why) if why.contains("-head")), "{refused:?}");
+    assert!(matches!(&refused, StateError::Storage(why) if why.what().contains("-head")), "{refused:?}");
     disk.remove();
 }
 

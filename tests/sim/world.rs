@@ -265,10 +265,10 @@ impl Ledger {
         let (read_only, told) = (rng.once_in(3), !lock(&self.notes).is_empty());
         let sqlite = match open(&self.disk, Some(self.durability), read_only) {
             // Before the store is there, a read-only opener has nothing to open.
-            Err(StateError::ConnectionError(why))
+            Err(StateError::CannotOpen { why, .. })
                 if read_only
                     && !told
-                    && (why.ends_with("does not exist") || why.ends_with("not a store")) =>
+                    && ["does not exist", "is empty, not a store"].contains(&why.what()) =>
             {
                 return Ok(None);
             }

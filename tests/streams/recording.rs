@@ -181,7 +181,7 @@ impl Reader {
                 }
                 other => {
                     let what = format!("{other:?} came before the end of the snapshot");
-                    return Err(StateError::Storage(what));
+                    return Err(StateError::Storage(what.into()));
                 }
             }
             if self.plan.burst == 1 {

@@ -228,6 +228,7 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
         }
         ["serve", spec] => crate::histories::process::serve(spec).await?,
         ["perform", operation] => return Ok(crate::histories::process::serve_one(open(), operation).await),
+        ["without threads"] => return Ok(crate::foreign::without_threads(&open()).await),
         ["fork", path] => return Ok(crate::fork::fork(Path::new(path)).await),
         ["close and fork", path] => return Ok(crate::fork::close_and_fork(Path::new(path)).await),
         ["read file", path] => drop(std::fs::read(path).map_err(|error| error.to_string())?),

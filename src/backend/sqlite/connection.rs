@@ -48,7 +48,7 @@ impl Sqlite {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(()),
             // Whoever writes must be able to keep it; else no later loss would be noticed.
-            Err(error) if writes => return Err(fault::refuse(&path, &error.to_string())),
+            Err(error) if writes => return Err(StateError::at_path(&path, "cannot be opened", error)),
             Err(error) => {
                 self.doubt(&path, &error);
                 return Ok(());
@@ -99,7 +99,12 @@ impl Sqlite {
         self.conn.pragma_update(None, "synchronous", FULL).map_err(fault::storage)?;
         match mode("PRAGMA journal_mode = DELETE") {
             Ok(mode) if mode == "delete" => {}
-            _ => return Err(self.opening.refuse("is open elsewhere; a loss is accepted by the only opener")),
+            _ => {
+                return Err(StateError::Busy(format!(
+                    "{path} is open elsewhere, too, but a loss is accepted by the only one who has it open: close the \
+                     store in all other processes"
+                )));
+            }
         }
         self.opening.set_journal(&self.conn, self.opening.durability.unwrap_or_default())?;
         self.accepted_loss.set(Some(loss));
@@ -140,7 +145,7 @@ impl Sqlite {
         self.checkpoint(Some(Duration::ZERO))?;
         match self.wal_pages()? {
             0 => Ok(()),
-            left => Err(StateError::Storage(format!("{left} pages are left in the write-ahead log"))),
+            left => Err(StateError::Storage(format!("{left} pages are left in the write-ahead log").into())),
         }
     }
 
@@ -192,7 +197,7 @@ impl Opening {
                 "{} was moved, replaced or removed while the store was open, which takes no commits: move it back, or \
                  close the store in all processes and open it again",
                 path.display()
-            ))),
+            ).into())),
         }
     }
 

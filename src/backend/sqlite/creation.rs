@@ -45,7 +45,7 @@ impl Opening {
         let Location::File(file) = &self.location else { return Ok(()) };
         let file = file.clone();
         let mut draft = self.draft(&file);
-        let failed = |error: io::Error| fault::create(&file, &error);
+        let failed = |error: io::Error| StateError::at_path(&file, "cannot be created", error);
         if !draft.is_wanted().map_err(failed)? {
             return Ok(());
         }

@@ -1,12 +1,9 @@
 //! SQLite's errors in the words of the store.
 
-use std::io;
-use std::path::Path;
-
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
-use crate::error::StateError;
+use crate::error::{Fault, StateError};
 
 /// The error of an operation on an open store.
 pub(super) fn storage(error: rusqlite::Error) -> StateError {
@@ -35,36 +32,11 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
         (ErrorCode::TooBig, _) => {
             StateError::Corrupted("a row is longer than any that a store writes".into())
         }
-        (_, code) => StateError::Storage(format!("SQLite: {} ({code})", ffi::code_to_str(code))),
-    }
-}
-
-/// The error of opening a path.
-pub(super) fn open(path: &Path, error: rusqlite::Error) -> StateError {
-    match (error.sqlite_error().map(|failure| failure.code), storage(error)) {
-        (Some(ErrorCode::NotADatabase), _) => refuse(path, "is not a database"),
-        (Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly), _) => {
-            refuse(path, "cannot be opened; check the permissions of the file and its folder")
+        (_, code) => {
+            let what = format!("SQLite: {} ({code})", ffi::code_to_str(code));
+            StateError::Storage(Fault::caused(what, *failure))
         }
-        (_, StateError::Storage(why)) => refuse(path, &why),
-        (_, error) => error,
     }
-}
-
-/// The error of making a file.
-pub(super) fn create(path: &Path, error: &io::Error) -> StateError {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => StateError::Busy(error.to_string()),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            StateError::StorageFull(format!("{} cannot be created: {error}", path.display()))
-        }
-        _ => refuse(path, &format!("cannot be created: {error}")),
-    }
-}
-
-/// An error that names the path.
-pub(super) fn refuse(path: &Path, why: &str) -> StateError {
-    StateError::ConnectionError(format!("{} {why}", path.display()))
 }
 
 /// Whether a failed COMMIT is known to have recorded nothing: its frames could not be written,

@@ -1,17 +1,17 @@
 //! What is offered in C alone: syncing the write-ahead log, whether the file was moved, the header of
-//! the write-ahead log's index, and to be told of forks.
+//! the write-ahead log's index, what a user may do with a file, and to be told of forks.
 //!
 //! The one module of unsafe code. The functions that ask a connection borrow it, so it is open, and
 //! no other thread can use it meanwhile (`Connection` is not `Sync`); [`WalIndex`] owns its own.
 
 #![allow(unsafe_code)]
 
-#[cfg(target_os = "linux")]
-use std::ffi::CString;
+#[cfg(unix)]
+use std::ffi::{CString, c_char};
 use std::ffi::{c_int, c_void};
+use std::io;
 #[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
-#[cfg(target_os = "linux")]
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Mutex;
@@ -145,6 +145,36 @@ pub(super) fn file_number(path: &Path) -> Option<(u64, u64)> {
     };
     let known = code == 0 && found.stx_mask & libc::STATX_INO != 0;
     known.then(|| (libc::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
+}
+
+/// Whether this user may read, and write, what is at a path; an error says why not.
+#[cfg(unix)]
+pub(super) fn access(path: &Path, write: bool) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    // Of the C library, for every Unix.
+    unsafe extern "C" {
+        fn access(path: *const c_char, mode: c_int) -> c_int;
+    }
+    const READ: c_int = 4;
+    const WRITE: c_int = 2;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the declaration is that of POSIX, and the path ends with a zero.
+    match unsafe { access(path.as_ptr(), if write { READ | WRITE } else { READ }) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// It cannot be asked for here.
+#[cfg(not(unix))]
+pub(super) fn access(_: &Path, _: bool) -> io::Result<()> {
+    Ok(())
+}
+
+/// What the system said to the last thing that failed on a connection, as far as it is known.
+pub(super) fn system_error(conn: &Connection) -> io::Error {
+    // SAFETY: the handle is open while the connection is borrowed.
+    io::Error::from_raw_os_error(unsafe { ffi::sqlite3_system_errno(conn.handle()) })
 }
 
 /// Has forks of this process [told](forked); false if there is no memory for that.

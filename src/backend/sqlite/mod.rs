@@ -2,6 +2,7 @@
 
 mod connection;
 mod creation;
+mod diagnosis;
 mod fault;
 mod ffi;
 mod jump;

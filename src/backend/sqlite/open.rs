@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::patience::Patience;
 use super::schema::{self, APPLICATION_ID, FORMAT};
-use super::{Sqlite, fault, ffi, path};
+use super::{Sqlite, ffi, path};
 use crate::backend::process::{Counted, has_inherited};
 use crate::error::{Result, StateError};
 use crate::limits::MOST_VALUE_BYTES;
@@ -96,18 +96,14 @@ impl Opening {
     pub(crate) fn first(mut self) -> Result<Sqlite> {
         if rusqlite::version_number() < OLDEST_SQLITE {
             let found = rusqlite::version();
-            return Err(StateError::ConnectionError(format!(
-                "SQLite {found} is too old; 3.51.3 or newer is needed"
-            )));
+            return Err(self.refuse(&format!("needs SQLite 3.51.3 or newer, but {found} is linked")));
         }
         if self.is_file() && !ffi::watch_forks() {
-            return Err(self.refuse("cannot be opened: the system has no memory to tell of forks"));
+            return Err(StateError::Unavailable("the system has no memory to tell of forks".into()));
         }
         // Before anything is locked: in a fork, nobody may be there to let it go.
         if self.is_file() && has_inherited() {
-            return Err(self.refuse(
-                "cannot be opened in a fork of a process that had a store open: fork first, or start another program",
-            ));
+            return Err(StateError::Forked);
         }
         let _opening = Counted::new();
         let _guard = self.is_real().then(|| lock(&OPENING));
@@ -119,8 +115,11 @@ impl Opening {
         self.make_file()?;
         let (conn, store, durability) = match self.connect_in_time() {
             // Where the folder cannot be written and nobody has the store open, SQLite has no
-            // place for its shared memory, and needs none.
-            Err(StateError::ConnectionError(_)) if self.read_only && self.has_no_log() => {
+            // place for its shared memory, and needs none. Never where it may only have failed this time:
+            // somebody may be writing the file.
+            Err(StateError::CannotOpen { .. } | StateError::StorageFull(_))
+                if self.read_only && self.has_no_log() =>
+            {
                 self.immutable = true;
                 self.connect(self.busy_timeout)?
             }
@@ -130,7 +129,7 @@ impl Opening {
             // A process that died may have left commits that are with the operating system only.
             // They were never acknowledged, but this connection can see them: nothing is served
             // that could still vanish. Read-only stores and a checkpoint that is busy need it, too.
-            ffi::sync_wal(&conn).map_err(|error| self.fault(error))?;
+            ffi::sync_wal(&conn).map_err(|error| self.fault(Some(&conn), error))?;
         }
         self.durability = Some(durability);
         let mut sqlite = Sqlite::new(conn, store, self);
@@ -188,7 +187,7 @@ impl Opening {
     }
 
     pub(super) fn refuse(&self, why: &str) -> StateError {
-        fault::refuse(self.shown(), why)
+        StateError::cannot_open(self.shown(), why)
     }
 
     /// Connects, again while another process creates or recovers the file: SQLite does not wait for
@@ -217,10 +216,11 @@ impl Opening {
             ),
             Location::File(path) => Connection::open_with_flags(path, self.flags()),
         };
-        let conn = conn.map_err(|error| self.fault(error))?;
-        Self::configure(&conn, wait).map_err(|error| self.fault(error))?;
+        let conn = conn.map_err(|error| self.fault(None, error))?;
+        let fault = |error| self.fault(Some(&conn), error);
+        Self::configure(&conn, wait).map_err(fault)?;
         // SQLite opens a file that it may not write for reading, without a word.
-        if !self.read_only && conn.is_readonly("main").map_err(|error| self.fault(error))? {
+        if !self.read_only && conn.is_readonly("main").map_err(fault)? {
             return Err(self.refuse("cannot be written; check its permissions, or open it read-only"));
         }
         if self.is_empty(&conn)? {
@@ -228,19 +228,19 @@ impl Opening {
                 return Err(self.refuse("is empty, not a store"));
             }
             let filled = schema::fill(&conn, self.new_store, self.durability.unwrap_or_default());
-            filled.map_err(|error| self.fault(error))?;
+            filled.map_err(fault)?;
         }
-        if let Some(difference) = schema::difference(&conn).map_err(|error| self.fault(error))? {
+        if let Some(difference) = schema::difference(&conn).map_err(fault)? {
             return Err(self.refuse(&difference));
         }
         let ours = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
-        ours.map_err(|error| self.fault(error))?;
+        ours.map_err(fault)?;
         let store = self.read_store_id(&conn)?;
         let durability = self.read_durability(&conn)?;
         if self.is_file() {
             self.set_journal(&conn, durability)?;
         }
-        conn.busy_timeout(self.busy_timeout).map_err(|error| self.fault(error))?;
+        conn.busy_timeout(self.busy_timeout).map_err(fault)?;
         Ok((conn, store, durability))
     }
 
@@ -248,10 +248,6 @@ impl Opening {
         let access =
             if self.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
         access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW
-    }
-
-    fn fault(&self, error: rusqlite::Error) -> StateError {
-        fault::open(self.shown(), error)
     }
 
     fn configure(conn: &Connection, wait: Duration) -> rusqlite::Result<()> {
@@ -273,7 +269,7 @@ impl Opening {
 
     /// Whether the file holds nothing at all. What is there but is no store of ours is an error.
     fn is_empty(&self, conn: &Connection) -> Result<bool> {
-        match marks(conn).map_err(|error| self.fault(error))? {
+        match marks(conn).map_err(|error| self.fault(Some(conn), error))? {
             (APPLICATION_ID, FORMAT, _) => Ok(false),
             (APPLICATION_ID, newer, _) if newer > FORMAT => Err(self.refuse(&format!(
                 "has format {newer}, but this version of univrs-state reads formats up to {FORMAT}; use a newer one"
@@ -291,7 +287,7 @@ impl Opening {
                     "{} has no {name} in its table meta",
                     self.shown().display()
                 )),
-                error => self.fault(error),
+                error => self.fault(Some(conn), error),
             }
         })
     }
@@ -320,16 +316,16 @@ impl Opening {
 
     /// Sets how commits reach the disk, and reads it back: SQLite may refuse without an error.
     pub(super) fn set_journal(&self, conn: &Connection, durability: Durability) -> Result<()> {
-        let read =
-            |sql| conn.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(|error| self.fault(error));
+        let fault = |error| self.fault(Some(conn), error);
+        let read = |sql| conn.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(fault);
         let mode = read(if self.read_only { "PRAGMA journal_mode" } else { "PRAGMA journal_mode = WAL" })?;
         if mode != "wal" && !self.immutable {
             return Err(self.refuse(&format!("cannot use a write-ahead log here (journal mode is {mode})")));
         }
         let wanted = durability.synchronous();
-        conn.pragma_update(None, "synchronous", wanted).map_err(|error| self.fault(error))?;
+        conn.pragma_update(None, "synchronous", wanted).map_err(fault)?;
         let found = conn.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0));
-        if found.map_err(|error| self.fault(error))? != wanted {
+        if found.map_err(fault)? != wanted {
             return Err(self.refuse("cannot be synced as its durability demands"));
         }
         Ok(())

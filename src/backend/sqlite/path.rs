@@ -6,12 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::creation::DRAFT;
-use super::fault::refuse;
-use crate::error::Result;
+use crate::error::{Result, StateError};
 
 /// Bytes of the smallest database. SQLite takes a file of one byte for an empty one, and would
 /// write over it.
 const SMALLEST: u64 = 512;
+
+/// Bytes of the longest path that SQLite takes: its own limit of 512, less the name of a journal.
+const LONGEST_PATH: usize = 504;
 
 /// The absolute path of a store's file, its folder resolved; what is there, and beside it, is checked
 /// to be a regular file.
@@ -20,29 +22,42 @@ const SMALLEST: u64 = 512;
 pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.is_empty() || bytes.contains(&0) {
-        return Err(refuse(path, "is no path: it is empty or has a NUL"));
+        return Err(StateError::cannot_open(path, "is no path: it is empty or has a NUL"));
     }
     if bytes.ends_with(b"/") {
-        return Err(refuse(path, "ends with '/', but a store is a file"));
+        return Err(StateError::cannot_open(path, "ends with '/', but a store is a file"));
     }
-    let absolute = std::path::absolute(path).map_err(|error| refuse(path, &error.to_string()))?;
+    let absolute = std::path::absolute(path)
+        .map_err(|error| StateError::at_path(path, "cannot be made absolute", error))?;
     let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        return Err(refuse(path, "is a directory, but a store is a file"));
+        return Err(StateError::cannot_open(path, "is a directory, but a store is a file"));
     };
+    check_length(&absolute)?;
     if create {
-        create_folder(folder).map_err(|error| refuse(folder, &format!("cannot be created: {error}")))?;
+        create_folder(folder).map_err(|error| StateError::at_path(folder, "cannot be created", error))?;
     }
     let folder =
-        folder.canonicalize().map_err(|error| refuse(folder, &format!("cannot be entered: {error}")))?;
+        folder.canonicalize().map_err(|error| StateError::at_path(folder, "cannot be entered", error))?;
     let file = folder.join(name);
+    check_length(&file)?;
     exists_as_file(&file)?;
     if fs::symlink_metadata(&file).is_ok_and(|found| (1..SMALLEST).contains(&found.len())) {
-        return Err(refuse(&file, "is not a database"));
+        return Err(StateError::cannot_open(&file, "is not a database"));
     }
     for suffix in ["-wal", "-shm", "-journal", "-head", DRAFT] {
         exists_as_file(&beside(&file, suffix))?;
     }
     Ok(file)
+}
+
+fn check_length(absolute: &Path) -> Result<()> {
+    let bytes = absolute.as_os_str().len();
+    if bytes <= LONGEST_PATH {
+        return Ok(());
+    }
+    let why =
+        format!("has a path of {bytes} bytes, of which SQLite takes {LONGEST_PATH}: choose a shorter one");
+    Err(StateError::cannot_open(absolute, why))
 }
 
 /// Whether nothing is at a path, or an empty file.
@@ -99,16 +114,16 @@ fn exists_as_file(path: &Path) -> Result<bool> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(refuse(path, &format!("cannot be looked at: {error}"))),
+        Err(error) => return Err(StateError::at_path(path, "cannot be looked at", error)),
     };
     if kind.is_file() {
         Ok(true)
     } else if kind.is_dir() {
-        Err(refuse(path, "is a directory, but a store is a file"))
+        Err(StateError::cannot_open(path, "is a directory, but a store is a file"))
     } else if kind.is_symlink() {
-        Err(refuse(path, "is a symbolic link; open the file that it points to"))
+        Err(StateError::cannot_open(path, "is a symbolic link; open the file that it points to"))
     } else {
-        Err(refuse(path, "is not a regular file"))
+        Err(StateError::cannot_open(path, "is not a regular file"))
     }
 }
 

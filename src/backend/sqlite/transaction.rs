@@ -95,7 +95,7 @@ impl Sqlite {
                 "{} was moved, replaced or removed while it was open, and takes no commits: move it back, or close \
                  the store and open the file where it is now",
                 self.opening.shown().display()
-            )));
+            ).into()));
         }
         self.opening().check_beside()
     }

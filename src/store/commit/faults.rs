@@ -228,7 +228,7 @@ fn after_an_unknown_outcome_nothing_more_is_tried_on_the_connection() {
     else {
         panic!("{:?}", outcome.results);
     };
-    assert!(outcome.unknown && b.contains("not tried") && b == c);
+    assert!(outcome.unknown && b.what().contains("not tried") && b == c);
     assert_eq!(end(&backend), 0);
 }
 

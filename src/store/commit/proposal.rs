@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::error::{Result, StateError};
+use crate::error::Result;
 use crate::log::{SALT_BYTES, Timestamp};
 use crate::state::Batch;
 use crate::store::clock::Clock;
 use crate::store::entropy::Entropy;
+use crate::store::foreign;
 
 /// A batch with the time and the salts that its changes get if it is not refused. What becomes of it
 /// follows from this and the state before it alone.
@@ -28,10 +29,8 @@ impl Sources {
     /// Proposes a batch now.
     pub(super) fn propose<'a>(&self, batch: &'a Batch) -> Result<Proposal<'a>> {
         let mut bytes = vec![0; batch.values() * SALT_BYTES];
-        if !self.entropy.fill(&mut bytes) {
-            return Err(StateError::Storage("the system gave no random bytes".into()));
-        }
+        foreign::fill(&*self.entropy, &mut bytes)?;
         let (salts, _) = bytes.as_chunks();
-        Ok(Proposal { batch, clock: self.clock.now(), salts: salts.to_vec() })
+        Ok(Proposal { batch, clock: foreign::now(&*self.clock)?, salts: salts.to_vec() })
     }
 }

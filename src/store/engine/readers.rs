@@ -62,19 +62,27 @@ impl Readers {
         let mut interrupts = lock(&self.interrupts);
         interrupts.retain(|interrupt| interrupt.strong_count() > 0);
         interrupts.push(Arc::downgrade(&interrupt));
-        let thread = spawn("univrs-state long read", move || match opening.another(store, true) {
-            Ok(sqlite) => {
-                *lock(&interrupt) = Some(sqlite.interrupt_handle());
-                sqlite.read(read);
+        // Handed over, so that it is still here where there is no thread to be had.
+        let (hand, taken) = bounded::<Read>(1);
+        let thread = spawn("univrs-state long read", move || {
+            let Ok(read) = taken.recv() else { return };
+            match opening.another(store, true) {
+                Ok(sqlite) => {
+                    *lock(&interrupt) = Some(sqlite.interrupt_handle());
+                    sqlite.read(read);
+                }
+                // The file was moved, say: the connections that are open still read it.
+                Err(_) => drop(reads.send(read)),
             }
-            // The file was moved, say: the connections that are open still read it.
-            Err(_) => drop(reads.send(read)),
         });
-        // Where there is no thread to be had, the read is dropped with what it would have run.
-        if let Ok(thread) = thread {
-            let mut threads = lock(&self.threads);
-            threads.retain(|thread| !thread.is_finished());
-            threads.push(thread);
+        match thread {
+            Ok(thread) => {
+                let _ = hand.send(read);
+                let mut threads = lock(&self.threads);
+                threads.retain(|thread| !thread.is_finished());
+                threads.push(thread);
+            }
+            Err(error) => read(Err(error)),
         }
     }
 

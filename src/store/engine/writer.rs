@@ -20,6 +20,7 @@ use crate::log::Head;
 use crate::state::Batch;
 use crate::store::commit::{Outcome, Recorded, Sources, commit_group};
 use crate::store::feed::Wakers;
+use crate::store::foreign::broken;
 use crate::store::receipt::Receipt;
 use crate::store::resident::{EntryCache, InMemory, Shared, Token};
 use crate::store::threads;
@@ -173,7 +174,7 @@ impl Writer {
         {
             return Outcome::failed(batches.len(), &error);
         }
-        // The clock and the source of randomness are the program's: a panic in them is not ours.
+        // Nothing should panic here; where it does, nobody knows how far it came.
         let recorded = catch_unwind(AssertUnwindSafe(|| {
             let published = self.shared.published();
             let mut outcome = commit_group(&mut self.sqlite, &self.sources, batches, published.kept.all());
@@ -182,9 +183,8 @@ impl Writer {
             outcome
         }));
         let outcome = recorded.unwrap_or_else(|_| {
-            let error =
-                StateError::Storage("the clock or the source of randomness of the store panicked".into());
-            Outcome::failed(batches.len(), &error)
+            let error = StateError::OutcomeUnknown(broken().to_string());
+            Outcome { unknown: true, ..Outcome::failed(batches.len(), &error) }
         });
         if outcome.unknown {
             // The failed connection may hold on to what it could not sync: start from the file. If

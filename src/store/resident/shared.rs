@@ -18,6 +18,7 @@ use crate::pattern::Pattern;
 use crate::state::{Entry, Latest};
 use crate::store::commit::Recorded;
 use crate::store::feed::{Registry, Wakers, Watcher};
+use crate::store::foreign::broken;
 use crate::store::stats::{Counters, Residency, WatcherStats};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{ArcSwap, Guard, Mutex, lock};
@@ -238,11 +239,14 @@ impl Shared {
     /// Refuses what is asked of a store that was closed, or opened by another process.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.is_forked() {
-            return Err(StateError::Storage(
-                "this process is a fork of the one that opened the store, and must not use it".into(),
-            ));
+            return Err(StateError::Forked);
         }
         if self.is_closed() { Err(StateError::Closed) } else { Ok(()) }
+    }
+
+    /// Why nobody answers: what closes the store drops what still waits.
+    pub(crate) fn unanswered(&self) -> StateError {
+        self.check_open().err().unwrap_or_else(broken)
     }
 
     /// Ends the watches. Says whether the store was open until now.

@@ -27,8 +27,8 @@ impl AtomicFile {
         let missing = |folder: &&Path| fs::symlink_metadata(folder).is_err();
         let made = Folders(place.ancestors().skip(1).take_while(missing).map(Path::to_owned).collect());
         if let Some(folder) = made.0.first() {
-            let fault = |error| refuse(folder, &format!("cannot be made: {error}"));
-            fs::create_dir_all(folder).map_err(fault)?;
+            let made = fs::create_dir_all(folder);
+            made.map_err(|error| StateError::at_path(folder, "cannot be made", error))?;
         }
         let mut staged = Self::beside(place)?;
         staged.made = made;
@@ -39,10 +39,11 @@ impl AtomicFile {
     pub(super) fn beside(place: &Path) -> Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let Some(name) = place.file_name() else {
-            return Err(refuse(place, "is no name of a file"));
+            return Err(StateError::cannot_open(place, "is no name of a file"));
         };
         if fs::symlink_metadata(place).is_ok() {
-            return Err(refuse(place, "exists, and is not written over; choose another path"));
+            let why = "exists, and is not written over; choose another path";
+            return Err(StateError::cannot_open(place, why));
         }
         loop {
             // What a process of the same number left is passed over.
@@ -79,7 +80,8 @@ impl AtomicFile {
         match fs::hard_link(&self.temporary, &self.place) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(refuse(&self.place, "was made by another process meanwhile"));
+                let why = "was made by another process meanwhile; choose another path";
+                return Err(StateError::cannot_open(&self.place, why));
             }
             // A file system without links.
             Err(_) if fs::symlink_metadata(&self.place).is_err() => {
@@ -91,11 +93,7 @@ impl AtomicFile {
     }
 
     fn fault(&self, error: io::Error) -> StateError {
-        match StateError::from(error) {
-            StateError::StorageFull(why) => StateError::StorageFull(why),
-            StateError::Storage(why) => refuse(&self.place, &format!("cannot be written: {why}")),
-            error => refuse(&self.place, &format!("cannot be written: {error}")),
-        }
+        StateError::at_path(&self.place, "cannot be written", error)
     }
 }
 
@@ -115,10 +113,6 @@ impl Drop for AtomicFile {
             let _ = fs::remove_file(path);
         }
     }
-}
-
-fn refuse(path: &Path, why: &str) -> StateError {
-    StateError::ConnectionError(format!("{} {why}", path.display()))
 }
 
 #[cfg(unix)]

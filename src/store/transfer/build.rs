@@ -12,6 +12,7 @@ use crate::error::{Result, StateError};
 use crate::log::Change;
 use crate::state::Slot;
 use crate::store::alongside::{Taken, alongside};
+use crate::store::foreign::Foreign;
 use crate::store::threads::on_a_thread;
 
 /// Changes that are written at once, and bytes after which it is fewer.
@@ -31,16 +32,18 @@ pub(crate) async fn import(
         let mut beside = into.to_owned().into_os_string();
         beside.push(suffix);
         if std::fs::symlink_metadata(&beside).is_ok() {
-            return Err(StateError::ConnectionError(format!(
-                "{} exists and would be taken for a part of the new store; remove it, or choose another path",
-                beside.display()
-            )));
+            let why =
+                "exists, and would be taken for a part of the new store; remove it, or choose another path";
+            return Err(StateError::cannot_open(Path::new(&beside), why));
         }
     }
     let staged = AtomicFile::in_folder(into)?;
     let opening = opening(Location::File(staged.path().to_owned()))?;
     let build = move || {
-        build(Opening { create: true, read_only: false, ..opening }, LogReader::new(export)?)?;
+        build(
+            Opening { create: true, read_only: false, ..opening },
+            LogReader::new(Foreign::reader(export))?,
+        )?;
         staged.publish()
     };
     on_a_thread(build).await

@@ -15,6 +15,7 @@ use crate::pattern::Pattern;
 use crate::planted::planted;
 use crate::seq::Seq;
 use crate::store::alongside::{Taken, alongside};
+use crate::store::foreign::{Foreign, tell};
 use crate::store::history::{Point, point};
 use crate::store::open_store::OpenStore;
 
@@ -136,7 +137,7 @@ impl OpenStore {
     ) -> Result<Exported> {
         let shared = self.shared.clone();
         self.read_alone(move |snapshot| {
-            run(snapshot, &export, write, &|| shared.is_closed()).map(|(done, _)| done)
+            run(snapshot, &export, Foreign::writer(write), &|| shared.is_closed()).map(|(done, _)| done)
         })
         .await
     }
@@ -178,9 +179,7 @@ pub(crate) fn run<W: Write + Send>(
         |send| {
             let total = head.seq.as_u64() - floor.seq.as_u64();
             let mut watch = |done| {
-                if let Some(progress) = &export.progress {
-                    progress(Progress { done, total });
-                }
+                tell(export.progress.as_deref(), done, total)?;
                 if cancelled() { Err(StateError::Closed) } else { Ok(()) }
             };
             read(snapshot, floor.seq, head.seq, &mut watch, send)

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::audit::Progress;
 use crate::error::{Result, StateError};
+use crate::store::foreign::tell;
 
 /// Who is told how far it is, and who may end it.
 pub(super) struct Observer<'a> {
@@ -18,9 +19,7 @@ impl Observer<'_> {
         if (self.cancelled)() {
             return Err(StateError::Closed);
         }
-        if let Some(progress) = self.progress {
-            progress(Progress { done, total: self.total.max(done) });
-        }
+        tell(self.progress, done, self.total.max(done))?;
         Ok(ControlFlow::Continue(()))
     }
 }

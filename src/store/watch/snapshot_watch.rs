@@ -129,7 +129,7 @@ impl SnapshotWatch {
                 }
                 Phase::Reading(page) => {
                     let page = ready!(Pin::new(page).poll(context));
-                    self.phase = match page.unwrap_or(Err(StateError::Closed)) {
+                    self.phase = match page.unwrap_or_else(|_| Err(self.shared.unanswered())) {
                         Ok(page) => self.matching(page),
                         Err(cause) => ended(cause),
                     };

@@ -252,13 +252,13 @@ impl WatchStream {
                     match page {
                         Ok(Ok(page)) => self.take_read(page, after, known),
                         Ok(Err(cause)) => self.finish(cause),
-                        Err(_) => self.finish(StateError::Closed),
+                        Err(_) => self.finish(self.shared.unanswered()),
                     }
                 }
                 State::ReadingOld(old) => match ready!(Pin::new(old).poll(context)) {
                     Ok(Ok(old)) => self.fill(old),
                     Ok(Err(cause)) => self.finish(cause),
-                    Err(_) => self.finish(StateError::Closed),
+                    Err(_) => self.finish(self.shared.unanswered()),
                 },
                 State::Idle | State::Fresh => match self.commits.front().map(|pending| pending.due(all)) {
                     Some(None) => return Poll::Ready(self.commits.front_mut()),

@@ -140,12 +140,14 @@ impl Context {
 
     pub(crate) fn explain(path: &Path, error: &StateError) -> Failure {
         let failure = Failure::of(error);
-        if matches!(error, StateError::ConnectionError(_)) && !path.exists() {
+        let why = match error {
+            StateError::CannotOpen { why, .. } => why.what(),
+            _ => "",
+        };
+        if !why.is_empty() && !path.exists() {
             return failure.hint(format!("ustate init {}", quoted(path)));
         }
-        if matches!(error, StateError::ConnectionError(why) if why.ends_with("is not a database"))
-            && is_text_of_export(path)
-        {
+        if why == "is not a database" && is_text_of_export(path) {
             return failure
                 .fact("it is an export as text, which is not read back; export without --text")
                 .hint("ustate export -O state.log");

@@ -122,17 +122,21 @@ fn exit_of(error: &StateError) -> Exit {
         StateError::LimitExceeded(_)
         | StateError::CommitIdReused(_)
         | StateError::ReadOnly
+        | StateError::Unsupported(_)
         | StateError::InvalidKey(_)
         | StateError::InvalidArgument(_)
         | StateError::SerializationError(_)
         | StateError::KeyNotFound(_) => Exit::Usage,
-        StateError::ConnectionError(_) => Exit::NoStore,
+        StateError::CannotOpen { .. } | StateError::ConnectionError(_) => Exit::NoStore,
         StateError::Busy(_) => Exit::Busy,
         StateError::Corrupted(_) => Exit::Integrity,
         StateError::Compacted { .. } | StateError::CursorDiverged(_) | StateError::Erased(_) => {
             Exit::HistoryGone
         }
-        StateError::OutcomeUnknown(_) | StateError::StorageFull(_) | StateError::Storage(_) => Exit::Io,
+        StateError::OutcomeUnknown(_)
+        | StateError::StorageFull(_)
+        | StateError::Storage(_)
+        | StateError::Unavailable(_) => Exit::Io,
         _ => Exit::Bug,
     }
 }

@@ -23,7 +23,7 @@ fn init_creates_a_store_and_never_touches_another_file() {
 $ ustate init new/folder/state.db --dry-run
 would create new/folder/state.db
 $ ustate get /a --db new/folder/state.db
-! error: cannot open the store: [FOLDER]/new/folder cannot be entered: No such file or directory (os error 2)
+! error: cannot open [FOLDER]/new/folder: it cannot be entered: No such file or directory (os error 2)
 !   hint: ustate init new/folder/state.db
 [exit 3]
 $ ustate init new/folder/state.db
@@ -35,7 +35,7 @@ $ ustate init new/folder/state.db
 !   hint: ustate log --db new/folder/state.db
 [exit 1]
 $ ustate init notes.txt
-! error: cannot open the store: [FOLDER]/notes.txt is not a database
+! error: cannot open [FOLDER]/notes.txt: it is not a database
 [exit 3]
 $ ustate init json.db --json
 {"v":1,"type":"store","path":"json.db","store_id":"[STORE]","dry_run":false}

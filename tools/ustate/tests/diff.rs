@@ -218,7 +218,7 @@ $ ustate diff 6.. --stat --name-only
 !   hint: ustate diff --help
 [exit 2]
 $ ustate diff 6.. --with missing.db
-! error: cannot open the store: [FOLDER]/missing.db does not exist
+! error: cannot open [FOLDER]/missing.db: it does not exist
 !   hint: ustate init missing.db
 [exit 3]
 $ ustate show 7 --diff -o raw

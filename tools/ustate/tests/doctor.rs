@@ -209,11 +209,11 @@ fn what_is_no_store_has_the_exit_code_of_every_command() {
         &transcript,
         str![[r#"
 $ ustate doctor --db missing.db
-! error: cannot open the store: [FOLDER]/missing.db does not exist
+! error: cannot open [FOLDER]/missing.db: it does not exist
 !   hint: ustate init missing.db
 [exit 3]
 $ ustate doctor --db notes.txt
-! error: cannot open the store: [FOLDER]/notes.txt is not a database
+! error: cannot open [FOLDER]/notes.txt: it is not a database
 [exit 3]
 $ ustate doctor --db state.log
 ! error: state.log is an export, whose bytes prove themselves
@@ -256,7 +256,7 @@ fn a_database_with_a_journal_of_another_program_is_not_read_around_it() {
         &place.transcript(&["get /a"]),
         str![[r#"
 $ ustate get /a
-! error: cannot open the store: [FOLDER]/state.db cannot be opened; check the permissions of the file and its folder
+! error: cannot open [FOLDER]/state.db: it was left in the middle of a change, which [FOLDER]/state.db-journal undoes: let a program open it once that may write
 [exit 3]
 
 "#]],

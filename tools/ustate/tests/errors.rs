@@ -30,33 +30,33 @@ fn what_is_no_store_is_never_taken_for_an_empty_one() {
         &transcript,
         str![[r#"
 $ ustate list --db missing.db
-! error: cannot open the store: [FOLDER]/missing.db does not exist
+! error: cannot open [FOLDER]/missing.db: it does not exist
 !   hint: ustate init missing.db
 [exit 3]
 $ ustate list --db missing/state.db --json
-! {"v":1,"type":"error","code":"cannot_open","exit":3,"message":"cannot open the store: [FOLDER]/missing cannot be entered: No such file or directory (os error 2)","facts":[],"hint":"ustate init missing/state.db"}
+! {"v":1,"type":"error","code":"cannot_open","exit":3,"message":"cannot open [FOLDER]/missing: it cannot be entered: No such file or directory (os error 2)","facts":[],"hint":"ustate init missing/state.db"}
 [exit 3]
 $ ustate set /a 1 --db missing.db
-! error: cannot open the store: [FOLDER]/missing.db does not exist
+! error: cannot open [FOLDER]/missing.db: it does not exist
 !   hint: ustate init missing.db
 [exit 3]
 $ ustate list --db folder
-! error: cannot open the store: [FOLDER]/folder is a directory, but a store is a file
+! error: cannot open [FOLDER]/folder: it is a directory, but a store is a file
 [exit 3]
 $ ustate list --db notes.txt
-! error: cannot open the store: [FOLDER]/notes.txt is not a database
+! error: cannot open [FOLDER]/notes.txt: it is not a database
 [exit 3]
 $ ustate list --db empty
-! error: cannot open the store: [FOLDER]/empty is empty, not a store
+! error: cannot open [FOLDER]/empty: it is empty, not a store
 [exit 3]
 $ ustate set /a 1 --db empty
-! error: cannot open the store: [FOLDER]/empty is empty, not a store
+! error: cannot open [FOLDER]/empty: it is empty, not a store
 [exit 3]
 $ ustate list --db other.db
-! error: cannot open the store: [FOLDER]/other.db is a database of something else, not a store
+! error: cannot open [FOLDER]/other.db: it is a database of something else, not a store
 [exit 3]
 $ ustate list --db link
-! error: cannot open the store: [FOLDER]/link is a symbolic link; open the file that it points to
+! error: cannot open [FOLDER]/link: it is a symbolic link; open the file that it points to
 [exit 3]
 
 "#]],

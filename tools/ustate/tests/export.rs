@@ -255,15 +255,15 @@ async fn an_export_as_text_is_not_read_back_which_is_said() {
         &transcript,
         str![[r#"
 $ ustate list --db state.ndjson
-! error: cannot open the store: [FOLDER]/state.ndjson is not a database
+! error: cannot open [FOLDER]/state.ndjson: it is not a database
 !   it is an export as text, which is not read back; export without --text
 !   hint: ustate export -O state.log
 [exit 3]
 $ ustate set /a 1 --db state.ndjson --json
-! {"v":1,"type":"error","code":"cannot_open","exit":3,"message":"cannot open the store: [FOLDER]/state.ndjson is not a database","facts":["it is an export as text, which is not read back; export without --text"],"hint":"ustate export -O state.log"}
+! {"v":1,"type":"error","code":"cannot_open","exit":3,"message":"cannot open [FOLDER]/state.ndjson: it is not a database","facts":["it is an export as text, which is not read back; export without --text"],"hint":"ustate export -O state.log"}
 [exit 3]
 $ ustate list --db other.ndjson
-! error: cannot open the store: [FOLDER]/other.ndjson is not a database
+! error: cannot open [FOLDER]/other.ndjson: it is not a database
 [exit 3]
 
 "#]],

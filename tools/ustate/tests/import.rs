@@ -53,7 +53,7 @@ fn whatever_is_no_whole_export_makes_no_store() {
         &transcript,
         str![[r#"
 another format
-! error: bad.log: this log file has format 2, but this version of univrs-state reads format 1
+! error: bad.log: this input has format 2, but this version of univrs-state reads format 1
 !   a log can be imported as 'ustate export' writes it, without --text
 !   hint: ustate export -O state.log
 [exit 3]
@@ -78,7 +78,7 @@ nothing
 !   hint: ustate import COPY --into deep/new.db
 [exit 5]
 a database
-! error: bad.log: this is no exported log
+! error: bad.log: this input is no exported log
 !   a log can be imported as 'ustate export' writes it, without --text
 !   hint: ustate export -O state.log
 [exit 3]

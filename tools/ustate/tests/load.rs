@@ -176,7 +176,7 @@ $ ustate load conf/app.toml --prefix /config
 ! error: cannot read conf/app.toml: Not a directory (os error 20)
 [exit 7]
 $ ustate load conf --prefix /config --db missing.db
-! error: cannot open the store: [FOLDER]/missing.db does not exist
+! error: cannot open [FOLDER]/missing.db: it does not exist
 !   hint: ustate init missing.db
 [exit 3]
 $ ustate load conf --prefix /config -o raw

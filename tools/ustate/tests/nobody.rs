@@ -75,15 +75,15 @@ would set /a  1
 ! note: read as a file that nobody changes, as no write-ahead log can be made for it
 $ ustate restore /a --to 1
 ! note: read as a file that nobody changes, as no write-ahead log can be made for it
-! error: cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
+! error: cannot open [FOLDER]/state.db: it cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate restore --undo 2
 ! note: read as a file that nobody changes, as no write-ahead log can be made for it
-! error: cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
+! error: cannot open [FOLDER]/state.db: it cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate load conf --prefix /conf
 ! note: read as a file that nobody changes, as no write-ahead log can be made for it
-! error: cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
+! error: cannot open [FOLDER]/state.db: it cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate replay --into new.db --check
 ! note: read as a file that nobody changes, as no write-ahead log can be made for it
@@ -101,7 +101,7 @@ $ ustate replay -- true
         str![[r#"
 warning	permissions	mode 755
 warning	reads	as a file that nobody changes
-warning	writes	cannot open the store: [FOLDER]/state.db cannot be written; check its permissions, or open it read-only
+warning	writes	cannot open [FOLDER]/state.db: it cannot be written; check its permissions, or open it read-only
 "#]],
     );
     assert!(place.stdout("anchor").contains("\"seq\":2,"), "nothing was written");

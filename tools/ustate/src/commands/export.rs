@@ -96,6 +96,9 @@ async fn to_file(source: &Source, export: univrs_state::Export, out: &Path) -> D
     };
     exported.map_err(|error| match &error {
         // The store is open: it is the file that is meant.
+        StateError::CannotOpen { path, why } => {
+            Failure::new(Exit::Io, "io", format!("{} {why}", path.display())).into()
+        }
         StateError::ConnectionError(why) => Failure::new(Exit::Io, "io", why).into(),
         error => Failure::of(error).into(),
     })

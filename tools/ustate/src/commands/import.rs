@@ -68,13 +68,13 @@ impl Import {
         } else {
             self.file.display().to_string()
         };
-        let (exit, why) = match error {
-            StateError::ConnectionError(why) => (Exit::NoStore, why),
-            StateError::Corrupted(why) => (Exit::Integrity, why),
-            StateError::Erased(why) => (Exit::HistoryGone, why),
+        let (exit, code, why) = match error {
+            StateError::InvalidArgument(why) => (Exit::NoStore, "cannot_open", why),
+            StateError::Corrupted(why) => (Exit::Integrity, error.code(), why),
+            StateError::Erased(why) => (Exit::HistoryGone, error.code(), why),
             error => return Failure::of(error),
         };
-        let failure = Failure::new(exit, error.code(), format!("{name}: {why}"));
+        let failure = Failure::new(exit, code, format!("{name}: {why}"));
         match exit {
             Exit::NoStore => failure
                 .fact("a log can be imported as 'ustate export' writes it, without --text")
@@ -112,7 +112,10 @@ pub(super) async fn import(
         }
     };
     let store = imported.map_err(|error| match &error {
-        StateError::ConnectionError(why) if names(why, into) => Failure::new(Exit::Io, "io", why),
+        StateError::CannotOpen { path, why } => {
+            Failure::new(Exit::Io, "io", format!("{} {why}", path.display()))
+        }
+        StateError::ConnectionError(why) => Failure::new(Exit::Io, "io", why),
         error => refused(error),
     })?;
     let head = store.head().await?;
@@ -129,12 +132,6 @@ async fn insisted(signals: &mut Signals) {
             return;
         }
     }
-}
-
-/// Whether an error is about the path of the new store.
-fn names(why: &str, into: &Path) -> bool {
-    let folder = std::path::absolute(into).ok().and_then(|into| Some(into.parent()?.display().to_string()));
-    folder.is_some_and(|folder| why.contains(&folder))
 }
 
 fn report(context: &mut Context, into: &Path, head: Head) -> Done {

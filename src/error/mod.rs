@@ -1,9 +1,21 @@
 //! The errors of the store, sorted by what the caller does next.
 
+mod at_path;
+mod fault;
+mod foreign;
+mod rejection;
+
+use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::limits::Exceeded;
 use crate::seq::Seq;
+
+pub(crate) use at_path::has_no_descriptor;
+pub use fault::Fault;
+pub(crate) use foreign::Panicked;
+pub use rejection::{FailedCondition, Rejection};
 
 /// A result whose error is a [`StateError`] unless another is named.
 pub type Result<T, E = StateError> = std::result::Result<T, E>;
@@ -12,11 +24,10 @@ pub type Result<T, E = StateError> = std::result::Result<T, E>;
 ///
 /// [`kind`](StateError::kind) sorts the variants by what to do next;
 /// [`is_retryable`](StateError::is_retryable) says whether the same call may succeed later.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateError {
     /// `compare_and_set` or a check in `transaction` met another version. Read again, then retry.
-    #[error("version conflict: expected {expected}, found {found}")]
     VersionConflict {
         /// The version that the caller expected (0: absent).
         expected: u64,
@@ -24,36 +35,35 @@ pub enum StateError {
         found: u64,
     },
     /// `create_if_not_exists` met an existing key.
-    #[error("key already exists: {0}")]
     AlreadyExists(String),
     /// A batch was refused; every failed condition is listed.
-    #[error("batch refused: {0}")]
     Rejected(Rejection),
     /// Something is larger than a limit of the store.
-    #[error("{0}")]
     LimitExceeded(Exceeded),
     /// A `commit_id` was used before, for other keys or kinds of writes.
-    #[error("commit id {0:?} was used before for other writes; use a new id for a new batch")]
     CommitIdReused(String),
-    /// The store was opened read-only.
-    #[error("the store was opened read-only")]
-    ReadOnly,
 
     /// A key, prefix or pattern breaks the rules; the message says which.
-    #[error("invalid key: {0}")]
     InvalidKey(String),
-    /// A cursor or head does not parse, or an option is out of its range.
-    #[error("invalid argument: {0}")]
+    /// A cursor or head does not parse, an option is out of its range or means nothing here, or what is
+    /// given as an export is none.
     InvalidArgument(String),
     /// A value could not be encoded or decoded; gives the place, not the content.
-    #[error("serialization error: {0}")]
     SerializationError(String),
     /// For programs that treat an absent key as an error; the stores return `None` instead.
-    #[error("key not found: {0}")]
     KeyNotFound(String),
+    /// Code that the program gave to the store panicked: the clock, the source of randomness, a progress
+    /// function, a reader or a writer. Nothing of the call was recorded; the store goes on.
+    Panicked(&'static str),
+
+    /// The store was opened read-only.
+    ReadOnly,
+    /// This store cannot do it, whatever the arguments are; the message says why and what can.
+    Unsupported(String),
+    /// This process is a fork of one that has a store open, and must use neither that store nor another.
+    Forked,
 
     /// The log no longer reaches back to the position asked for.
-    #[error("history up to {requested} was compacted; the oldest position left is {oldest}")]
     Compacted {
         /// The position asked for.
         requested: Seq,
@@ -61,38 +71,38 @@ pub enum StateError {
         oldest: Seq,
     },
     /// A cursor is not a position of this log: another store, the future, or a fork.
-    #[error("cursor diverged: {0}")]
     CursorDiverged(String),
 
     /// A value or change was erased, redacted, or withheld from an export: there is a hash of it, and no more.
-    #[error("erased: {0}")]
     Erased(String),
 
     /// The batch may or may not be recorded. Retry with the same `commit_id` to learn which.
-    #[error("outcome unknown: {0}; retry with the same commit id, or read the log")]
     OutcomeUnknown(String),
 
     /// Stored data contradicts its checksum, its hash or the format. Run a verification.
-    #[error("corrupted: {0}")]
     Corrupted(String),
 
     /// No room: the disk, a quota or a file size limit. Nothing of this batch was recorded.
-    #[error("storage full: {0}")]
     StorageFull(String),
     /// Storage failed. Nothing of this batch was recorded.
-    #[error("storage error: {0}")]
-    Storage(String),
+    Storage(Fault),
+    /// The operating system had no thread, or no random bytes, for it. Nothing was recorded.
+    Unavailable(Fault),
     /// Another process held the write lock for longer than the busy timeout.
-    #[error("busy: {0}")]
     Busy(String),
-    /// The store cannot be opened: the path, the file or its format is not right.
-    #[error("cannot open the store: {0}")]
+    /// A store could not be opened this time; nothing is wrong with its file as far as is known.
     ConnectionError(String),
+    /// A path cannot be opened or made, and that stays so until somebody changes what is there: it is no
+    /// store, has another format, may not be read, or exists where something new was to be made.
+    CannotOpen {
+        /// The path: of the database, or of what lies beside it.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: Fault,
+    },
     /// For programs that report a failure of their own transaction logic.
-    #[error("transaction failed: {0}")]
     TransactionFailed(String),
     /// The store was closed.
-    #[error("the store is closed")]
     Closed,
 }
 
@@ -100,18 +110,25 @@ pub enum StateError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A rule of the request did not hold; nothing was recorded. Read again and decide anew.
+    /// The state did not allow it; nothing was recorded. Read again and decide anew.
     Refused,
-    /// The request itself is wrong; the same request never succeeds.
+    /// The request, or code that came with it, is wrong: the same request never succeeds. Correct the
+    /// program.
     InvalidInput,
+    /// This store, or this process, cannot do it, whatever the arguments are. Use another store.
+    Unsupported,
     /// The position cannot be resumed from. Read the current state, then follow from there.
     HistoryGone,
     /// Recorded or not, nobody knows. Retry with the same `commit_id`.
     OutcomeUnknown,
     /// Stored bytes are wrong. Stop, verify, restore.
     Corrupted,
-    /// The disk, the file or another process. Nothing was recorded; look at the machine.
+    /// The disk, the operating system, or another process that holds a lock. Nothing was recorded; look
+    /// at the machine.
     Storage,
+    /// What is at the path is not right, or may not be used. The message says what; trying again alone
+    /// does not help.
+    CannotOpen,
     /// The store was closed by this program.
     Closed,
 }
@@ -129,20 +146,23 @@ impl StateError {
             | Self::AlreadyExists(_)
             | Self::Rejected(_)
             | Self::LimitExceeded(_)
-            | Self::CommitIdReused(_)
-            | Self::ReadOnly => ErrorKind::Refused,
+            | Self::CommitIdReused(_) => ErrorKind::Refused,
             Self::InvalidKey(_)
             | Self::InvalidArgument(_)
             | Self::SerializationError(_)
-            | Self::KeyNotFound(_) => ErrorKind::InvalidInput,
+            | Self::KeyNotFound(_)
+            | Self::Panicked(_) => ErrorKind::InvalidInput,
+            Self::ReadOnly | Self::Unsupported(_) | Self::Forked => ErrorKind::Unsupported,
             Self::Compacted { .. } | Self::CursorDiverged(_) | Self::Erased(_) => ErrorKind::HistoryGone,
             Self::OutcomeUnknown(_) => ErrorKind::OutcomeUnknown,
             Self::Corrupted(_) => ErrorKind::Corrupted,
             Self::StorageFull(_)
             | Self::Storage(_)
+            | Self::Unavailable(_)
             | Self::Busy(_)
             | Self::ConnectionError(_)
             | Self::TransactionFailed(_) => ErrorKind::Storage,
+            Self::CannotOpen { .. } => ErrorKind::CannotOpen,
             Self::Closed => ErrorKind::Closed,
         }
     }
@@ -156,6 +176,7 @@ impl StateError {
             Self::VersionConflict { .. }
                 | Self::Rejected(_)
                 | Self::OutcomeUnknown(_)
+                | Self::Unavailable(_)
                 | Self::Busy(_)
                 | Self::ConnectionError(_)
                 | Self::TransactionFailed(_)
@@ -170,11 +191,14 @@ impl StateError {
             Self::Rejected(_) => "rejected",
             Self::LimitExceeded(_) => "limit_exceeded",
             Self::CommitIdReused(_) => "commit_id_reused",
-            Self::ReadOnly => "read_only",
             Self::InvalidKey(_) => "invalid_key",
             Self::InvalidArgument(_) => "invalid_argument",
             Self::SerializationError(_) => "serialization_error",
             Self::KeyNotFound(_) => "key_not_found",
+            Self::Panicked(_) => "panicked",
+            Self::ReadOnly => "read_only",
+            Self::Unsupported(_) => "unsupported",
+            Self::Forked => "forked",
             Self::Compacted { .. } => "compacted",
             Self::CursorDiverged(_) => "cursor_diverged",
             Self::Erased(_) => "erased",
@@ -182,75 +206,69 @@ impl StateError {
             Self::Corrupted(_) => "corrupted",
             Self::StorageFull(_) => "storage_full",
             Self::Storage(_) => "storage_error",
+            Self::Unavailable(_) => "unavailable",
             Self::Busy(_) => "busy",
-            Self::ConnectionError(_) => "cannot_open",
+            Self::ConnectionError(_) => "connection",
+            Self::CannotOpen { .. } => "cannot_open",
             Self::TransactionFailed(_) => "transaction_failed",
             Self::Closed => "closed",
         }
     }
 }
 
-/// Why a batch was refused: all conditions that did not hold, in the order of the batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    /// The failed conditions; never empty.
-    pub failed: Vec<FailedCondition>,
-}
-
-/// One condition of a batch that did not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FailedCondition {
-    /// The key was expected at another version.
-    Version {
-        /// The key.
-        key: String,
-        /// The version that the batch expected (0: absent).
-        expected: u64,
-        /// The version that is there (0: absent).
-        found: u64,
-    },
-    /// Something under the prefix changed after the position that the batch named.
-    ChangedSince {
-        /// The prefix.
-        prefix: String,
-        /// The position after which nothing should have changed.
-        expected: Seq,
-        /// The newest change under the prefix, or the head where the position lies beyond it.
-        found: Seq,
-        /// The key of that change; none where the position lies beyond the head.
-        key: Option<String>,
-    },
-}
-
-impl fmt::Display for FailedCondition {
+impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version { key, expected: 0, found } => {
-                write!(f, "{key} was expected to be absent, found version {found}")
+            Self::VersionConflict { expected, found } => {
+                write!(f, "version conflict: expected {expected}, found {found}")
             }
-            Self::Version { key, expected, found: 0 } => {
-                write!(f, "{key} was expected at version {expected}, found none")
+            Self::AlreadyExists(key) => write!(f, "key already exists: {key}"),
+            Self::Rejected(rejection) => write!(f, "batch refused: {rejection}"),
+            Self::LimitExceeded(exceeded) => exceeded.fmt(f),
+            Self::CommitIdReused(id) => {
+                write!(f, "commit id {id:?} was used before for other writes; use a new id for a new batch")
             }
-            Self::Version { key, expected, found } => {
-                write!(f, "{key} was expected at version {expected}, found {found}")
+            Self::InvalidKey(why) => write!(f, "invalid key: {why}"),
+            Self::InvalidArgument(why) => write!(f, "invalid argument: {why}"),
+            Self::SerializationError(why) => write!(f, "serialization error: {why}"),
+            Self::KeyNotFound(key) => write!(f, "key not found: {key}"),
+            Self::Panicked(whose) => write!(f, "{whose} that the program gave to the store panicked"),
+            Self::ReadOnly => write!(f, "the store was opened read-only"),
+            Self::Unsupported(why) => write!(f, "not supported: {why}"),
+            Self::Forked => write!(
+                f,
+                "this process is a fork of one that has a store open, and must not use that store or open \
+                 another: fork first, or start another program"
+            ),
+            Self::Compacted { requested, oldest } => {
+                write!(f, "history up to {requested} was compacted; the oldest position left is {oldest}")
             }
-            Self::ChangedSince { prefix, expected, found, key: Some(key) } => {
-                write!(f, "{prefix} was expected unchanged since {expected}, but {key} changed at {found}")
+            Self::CursorDiverged(why) => write!(f, "cursor diverged: {why}"),
+            Self::Erased(what) => write!(f, "erased: {what}"),
+            Self::OutcomeUnknown(why) => {
+                write!(f, "outcome unknown: {why}; retry with the same commit id, or read the log")
             }
-            Self::ChangedSince { prefix, expected, found, key: None } => {
-                write!(f, "{prefix} was expected unchanged since {expected}, but the log ends at {found}")
-            }
+            Self::Corrupted(what) => write!(f, "corrupted: {what}"),
+            Self::StorageFull(what) => write!(f, "storage full: {what}"),
+            Self::Storage(fault) => write!(f, "storage error: {fault}"),
+            Self::Unavailable(fault) => write!(f, "unavailable: {fault}"),
+            Self::Busy(why) => write!(f, "busy: {why}"),
+            Self::ConnectionError(why) => write!(f, "connection error: {why}"),
+            Self::CannotOpen { path, why } => write!(f, "cannot open {}: it {why}", path.display()),
+            Self::TransactionFailed(why) => write!(f, "transaction failed: {why}"),
+            Self::Closed => write!(f, "the store is closed"),
         }
     }
 }
 
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, failed) in self.failed.iter().enumerate() {
-            write!(f, "{}{failed}", if i == 0 { "" } else { "; " })?;
+impl Error for StateError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Storage(fault) | Self::Unavailable(fault) | Self::CannotOpen { why: fault, .. } => {
+                fault.source()
+            }
+            _ => None,
         }
-        Ok(())
     }
 }
 
@@ -282,11 +300,14 @@ impl From<serde_json::Error> for StateError {
 
 impl From<std::io::Error> for StateError {
     fn from(error: std::io::Error) -> Self {
+        if let Some(Panicked(whose)) = Panicked::within(&error) {
+            return Self::Panicked(whose);
+        }
         match error.kind() {
             std::io::ErrorKind::StorageFull
             | std::io::ErrorKind::QuotaExceeded
             | std::io::ErrorKind::FileTooLarge => Self::StorageFull(error.to_string()),
-            _ => Self::Storage(error.to_string()),
+            _ => Self::Storage(Fault::caused(error.to_string(), error)),
         }
     }
 }

@@ -1,0 +1,98 @@
+//! Why a store's file cannot be opened, where SQLite only says that it cannot.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, ffi::Error as Failure};
+
+use super::open::{Location, Opening};
+use super::{fault, ffi, path};
+use crate::error::{Fault, StateError, has_no_descriptor};
+
+impl Opening {
+    /// The error of opening a connection, or of the first steps on it.
+    pub(super) fn fault(&self, conn: Option<&Connection>, error: rusqlite::Error) -> StateError {
+        let failure = error.sqlite_error().copied();
+        match (failure, fault::storage(error)) {
+            (Some(Failure { code: ErrorCode::NotADatabase, .. }), _) => self.refuse("is not a database"),
+            (Some(failure), StateError::Storage(_))
+                if matches!(
+                    failure.code,
+                    ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly
+                ) =>
+            {
+                self.diagnose(failure, conn.map(ffi::system_error))
+            }
+            (_, StateError::Storage(fault)) => {
+                StateError::Storage(fault.reworded(|what| format!("{}: {what}", self.shown().display())))
+            }
+            (_, error) => error,
+        }
+    }
+
+    /// What kept SQLite from opening a file. Nothing that it may have open is opened for that: closing it
+    /// would drop the locks of this process.
+    fn diagnose(&self, failure: Failure, system: Option<io::Error>) -> StateError {
+        if let Location::File(file) = &self.location
+            && self.is_real()
+        {
+            // Where SQLite has lost the number, it is seen by opening something else.
+            let failed = system.or_else(|| File::open("/dev/null").err());
+            match failed {
+                Some(error) if has_no_descriptor(&error) => return StateError::no_descriptor(file, &error),
+                Some(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    return StateError::at_path(file, "cannot be opened", error);
+                }
+                _ => {}
+            }
+            if let Some((path, why)) = self.obstacle(file) {
+                return StateError::cannot_open(&path, Fault::caused(why, failure));
+            }
+        }
+        let (path, code) = (self.shown().display(), failure.extended_code);
+        let what = rusqlite::ffi::code_to_str(code);
+        StateError::ConnectionError(format!("{path} cannot be opened now: SQLite: {what} ({code})"))
+    }
+
+    /// What is wrong with a file, with those beside it or with their folder.
+    fn obstacle(&self, file: &Path) -> Option<(PathBuf, String)> {
+        let is_there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.len() > 0);
+        let [log, index, journal] = ["-wal", "-shm", "-journal"].map(|suffix| path::beside(file, suffix));
+        let sides = [&log, &index, &journal].into_iter().filter(|side| is_there(side));
+        for path in std::iter::once(file).chain(sides.map(PathBuf::as_path)) {
+            if let Err(error) = ffi::access(path, !self.read_only) {
+                return Some((path.to_owned(), self.forbidden(path, &error)));
+            }
+        }
+        if self.read_only && is_there(&journal) {
+            let why = format!(
+                "was left in the middle of a change, which {} undoes: let a program open it once that may write",
+                journal.display()
+            );
+            return Some((file.to_owned(), why));
+        }
+        let folder = file.parent()?;
+        let error = ffi::access(folder, true).err()?;
+        let why = if is_there(&log) && !is_there(&index) {
+            format!(
+                "has a write-ahead log that cannot be recovered here, as {} cannot be made: {error}; let a program \
+                 open it that may write, or copy {} and {} to a folder that may be written",
+                index.display(),
+                file.display(),
+                log.display()
+            )
+        } else {
+            format!("needs files beside it, but {} cannot be written: {error}", folder.display())
+        };
+        Some((file.to_owned(), why))
+    }
+
+    fn forbidden(&self, path: &Path, error: &io::Error) -> String {
+        match error.kind() {
+            io::ErrorKind::NotFound => "does not exist any more".into(),
+            _ if self.read_only || ffi::access(path, false).is_err() => format!("cannot be read: {error}"),
+            _ => format!("cannot be written: {error}; open the store read-only, or have it permitted"),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Why a batch was refused.
+
+use std::fmt;
+
+use crate::seq::Seq;
+
+/// Why a batch was refused: all conditions that did not hold, in the order of the batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The failed conditions; never empty.
+    pub failed: Vec<FailedCondition>,
+}
+
+/// One condition of a batch that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FailedCondition {
+    /// The key was expected at another version.
+    Version {
+        /// The key.
+        key: String,
+        /// The version that the batch expected (0: absent).
+        expected: u64,
+        /// The version that is there (0: absent).
+        found: u64,
+    },
+    /// Something under the prefix changed after the position that the batch named.
+    ChangedSince {
+        /// The prefix.
+        prefix: String,
+        /// The position after which nothing should have changed.
+        expected: Seq,
+        /// The newest change under the prefix, or the head where the position lies beyond it.
+        found: Seq,
+        /// The key of that change; none where the position lies beyond the head.
+        key: Option<String>,
+    },
+}
+
+impl fmt::Display for FailedCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version { key, expected: 0, found } => {
+                write!(f, "{key} was expected to be absent, found version {found}")
+            }
+            Self::Version { key, expected, found: 0 } => {
+                write!(f, "{key} was expected at version {expected}, found none")
+            }
+            Self::Version { key, expected, found } => {
+                write!(f, "{key} was expected at version {expected}, found {found}")
+            }
+            Self::ChangedSince { prefix, expected, found, key: Some(key) } => {
+                write!(f, "{prefix} was expected unchanged since {expected}, but {key} changed at {found}")
+            }
+            Self::ChangedSince { prefix, expected, found, key: None } => {
+                write!(f, "{prefix} was expected unchanged since {expected}, but the log ends at {found}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, failed) in self.failed.iter().enumerate() {
+            write!(f, "{}{failed}", if i == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! Code that the program gives to the store: a panic in it is an error that says whose it was, and
+//! harms nobody else.
+
+use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::clock::Clock;
+use super::entropy::Entropy;
+use crate::audit::Progress;
+use crate::error::{Fault, Panicked, Result, StateError};
+use crate::log::Timestamp;
+
+/// What a clock says.
+pub(crate) fn now(clock: &dyn Clock) -> Result<Timestamp> {
+    guarded("the clock", || clock.now())
+}
+
+/// Fills a buffer with random bytes.
+pub(crate) fn fill(entropy: &dyn Entropy, buffer: &mut [u8]) -> Result<()> {
+    if guarded("the source of randomness", || entropy.fill(buffer))? {
+        Ok(())
+    } else {
+        Err(StateError::Unavailable("the source of randomness gave no random bytes".into()))
+    }
+}
+
+/// Tells a progress function, if there is one.
+pub(crate) fn tell(progress: Option<&(dyn Fn(Progress) + Send + Sync)>, done: u64, total: u64) -> Result<()> {
+    progress.map_or(Ok(()), |tell| guarded("the progress function", || tell(Progress { done, total })))
+}
+
+fn guarded<T>(whose: &'static str, run: impl FnOnce() -> T) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| StateError::Panicked(whose))
+}
+
+/// A reader or a writer of the program. After a panic it is not called again.
+pub(crate) struct Foreign<T> {
+    inner: T,
+    whose: &'static str,
+    panicked: bool,
+}
+
+impl<R: Read> Foreign<R> {
+    pub(crate) fn reader(inner: R) -> Self {
+        Self { inner, whose: "the reader", panicked: false }
+    }
+}
+
+impl<W: Write> Foreign<W> {
+    pub(crate) fn writer(inner: W) -> Self {
+        Self { inner, whose: "the writer", panicked: false }
+    }
+}
+
+impl<T> Foreign<T> {
+    fn call<R>(&mut self, call: impl FnOnce(&mut T) -> io::Result<R>) -> io::Result<R> {
+        if self.panicked {
+            return Err(Panicked(self.whose).into());
+        }
+        let called = catch_unwind(AssertUnwindSafe(|| call(&mut self.inner)));
+        called.unwrap_or_else(|_| {
+            self.panicked = true;
+            Err(Panicked(self.whose).into())
+        })
+    }
+}
+
+impl<R: Read> Read for Foreign<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.call(|inner| inner.read(buffer))
+    }
+}
+
+impl<W: Write> Write for Foreign<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.call(|inner| inner.write(buffer))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.call(Write::flush)
+    }
+}
+
+/// The system has no thread to give.
+pub(crate) fn no_thread(error: io::Error) -> StateError {
+    StateError::Unavailable(Fault::caused(format!("no thread can be started: {error}"), error))
+}
+
+/// A thread of the store ended before it answered.
+pub(crate) fn broken() -> StateError {
+    StateError::Storage("a thread of the store panicked, which is a bug of the store".into())
+}
