@@ -70,6 +70,7 @@ impl Limits {
 
 /// A limit and what went over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Exceeded {
     /// What is limited, such as `value`; names the key where there is one.
     pub what: String,
@@ -79,23 +80,36 @@ pub struct Exceeded {
     pub limit: usize,
     /// What was asked for. Where counting stopped at the limit, the first number over it.
     pub actual: usize,
+    /// Whether it is the input that is too large, so that the same call never succeeds. Else it is what
+    /// the store holds: too many keys under the prefix of a condition.
+    pub of_input: bool,
 }
 
 impl Exceeded {
-    /// An error if `actual` is over `limit`.
+    /// An error if `actual`, of what was given, is over `limit`.
     pub(crate) fn check(
         actual: usize,
         limit: usize,
         unit: &'static str,
         what: impl FnOnce() -> String,
     ) -> Result<(), Self> {
-        if actual <= limit { Ok(()) } else { Err(Self { what: what(), unit, limit, actual }) }
+        if actual <= limit { Ok(()) } else { Err(Self { what: what(), unit, limit, actual, of_input: true }) }
+    }
+
+    /// An error if `actual`, of what the store holds, is over `limit`.
+    pub(crate) fn check_state(
+        actual: usize,
+        limit: usize,
+        unit: &'static str,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Self> {
+        Self::check(actual, limit, unit, what).map_err(|exceeded| Self { of_input: false, ..exceeded })
     }
 }
 
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, unit, limit, actual } = self;
+        let Self { what, unit, limit, actual, .. } = self;
         write!(f, "limit exceeded: {what} has {actual} {unit}, the limit is {limit}")
     }
 }

@@ -1,7 +1,7 @@
 //! Conditions: judged on the state before the batch, all failed ones reported, and a refused
 //! batch leaves no trace.
 
-use univrs_state::{Batch, FailedCondition, Limits, Seq, StateError, StateStore};
+use univrs_state::{Batch, ErrorKind, FailedCondition, Limits, Seq, StateError, StateStore};
 
 use crate::support::{Store, Subject, on_every_backend, options, seq, value};
 
@@ -155,6 +155,7 @@ async fn a_prefix_condition_reads_one_page_of_keys_and_no_more() {
         let head = store.head().await.unwrap();
         let batch = Batch::new().expect_unchanged_since("/p/", head.seq).set("/x", "2");
         let error = store.commit(batch).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "another state may allow it");
         let StateError::LimitExceeded(exceeded) = &error else { panic!("{error}") };
         assert_eq!((exceeded.limit, exceeded.actual, exceeded.unit), (10, 11, "keys"), "deleted ones count");
         assert!(exceeded.what.contains("/p/"), "{error}");

@@ -117,7 +117,7 @@ async fn a_bad_pattern_is_refused_at_once<S: Store>(store: S, subject: &Subject)
 }
 
 fn exceeded(error: StateError) -> (usize, usize, &'static str) {
-    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(!error.is_retryable(), "the same never fits");
     match error {
         StateError::LimitExceeded(exceeded) => (exceeded.actual, exceeded.limit, exceeded.unit),

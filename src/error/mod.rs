@@ -38,11 +38,12 @@ pub enum StateError {
     AlreadyExists(String),
     /// A batch was refused; every failed condition is listed.
     Rejected(Rejection),
-    /// Something is larger than a limit of the store.
+
+    /// Something is larger than a limit of the store: what was given, or, if it is not
+    /// [of the input](Exceeded::of_input), what the store holds.
     LimitExceeded(Exceeded),
     /// A `commit_id` was used before, for other keys or kinds of writes.
     CommitIdReused(String),
-
     /// A key, prefix or pattern breaks the rules; the message says which.
     InvalidKey(String),
     /// A cursor or head does not parse, an option is out of its range or means nothing here, or what is
@@ -142,12 +143,11 @@ impl StateError {
     /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::VersionConflict { .. }
-            | Self::AlreadyExists(_)
-            | Self::Rejected(_)
-            | Self::LimitExceeded(_)
-            | Self::CommitIdReused(_) => ErrorKind::Refused,
-            Self::InvalidKey(_)
+            Self::VersionConflict { .. } | Self::AlreadyExists(_) | Self::Rejected(_) => ErrorKind::Refused,
+            Self::LimitExceeded(exceeded) if !exceeded.of_input => ErrorKind::Refused,
+            Self::LimitExceeded(_)
+            | Self::CommitIdReused(_)
+            | Self::InvalidKey(_)
             | Self::InvalidArgument(_)
             | Self::SerializationError(_)
             | Self::KeyNotFound(_)

@@ -130,7 +130,7 @@ fn check(condition: &Condition, head: Seq, slots: &impl Slots) -> Result<Option<
             let KeysBelow { count, newest } = slots.below(prefix, *limit);
             // Counting may stop anywhere beyond the limit; the error says the same everywhere.
             let counted = count.min(limit.saturating_add(1));
-            Exceeded::check(counted, *limit, "keys", || format!("the prefix {prefix:?}"))?;
+            Exceeded::check_state(counted, *limit, "keys", || format!("the prefix {prefix:?}"))?;
             let (found, key) = match newest {
                 _ if *expected > head => (head, None),
                 Some((key, newest)) if newest > *expected => (newest, Some(key)),
