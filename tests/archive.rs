@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use univrs_state::{
-    Archive, Batch, Change, Export, Form, MemoryStore, Point, Scan, Seq, SqliteStore, StateError, StateStore,
+    Archive, Batch, Change, ErrorKind, Export, Form, MemoryStore, Point, Scan, Seq, SqliteStore, StateError,
+    StateStore,
 };
 
 use crate::support::audit::{entries, log_of};
@@ -151,11 +152,7 @@ async fn an_export_of_a_pattern_shows_that_and_proves_the_same_head<S: Store>(st
     assert!(matches!(archive.exists("/nowhere").await, Err(StateError::Erased(_))));
     assert!(archive.verify().await.unwrap().is_intact());
 
-    let mut watch = archive.watch_after("/*", Seq::ZERO.into()).unwrap();
-    assert!(
-        matches!(watch.try_next().await, Err(StateError::Erased(_))),
-        "a watch would have to have them all"
-    );
+    cannot_be_watched(&archive);
 
     // Exported again it is the same, or less; and it cannot become a store.
     let again = Written::default();
@@ -276,6 +273,7 @@ async fn an_export_after_a_point_shows_what_came_then<S: Store>(store: S, subjec
     assert_eq!(archive.history("/late", None, 9).await.unwrap().len(), 1);
     assert!(matches!(archive.changes(Seq::ZERO, 9).await, Err(StateError::Compacted { .. })));
     assert_eq!(archive.changes(floor.seq, 9).await.unwrap(), store.changes(floor.seq, 9).await.unwrap());
+    cannot_be_watched(&archive);
     assert!(archive.verify().await.unwrap().is_intact());
     refused_as_a_store(&bytes, "begins after 2").await;
 }
@@ -323,6 +321,21 @@ async fn an_export_says_how_far_it_is<S: Store>(store: S, subject: &Subject) {
     let told = told.lock().unwrap();
     assert!(told.len() > 1 && told.iter().all(|at| at.total == 2_400), "{told:?}");
     assert!(told.is_sorted_by_key(|at| at.done) && told.last().unwrap().done == 2_400, "{told:?}");
+}
+
+/// A watch would have to have every change.
+fn cannot_be_watched(archive: &Archive) {
+    let refusals = [
+        archive.watch("/*").unwrap_err(),
+        archive.watch_after("/*", Seq::ZERO.into()).unwrap_err(),
+        archive.watch_after("/*", archive.floor().seq.into()).unwrap_err(),
+        archive.watch_with_snapshot("/*").unwrap_err(),
+    ];
+    for error in refusals {
+        assert!(matches!(error, StateError::Unsupported(_)), "{error}");
+        assert!(error.kind() == ErrorKind::Unsupported && !error.is_retryable());
+    }
+    assert!(matches!(archive.watch("/a**b"), Err(StateError::InvalidKey(_))), "what is wrong is told first");
 }
 
 async fn an_export_never_writes_over_anything<S: Store>(store: S, subject: &Subject) {

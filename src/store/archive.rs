@@ -27,7 +27,8 @@ const UNREADABLE: &str = "cannot be read";
 ///
 /// Where the export withholds changes or begins later than the log, reads say so instead of
 /// guessing: a key of which it has no change is [`StateError::Erased`], not absent, and so is a
-/// value that was redacted. Lists and scans have the keys that are shown.
+/// value that was redacted. Lists and scans have the keys that are shown. Such a part of a log cannot be
+/// watched, which is [`StateError::Unsupported`].
 ///
 /// ```
 /// use univrs_state::{Archive, Export, MemoryStore, StateError, StateStore};

@@ -74,11 +74,12 @@ impl MemoryStore {
     /// The store of a log and its fold.
     pub(super) fn of(limits: Limits, sources: Sources, memory: Memory, read_only: bool) -> Self {
         let (store, head) = (memory.folded().store, memory.folded().head);
+        let whole = memory.folded().lacks.nothing();
         let kept = InMemory::All(memory.folded().clone());
         let shared = Arc::new(Shared::alone(store, head, kept, usize::MAX));
         let memory = Arc::new(RwLock::new(memory));
         let engine = MemoryEngine { memory: memory.clone(), shared: shared.clone(), sources };
-        Self { open: OpenStore::new(shared, Box::new(engine), limits, read_only), memory }
+        Self { open: OpenStore::new(shared, Box::new(engine), limits, (read_only, whole)), memory }
     }
 
     pub(super) fn open(&self) -> &Arc<OpenStore> {

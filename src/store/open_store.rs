@@ -35,6 +35,8 @@ pub(crate) struct OpenStore {
     pub(crate) engine: Box<dyn Engine>,
     limits: Limits,
     read_only: bool,
+    /// Whether it has all of its log.
+    whole: bool,
     queue: Arc<Semaphore>,
 }
 
@@ -43,10 +45,10 @@ impl OpenStore {
         shared: Arc<Shared>,
         engine: Box<dyn Engine>,
         limits: Limits,
-        read_only: bool,
+        (read_only, whole): (bool, bool),
     ) -> Arc<Self> {
         let queue = Arc::new(Semaphore::new(QUEUE_BYTES / QUEUE_UNIT));
-        Arc::new_cyclic(|this| Self { this: this.clone(), shared, engine, limits, read_only, queue })
+        Arc::new_cyclic(|this| Self { this: this.clone(), shared, engine, limits, read_only, whole, queue })
     }
 
     /// Starts a read; the receiver fails if the store closes first.
@@ -210,9 +212,17 @@ impl OpenStore {
         })
     }
 
-    pub(crate) fn pattern(&self, pattern: &str) -> Result<Pattern> {
+    /// The pattern of a watch, which promises every change: a part of a log cannot.
+    pub(crate) fn watchable(&self, pattern: &str) -> Result<Pattern> {
         let pattern = pattern.parse()?;
-        self.shared.check_open().map(|()| pattern)
+        self.shared.check_open()?;
+        if self.whole {
+            Ok(pattern)
+        } else {
+            Err(StateError::Unsupported(
+                "a part of a log cannot be watched, as changes would be missed: read its changes".into(),
+            ))
+        }
     }
 
     /// Reads an entry from the storage, and keeps it.

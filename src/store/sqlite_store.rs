@@ -88,7 +88,11 @@ impl SqliteStore {
         let engine = start.await.unwrap_or_else(|_| Err(broken()))?;
         let (shared, immutable) = (engine.shared.clone(), engine.immutable);
         let warning = engine.warning.as_deref().map(Arc::from);
-        Ok(Self { open: OpenStore::new(shared, Box::new(engine), limits, read_only), immutable, warning })
+        Ok(Self {
+            open: OpenStore::new(shared, Box::new(engine), limits, (read_only, true)),
+            immutable,
+            warning,
+        })
     }
 
     /// The version of SQLite that is compiled in, such as `3.51.3`.

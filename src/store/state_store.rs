@@ -182,22 +182,22 @@ pub trait StateStore: Send + Sync {
     /// one is reading what, some milliseconds.
     ///
     /// # Errors
-    /// [`StateError::InvalidKey`] for a bad pattern.
+    /// [`StateError::InvalidKey`] for a bad pattern; [`StateError::Unsupported`] of an export that
+    /// withholds changes or begins later than its log.
     fn watch(&self, pattern: &str) -> Result<WatchStream>;
 
     /// The changes of matching keys after a position: resumes a watch. Whether the log still has
     /// the position shows at the first poll.
     ///
     /// # Errors
-    /// [`StateError::InvalidKey`] for a bad pattern, [`StateError::CursorDiverged`] for a cursor of
-    /// another store.
+    /// Those of [`watch`](Self::watch); [`StateError::CursorDiverged`] for a cursor of another store.
     fn watch_after(&self, pattern: &str, after: Cursor) -> Result<WatchStream>;
 
     /// The entries of matching keys in one state, then every change to them after it: to hold a copy
     /// of a part of the store that is never wrong and never misses anything.
     ///
     /// # Errors
-    /// [`StateError::InvalidKey`] for a bad pattern.
+    /// Those of [`watch`](Self::watch).
     fn watch_with_snapshot(&self, pattern: &str) -> Result<SnapshotWatch>;
 
     /// Sets a key to a value; returns its new version.

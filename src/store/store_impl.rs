@@ -99,7 +99,7 @@ impl StateStore for OpenStore {
     }
 
     fn watch_with_snapshot(&self, pattern: &str) -> Result<SnapshotWatch> {
-        let pattern = self.pattern(pattern)?;
+        let pattern = self.watchable(pattern)?;
         Ok(SnapshotWatch::new(self.weak(), self.shared.clone(), pattern))
     }
 
@@ -121,7 +121,7 @@ impl StateStore for OpenStore {
     }
 
     fn watch(&self, pattern: &str) -> Result<WatchStream> {
-        let (pattern, shared) = (self.pattern(pattern)?, self.shared.clone());
+        let (pattern, shared) = (self.watchable(pattern)?, self.shared.clone());
         let head = self.engine.now()?;
         let stream = WatchStream::from_head(self.weak(), shared, pattern, head);
         self.engine.attend();
@@ -129,7 +129,7 @@ impl StateStore for OpenStore {
     }
 
     fn watch_after(&self, pattern: &str, after: Cursor) -> Result<WatchStream> {
-        let (pattern, shared) = (self.pattern(pattern)?, self.shared.clone());
+        let (pattern, shared) = (self.watchable(pattern)?, self.shared.clone());
         after.belongs_to(shared.store)?;
         let stream = WatchStream::after(self.weak(), shared, pattern, after);
         self.engine.attend();

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::backend::{Snapshot, missing};
-use crate::error::{Result, StateError};
+use crate::error::Result;
 use crate::limits::Limits;
 use crate::log::{Change, Cursor, Head};
 use crate::pattern::Pattern;
@@ -27,7 +27,7 @@ pub(crate) struct WatchPage {
 /// that fit a page come along; what is left is read in slices of its own, so that a commit that
 /// deletes much takes no more memory than others.
 pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
-    let after = resolve_whole(snapshot, after)?;
+    let after = resolve(snapshot, after)?;
     let mut commits: Vec<(Vec<Matching>, Head)> = Vec::new();
     let mut open = Vec::new();
     let end = follow(snapshot, after, Limits::PAGE_CHANGES, |change| {
@@ -45,17 +45,9 @@ pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
     Ok(WatchPage { commits, end })
 }
 
-/// Where a watch goes on. It promises every change, which a part of a log cannot.
-fn resolve_whole(snapshot: &dyn Snapshot, after: Cursor) -> Result<Head> {
-    if !snapshot.is_whole() {
-        return Err(StateError::Erased("a part of a log cannot be watched; read its changes".into()));
-    }
-    resolve(snapshot, after)
-}
-
 /// The same where few changes match: the storage passes over the others, which are not checked then.
 pub(crate) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
-    let from = resolve_whole(snapshot, after)?;
+    let from = resolve(snapshot, after)?;
     let mut end = snapshot.head()?;
     if end.seq.as_u64() - from.seq.as_u64() > SPARSE_CHANGES {
         end = snapshot.commit_end(Seq::new(from.seq.as_u64() + SPARSE_CHANGES))?;
