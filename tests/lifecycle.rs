@@ -311,14 +311,23 @@ async fn another_durability_than_the_files_is_refused() {
 }
 
 #[tokio::test]
-async fn an_existing_store_keeps_its_id() {
+async fn an_existing_store_keeps_its_id_and_is_not_opened_by_another() {
     let subject = Subject::disk().await;
     subject.shared().set("/a", value(1)).await.unwrap();
     subject.local.close().await.unwrap();
     let other = univrs_state::StoreId::from_bytes([9; 16]);
-    let again = Subject::open(options().store_id(other), subject.path.as_ref().unwrap()).await;
-    assert_eq!(again.local.store_id(), crate::support::STORE);
-    again.audit().await;
+    let path = subject.path.as_ref().unwrap();
+    for read_only in [false, true] {
+        let error = options().store_id(other).read_only(read_only).open(path).await.unwrap_err();
+        assert!(matches!(error, StateError::CannotOpen { .. }), "{error}");
+        assert!(error.to_string().contains(&other.to_string()), "{error}");
+    }
+    for options in [univrs_state::Options::new(), options()] {
+        let again = Subject::open(options, path).await;
+        assert_eq!(again.local.store_id(), crate::support::STORE);
+        again.audit().await;
+        again.local.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod kill;
 mod lifecycle;
 mod model;
 mod moved;
+mod options;
 mod past;
 mod paths;
 mod predecessor;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use crate::limits::Exceeded;
 use crate::seq::Seq;
 
+#[cfg(feature = "sqlite")]
 pub(crate) use at_path::has_no_descriptor;
 pub use fault::Fault;
 pub(crate) use foreign::Panicked;

@@ -218,7 +218,14 @@ impl Options {
     /// An empty store in memory.
     ///
     /// # Errors
-    /// [`StateError::InvalidArgument`] names a limit that cannot be; [`StateError::Storage`] if there are no random bytes.
+    /// [`StateError::InvalidArgument`] names a limit that cannot be, or an option that is of a file;
+    /// [`StateError::Unavailable`] if there are no random bytes.
+    ///
+    /// ```
+    /// use univrs_state::{Options, StateError};
+    /// let refused = Options::new().read_only(true).memory();
+    /// assert!(matches!(refused, Err(StateError::InvalidArgument(_))));
+    /// ```
     pub fn memory(self) -> Result<MemoryStore> {
         self.replay(None)
     }
@@ -227,8 +234,10 @@ impl Options {
     /// [`store_id`](Self::store_id), from its first change on.
     ///
     /// # Errors
-    /// [`StateError::Corrupted`] where a change contradicts the chain or the last commit is cut off.
+    /// Those of [`memory`](Self::memory); [`StateError::Corrupted`] where a change contradicts the chain
+    /// or the last commit is cut off.
     pub fn replay(self, log: impl IntoIterator<Item = Change>) -> Result<MemoryStore> {
+        self.check_in_memory()?;
         let store = self.new_store_id()?;
         let (limits, sources) = self.limits_and_sources()?;
         MemoryStore::with(limits, sources, store, log)
@@ -238,11 +247,15 @@ impl Options {
     /// redacted are erased in it.
     ///
     /// # Errors
-    /// Those of [`Archive::read`](crate::Archive::read); [`StateError::Erased`] if the export
-    /// withholds changes or begins later than the log.
+    /// Those of [`Archive::read`](crate::Archive::read) and [`memory`](Self::memory);
+    /// [`StateError::InvalidArgument`] for another `store_id` than the export has;
+    /// [`StateError::Erased`] if the export withholds changes or begins later than the log.
     pub fn import_memory(self, export: impl io::Read) -> Result<MemoryStore> {
+        self.check_in_memory()?;
+        let mut reader = LogReader::new(Foreign::reader(export))?;
+        self.check_imported(reader.start().store)?;
         let (limits, sources) = self.limits_and_sources()?;
-        let memory = transfer::load(&mut LogReader::new(Foreign::reader(export))?, true)?;
+        let memory = transfer::load(&mut reader, true)?;
         Ok(MemoryStore::of(limits, sources, memory, false))
     }
 }

@@ -11,7 +11,7 @@ use super::entropy::{Entropy, OsEntropy};
 use super::foreign::fill;
 #[cfg(feature = "sqlite")]
 use crate::backend::sqlite::{Durability, Location, Opening};
-use crate::error::Result;
+use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::StoreId;
 
@@ -22,13 +22,16 @@ use crate::log::StoreId;
 /// | `limits` | [`Limits::default`] | sizes that are refused above |
 /// | `clock` | [`SystemClock`] | where commit times come from |
 /// | `entropy` | [`OsEntropy`] | where salts and store ids come from |
-/// | `store_id` | random | the id of a store that is created; an existing one keeps its own |
+/// | `store_id` | random | the id of a store that is created; that of an existing one must be the same |
 /// | `durability` | that of the file; `Synced` when it is created | when a commit is acknowledged |
 /// | `create` | yes | make folder and file where they are missing |
 /// | `read_only` | no | open without writing anything |
 /// | `busy_timeout` | 5 s | how long a commit waits for other processes |
 /// | `resident_bytes` | 64 MiB | memory that the current state may take, so that reads need no I/O |
 /// | `accept_loss` | no | go on where recorded changes are missing |
+///
+/// The last six are of a store in a file. What a store in memory cannot keep of them is refused there as
+/// [`StateError::InvalidArgument`], which names the option; only `busy_timeout` holds by itself.
 ///
 /// ```
 /// use univrs_state::{MemoryStore, StateStore};
@@ -50,14 +53,17 @@ pub struct Options {
     #[cfg(feature = "sqlite")]
     create: bool,
     #[cfg(feature = "sqlite")]
-    pub(super) read_only: bool,
+    read_only: bool,
     #[cfg(feature = "sqlite")]
     busy_timeout: Duration,
     #[cfg(feature = "sqlite")]
-    pub(super) resident_bytes: usize,
+    resident_bytes: Option<usize>,
     #[cfg(feature = "sqlite")]
     accept_loss: bool,
 }
+
+#[cfg(feature = "sqlite")]
+const RESIDENT_BYTES: usize = 64 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -75,7 +81,7 @@ impl Default for Options {
             #[cfg(feature = "sqlite")]
             busy_timeout: Duration::from_secs(5),
             #[cfg(feature = "sqlite")]
-            resident_bytes: 64 << 20,
+            resident_bytes: None,
             #[cfg(feature = "sqlite")]
             accept_loss: false,
         }
@@ -125,7 +131,8 @@ impl Options {
         self
     }
 
-    /// The id of a store that is created by this opening; an existing one keeps its own.
+    /// The id of a store that is created by this opening. An existing one keeps its own, and opening or
+    /// importing one with another id is refused.
     #[must_use]
     pub fn store_id(mut self, store: StoreId) -> Self {
         self.store_id = Some(store);
@@ -159,7 +166,8 @@ impl Options {
         self
     }
 
-    /// How long a commit waits for other processes that write, before it is [`StateError::Busy`].
+    /// How long a commit waits for other processes that write, before it is [`StateError::Busy`]. For a
+    /// store in memory there are none.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
@@ -171,11 +179,11 @@ impl Options {
     /// How many bytes of memory the current state may take, about: keys, values, and some 200 bytes
     /// for each key, deleted ones included. While it fits, reads of it need no I/O and run on the
     /// caller's task; it is loaded after opening. Above that, and while it is loaded, SQLite answers,
-    /// and the memory holds the entries that were read last. 0 keeps nothing. A store in memory is always there whole.
+    /// and the memory holds the entries that were read last. 0 keeps nothing.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn resident_bytes(mut self, bytes: usize) -> Self {
-        self.resident_bytes = bytes;
+        self.resident_bytes = Some(bytes);
         self
     }
 
@@ -201,11 +209,75 @@ impl Options {
             busy_timeout: self.busy_timeout,
             accept_loss: self.accept_loss,
             new_store: self.new_store_id()?,
+            expected: self.store_id,
             immutable: false,
             beside: Vec::new(),
             #[cfg(test)]
             vfs: None,
         })
+    }
+
+    /// Refuses what would have no effect on a store that lives in memory.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn check_in_memory(&self) -> Result<()> {
+        let asked = [
+            ("read_only", self.read_only, "it can always be written; read a file, or an Archive"),
+            ("create", !self.create, "it is always created"),
+            ("durability", self.durability.is_some(), "it ends with its process"),
+            ("resident_bytes", self.resident_bytes.is_some(), "all of it is in memory"),
+            ("accept_loss", self.accept_loss, "it has no file that could have lost something"),
+        ];
+        match asked.into_iter().find(|(_, asked, _)| *asked) {
+            None => Ok(()),
+            Some((name, _, why)) => Err(StateError::InvalidArgument(format!(
+                "option {name} cannot be kept by a store in memory, as {why}: leave it out, or open a file"
+            ))),
+        }
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as the one above")]
+    pub(super) fn check_in_memory(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses to make no store where one is to be made.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn check_creates(&self) -> Result<()> {
+        if self.create {
+            return Ok(());
+        }
+        Err(StateError::InvalidArgument(
+            "option create is false, but an import makes a new store: leave it out".into(),
+        ))
+    }
+
+    /// Refuses an export of another store than was asked for.
+    pub(super) fn check_imported(&self, store: StoreId) -> Result<()> {
+        match self.store_id {
+            Some(asked) if asked != store => Err(StateError::InvalidArgument(format!(
+                "the export is of the store {store}, but option store_id asks for {asked}: leave it out"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes of memory that the state of a store in a file may take.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn budget(&self) -> usize {
+        self.resident_bytes.unwrap_or(RESIDENT_BYTES)
+    }
+
+    /// Refuses options of a file that contradict each other.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn check_in_file(&self) -> Result<()> {
+        if self.read_only && self.accept_loss {
+            return Err(StateError::InvalidArgument(
+                "option accept_loss records the loss, which option read_only forbids: open it once without read_only"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 
     /// The checked limits, and where times and randomness come from.

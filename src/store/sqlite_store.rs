@@ -219,25 +219,25 @@ impl Options {
     /// # Errors
     /// [`StateError::CannotOpen`] says what is wrong with the path, the file or its format;
     /// [`StateError::ConnectionError`], [`StateError::Busy`] and [`StateError::Unavailable`] may pass;
-    /// [`StateError::InvalidArgument`] names a limit that cannot be.
+    /// [`StateError::InvalidArgument`] names a limit that cannot be, or options that contradict each other.
     pub async fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore> {
+        self.check_in_file()?;
         self.open_at(Location::File(path.as_ref().to_owned())).await
     }
 
     /// Opens an SQLite store in memory; it lives as long as its handles.
     ///
     /// # Errors
-    /// [`StateError::InvalidArgument`] names a limit that cannot be; [`StateError::Storage`].
+    /// [`StateError::InvalidArgument`] names a limit that cannot be, or an option that is of a file;
+    /// [`StateError::Unavailable`] if there are no random bytes or no thread.
     pub async fn in_memory(self) -> Result<SqliteStore> {
-        if self.read_only {
-            return Err(StateError::InvalidArgument("a new store in memory cannot be read-only".into()));
-        }
-        self.create(true).open_at(Location::Memory).await
+        self.check_in_memory()?;
+        self.open_at(Location::Memory).await
     }
 
     async fn open_at(self, location: Location) -> Result<SqliteStore> {
         let opening = self.opening(location)?;
-        let resident_bytes = if opening.is_file() { self.resident_bytes } else { usize::MAX };
+        let resident_bytes = if opening.is_file() { self.budget() } else { usize::MAX };
         let (limits, sources) = self.limits_and_sources()?;
         SqliteStore::start(opening, limits, sources, resident_bytes).await
     }
@@ -253,10 +253,13 @@ impl Options {
         export: impl Read + Send + 'static,
         into: impl AsRef<Path>,
     ) -> Result<SqliteStore> {
+        self.check_creates()?;
         let into = into.as_ref();
         let absolute = std::path::absolute(into);
         let into = absolute.map_err(|error| StateError::at_path(into, "cannot be made absolute", error))?;
-        transfer::import(export, &into, |location| self.opening(location)).await?;
+        let asked = self.clone();
+        let check = move |store| asked.check_imported(store);
+        transfer::import(export, &into, |location| self.opening(location), check).await?;
         self.create(false).open(into).await
     }
 }

@@ -118,6 +118,7 @@ pub(crate) fn open(disk: &Disk, create: Option<Durability>, read_only: bool) -> 
 pub(crate) fn opening(disk: &Disk, create: Option<Durability>, read_only: bool) -> Opening {
     Opening {
         accept_loss: false,
+        expected: None,
         location: Location::File(disk.path(FILE).into()),
         create: create.is_some(),
         read_only,

@@ -59,6 +59,7 @@ impl Opening {
             if !self.accept_loss {
                 return Err(lost(&file, Loss { reached, ends: Head::genesis(store) }));
             }
+            self.check_id(store)?;
             // So that whoever opens it finds the loss, should this be cut off before it is recorded.
             self.new_store = store;
         }

@@ -81,6 +81,8 @@ pub(crate) struct Opening {
     pub(crate) accept_loss: bool,
     /// The id of the store, if this opening creates it.
     pub(crate) new_store: StoreId,
+    /// The id that the store must have.
+    pub(crate) expected: Option<StoreId>,
     /// Take the file as one that nobody changes; set where a read-only file cannot be opened else.
     pub(crate) immutable: bool,
     /// Files beside the database of an open store, and which they were.
@@ -125,6 +127,7 @@ impl Opening {
             }
             connection => connection?,
         };
+        self.check_id(store)?;
         if self.is_file() && !planted("no_wal_sync") {
             // A process that died may have left commits that are with the operating system only.
             // They were never acknowledged, but this connection can see them: nothing is served
@@ -188,6 +191,16 @@ impl Opening {
 
     pub(super) fn refuse(&self, why: &str) -> StateError {
         StateError::cannot_open(self.shown(), why)
+    }
+
+    /// Refuses another store than was asked for.
+    pub(super) fn check_id(&self, store: StoreId) -> Result<()> {
+        match self.expected {
+            Some(asked) if asked != store => Err(self.refuse(&format!(
+                "has the store id {store}, but is opened with {asked}: ask for the one or for none"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Connects, again while another process creates or recovers the file: SQLite does not wait for

@@ -9,7 +9,7 @@ use crate::audit::{LogReader, Recorded, Start};
 use crate::backend::sqlite::{Location, Opening, Sqlite};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
-use crate::log::Change;
+use crate::log::{Change, StoreId};
 use crate::state::Slot;
 use crate::store::alongside::{Taken, alongside};
 use crate::store::foreign::Foreign;
@@ -22,11 +22,13 @@ const BATCH_BYTES: usize = 2 << 20;
 const BATCHES: usize = 4;
 
 /// Builds a closed store of an export at an absolute path, where nothing must be yet. It is built beside
-/// its path, and appears there when it is complete. `opening` says how, given where.
+/// its path, and appears there when it is complete. `opening` says how, given where; `check` may refuse
+/// the store whose log it is.
 pub(crate) async fn import(
     export: impl Read + Send + 'static,
     into: &Path,
     opening: impl FnOnce(Location) -> Result<Opening>,
+    check: impl FnOnce(StoreId) -> Result<()> + Send + 'static,
 ) -> Result<()> {
     for suffix in ["-wal", "-shm", "-journal", "-head"] {
         let mut beside = into.to_owned().into_os_string();
@@ -40,10 +42,9 @@ pub(crate) async fn import(
     let staged = AtomicFile::in_folder(into)?;
     let opening = opening(Location::File(staged.path().to_owned()))?;
     let build = move || {
-        build(
-            Opening { create: true, read_only: false, ..opening },
-            LogReader::new(Foreign::reader(export))?,
-        )?;
+        let reader = LogReader::new(Foreign::reader(export))?;
+        check(reader.start().store)?;
+        build(Opening { read_only: false, ..opening }, reader)?;
         staged.publish()
     };
     on_a_thread(build).await
