@@ -36,6 +36,9 @@ fn main() {
         lanes.lane(ours, move || writers.run(tasks, turn, Kind::Set));
         lanes.lane(by_hand, move || repeat(turn, || raw.borrow_mut().batch(tasks)));
     }
+    lanes.lane("set with metadata, 64 tasks", || writers.run(64, turn, Kind::SetWithMeta));
+    let with_meta = || raw.borrow_mut().batch_with_meta(64);
+    lanes.lane("raw with metadata, 64 rows a transaction", move || repeat(turn, with_meta));
     lanes.lane("set, 64 tasks, 64 keys", || writers.run(64, turn, Kind::SetHot));
     lanes.lane("compare_and_set, 64 tasks, 64 keys", || writers.run(64, turn, Kind::CompareAndSetHot));
     let mut appended = File::create(folder.path().join("appended")).unwrap();
@@ -63,6 +66,8 @@ fn main() {
     lanes.ratio("commit_512", "set, 512 tasks", "raw, 512 rows a transaction", 0.85);
     lanes.ratio("commit_1_append", "set, 1 task", "append 4 KiB, fdatasync", 0.6);
     lanes.ratio("commit_1_overwrite", "set, 1 task", "overwrite 4 KiB, fdatasync", 0.6);
+    lanes.aside("metadata_64", "set with metadata, 64 tasks", "raw with metadata, 64 rows a transaction");
+    lanes.aside("metadata_64", "set with metadata, 64 tasks", "set, 64 tasks");
     lanes.ratio("compare_and_set_64", "compare_and_set, 64 tasks, 64 keys", "set, 64 tasks, 64 keys", 0.8);
     lanes.run(effort);
 

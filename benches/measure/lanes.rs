@@ -83,6 +83,9 @@ impl<'a> Lanes<'a> {
         }
         let lanes = self.lanes.into_iter().map(|lane| Paces { name: lane.name, paces: lane.paces });
         let measured = Measured { lanes: lanes.collect() };
+        if std::env::var_os("UNIVRS_BENCH_SAMPLES").is_some() {
+            measured.print_samples();
+        }
         measured.print();
         println!();
         self.ratios.iter().for_each(|ratio| measured.compare(ratio));
@@ -120,11 +123,20 @@ impl Measured {
             "median", "ops/s", "µs/op", "CPU µs/op", "lowest .. highest ops/s"
         );
         for lane in &self.lanes {
-            let (rates, cpu) = (lane.rates(), known(median(&lane.cpus()) * 1e6));
+            let (rates, cpu) = (lane.rates(), median(&lane.cpus()) * 1e6);
             let (low, high) = bounds(&rates);
             let (name, middle) = (&lane.name, median(&rates));
             let each = 1e6 / middle;
-            println!("{name:width$}  {middle:>11.0}  {each:>9.2}  {cpu:>10}  {low:>10.0} .. {high:>10.0}");
+            println!("{name:width$}  {middle:>11.0}  {each:>9.2}  {cpu:>10.2}  {low:>10.0} .. {high:>10.0}");
+        }
+    }
+
+    /// A line for each turn, for programs: what the table has no digits for is in it.
+    fn print_samples(&self) {
+        for lane in &self.lanes {
+            for Pace { rate, cpu } in &lane.paces {
+                println!("sample\t{}\t{rate:e}\t{cpu:e}", lane.name);
+            }
         }
     }
 
@@ -135,8 +147,8 @@ impl Measured {
         others.sort_by(|a, b| median(&b.rates()).total_cmp(&median(&a.rates())));
         let (name, best) = (ratio.name, others[0]);
         let ratios = divided(&ours.rates(), &best.rates());
-        let cpu = known(median(&divided(&best.cpus(), &ours.cpus())));
-        let what = format!("{} / {}, by CPU time {cpu}", ours.name, best.name);
+        let cpu = median(&divided(&best.cpus(), &ours.cpus()));
+        let what = format!("{} / {}, by CPU time {cpu:.2}", ours.name, best.name);
         for other in &others[1..] {
             let ratio = median(&divided(&ours.rates(), &other.rates()));
             println!("# {name}: {} / {}: {ratio:.3}", ours.name, other.name);
@@ -158,11 +170,6 @@ impl Paces {
     fn cpus(&self) -> Vec<f64> {
         self.paces.iter().map(|pace| pace.cpu).collect()
     }
-}
-
-/// A number, or a dash where there is none.
-fn known(value: f64) -> String {
-    if value.is_nan() { "-".into() } else { format!("{value:.2}") }
 }
 
 fn divided(a: &[f64], b: &[f64]) -> Vec<f64> {

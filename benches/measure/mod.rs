@@ -6,6 +6,7 @@
 //! | `UNIVRS_BENCH_SCALE` | 1 | makes turns longer or shorter |
 //! | `UNIVRS_BENCH_ONLY` | all | ratios to measure, with commas between |
 //! | `UNIVRS_BENCH_DIR` | in `target/` | where the files are written |
+//! | `UNIVRS_BENCH_SAMPLES` | no | prints a line `sample`, name, rate and processor time for each turn, with tabs between, for `tools/bench-diff` |
 //!
 //! Started by anything but `cargo bench`, a bench only shows that it works: one short round.
 
@@ -25,10 +26,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub(crate) use lanes::Lanes;
+use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
+use univrs_state::Meta;
 
 /// Bytes of a value.
 pub(crate) const VALUE_BYTES: usize = 128;
+/// Bytes of metadata in the log.
+pub(crate) const META_BYTES: usize = 147;
 
 /// How long and how often to measure.
 #[derive(Clone, Copy)]
@@ -128,20 +133,37 @@ pub(crate) fn key(index: usize) -> String {
     format!("/bench/{:03}/{:04}", index / 400, index % 400)
 }
 
+/// What a program says of the commit it makes for a request: each says something else, in
+/// [`META_BYTES`] bytes.
+pub(crate) fn meta(request: usize) -> Meta {
+    Meta::new()
+        .actor("scheduler@node-17")
+        .reason("moved off a node that is drained")
+        .correlation(format!("request-{request:016x}"))
+        .label("ticket", "OPS-1182")
+        .label("zone", "eu-central-1b")
+}
+
 /// How fast a turn went.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
     /// Operations per second.
     pub(crate) rate: f64,
-    /// Seconds of processor time that an operation took, of all threads; not a number where that
-    /// is unknown. It depends less than the rate on what else the machine does.
+    /// Seconds of processor time that an operation took, of all threads. It depends less than the
+    /// rate on what else the machine does.
     pub(crate) cpu: f64,
 }
 
 impl Pace {
-    /// That of operations which take so many seconds each.
-    pub(crate) fn of_latency(seconds: f64) -> Self {
-        Self { rate: 1.0 / seconds, cpu: f64::NAN }
+    /// That of operations by how long the median one took. `latencies` returns the seconds that
+    /// each took.
+    pub(crate) fn of_latency(latencies: impl FnOnce() -> Vec<f64>) -> Self {
+        let mut seconds = Vec::new();
+        let pace = pace(|| {
+            seconds = latencies();
+            seconds.len()
+        });
+        Self { rate: 1.0 / median(&seconds), ..pace }
     }
 }
 
@@ -155,14 +177,11 @@ pub(crate) fn pace(work: impl FnOnce() -> usize) -> Pace {
     Pace { rate, cpu: (cpu_seconds() - cpu) / done as f64 }
 }
 
-/// Processor time of this process, threads that have ended included, in hundredths of a second.
+/// Processor time of this process, threads that have ended included.
 #[allow(clippy::cast_precision_loss)]
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name of the program may have spaces; the times are the 12th and 13th field behind it.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let times: Vec<u64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
-    if times.len() == 2 { times.iter().sum::<u64>() as f64 / 100.0 } else { f64::NAN }
+pub(crate) fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Repeats `work`, which says how many operations it did, until `turn` is over.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row, params};
 
-use super::{Random, key};
+use super::{META_BYTES, Random, key};
 
 /// How the table `changes` is read whole.
 pub(crate) const SCAN: &str = "SELECT seq, commit_seq, at, kind, key, version, created_at, prev, value, salt, \
@@ -37,13 +37,23 @@ impl Raw {
         let known = self.keys.len();
         self.keys.resize(known.max(count), (0, 0));
         let missing: Vec<usize> = (known..count).collect();
-        missing.chunks(1000).for_each(|indices| self.write(indices));
+        missing.chunks(1000).for_each(|indices| self.write(indices, None));
     }
 
     /// Writes a value to `rows` random keys in one transaction; returns how many.
     pub(crate) fn batch(&mut self, rows: usize) -> usize {
+        self.batch_with(rows, None)
+    }
+
+    /// The same with metadata in each row, of which the bytes are known for free, where a store
+    /// must encode them.
+    pub(crate) fn batch_with_meta(&mut self, rows: usize) -> usize {
+        self.batch_with(rows, Some(&[7; META_BYTES]))
+    }
+
+    fn batch_with(&mut self, rows: usize, meta: Option<&[u8]>) -> usize {
         let indices: Vec<usize> = (0..rows).map(|_| self.random.below(self.keys.len())).collect();
-        self.write(&indices);
+        self.write(&indices, meta);
         rows
     }
 
@@ -58,13 +68,13 @@ impl Raw {
     }
 
     /// Writes a new value to each of these keys, in one transaction.
-    fn write(&mut self, indices: &[usize]) {
+    fn write(&mut self, indices: &[usize], meta: Option<&[u8]>) {
         let transaction = self.conn.transaction().unwrap();
         {
             let mut append = transaction
                 .prepare_cached(
                     "INSERT INTO changes (seq, commit_seq, at, kind, key, version, created_at, prev, jump, value, \
-                     salt, value_hash, meta, hash) VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, NULL, ?10)",
+                     salt, value_hash, meta, hash) VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?10)",
                 )
                 .unwrap();
             let mut create = transaction
@@ -89,7 +99,7 @@ impl Raw {
                 let version = version + 1;
                 let kind = if version == 1 { 1 } else { 2 };
                 append
-                    .execute(params![seq, at, kind, key, version, created_at, prev, value, salt, hash])
+                    .execute(params![seq, at, kind, key, version, created_at, prev, value, salt, hash, meta])
                     .unwrap();
                 let project = if version == 1 { &mut create } else { &mut update };
                 project.execute(params![key, value, version, created_at, at, seq, salt]).unwrap();

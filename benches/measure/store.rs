@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use univrs_state::{Batch, Residency, SqliteStore, StateStore, Stats};
 
-use super::{Random, VALUE_BYTES, key};
+use super::{Random, VALUE_BYTES, key, meta};
 
 /// Opens a store.
 pub(crate) async fn open(path: &Path) -> SqliteStore {
@@ -41,17 +41,35 @@ pub(crate) async fn fill(store: &SqliteStore, keys: impl IntoIterator<Item = usi
     fill_with(store, keys, VALUE_BYTES).await;
 }
 
+/// The same with metadata that each commit has of its own.
+pub(crate) async fn fill_with_meta(store: &SqliteStore, keys: impl IntoIterator<Item = usize>) {
+    commits(store, keys, VALUE_BYTES, |commit, batch| batch.meta(meta(commit))).await;
+}
+
 /// The same with values of so many bytes.
 pub(crate) async fn fill_with(
     store: &SqliteStore,
     keys: impl IntoIterator<Item = usize>,
     value_bytes: usize,
 ) {
+    commits(store, keys, value_bytes, |_, batch| batch).await;
+}
+
+/// Commits what `finish` makes of each batch and its number.
+async fn commits(
+    store: &SqliteStore,
+    keys: impl IntoIterator<Item = usize>,
+    value_bytes: usize,
+    finish: impl Fn(usize, Batch) -> Batch,
+) {
     let mut random = Random::new(3);
     let mut keys = keys.into_iter().peekable();
-    while keys.peek().is_some() {
+    for commit in 0.. {
+        if keys.peek().is_none() {
+            break;
+        }
         let keys = keys.by_ref().take(1000);
         let batch = keys.fold(Batch::new(), |batch, n| batch.set(key(n), random.bytes(value_bytes)));
-        store.commit(batch).await.unwrap();
+        store.commit(finish(commit, batch)).await.unwrap();
     }
 }

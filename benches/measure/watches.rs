@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use univrs_state::{Durability, EventType, Seq, SqliteStore, StateStore};
 
-use super::{Pace, Random, VALUE_BYTES, key, median, pace};
+use super::{Pace, Random, VALUE_BYTES, key, pace};
 
 /// A store with watchers, each of a key of its own.
 pub(crate) struct Watched<'a> {
@@ -41,26 +41,37 @@ impl<'a> Watched<'a> {
     pub(crate) fn deliver(&self, turn: Duration) -> Pace {
         let mut random = Random::new(5);
         let mut delivered = self.delivered.borrow_mut();
-        let mut times = Vec::new();
-        let begin = Instant::now();
-        while times.len() < 10 || begin.elapsed() < turn {
-            let (key, value) = (key(random.below(self.watchers)), random.value());
-            let start = Instant::now();
-            let (seq, end) = self.runtime.block_on(async {
-                self.store.set(&key, value).await.unwrap();
-                delivered.recv().await.unwrap()
-            });
-            self.written.set(self.written.get().next());
-            assert_eq!(seq, self.written.get(), "the event of this commit, and no other");
-            times.push((end - start).as_secs_f64());
-        }
-        assert!(delivered.is_empty());
-        Pace::of_latency(median(&times))
+        Pace::of_latency(|| {
+            let mut times = Vec::new();
+            let begin = Instant::now();
+            while times.len() < 10 || begin.elapsed() < turn {
+                let (key, value) = (key(random.below(self.watchers)), random.value());
+                let start = Instant::now();
+                let (seq, end) = self.runtime.block_on(async {
+                    self.store.set(&key, value).await.unwrap();
+                    delivered.recv().await.unwrap()
+                });
+                self.written.set(self.written.get().next());
+                assert_eq!(seq, self.written.get(), "the event of this commit, and no other");
+                times.push((end - start).as_secs_f64());
+            }
+            assert!(delivered.is_empty());
+            times
+        })
     }
 }
 
 /// Reads `count` events after a position.
 pub(crate) fn catch_up(runtime: &Runtime, store: &SqliteStore, after: usize, count: usize) -> Pace {
+    catch_up_on(runtime, store, after, count, false)
+}
+
+/// The same, of changes that all have metadata.
+pub(crate) fn catch_up_with_meta(runtime: &Runtime, store: &SqliteStore, after: usize, count: usize) -> Pace {
+    catch_up_on(runtime, store, after, count, true)
+}
+
+fn catch_up_on(runtime: &Runtime, store: &SqliteStore, after: usize, count: usize, meta: bool) -> Pace {
     pace(|| {
         runtime.block_on(async {
             let after = Seq::new(after as u64);
@@ -72,6 +83,7 @@ pub(crate) fn catch_up(runtime: &Runtime, store: &SqliteStore, after: usize, cou
                 assert_eq!(event.old_value.is_some(), event.event_type == EventType::Updated);
                 last = event.seq;
                 bytes += event.new_value.unwrap().len();
+                assert_eq!(event.meta.is_some(), meta);
             }
             assert_eq!(bytes, count * VALUE_BYTES);
         });

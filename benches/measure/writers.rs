@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use univrs_state::{SqliteStore, StateStore};
+use univrs_state::{Batch, SqliteStore, StateStore};
 
 use super::store::{fill, open};
-use super::{Pace, Random, key, pace, raw};
+use super::{META_BYTES, Pace, Random, key, meta, pace, raw};
 
 const HOT_KEYS: usize = 64;
 
@@ -18,6 +18,8 @@ const HOT_KEYS: usize = 64;
 pub(crate) enum Kind {
     /// Any key.
     Set,
+    /// Any key, in a batch that says who writes, why, and for what.
+    SetWithMeta,
     /// One key a task.
     SetHot,
     CompareAndSetHot,
@@ -70,6 +72,10 @@ impl<'a> Writers<'a> {
         self.runtime.block_on(self.store.close()).unwrap();
         let conn = rusqlite::Connection::open(&self.path).unwrap();
         raw::check(&conn, self.written.load(Ordering::Relaxed), self.keys);
+        let sql = "SELECT count(*) FROM changes WHERE length(meta) != ?1";
+        let bytes = i64::try_from(META_BYTES).unwrap();
+        let others = conn.query_row(sql, [bytes], |row| row.get::<_, i64>(0));
+        assert_eq!(others, Ok(0), "plain rusqlite writes as many bytes of metadata");
     }
 }
 
@@ -90,6 +96,10 @@ async fn write_until(
         match kind {
             Kind::Set => drop(store.set(&key(random.below(keys)), value).await.unwrap()),
             Kind::SetHot => drop(store.set(&hot, value).await.unwrap()),
+            Kind::SetWithMeta => {
+                let batch = Batch::new().set(key(random.below(keys)), value).meta(meta(count));
+                drop(store.commit(batch).await.unwrap());
+            }
             // Nobody else writes this key: every one succeeds.
             Kind::CompareAndSetHot => version = store.compare_and_set(&hot, version, value).await.unwrap(),
         }

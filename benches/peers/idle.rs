@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use univrs_state::{SqliteStore, StateStore};
 
 use crate::measure::ratio::print_ratio;
-use crate::measure::{self, Effort, key, store};
-use crate::process::{cpu_seconds, memory_bytes};
+use crate::measure::{self, Effort, cpu_seconds, key, store};
+use crate::process::memory_bytes;
 
 const WATCHERS: u16 = 10_000;
 /// What they may take: a share of one core, and bytes each.
