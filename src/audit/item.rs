@@ -1,6 +1,6 @@
 //! The items of a log file: `schema/change.cddl` describes them.
 
-use crate::log::{Change, Decoder, Encoder, Flaw, Hash, Head, SALT_BYTES, StoreId};
+use crate::log::{Change, Decoder, Encoder, Flaw, Hash, Head, LastMeta, SALT_BYTES, StoreId};
 use crate::seq::Seq;
 
 /// The text that every log file begins with.
@@ -120,17 +120,18 @@ pub(super) fn read_start(decoder: &mut Decoder<'_>) -> Result<Start, NoStart> {
     Ok(Start { store, floor })
 }
 
-pub(super) fn read(decoder: &mut Decoder<'_>) -> Result<Item, Flaw> {
+/// The item that is next; `last` is the metadata of the changes before.
+pub(super) fn read(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Result<Item, Flaw> {
     if decoder.major()? == 2 {
         return Ok(Item::Withheld(Hash::from_bytes(decoder.fixed()?)));
     }
     match decoder.array()? {
         1 => {
-            let (change, header) = Change::read_header(decoder)?;
+            let (change, header) = Change::read_header(decoder, last)?;
             Ok(Item::Change(change, header))
         }
         3 => {
-            let (mut change, header) = Change::read_header(decoder)?;
+            let (mut change, header) = Change::read_header(decoder, last)?;
             change.salt = Some(decoder.fixed()?);
             change.value = Some(decoder.bytes(MOST_VALUE)?.into());
             Ok(Item::Change(change, header))

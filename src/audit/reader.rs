@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::item::{self, Item, MOST_ITEM, NoStart, Start};
 use crate::error::{Result, StateError};
-use crate::log::{Change, Decoder, Flaw, Follow, Hash, Head};
+use crate::log::{Change, Decoder, Flaw, Follow, Hash, Head, LastMeta};
 use crate::planted::planted;
 
 /// How the errors about what is given as an export begin.
@@ -29,6 +29,7 @@ pub(crate) struct LogReader<R> {
     source: Source<R>,
     start: Start,
     follow: Follow,
+    meta: LastMeta,
     count: u64,
     ended: bool,
 }
@@ -59,7 +60,7 @@ impl<R: Read> LogReader<R> {
             }
         };
         let follow = Follow::from_floor(start.store, start.floor);
-        Ok(Self { source, start, follow, count: 0, ended: false })
+        Ok(Self { source, start, follow, meta: LastMeta::default(), count: 0, ended: false })
     }
 
     pub(crate) fn start(&self) -> Start {
@@ -77,7 +78,7 @@ impl<R: Read> LogReader<R> {
         if self.ended {
             return Ok(None);
         }
-        match self.source.item()? {
+        match self.source.item(&mut self.meta)? {
             Item::Change(mut change, header) => {
                 let follows = self.follow.chain(&mut change, header);
                 follows.map_err(|error| StateError::Corrupted(error.to_string()))?;
@@ -151,10 +152,10 @@ impl<R: Read> Source<R> {
         Ok(read > 0)
     }
 
-    fn item(&mut self) -> Result<Item> {
+    fn item(&mut self, last: &mut LastMeta) -> Result<Item> {
         loop {
             let mut decoder = self.decoder();
-            match item::read(&mut decoder) {
+            match item::read(&mut decoder, last) {
                 Ok(item) => {
                     let rest = decoder.rest().len();
                     self.take_but(rest);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
-use crate::log::{Change, Hash, Head, Meta, StoreId, Timestamp, Tip, jump_version};
+use crate::log::{Change, Hash, Head, LastMeta, Meta, StoreId, Timestamp, Tip, jump_version};
 use crate::seq::Seq;
 use crate::state::{Entry, KeysBelow, RowView, Slot, Slots};
 
@@ -260,8 +260,10 @@ impl Snapshot for Memory {
     }
 
     fn views(&self, after: Seq, visit: &mut VisitView<'_>) -> Result<()> {
+        let mut last = LastMeta::default();
         for change in self.all_after(after) {
-            if change.with_view(|view| visit(view))?.is_break() {
+            let meta = change.meta.as_ref().map(|meta| last.encode(meta));
+            if visit(&change.view(meta))?.is_break() {
                 break;
             }
         }

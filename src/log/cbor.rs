@@ -72,6 +72,22 @@ impl Encoder {
         self.0.push(0xf6);
     }
 
+    /// How many bytes a text of so many bytes takes.
+    pub(crate) fn text_len(length: usize) -> usize {
+        Self::head_len(length) + length
+    }
+
+    /// How many bytes stand before a text, or the entries of a map, of this length.
+    pub(crate) fn head_len(length: usize) -> usize {
+        match length {
+            0..=23 => 1,
+            24..=0xff => 2,
+            0x100..=0xffff => 3,
+            0x1_0000..=0xffff_ffff => 5,
+            _ => 9,
+        }
+    }
+
     /// An item that is encoded already.
     pub(crate) fn raw(&mut self, item: &[u8]) {
         self.0.extend_from_slice(item);
@@ -115,6 +131,13 @@ impl<'a> Decoder<'a> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(Flaw::Cut)?;
         self.0 = rest;
         Ok(taken)
+    }
+
+    /// Whether these bytes are next, which are passed over then.
+    pub(crate) fn skip(&mut self, bytes: &[u8]) -> bool {
+        let rest = self.0.strip_prefix(bytes);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
     }
 
     /// The major type of the next item.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::cbor::Encoder;
 use super::{Hash, Head, Meta, Timestamp, hash};
 use crate::seq::Seq;
 
@@ -112,9 +111,8 @@ impl Change {
     /// The array `[format, seq, commit_seq, at, kind, key, version, created_at, prev, value_hash,
     /// meta]`; `value_hash` and `meta` are null where there is none.
     pub fn header(&self) -> Vec<u8> {
-        let mut encoder = Encoder::with_capacity(128 + self.key.len());
-        self.with_view(|view| view.encode_header(&mut encoder));
-        encoder.finish()
+        let meta = self.meta.as_ref().map(|meta| meta.encode());
+        self.view(meta.as_deref()).header()
     }
 
     /// The hash of the header.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Change, ChangeKind, ChangeView, Hash, Head, StoreId, Timestamp, hash};
+use super::{Change, ChangeKind, ChangeView, Hash, Head, LastMeta, StoreId, Timestamp, hash};
 use crate::seq::Seq;
 
 /// Follows a log and checks that each change continues it: position, commit, time, value and
@@ -25,6 +25,7 @@ pub struct Follow {
     head: Head,
     /// The commit that is open, and the time of the last one; none where the start is unknown.
     commit: Option<(Seq, Timestamp)>,
+    meta: LastMeta,
 }
 
 /// Where and how a change contradicts the log before it.
@@ -78,12 +79,16 @@ impl fmt::Display for Break {
 impl Follow {
     /// From the start of a store's log.
     pub fn genesis(store: StoreId) -> Self {
-        Self { head: Head::genesis(store), commit: Some((Seq::ZERO, Timestamp::EPOCH)) }
+        Self {
+            head: Head::genesis(store),
+            commit: Some((Seq::ZERO, Timestamp::EPOCH)),
+            meta: LastMeta::default(),
+        }
     }
 
     /// From a head that is the end of a commit.
     pub fn after(head: Head) -> Self {
-        Self { head, commit: None }
+        Self { head, commit: None, meta: LastMeta::default() }
     }
 
     /// From where a store's log begins.
@@ -111,7 +116,9 @@ impl Follow {
     /// # Errors
     /// The first contradiction; the position stays before the change then.
     pub fn check(&mut self, change: &Change) -> Result<(), Break> {
-        self.check_hashed(&change.view(None), change.header_hash())
+        let meta = change.meta.as_ref().map(|meta| self.meta.encode(meta));
+        let header = hash::header(&change.view(meta).header());
+        self.check_hashed(&change.view(None), header)
     }
 
     /// The same, where the hash of the header is known.

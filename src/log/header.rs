@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::cbor::{Decoder, Flaw};
 use super::change::FORMAT;
-use super::{Change, ChangeKind, Hash, Meta, Timestamp, hash};
+use super::{Change, ChangeKind, Hash, LastMeta, Timestamp, hash};
 use crate::key::validate_key;
 use crate::limits::MAX_KEY_LENGTH;
 use crate::seq::Seq;
 
 impl Change {
     /// The change whose header is next, without value, salt and hash of the chain, and the hash of
-    /// the header. Any bytes but those that [`header`](Self::header) writes are refused.
-    pub(crate) fn read_header(decoder: &mut Decoder<'_>) -> Result<(Self, Hash), Flaw> {
+    /// the header; `last` is the metadata of the changes before. Any bytes but those that [`header`](Self::header) writes are refused.
+    pub(crate) fn read_header(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Result<(Self, Hash), Flaw> {
         let before = decoder.rest();
         if decoder.array()? != 11 || decoder.unsigned()? != FORMAT {
             return Err(Flaw::Malformed("a header has another layout than version 1"));
@@ -27,7 +27,7 @@ impl Change {
             created_at: Timestamp::from_micros(decoder.signed()?),
             prev: Seq::new(decoder.unsigned()?),
             value_hash: if decoder.null()? { None } else { Some(Hash::from_bytes(decoder.fixed()?)) },
-            meta: if decoder.null()? { None } else { Some(Arc::new(Meta::read(decoder)?)) },
+            meta: if decoder.null()? { None } else { Some(last.read(decoder)?) },
             value: None,
             salt: None,
             hash: Hash::from_bytes([0; 32]),
@@ -48,6 +48,7 @@ fn key(decoder: &mut Decoder<'_>) -> Result<Arc<str>, Flaw> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Meta;
     use super::*;
 
     #[test]
@@ -69,20 +70,24 @@ mod tests {
         };
         let header = change.header();
         let mut decoder = Decoder::new(&header);
-        assert_eq!(Change::read_header(&mut decoder), Ok((change.clone(), change.header_hash())));
+        assert_eq!(
+            Change::read_header(&mut decoder, &mut LastMeta::default()),
+            Ok((change.clone(), change.header_hash()))
+        );
         assert!(decoder.is_empty());
         for cut in 0..header.len() {
             assert_eq!(
-                Change::read_header(&mut Decoder::new(&header[..cut])),
+                Change::read_header(&mut Decoder::new(&header[..cut]), &mut LastMeta::default()),
                 Err(Flaw::Cut),
                 "cut at {cut}"
             );
         }
+        let mut last = LastMeta::default();
         for at in 0..header.len() {
             for bit in 0..8 {
                 let mut flipped = header.clone();
                 flipped[at] ^= 1 << bit;
-                if let Ok((read, hash)) = Change::read_header(&mut Decoder::new(&flipped)) {
+                if let Ok((read, hash)) = Change::read_header(&mut Decoder::new(&flipped), &mut last) {
                     // Another change, or the same bytes with more behind them; never another spelling.
                     assert!(flipped.starts_with(&read.header()) && hash == read.header_hash());
                     assert!(read != change);

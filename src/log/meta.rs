@@ -131,6 +131,18 @@ impl Meta {
         encoder.finish()
     }
 
+    /// How many bytes [`encode`](Self::encode) writes.
+    pub(crate) fn encoded_len(&self) -> usize {
+        let pair = |name: &str, value: &str| Encoder::text_len(name.len()) + Encoder::text_len(value.len());
+        let fields = self.fields().into_iter().filter_map(|(name, value)| Some(pair(name, value?)));
+        let labels = self.labels.iter().map(|(name, value)| pair(name, value));
+        let map = match self.labels.len() {
+            0 => 0,
+            labels => Encoder::text_len("labels".len()) + Encoder::head_len(labels),
+        };
+        1 + fields.sum::<usize>() + map + labels.sum::<usize>()
+    }
+
     fn encode_labels(&self, encoder: &mut Encoder) {
         let mut labels: Vec<_> = self.labels.iter().collect();
         labels.sort_by_key(|(name, _)| (name.len(), name.as_bytes()));
@@ -150,38 +162,60 @@ impl Meta {
     }
 
     /// The metadata that is next, encoded as [`encode`](Self::encode) does it.
+    ///
+    /// Any other encoding is refused: the decoder takes lengths in their shortest form alone, and here names
+    /// must ascend and labels not be empty. What remains is one encoding for each metadata.
     pub(crate) fn read(decoder: &mut Decoder<'_>) -> Result<Self, Flaw> {
         let before = decoder.rest();
         let mut meta = Self::default();
-        let text = |decoder: &mut Decoder<'_>| decoder.text(MOST_META).map(str::to_owned);
+        let mut names = Ascending::default();
         for _ in 0..decoder.map()? {
-            let field = match decoder.text(MOST_META)? {
+            let field = match names.next(decoder)? {
                 "actor" => &mut meta.actor,
                 "cause" => &mut meta.cause,
                 "reason" => &mut meta.reason,
                 "commit_id" => &mut meta.commit_id,
                 "correlation" => &mut meta.correlation,
                 "labels" => {
-                    for _ in 0..decoder.map()? {
-                        let name = text(decoder)?;
-                        if meta.labels.insert(name, text(decoder)?).is_some() {
-                            return Err(Flaw::Malformed("metadata has a label twice"));
-                        }
-                    }
+                    meta.labels = read_labels(decoder)?;
                     continue;
                 }
                 _ => return Err(Flaw::Malformed("metadata has an unknown field")),
             };
-            if field.replace(text(decoder)?).is_some() {
-                return Err(Flaw::Malformed("metadata has a field twice"));
-            }
+            *field = Some(decoder.text(MOST_META)?.to_owned());
         }
-        let read = decoder.since(before);
-        if read.len() <= MOST_META && meta.encode() == read {
+        if decoder.since(before).len() <= MOST_META {
             Ok(meta)
         } else {
-            Err(Flaw::Malformed("metadata is not as it is written"))
+            Err(Flaw::Malformed("metadata is over its limit"))
         }
+    }
+}
+
+fn read_labels(decoder: &mut Decoder<'_>) -> Result<BTreeMap<String, String>, Flaw> {
+    let (mut labels, mut names) = (BTreeMap::new(), Ascending::default());
+    for _ in 0..decoder.map()? {
+        let name = names.next(decoder)?.to_owned();
+        labels.insert(name, decoder.text(MOST_META)?.to_owned());
+    }
+    if labels.is_empty() { Err(Flaw::Malformed("metadata has an empty map of labels")) } else { Ok(labels) }
+}
+
+/// The names of a map, in the order of their encoded bytes.
+#[derive(Default)]
+struct Ascending<'a> {
+    last: Option<&'a str>,
+}
+
+impl<'a> Ascending<'a> {
+    fn next(&mut self, decoder: &mut Decoder<'a>) -> Result<&'a str, Flaw> {
+        let name = decoder.text(MOST_META)?;
+        let place = |name: &'a str| (name.len(), name);
+        if self.last.is_some_and(|last| place(last) >= place(name)) {
+            return Err(Flaw::Malformed("the names in metadata are not in order, or one is there twice"));
+        }
+        self.last = Some(name);
+        Ok(name)
     }
 }
 
@@ -205,6 +239,7 @@ mod tests {
     #[test]
     fn every_field_survives_encoding() {
         for meta in [Meta::new(), full(), Meta::new().label("only", ""), Meta::new().reason("ä\u{202e}")] {
+            assert_eq!(meta.encoded_len(), meta.encode().len());
             assert_eq!(Meta::decode(&meta.encode()), Some(meta));
         }
     }
@@ -233,6 +268,37 @@ mod tests {
             [0xa2, 0x65, b'a', b'c', b't', b'o', b'r', 0x60, 0x65, b'a', b'c', b't', b'o', b'r', 0x60];
         assert_eq!(Meta::decode(&twice), None, "a field twice");
         assert_eq!(Meta::decode(&[]), None);
+        assert_eq!(Meta::decode(b"\xa1\x66labels\xa0"), None, "no labels");
+        assert_eq!(Meta::decode(b"\xa1\x66labels\xa2\x61b\x60\x61a\x60"), None, "labels out of order");
+        assert_eq!(Meta::decode(b"\xa1\x66labels\xa2\x62aa\x60\x61b\x60"), None, "the longer one first");
+        assert_eq!(Meta::decode(b"\xa1\x66labels\xa2\x61a\x60\x61a\x60"), None, "a label twice");
+        assert_eq!(Meta::decode(b"\xa2\x66reason\x60\x65actor\x60"), None, "fields out of order");
+    }
+
+    #[test]
+    fn what_is_decoded_has_no_other_encoding_than_these_bytes() {
+        let good = full().encode();
+        let mut decoded = 0;
+        for (at, byte) in (0..good.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            if let Some(meta) = Meta::decode(&bytes) {
+                assert_eq!(meta.encode(), bytes, "byte {at} as {byte}");
+                decoded += 1;
+            }
+        }
+        assert!(decoded > good.len(), "some bytes are free: {decoded}");
+    }
+
+    #[test]
+    fn the_length_of_an_encoding_is_known_without_it() {
+        for length in [0, 23, 24, 255, 256, 65_535, 65_536] {
+            let text = "x".repeat(length);
+            let labelled = (0..length.min(300)).fold(Meta::new(), |meta, n| meta.label(n.to_string(), "v"));
+            for meta in [Meta::new().actor(&text), Meta::new().label(&text, "v"), labelled] {
+                assert_eq!(meta.encoded_len(), meta.encode().len(), "{length}");
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod head;
 mod header;
 mod hex;
 mod jump;
+mod last_meta;
 mod meta;
 mod seal;
 mod store_id;
@@ -38,6 +39,7 @@ pub(crate) use hash::Domain;
 pub(crate) use hash::header as header_hash;
 pub(crate) use head::Tip;
 pub(crate) use jump::jump_version;
+pub(crate) use last_meta::LastMeta;
 pub(crate) use seal::seal;
 pub(crate) use view::ChangeView;
 

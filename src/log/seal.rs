@@ -20,6 +20,7 @@ pub(crate) fn seal(
     let before = tip.head.seq.as_u64();
     let commit_seq = Seq::new(before + drafts.len() as u64);
     let mut head = tip.head;
+    let encoded = meta.map(|meta| meta.encode());
     let mut changes = Vec::with_capacity(drafts.len());
     for draft in drafts {
         let salt = draft.value.is_some().then(&mut salt);
@@ -41,7 +42,8 @@ pub(crate) fn seal(
             meta: meta.cloned(),
             hash: head.hash,
         };
-        change.hash = change.chained_onto(head.hash);
+        let header = hash::header(&change.view(encoded.as_deref()).header());
+        change.hash = hash::link(head.hash, header);
         head = change.head();
         changes.push(change);
     }

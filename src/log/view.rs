@@ -46,6 +46,14 @@ impl ChangeView<'_> {
         computed.is_none_or(|computed| self.value_hash == Some(computed))
     }
 
+    /// The header in deterministic CBOR.
+    pub(super) fn header(&self) -> Vec<u8> {
+        let meta = self.meta.map_or(0, <[u8]>::len);
+        let mut encoder = Encoder::with_capacity(128 + self.key.len() + meta);
+        self.encode_header(&mut encoder);
+        encoder.finish()
+    }
+
     /// Appends the header in deterministic CBOR.
     pub(crate) fn encode_header(&self, encoder: &mut Encoder) {
         encoder.array(11);
@@ -87,11 +95,5 @@ impl Change {
             meta,
             hash: self.hash,
         }
-    }
-
-    /// Gives its fields with its metadata to `take`.
-    pub(crate) fn with_view<T>(&self, take: impl FnOnce(&ChangeView<'_>) -> T) -> T {
-        let meta = self.meta.as_ref().map(|meta| meta.encode());
-        take(&self.view(meta.as_deref()))
     }
 }

@@ -182,7 +182,7 @@ impl Batch {
 
     /// Bytes that it takes: keys, values, and the metadata for each write.
     pub(crate) fn size(&self) -> usize {
-        let meta = if self.meta.is_empty() { 0 } else { self.meta.encode().len() };
+        let meta = if self.meta.is_empty() { 0 } else { self.meta.encoded_len() };
         self.writes.iter().map(|write| write.size() + meta).sum()
     }
 
@@ -228,7 +228,7 @@ impl Batch {
                 return Err(crate::error::StateError::InvalidArgument("the commit id is empty".into()));
             }
         }
-        Exceeded::check(self.meta.encode().len(), limits.meta_bytes, "bytes", || "the metadata".into())?;
+        Exceeded::check(self.meta.encoded_len(), limits.meta_bytes, "bytes", || "the metadata".into())?;
         Exceeded::check(self.size(), limits.batch_bytes, "bytes", || "the batch".into())?;
         Ok(())
     }

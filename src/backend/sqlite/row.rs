@@ -7,7 +7,7 @@ use rusqlite::types::{Type, ValueRef};
 use super::fault;
 use crate::backend::{self, Link};
 use crate::error::{Result, StateError};
-use crate::log::{Change, ChangeKind, ChangeView, Domain, Hash, Meta, StoreId, Timestamp};
+use crate::log::{Change, ChangeKind, ChangeView, Domain, Hash, LastMeta, Meta, StoreId, Timestamp};
 use crate::planted::planted;
 use crate::seq::Seq;
 use crate::state::{Entry, Latest, Life, RowView, Slot};
@@ -113,12 +113,20 @@ fn wrong(column: usize, expected: Type) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnType(column, String::new(), expected)
 }
 
-/// A change, where it stands in the table.
-pub(super) fn view<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
-    let meta = blob(row, 11)?;
-    if meta.is_some_and(|meta| Meta::decode(meta).is_none()) {
-        return Err(wrong(11, Type::Blob));
-    }
+/// A change, where it stands in the table; `last` is the metadata of the rows before.
+pub(super) fn view<'a>(row: &'a rusqlite::Row<'_>, last: &mut LastMeta) -> rusqlite::Result<ChangeView<'a>> {
+    let view = columns(row)?;
+    decoded(&view, last)?;
+    Ok(view)
+}
+
+/// The metadata of a change.
+fn decoded(view: &ChangeView<'_>, last: &mut LastMeta) -> rusqlite::Result<Option<Arc<Meta>>> {
+    view.meta.map(|meta| last.decode(meta).ok_or_else(|| wrong(11, Type::Blob))).transpose()
+}
+
+/// The columns of a change. Its metadata may be anything.
+fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
     Ok(ChangeView {
         seq: seq(row, 0)?,
         commit_seq: seq(row, 1)?,
@@ -131,17 +139,17 @@ pub(super) fn view<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeVie
         value: blob(row, 8)?,
         salt: array(row, 9)?,
         value_hash: array(row, 10)?.map(Hash::from_bytes),
-        meta,
+        meta: blob(row, 11)?,
         hash: hash(row, 12)?,
     })
 }
 
-/// A change, as it stands in the table.
-pub(super) fn change(row: &rusqlite::Row<'_>) -> rusqlite::Result<Change> {
-    let view = view(row)?;
+/// A change, as it stands in the table; `last` is the metadata of the rows before.
+pub(super) fn change(row: &rusqlite::Row<'_>, last: &mut LastMeta) -> rusqlite::Result<Change> {
+    let view = columns(row)?;
+    let meta = decoded(&view, last)?;
     let ChangeView { seq, commit_seq, at, kind, version, created_at, prev, salt, value_hash, hash, .. } =
         view;
-    let meta = view.meta.and_then(Meta::decode).map(Arc::new);
     let (key, value) = (view.key.into(), view.value.map(Arc::from));
     Ok(Change {
         seq,

@@ -11,7 +11,7 @@ use super::{Sqlite, fault};
 use crate::backend::{Link, Row, Snapshot, View, Visit, VisitKey, VisitRow, VisitView, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
-use crate::log::{Change, Follow, Hash, Head, StoreId, Tip};
+use crate::log::{Change, Follow, Hash, Head, LastMeta, StoreId, Tip};
 use crate::seq::Seq;
 use crate::state::{Entry, Slot};
 
@@ -53,7 +53,7 @@ impl Sqlite {
         &self,
         sql: &str,
         params: impl Params,
-        read: impl Fn(&rusqlite::Row<'_>) -> Result<T>,
+        mut read: impl FnMut(&rusqlite::Row<'_>) -> Result<T>,
         visit: &mut Visit<'_, T>,
     ) -> Result<()> {
         let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
@@ -189,7 +189,7 @@ impl Snapshot for Sqlite {
             select_changes!(", (SELECT hash FROM changes WHERE seq = ?1 - 1) FROM changes WHERE seq = ?1");
         let read = self.first(sql, [seq], |r| {
             let before = if seq == 1 { Head::genesis(self.store).hash } else { row::hash(r, 13)? };
-            Ok((row::change(r)?, before))
+            Ok((row::change(r, &mut LastMeta::default())?, before))
         })?;
         match read {
             None => Ok(None),
@@ -203,7 +203,9 @@ impl Snapshot for Sqlite {
 
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()> {
         let sql = select_changes!(" FROM changes WHERE seq > ?1 ORDER BY seq");
-        self.each(sql, [row::signed(after.as_u64())?], |r| row::change(r).map_err(fault::storage), visit)
+        let mut last = LastMeta::default();
+        let read = |r: &rusqlite::Row<'_>| row::change(r, &mut last).map_err(fault::storage);
+        self.each(sql, [row::signed(after.as_u64())?], read, visit)
     }
 
     fn changes_below(
@@ -220,8 +222,9 @@ impl Snapshot for Sqlite {
         let (start, end) = bounds(&KeyRange::prefix(prefix), None);
         let (after, until) = (row::signed(after.as_u64())?, row::signed(until.as_u64())?);
         let genesis = Head::genesis(self.store).hash;
-        let read = |r: &rusqlite::Row<'_>| {
-            let change = row::change(r)?;
+        let mut last = LastMeta::default();
+        let mut read = |r: &rusqlite::Row<'_>| {
+            let change = row::change(r, &mut last)?;
             let before = if change.seq == Seq::ZERO.next() { genesis } else { row::hash(r, 13)? };
             Ok((change, before))
         };
@@ -236,8 +239,9 @@ impl Snapshot for Sqlite {
         let sql = select_changes!(" FROM changes WHERE seq > ?1 ORDER BY seq");
         let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
         let mut rows = statement.query([row::signed(after.as_u64())?]).map_err(fault::storage)?;
+        let mut last = LastMeta::default();
         while let Some(row) = rows.next().map_err(fault::storage)? {
-            if visit(&row::view(row).map_err(fault::storage)?)?.is_break() {
+            if visit(&row::view(row, &mut last).map_err(fault::storage)?)?.is_break() {
                 break;
             }
         }

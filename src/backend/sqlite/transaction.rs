@@ -12,7 +12,7 @@ use super::{Durability, Sqlite, fault, ffi};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
-use crate::log::{Change, ChangeKind, Meta, Tip};
+use crate::log::{Change, ChangeKind, LastMeta, Meta, Tip};
 use crate::planted::planted;
 use crate::seq::Seq;
 use crate::state::{KeysBelow, Life, Slot};
@@ -133,9 +133,8 @@ impl SqliteTransaction<'_> {
         }
     }
 
-    fn insert(&self, change: &Change) -> Result<()> {
+    fn insert(&self, change: &Change, meta: Option<&[u8]>) -> Result<()> {
         let prev = row::signed(change.prev.as_u64())?;
-        let meta = change.meta.as_deref().map(Meta::encode);
         self.execute_one(
             "INSERT INTO changes (seq, commit_seq, at, kind, key, version, created_at, prev, jump, value, salt, \
              value_hash, meta, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
@@ -244,14 +243,16 @@ impl Transaction for SqliteTransaction<'_> {
         let sql = select_changes!(" FROM changes WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq");
         let mut statement = self.sqlite.conn.prepare_cached(sql).map_err(fault::storage)?;
         let bounds = (row::signed(first.as_u64())?, row::signed(last.as_u64())?);
-        let rows = statement.query_map(bounds, row::change).map_err(fault::storage)?;
+        let mut last = LastMeta::default();
+        let rows = statement.query_map(bounds, |r| row::change(r, &mut last)).map_err(fault::storage)?;
         rows.collect::<rusqlite::Result<_>>().map_err(fault::storage)
     }
 
     fn append(&mut self, changes: &[Change]) -> Result<()> {
         self.check_open()?;
+        let mut last = LastMeta::default();
         for change in changes {
-            self.insert(change)?;
+            self.insert(change, change.meta.as_ref().map(|meta| last.encode(meta)))?;
             if planted("torn_batch") {
                 let cut = self.sqlite.run("COMMIT").and_then(|()| self.sqlite.run("BEGIN IMMEDIATE"));
                 cut.map_err(fault::storage)?;

@@ -1,0 +1,81 @@
+//! Metadata that comes again: every change of a commit has the same.
+
+use std::sync::Arc;
+
+use super::cbor::{Decoder, Flaw};
+use super::meta::Meta;
+
+/// The last metadata that was encoded or decoded. Where the same comes again, as it does within a commit,
+/// it is neither encoded nor decoded once more, and what was decoded is shared.
+///
+/// The encoding is kept here and not in [`Meta`], whose fields programs change. What is shared from here
+/// cannot change: as long as it is kept, it is not the only one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LastMeta {
+    last: Option<(Arc<Meta>, Vec<u8>)>,
+}
+
+impl LastMeta {
+    /// The metadata, encoded.
+    pub(crate) fn encode(&mut self, meta: &Arc<Meta>) -> &[u8] {
+        if self.last.as_ref().is_none_or(|(last, _)| last != meta) {
+            self.last = Some((meta.clone(), meta.encode()));
+        }
+        self.last.as_ref().map_or(&[], |(_, encoded)| encoded)
+    }
+
+    /// The metadata of this encoding; none if the bytes are anything but what encoding writes.
+    pub(crate) fn decode(&mut self, bytes: &[u8]) -> Option<Arc<Meta>> {
+        let mut decoder = Decoder::new(bytes);
+        let meta = self.read(&mut decoder).ok()?;
+        decoder.is_empty().then_some(meta)
+    }
+
+    /// The metadata whose encoding is next.
+    pub(crate) fn read(&mut self, decoder: &mut Decoder<'_>) -> Result<Arc<Meta>, Flaw> {
+        let before = decoder.rest();
+        // No encoding is the beginning of another one.
+        if let Some((last, encoded)) = &self.last
+            && decoder.skip(encoded)
+        {
+            return Ok(last.clone());
+        }
+        let meta = Arc::new(Meta::read(decoder)?);
+        self.last = Some((meta.clone(), decoder.since(before).to_owned()));
+        Ok(meta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_metadata_is_decoded_once_and_other_metadata_never_taken_for_it() {
+        let (one, other) = (Meta::new().actor("a").encode(), Meta::new().actor("ab").encode());
+        let mut last = LastMeta::default();
+        let first = last.decode(&one).unwrap();
+        assert!(Arc::ptr_eq(&first, &last.decode(&one).unwrap()));
+        assert_eq!(last.decode(&other).unwrap().actor.as_deref(), Some("ab"));
+        assert_eq!(last.decode(&one).unwrap(), first);
+        assert_eq!(last.decode(&[one.as_slice(), &[0]].concat()), None, "something behind it");
+        assert_eq!(last.decode(&one[..one.len() - 1]), None, "cut");
+        assert_eq!(last.decode(&one).unwrap(), first, "what was refused is forgotten");
+        let both = [one.as_slice(), &one, &other].concat();
+        let mut decoder = Decoder::new(&both);
+        let actors = [(); 3].map(|()| last.read(&mut decoder).unwrap().actor.clone().unwrap());
+        assert_eq!((actors, decoder.is_empty()), (["a".into(), "a".into(), "ab".into()], true));
+    }
+
+    #[test]
+    fn metadata_that_a_program_changed_is_encoded_as_it_is_now() {
+        let mut last = LastMeta::default();
+        let mut meta = Arc::new(Meta::new().actor("a"));
+        assert_eq!(last.encode(&meta), Meta::new().actor("a").encode());
+        assert!(Arc::get_mut(&mut meta).is_none(), "it is shared");
+        Arc::make_mut(&mut meta).actor = Some("b".into());
+        assert_eq!(last.encode(&meta), Meta::new().actor("b").encode());
+        let equal = Arc::new(Meta::new().actor("b"));
+        assert_eq!(last.encode(&equal), Meta::new().actor("b").encode());
+    }
+}
