@@ -52,7 +52,7 @@ const ROOMS: [&[&str]; 11] = [
 ];
 
 /// Files that use each other in a circle, and why they may.
-const CIRCLES: [(&[&str], &str); 3] = [
+const CIRCLES: [(&[&str], &str); 2] = [
     (
         &["error", "limits", "seq"],
         "an error names the limit or the position that it is about, and both are parsed with errors",
@@ -60,15 +60,6 @@ const CIRCLES: [(&[&str], &str); 3] = [
     (
         &["store::delegate", "store::state_store", "store::with_meta"],
         "the trait gives out a handle that implements the trait",
-    ),
-    (
-        &[
-            "backend::sqlite::creation",
-            "backend::sqlite::open",
-            "backend::sqlite::path",
-            "backend::sqlite::schema",
-        ],
-        "what they share of how a file is opened has no file of its own yet",
     ),
 ];
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::disk::{Disk, Event, Op};
 use super::plain::{LOCKED, error};
-use crate::backend::sqlite::creation::{DRAFT, Draft};
+use crate::backend::sqlite::SideFile;
+use crate::backend::sqlite::creation::Draft;
 
 /// A draft, its inode and its handle while it is taken.
 pub(crate) struct PlainDraft {
@@ -22,7 +23,7 @@ impl PlainDraft {
     }
 
     fn draft(&self) -> String {
-        format!("{}{DRAFT}", self.name)
+        SideFile::Draft.of(self.name.as_ref()).to_string_lossy().into_owned()
     }
 
     fn length(&self, name: &str) -> usize {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::open::{Location, Opening};
+use super::config::{Location, Opening, SideFile};
 use super::witness::{Loss, OnDisk, Testimony, Witness, WitnessFile};
 use super::{Sqlite, fault, ffi, path};
 use crate::backend::process::Counted;
@@ -43,7 +43,7 @@ impl Sqlite {
     /// connection writes.
     pub(super) fn summon(&mut self) -> Result<()> {
         let Location::File(file) = &self.opening.location else { return Ok(()) };
-        let (path, writes) = (path::beside(file, "-head"), !self.opening.read_only);
+        let (path, writes) = (SideFile::Head.of(file), !self.opening.read_only);
         let file = match self.opening.witness(&path, writes) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(()),
@@ -86,10 +86,11 @@ impl Sqlite {
 
     /// Refuses a loss, unless it is accepted and nobody else has the store open.
     fn bear(&self, loss: Loss) -> Result<()> {
-        let path = self.opening.shown().display();
+        let (path, log) = (self.opening.shown(), SideFile::Log.of(self.opening.shown()));
+        let (path, log) = (path.display(), log.display());
         if self.opening.read_only || !self.opening.accept_loss {
             return Err(StateError::Corrupted(format!(
-                "{path}: {loss}; bring back {path} and {path}-wal as they were, or accept the loss by opening it once \
+                "{path}: {loss}; bring back {path} and {log} as they were, or accept the loss by opening it once \
                  with the option accept_loss"
             )));
         }
@@ -180,7 +181,7 @@ impl Opening {
             && self.is_real()
             && !self.read_only
         {
-            let beside = ["-wal", "-shm"].map(|suffix| path::beside(file, suffix));
+            let beside = [SideFile::Log, SideFile::Index].map(|side| side.of(file));
             let known =
                 beside.into_iter().filter_map(|path| path::identity(&path).map(|known| (path, known)));
             self.beside = known.collect();

@@ -8,7 +8,7 @@ use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::open::{Location, Opening};
+use super::config::{Location, Opening, SideFile};
 use super::patience::{Clock, Patience};
 use super::witness::{Loss, Witness};
 use super::{fault, path, schema};
@@ -18,9 +18,6 @@ use crate::seq::Seq;
 
 /// How long a creator sleeps before it looks again whether another one is done.
 const SLEEP: Duration = Duration::from_millis(5);
-
-/// What follows the name of the file in that of its draft.
-pub(crate) const DRAFT: &str = "-new";
 
 /// The file before it has its name; behind a trait, so that tests can cut its power.
 pub(crate) trait Draft {
@@ -64,7 +61,7 @@ impl Opening {
             self.new_store = store;
         }
         if has_log {
-            let log = path::beside(&file, "-wal");
+            let log = SideFile::Log.of(&file);
             return Err(self.refuse(&format!(
                 "is missing or empty, but its write-ahead log is not, and would be deleted with what it holds: bring \
                  the database back, or move {} away",
@@ -92,16 +89,17 @@ impl Opening {
     /// How far the witness says that the log of a store reached, whichever store that was. One that
     /// cannot be read is told of when the new store hears it.
     fn reached(&self, file: &Path) -> Option<(StoreId, Head)> {
-        let witness = self.witness(&path::beside(file, "-head"), false).ok()??;
+        let witness = self.witness(&SideFile::Head.of(file), false).ok()??;
         Witness::newest(witness).ok()?.filter(|(_, head)| head.seq > Seq::ZERO)
     }
 }
 
 fn lost(file: &Path, loss: Loss) -> StateError {
-    let path = file.display();
+    let (log, head) = (SideFile::Log.of(file), SideFile::Head.of(file));
+    let (path, log, head) = (file.display(), log.display(), head.display());
     StateError::Corrupted(format!(
-        "{path} is missing or empty: {loss}; bring back {path} and {path}-wal as they were, or accept the loss by \
-         opening it once with the option accept_loss; where it was removed on purpose, remove {path}-head, too"
+        "{path} is missing or empty: {loss}; bring back {path} and {log} as they were, or accept the loss by \
+         opening it once with the option accept_loss; where it was removed on purpose, remove {head}, too"
     ))
 }
 
@@ -134,7 +132,7 @@ pub(super) struct OnDisk {
 impl OnDisk {
     /// The draft of the file that is to have this absolute path.
     pub(super) fn new(file: PathBuf) -> Self {
-        Self { draft: path::beside(&file, DRAFT), own: file, taken: None }
+        Self { draft: SideFile::Draft.of(&file), own: file, taken: None }
     }
 
     /// The permissions of an empty file that somebody prepared are kept, and its owner where
@@ -177,7 +175,7 @@ impl Draft for OnDisk {
     }
 
     fn has_log(&mut self) -> io::Result<bool> {
-        path::is_vacant(&path::beside(&self.own, "-wal")).map(|vacant| !vacant)
+        path::is_vacant(&SideFile::Log.of(&self.own)).map(|vacant| !vacant)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -265,7 +263,7 @@ mod tests {
     fn what_a_crash_left_of_a_draft_is_used_and_nothing_stays_beside_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.db");
-        fs::write(path::beside(&file, DRAFT), vec![7; 100_000]).unwrap();
+        fs::write(SideFile::Draft.of(&file), vec![7; 100_000]).unwrap();
         create(&file, b"whole").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -287,13 +285,13 @@ mod tests {
         let file = folder.path().join("state.db");
         let mut first = OnDisk::new(file.clone());
         assert!(first.take().unwrap());
-        let late = OpenOptions::new().write(true).open(path::beside(&file, DRAFT)).unwrap();
+        let late = OpenOptions::new().write(true).open(SideFile::Draft.of(&file)).unwrap();
         let busy = create(&file, b"second").unwrap_err();
         assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
         first.write(b"first").unwrap();
         first.publish().unwrap();
         drop(first);
-        assert!(!is_at(&late, &path::beside(&file, DRAFT)).unwrap());
+        assert!(!is_at(&late, &SideFile::Draft.of(&file)).unwrap());
         create(&file, b"third").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"first");
     }

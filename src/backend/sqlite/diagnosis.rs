@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, ffi::Error as Failure};
 
-use super::open::{Location, Opening};
-use super::{fault, ffi, path};
+use super::config::{Location, Opening, SideFile};
+use super::{fault, ffi};
 use crate::error::{Fault, StateError, has_no_descriptor};
 
 impl Opening {
@@ -58,7 +58,8 @@ impl Opening {
     /// What is wrong with a file, with those beside it or with their folder.
     fn obstacle(&self, file: &Path) -> Option<(PathBuf, String)> {
         let is_there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.len() > 0);
-        let [log, index, journal] = ["-wal", "-shm", "-journal"].map(|suffix| path::beside(file, suffix));
+        let [log, index, journal] =
+            [SideFile::Log, SideFile::Index, SideFile::Journal].map(|side| side.of(file));
         let sides = [&log, &index, &journal].into_iter().filter(|side| is_there(side));
         for path in std::iter::once(file).chain(sides.map(PathBuf::as_path)) {
             if let Err(error) = ffi::access(path, !self.read_only) {

@@ -1,5 +1,6 @@
 //! Log and projection in SQLite.
 
+mod config;
 mod connection;
 mod creation;
 mod diagnosis;
@@ -22,10 +23,10 @@ mod witness;
 #[path = "../../../tests/sim/mod.rs"]
 pub(crate) mod sim;
 
+pub use config::Durability;
+pub(crate) use config::{Location, Opening, SideFile};
 pub(crate) use ffi::{Token, WalIndex};
 pub(crate) use load::Table;
-pub use open::Durability;
-pub(crate) use open::{Location, Opening};
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

@@ -1,12 +1,13 @@
 //! Opening a store's file: creating it, or checking that it is one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
+use super::config::{Durability, Location, Opening, SideFile};
 use super::patience::Patience;
 use super::schema::{self, APPLICATION_ID, FORMAT};
 use super::{Sqlite, ffi, path};
@@ -30,67 +31,6 @@ const BUSY_SLEEP: Duration = Duration::from_millis(5);
 /// Creating a file and opening it must not be interleaved within a process: closing a file drops
 /// this process's locks on it.
 static OPENING: Mutex<()> = Mutex::new(());
-
-/// When a commit is acknowledged. It is a property of the file, chosen when it is created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// After it is on disk: it survives the loss of power. The default.
-    #[default]
-    Synced,
-    /// After it is with the operating system: it survives the process, but the newest commits
-    /// may be lost with the power. Faster.
-    Buffered,
-}
-
-impl Durability {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Synced => "synced",
-            Self::Buffered => "buffered",
-        }
-    }
-
-    /// The value of `PRAGMA synchronous`.
-    fn synchronous(self) -> i64 {
-        match self {
-            Self::Synced if !planted("normal") => 2,
-            _ => 1,
-        }
-    }
-}
-
-/// Where a store lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Location {
-    File(PathBuf),
-    Memory,
-}
-
-/// How a connection is opened.
-#[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "independent options of whoever opens")]
-pub(crate) struct Opening {
-    pub(crate) location: Location,
-    /// Make the file where it is missing or empty.
-    pub(crate) create: bool,
-    pub(crate) read_only: bool,
-    /// None takes what the file says.
-    pub(crate) durability: Option<Durability>,
-    pub(crate) busy_timeout: Duration,
-    /// Go on where changes are missing that were recorded.
-    pub(crate) accept_loss: bool,
-    /// The id of the store, if this opening creates it.
-    pub(crate) new_store: StoreId,
-    /// The id that the store must have.
-    pub(crate) expected: Option<StoreId>,
-    /// Take the file as one that nobody changes; set where a read-only file cannot be opened else.
-    pub(crate) immutable: bool,
-    /// Files beside the database of an open store, and which they were.
-    pub(crate) beside: Vec<(PathBuf, (u64, u64))>,
-    /// SQLite's name of a simulated disk; the path is one of its files then.
-    #[cfg(test)]
-    pub(crate) vfs: Option<&'static str>,
-}
 
 impl Opening {
     /// Opens the connection that writes, creating the store where that is asked for; or, of a
@@ -176,7 +116,7 @@ impl Opening {
         match &self.location {
             Location::File(_) if !self.is_real() => false,
             Location::File(file) => {
-                ["-wal", "-journal"].iter().all(|log| path::beside(file, log).metadata().is_err())
+                [SideFile::Log, SideFile::Journal].iter().all(|log| log.of(file).metadata().is_err())
             }
             Location::Memory => false,
         }

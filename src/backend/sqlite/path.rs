@@ -1,11 +1,10 @@
 //! Which paths a store may have.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::creation::DRAFT;
+use super::config::SideFile;
 use crate::error::{Result, StateError};
 
 /// Bytes of the smallest database. SQLite takes a file of one byte for an empty one, and would
@@ -44,8 +43,8 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
     if fs::symlink_metadata(&file).is_ok_and(|found| (1..SMALLEST).contains(&found.len())) {
         return Err(StateError::cannot_open(&file, "is not a database"));
     }
-    for suffix in ["-wal", "-shm", "-journal", "-head", DRAFT] {
-        exists_as_file(&beside(&file, suffix))?;
+    for side in SideFile::ALL {
+        exists_as_file(&side.of(&file))?;
     }
     Ok(file)
 }
@@ -67,13 +66,6 @@ pub(super) fn is_vacant(file: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
     }
-}
-
-/// The path of a file that SQLite keeps beside the database.
-pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name: OsString = file.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// Which file is at a path: another one there later has another number.

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use rusqlite::{Connection, MAIN_DB, Result};
 
-use super::Durability;
+use super::config::Durability;
 use crate::log::StoreId;
 
 /// Marks the file as a store: `unvs`.

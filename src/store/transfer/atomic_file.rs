@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(feature = "sqlite")]
+use crate::backend::sqlite::SideFile;
 use crate::error::{Result, StateError};
 
 /// A file that is written beside its place and moved there when it is complete. The name beside, and
@@ -107,10 +109,10 @@ impl Drop for Folders {
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        for suffix in ["", "-new", "-wal", "-shm", "-journal", "-head"] {
-            let mut path = self.temporary.clone().into_os_string();
-            path.push(suffix);
-            let _ = fs::remove_file(path);
+        let _ = fs::remove_file(&self.temporary);
+        #[cfg(feature = "sqlite")]
+        for side in SideFile::ALL {
+            let _ = fs::remove_file(side.of(&self.temporary));
         }
     }
 }

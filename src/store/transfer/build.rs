@@ -6,7 +6,7 @@ use std::path::Path;
 use super::atomic_file::AtomicFile;
 use super::load::{check, check_floor, withheld};
 use crate::audit::{LogReader, Recorded, Start};
-use crate::backend::sqlite::{Location, Opening, Sqlite};
+use crate::backend::sqlite::{Location, Opening, SideFile, Sqlite};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, StoreId};
@@ -30,9 +30,9 @@ pub(crate) async fn import(
     opening: impl FnOnce(Location) -> Result<Opening>,
     check: impl FnOnce(StoreId) -> Result<()> + Send + 'static,
 ) -> Result<()> {
-    for suffix in ["-wal", "-shm", "-journal", "-head"] {
-        let mut beside = into.to_owned().into_os_string();
-        beside.push(suffix);
+    // A draft that somebody left is used up or passed over, and no part of a store.
+    for side in SideFile::ALL.into_iter().filter(|side| *side != SideFile::Draft) {
+        let beside = side.of(into);
         if std::fs::symlink_metadata(&beside).is_ok() {
             let why =
                 "exists, and would be taken for a part of the new store; remove it, or choose another path";
