@@ -1,4 +1,4 @@
-//! doctor: the files of a store and where they are, with what should be seen to.
+//! doctor: the files of a store and where they are, with what needs attention.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -14,9 +14,8 @@ Examples:
 
 /// Print the end of the log as a line to keep elsewhere.
 ///
-/// Whoever rewrites what is before it, or cuts it off, cannot make the log lead there again:
-/// 'ustate verify --anchor' tells. The same state makes the same line, always. Fields of -o tsv:
-/// store, seq, hash.
+/// Nobody can rewrite or cut off the log up to this line unnoticed: 'ustate verify --anchor' finds it.
+/// The same state always gives the same line. Fields of -o tsv: store, seq, hash.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Anchor {

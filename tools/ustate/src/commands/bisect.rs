@@ -31,12 +31,12 @@ Examples:
 
 /// Find the commit that broke something.
 ///
-/// Runs a command on states between a good one and a bad one, half of what is left each time. It gets
-/// the state as one JSON object on standard input, whose names are the keys: values that are JSON as
-/// they are, text as strings, other bytes as an object with base64, values that are gone as null. Exit
-/// code 0 says that the state is good, 125 that it cannot be told, any other below 128 that it is bad;
-/// other ends of the command end the search. The two ends are tried first. What the command prints is
-/// left out; -v shows it on standard error. Fields of -o tsv: first and last change of the commit,
+/// Runs a command on states between a good one and a bad one, and halves what is left each time. The
+/// command reads the state as one JSON object on standard input, whose names are the keys. A value that
+/// is JSON stands there as it is, text as a string, other bytes as an object with base64, an erased
+/// value as null. Exit code 0 means that the state is good, 125 that the command cannot tell, any other
+/// below 128 that the state is bad; if the command ends otherwise, the search ends. The two ends are
+/// tried first. -v shows what the command prints, on standard error. Fields of -o tsv: first and last change of the commit,
 /// time, actor, reason, steps.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -25,8 +25,9 @@ Examples:
 
 /// Look at the files of a store, and where they are.
 ///
-/// Exit code 1 says that something should be seen to. It opens the store to write, but records
-/// nothing but a loss that is accepted; with USTATE_READONLY it does not. What is in the log is looked at by 'ustate verify'.
+/// Exit code 1 means that something needs attention. The command opens the store to write, but records
+/// nothing, except a loss that --accept-loss accepts. With USTATE_READONLY it does not open it to write.
+/// What is in the log is checked by 'ustate verify'.
 /// Fields of -o tsv: ok or warning, check, what.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

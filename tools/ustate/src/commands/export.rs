@@ -26,10 +26,10 @@ Examples:
 
 /// Write the log to a file that proves itself.
 ///
-/// All of it, or what a pattern selects, or without the values that --redact names: whatever is
-/// left out, the hashes lead to the same head. Every command that reads takes such a file as --db;
-/// 'ustate import' makes a store of a whole one. A file appears when it is complete; what a
-/// killed process leaves as FILE.PID-N.partial may be deleted. Fields of -o tsv: path, head,
+/// The file has all changes, or those of the keys that a pattern selects, without the values of the keys
+/// that --redact names. Whatever is left out, the hashes lead to the same head. Every command that reads takes such a file as --db;
+/// 'ustate import' makes a store of a whole one. A file appears when it is complete. A
+/// killed process may leave FILE.PID-N.partial; delete it. Fields of -o tsv: path, head,
 /// changes, withheld, redacted.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -34,7 +34,7 @@ pub(crate) struct History {
     /// At most so many changes.
     #[arg(short = 'n', value_name = "N")]
     count: Option<usize>,
-    /// What they changed of the values before, instead of the values.
+    /// Show how each change differs from the value before, instead of the value.
     #[arg(long)]
     diff: bool,
     #[command(flatten)]

@@ -26,9 +26,9 @@ Examples:
 
 /// Make a new store of an export.
 ///
-/// It has the same id, changes, times and hashes, and goes on from there. It appears when the last
-/// hash has been checked; else nothing is left behind. What a killed process leaves as
-/// NEW.PID-N.partial, or begins so, may be deleted. Fields of -o tsv: path, head.
+/// The new store has the same id, changes, times and hashes. It appears when the last hash has been
+/// checked; otherwise nothing is left behind. A killed process may leave files whose names begin with
+/// NEW.PID-N.partial; delete them. Fields of -o tsv: path, head.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Import {

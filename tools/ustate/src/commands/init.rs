@@ -13,7 +13,7 @@ use crate::stop::{Done, Exit, Failure, fail};
 
 /// Create an empty store.
 ///
-/// No other command creates one. The file is readable by its owner alone.
+/// No other command creates an empty store. The file is readable by its owner alone.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
     /// The file to create, with its folder where that is missing.

@@ -27,8 +27,8 @@ Examples:
 /// Set a key for each file of a folder, all in one commit.
 ///
 /// The key is the prefix and the path below the folder. Files whose key has their bytes already are
-/// skipped; dot files, symbolic links and special files are left out, and counted in a note. A name
-/// that makes no key stops it before anything is written. Fields of -o tsv: seq, kind, key.
+/// skipped; dot files, symbolic links and special files are left out, and counted in a note. If a
+/// name is not a valid key, nothing is written. Fields of -o tsv: seq, kind, key.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Load {

@@ -37,7 +37,7 @@ pub(crate) struct Log {
     /// Only this kind of change.
     #[arg(long)]
     kind: Option<Kind>,
-    /// Only what belongs to this.
+    /// Only changes with this correlation.
     #[arg(long, value_name = "ID")]
     correlation: Option<String>,
     /// Only changes whose value contains this text.

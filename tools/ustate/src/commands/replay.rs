@@ -32,12 +32,12 @@ Examples:
   ustate replay head~10.. -o ndjson
   ustate replay 0.. -- sh -c 'cat >> commits.ndjson'";
 
-/// Do the log again: into a new store, or commit by commit for a command.
+/// Replay the log: into a new store, or commit by commit for a command.
 ///
 /// With --into every change is checked and folded anew, and the new store has the same positions
-/// and hashes; --check compares it, key by key, with the source; what a killed process leaves as
-/// NEW.PID-N.partial, or begins so, may be deleted. With a command, each commit comes
-/// as JSON on standard input, and in the environment (USTATE_SEQ, USTATE_FIRST, USTATE_AT,
+/// and hashes; --check compares it, key by key, with the source. A killed process may leave files whose
+/// names begin with NEW.PID-N.partial; delete them. A command reads each commit as JSON on standard
+/// input, and in the environment (USTATE_SEQ, USTATE_FIRST, USTATE_AT,
 /// USTATE_BY, USTATE_REASON, USTATE_CORRELATION); the first failure ends the replay. Without
 /// either, -o ndjson prints the commits. Fields of -o tsv with --into: path, head, changes.
 #[derive(Debug, Args)]

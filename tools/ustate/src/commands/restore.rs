@@ -27,7 +27,7 @@ Examples:
 
 /// Bring back what was, as new changes in one commit.
 ///
-/// Nothing of the history goes: the new changes say from where they are. Keys that did not exist
+/// The history stays: the new changes name the position that they come from. Keys that did not exist
 /// then are deleted. --undo brings back what was before a commit, and refuses, with exit code 1, if
 /// one of its keys has changed since. Fields of -o tsv: seq, kind, key.
 #[derive(Debug, Args)]
@@ -44,13 +44,13 @@ pub(crate) struct Restore {
     /// All keys. Asks first.
     #[arg(long)]
     all: bool,
-    /// To what they were at this point ('ustate --help').
+    /// The point whose values come back ('ustate --help').
     #[arg(long, value_name = "POINT", required_unless_present = "undo", conflicts_with = "undo")]
     to: Option<Point>,
-    /// The keys of the commit of this change, to what they were before it.
+    /// Undo the commit of this change: its keys become what they were before it.
     #[arg(long, value_name = "SEQ")]
     undo: Option<Point>,
-    /// Undo it even where a key has changed since, and that change, too.
+    /// Undo the commit even if a key has changed since, and undo that change, too.
     #[arg(long, requires = "undo", conflicts_with = "to")]
     force: bool,
     /// Do not ask.

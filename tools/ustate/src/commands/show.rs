@@ -30,7 +30,7 @@ pub(crate) struct Show {
     /// Their places in the log: 4711, head~10, hash:9f2c, the last one at a time ('ustate --help').
     #[arg(required = true, value_name = "SEQ")]
     seqs: Vec<Point>,
-    /// What they changed of the values before, instead of the values.
+    /// Show how each change differs from the value before, instead of the value.
     #[arg(long)]
     diff: bool,
 }

@@ -24,8 +24,8 @@ Examples:
 
 /// Check every change against its hash and the entries against the log.
 ///
-/// Exit code 5 says that something contradicts. What a log cannot prove about itself: that nothing
-/// was cut off its end or rewritten since; an anchor that was kept elsewhere can. Fields of -o tsv:
+/// Exit code 5 means that something contradicts something else. A log cannot prove about itself that
+/// nothing was cut off its end or rewritten; an anchor that was kept elsewhere can. Fields of -o tsv:
 /// proved, contradicted or not_provable; seq; key; what.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -31,8 +31,8 @@ Examples:
 ///
 /// With --cursor-file a watch resumes where it stopped, whatever stopped it: the file is written
 /// after a line, so a crash may repeat a commit, but never skip one. A JSON event carries the cursor
-/// that resumes after it. With -- COMMAND, the command
-/// runs once for each change, which it gets as JSON on standard input and in the environment
+/// that resumes after it. With -- COMMAND, the
+/// command runs once for each change, which it gets as JSON on standard input and in the environment
 /// (USTATE_SEQ, USTATE_KIND, USTATE_KEY, USTATE_VERSION, USTATE_COMMIT_SEQ, USTATE_AT, USTATE_BY,
 /// USTATE_REASON, USTATE_CORRELATION); if it fails, the watch ends, and resumes there. Fields of
 /// -o tsv: seq, time, kind, key, encoding, value, actor, reason.
@@ -51,7 +51,7 @@ pub(crate) struct Watch {
     /// End after so many changes; with a cursor file, after the commit of the last one.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Say when everything that was recorded before the start has been shown.
+    /// Say when everything has been shown that was recorded before the start.
     #[arg(long)]
     caught_up: bool,
     /// Run this for each change.
