@@ -136,11 +136,11 @@
 mod audit;
 mod backend;
 mod error;
+mod failpoint;
 mod key;
 mod limits;
 mod log;
 mod pattern;
-mod planted;
 mod seq;
 mod state;
 mod store;

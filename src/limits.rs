@@ -49,7 +49,7 @@ impl Limits {
     pub(crate) const PAGE_CHANGES: usize = 1_000;
 
     /// Checks that every limit is usable.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn check_ranges(&self) -> Result<()> {
         let ranges = [
             ("value_bytes", self.value_bytes, MOST_VALUE_BYTES),
             ("batch_writes", self.batch_writes, 1_000_000),
@@ -87,7 +87,7 @@ pub struct Exceeded {
 
 impl Exceeded {
     /// An error if `actual`, of what was given, is over `limit`.
-    pub(crate) fn check(
+    pub(crate) fn check_limit(
         actual: usize,
         limit: usize,
         unit: &'static str,
@@ -103,7 +103,7 @@ impl Exceeded {
         unit: &'static str,
         what: impl FnOnce() -> String,
     ) -> Result<(), Self> {
-        Self::check(actual, limit, unit, what).map_err(|exceeded| Self { of_input: false, ..exceeded })
+        Self::check_limit(actual, limit, unit, what).map_err(|exceeded| Self { of_input: false, ..exceeded })
     }
 }
 
@@ -120,10 +120,10 @@ mod tests {
 
     #[test]
     fn a_limit_that_cannot_work_is_refused_by_name() {
-        assert_eq!(Limits::default().check(), Ok(()));
-        let error = Limits { batch_writes: 0, ..Limits::default() }.check().unwrap_err();
+        assert_eq!(Limits::default().check_ranges(), Ok(()));
+        let error = Limits { batch_writes: 0, ..Limits::default() }.check_ranges().unwrap_err();
         assert!(error.to_string().contains("batch_writes"), "{error}");
-        let error = Limits { value_bytes: usize::MAX, ..Limits::default() }.check().unwrap_err();
+        let error = Limits { value_bytes: usize::MAX, ..Limits::default() }.check_ranges().unwrap_err();
         assert!(error.to_string().contains("value_bytes"), "{error}");
     }
 }

@@ -28,11 +28,11 @@ use crate::key::{RESERVED_PREFIX, invalid, names_reserved, validate_path};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
-    form: Form,
+    shape: Shape,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Form {
+enum Shape {
     Exact,
     Prefix(String),
     Glob(Vec<Segment>),
@@ -56,14 +56,14 @@ impl Pattern {
 
     /// The key, of a pattern without wildcards.
     pub(crate) fn key(&self) -> Option<&str> {
-        (self.form == Form::Exact).then_some(self.text.as_str())
+        (self.shape == Shape::Exact).then_some(self.text.as_str())
     }
 
     /// The segments of a pattern with wildcards; none of one key.
     pub(crate) fn segments(&self) -> Option<Vec<Segment>> {
-        match &self.form {
-            Form::Exact => None,
-            Form::Prefix(prefix) => {
+        match &self.shape {
+            Shape::Exact => None,
+            Shape::Prefix(prefix) => {
                 let mut segments: Vec<_> =
                     prefix.split('/').skip(1).map(|part| Segment::Literal(part.to_owned())).collect();
                 if let Some(Segment::Literal(last)) = segments.pop() {
@@ -71,16 +71,16 @@ impl Pattern {
                 }
                 Some(segments)
             }
-            Form::Glob(segments) => Some(segments.clone()),
+            Shape::Glob(segments) => Some(segments.clone()),
         }
     }
 
     /// What every key that matches starts with.
     pub(crate) fn prefix(&self) -> &str {
-        match &self.form {
-            Form::Exact => &self.text,
-            Form::Prefix(prefix) => prefix,
-            Form::Glob(_) => {
+        match &self.shape {
+            Shape::Exact => &self.text,
+            Shape::Prefix(prefix) => prefix,
+            Shape::Glob(_) => {
                 let wild = self.text.find('*').unwrap_or(self.text.len());
                 let prefix = self.text.get(..wild).unwrap_or_default();
                 // `/a/**` is also `/a`.
@@ -91,10 +91,10 @@ impl Pattern {
 
     /// Whether the pattern matches the key.
     pub fn matches(&self, key: &str) -> bool {
-        match &self.form {
-            Form::Exact => self.text == key,
-            Form::Prefix(prefix) => key.starts_with(prefix.as_str()) && self.reaches(key),
-            Form::Glob(segments) => {
+        match &self.shape {
+            Shape::Exact => self.text == key,
+            Shape::Prefix(prefix) => key.starts_with(prefix.as_str()) && self.reaches(key),
+            Shape::Glob(segments) => {
                 let key_segments: Vec<&str> = key.split('/').skip(1).collect();
                 glob(segments, &key_segments) && self.reaches(key)
             }
@@ -146,11 +146,11 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self> {
         validate_path(text)?;
         let Some(first) = text.find('*') else {
-            return Ok(Self { text: text.to_owned(), form: Form::Exact });
+            return Ok(Self { text: text.to_owned(), shape: Shape::Exact });
         };
         if first == text.len() - 1 {
             let prefix = text.trim_end_matches('*').to_owned();
-            return Ok(Self { text: text.to_owned(), form: Form::Prefix(prefix) });
+            return Ok(Self { text: text.to_owned(), shape: Shape::Prefix(prefix) });
         }
         let parts: Vec<&str> = text.split('/').skip(1).collect();
         let last = parts.len() - 1;
@@ -169,7 +169,7 @@ impl FromStr for Pattern {
                 },
             });
         }
-        Ok(Self { text: text.to_owned(), form: Form::Glob(segments) })
+        Ok(Self { text: text.to_owned(), shape: Shape::Glob(segments) })
     }
 }
 

@@ -82,18 +82,18 @@ async fn nobody_reads_a_closed_store() {
 }
 
 #[tokio::test]
-async fn a_witness_of_another_user_that_cannot_be_read_is_a_warning() {
+async fn a_head_file_of_another_user_that_cannot_be_read_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let (store, file) = readable_store(folder.path()).await;
     store.close().await.unwrap();
-    let witness = PathBuf::from(format!("{}-head", file.display()));
-    std::fs::set_permissions(witness, PermissionsExt::from_mode(0o000)).unwrap();
-    as_nobody("read_only::nobody_reads_a_store_without_its_witness", &file);
+    let head_file = PathBuf::from(format!("{}-head", file.display()));
+    std::fs::set_permissions(head_file, PermissionsExt::from_mode(0o000)).unwrap();
+    as_nobody("read_only::nobody_reads_a_store_without_its_head_file", &file);
 }
 
 #[tokio::test]
 #[ignore = "run by another test, as another user"]
-async fn nobody_reads_a_store_without_its_witness() {
+async fn nobody_reads_a_store_without_its_head_file() {
     let store = SqliteStore::options().read_only(true).open(given_file()).await.unwrap();
     let warning = store.warning().unwrap();
     assert!(warning.contains("-head cannot be read") && warning.contains("denied"), "{warning}");

@@ -15,7 +15,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("key", 0),
     ("limits", 0),
     ("pattern", 0),
-    ("planted", 0),
+    ("failpoint", 0),
     ("seq", 0),
     ("sync", 0),
     ("log", 1),

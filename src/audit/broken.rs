@@ -3,7 +3,7 @@
 use super::VerifyReport;
 use crate::log::{Break, Change, ChangeKind, Follow, Hash};
 use crate::seq::Seq;
-use crate::state::{Life, Slot};
+use crate::state::{KeyVersion, Life};
 
 /// A change that broke the chain, while the one behind it has not been seen.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Broken {
         before: &Follow,
         change: &Change,
         error: Break,
-        last: Option<Slot>,
+        last: Option<KeyVersion>,
         report: &mut VerifyReport,
     ) -> Self {
         let onto = before.head().hash;
@@ -59,7 +59,7 @@ fn value_or_hash(change: &Change, onto: Hash) -> &'static str {
 fn repairs<'a>(
     before: &Follow,
     change: &'a Change,
-    last: Option<Slot>,
+    last: Option<KeyVersion>,
 ) -> impl Iterator<Item = (&'static str, Change)> + 'a {
     let with = |repair: &dyn Fn(&mut Change)| {
         let mut fixed = change.clone();

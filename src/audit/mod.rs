@@ -2,11 +2,11 @@
 //! log elsewhere.
 
 mod broken;
-mod item;
-mod pack;
+mod change_buffer;
+mod log_item;
+mod multiset_hash;
 mod reader;
 mod report;
-mod tally;
 mod verify;
 mod writer;
 
@@ -15,9 +15,9 @@ pub use writer::Form;
 
 use broken::Broken;
 
-pub(crate) use item::{Start, TELLING_BYTES, is_log_file};
-pub(crate) use pack::{Pack, Unpacked};
-pub(crate) use reader::{EXPORT, LogReader, Recorded};
-pub(crate) use tally::{Lasts, Tally};
+pub(crate) use change_buffer::{Buffered, ChangeBuffer};
+pub(crate) use log_item::{Start, TELLING_BYTES, is_log_file};
+pub(crate) use multiset_hash::{Lasts, MultisetHash};
+pub(crate) use reader::{EXPORT, LogReader, LoggedChange};
 pub(crate) use verify::{Verification, contradicts};
 pub(crate) use writer::LogWriter;

@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
-use super::item::{self, Item, MOST_ITEM, NoStart, Start};
+use super::log_item::{self, LogItem, MOST_ITEM, NoStart, Start};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Change, Decoder, Flaw, Follow, Hash, Head, LastMeta};
-use crate::planted::planted;
 
 /// How the errors about what is given as an export begin.
 pub(crate) const EXPORT: &str = "this input ";
@@ -15,7 +15,7 @@ const PIECE: usize = 256 << 10;
 
 /// A change of a log file, or the hash of the header of one that is withheld.
 #[derive(Debug)]
-pub(crate) enum Recorded {
+pub(crate) enum LoggedChange {
     Change(Change),
     Withheld(Hash),
 }
@@ -40,7 +40,7 @@ impl<R: Read> LogReader<R> {
         let mut source = Source { read, buffer: Vec::new(), taken: 0, offset: 0 };
         let start = loop {
             let mut decoder = source.decoder();
-            match item::read_start(&mut decoder) {
+            match log_item::read_start(&mut decoder) {
                 Ok(start) => {
                     let rest = decoder.rest().len();
                     source.take_but(rest);
@@ -54,7 +54,7 @@ impl<R: Read> LogReader<R> {
                 Err(NoStart::OtherFormat(format)) => {
                     return Err(StateError::InvalidArgument(format!(
                         "{EXPORT}has format {format}, but this version of univrs-state reads format {}",
-                        item::FORMAT
+                        log_item::FORMAT
                     )));
                 }
             }
@@ -74,23 +74,23 @@ impl<R: Read> LogReader<R> {
 
     /// The next change; none at the end, when everything led to the head that the file names, and
     /// nothing follows.
-    pub(crate) fn next(&mut self) -> Result<Option<Recorded>> {
+    pub(crate) fn next(&mut self) -> Result<Option<LoggedChange>> {
         if self.ended {
             return Ok(None);
         }
         match self.source.item(&mut self.meta)? {
-            Item::Change(mut change, header) => {
+            LogItem::Change(mut change, header) => {
                 let follows = self.follow.chain(&mut change, header);
                 follows.map_err(|error| StateError::Corrupted(error.to_string()))?;
                 self.count += 1;
-                Ok(Some(Recorded::Change(change)))
+                Ok(Some(LoggedChange::Change(change)))
             }
-            Item::Withheld(header) => {
+            LogItem::Withheld(header) => {
                 self.follow.pass(header);
                 self.count += 1;
-                Ok(Some(Recorded::Withheld(header)))
+                Ok(Some(LoggedChange::Withheld(header)))
             }
-            Item::End(count, head) => {
+            LogItem::End(count, head) => {
                 self.end(count, head)?;
                 Ok(None)
             }
@@ -106,7 +106,7 @@ impl<R: Read> LogReader<R> {
                 "the log file names {count} changes up to {}, but has {} up to {}",
                 head.seq, self.count, found.seq
             ))
-        } else if head != found && !planted("import_unchecked") {
+        } else if head != found && !failpoint("import_unchecked") {
             Some(format!("the hashes of the log file do not lead to the head that it names at {}", head.seq))
         } else if !self.source.is_at_end()? {
             Some("something follows the end of the log file".into())
@@ -152,10 +152,10 @@ impl<R: Read> Source<R> {
         Ok(read > 0)
     }
 
-    fn item(&mut self, last: &mut LastMeta) -> Result<Item> {
+    fn item(&mut self, last: &mut LastMeta) -> Result<LogItem> {
         loop {
             let mut decoder = self.decoder();
-            match item::read(&mut decoder, last) {
+            match log_item::read_item(&mut decoder, last) {
                 Ok(item) => {
                     let rest = decoder.rest().len();
                     self.take_but(rest);

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::failpoint::failpoint;
 use crate::log::{Anchor, Hash, Head, StoreId};
-use crate::planted::planted;
 use crate::seq::Seq;
 
 /// The most findings that a report lists.
@@ -126,7 +126,7 @@ pub struct Finding {
 }
 
 impl VerifyReport {
-    pub(crate) fn of(level: Level, head: Head) -> Self {
+    pub(crate) fn new(level: Level, head: Head) -> Self {
         Self {
             level,
             head,
@@ -162,12 +162,12 @@ impl VerifyReport {
             );
         } else if seq > self.head.seq {
             let missing = seq.as_u64() - self.head.seq.as_u64();
-            let missing = Counted(missing, "change");
+            let missing = Quantity(missing, "change");
             let are = if missing.0 == 1 { "is" } else { "are" };
             let what = format!("the log ends before the anchor at {seq}: {missing} {are} missing");
             self.find(Some(seq), None, what);
         } else if seq >= self.floor {
-            if hash == Some(kept) || planted("anchor_unchecked") {
+            if hash == Some(kept) || failpoint("anchor_unchecked") {
                 self.anchors.push(seq);
             } else {
                 let what = format!("the log has another hash at {seq} than the anchor that was kept");
@@ -221,9 +221,9 @@ impl VerifyReport {
 }
 
 /// A number of things, in words.
-struct Counted(u64, &'static str);
+struct Quantity(u64, &'static str);
 
-impl fmt::Display for Counted {
+impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(count, thing) = self;
         write!(f, "{count} {thing}{}", if *count == 1 { "" } else { "s" })
@@ -233,20 +233,20 @@ impl fmt::Display for Counted {
 impl fmt::Display for Proved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Values(count) => write!(f, "every value matches its hash: {}", Counted(*count, "change")),
+            Self::Values(count) => write!(f, "every value matches its hash: {}", Quantity(*count, "change")),
             Self::Links(count) => {
-                write!(f, "every link follows the one before it: {}", Counted(*count, "link"))
+                write!(f, "every link follows the one before it: {}", Quantity(*count, "link"))
             }
             Self::Projection { keys, tombstones } => {
                 write!(
                     f,
                     "kv_store equals the fold of the log: {} and {tombstones} deleted",
-                    Counted(*keys, "key")
+                    Quantity(*keys, "key")
                 )
             }
             Self::Storage => f.write_str("the storage around the rows is whole"),
             Self::Anchors(anchors) => {
-                write!(f, "in this chain: {} at", Counted(anchors.len() as u64, "anchor"))?;
+                write!(f, "in this chain: {} at", Quantity(anchors.len() as u64, "anchor"))?;
                 anchors.iter().try_for_each(|anchor| write!(f, " {anchor}"))
             }
         }
@@ -257,19 +257,19 @@ impl fmt::Display for NotProvable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AfterAnchor { anchor: Some(anchor), changes } => {
-                let changes = Counted(*changes, "change");
+                let changes = Quantity(*changes, "change");
                 write!(f, "{changes} after the newest anchor ({anchor}) could have been cut off or rewritten")
             }
             Self::AfterAnchor { anchor: None, changes } => {
-                let changes = Counted(*changes, "change");
+                let changes = Quantity(*changes, "change");
                 write!(f, "no anchor was given: {changes} could have been cut off or rewritten")
             }
             Self::BelowFloor(floor) => write!(f, "the log begins after {floor}"),
             Self::Erased(count) => {
-                write!(f, "{} gone, of which only the hash is checked", Counted(*count, "value"))
+                write!(f, "{} gone, of which only the hash is checked", Quantity(*count, "value"))
             }
             Self::Withheld(count) => {
-                write!(f, "{} withheld, of which only the hash is checked", Counted(*count, "change"))
+                write!(f, "{} withheld, of which only the hash is checked", Quantity(*count, "change"))
             }
             Self::Before(seq) => write!(f, "what came up to {seq} was not looked at"),
         }

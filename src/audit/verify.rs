@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Broken, Level, VerifyReport};
 use crate::log::{Change, ChangeKind, Follow, Hash, Head, Meta, StoreId, Timestamp};
 use crate::seq::Seq;
-use crate::state::{Entry, Slot};
+use crate::state::{Entry, KeyVersion};
 
 /// A verification under way: takes the whole log in order, then the projection, wherever they come from.
 pub(crate) struct Verification {
@@ -28,7 +28,7 @@ impl Verification {
     pub(crate) fn new(store: StoreId, floor: Head, level: Level) -> Self {
         let (follow, first) = (Follow::from_floor(store, floor), floor.seq.next());
         let (fold, commit_ids) = (BTreeMap::new(), BTreeMap::new());
-        let mut report = VerifyReport::of(level, floor);
+        let mut report = VerifyReport::new(level, floor);
         report.floor = floor.seq;
         Self { follow, fold, commit_ids, floor: floor.seq, first, broken: None, report }
     }
@@ -56,7 +56,7 @@ impl Verification {
         if let Some(broken) = self.broken.take() {
             broken.look_back(&change, &mut self.report);
         }
-        let last = self.fold.get(&change.key).map(Slot::of);
+        let last = self.fold.get(&change.key).map(KeyVersion::from_change);
         if let Err(error) = self.follow.check(&change) {
             self.report.find(Some(error.seq()), Some(&change.key), error.to_string());
             self.broken = Some(Broken::at(&self.follow, &change, error, last, &mut self.report));
@@ -160,7 +160,7 @@ impl Verification {
 }
 
 /// How a change contradicts the key's last change before it.
-pub(crate) fn contradicts(change: &Change, last: Option<Slot>) -> Option<&'static str> {
+pub(crate) fn contradicts(change: &Change, last: Option<KeyVersion>) -> Option<&'static str> {
     let (seq, version) = last.map_or((Seq::ZERO, 0), |last| (last.seq, last.version));
     let since = last.and_then(|last| last.created_at());
     if change.prev != seq || change.version.checked_sub(1) != Some(version) {
@@ -180,5 +180,5 @@ fn is_of(entry: &Entry, last: &Change) -> bool {
     last.kind != ChangeKind::Deleted
         && last.salt.is_some()
         && with_value.has_its_value()
-        && Entry::of(&with_value).is_some_and(|expected| expected == *entry)
+        && Entry::from_change(&with_value).is_some_and(|expected| expected == *entry)
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::item::{self, Start};
+use super::log_item::{self, Start};
 use crate::log::{ChangeView, Hash, Head, Meta};
 
 /// How an export is written.
@@ -26,7 +26,7 @@ pub(crate) struct LogWriter<W> {
 impl<W: Write> LogWriter<W> {
     pub(crate) fn new(mut write: W, form: Form, start: &Start) -> io::Result<Self> {
         match form {
-            Form::Cbor => write.write_all(&item::start(start))?,
+            Form::Cbor => write.write_all(&log_item::start(start))?,
             Form::Ndjson => {
                 let Start { store, floor } = start;
                 line(&mut write, "log", &json!({ "store": store, "floor": floor.seq, "hash": floor.hash }))?;
@@ -41,7 +41,7 @@ impl<W: Write> LogWriter<W> {
             Form::Cbor => {
                 let value = change.salt.as_ref().zip(change.value);
                 self.write
-                    .write_all(&item::change(header, value.map(|(salt, value)| (salt, value.len()))))?;
+                    .write_all(&log_item::change(header, value.map(|(salt, value)| (salt, value.len()))))?;
                 self.write.write_all(value.map_or(&[], |(_, value)| value))
             }
             Form::Ndjson => line(&mut self.write, "change", &shown(change)),
@@ -51,7 +51,7 @@ impl<W: Write> LogWriter<W> {
     /// A change that is withheld: the hash of its header, and the place and hash that it leads to.
     pub(crate) fn withheld(&mut self, header: Hash, head: Head) -> io::Result<()> {
         match self.form {
-            Form::Cbor => self.write.write_all(&item::withheld(header)),
+            Form::Cbor => self.write.write_all(&log_item::withheld(header)),
             Form::Ndjson => {
                 let shown = json!({ "seq": head.seq, "header_hash": header, "hash": head.hash });
                 line(&mut self.write, "withheld", &shown)
@@ -61,7 +61,7 @@ impl<W: Write> LogWriter<W> {
 
     pub(crate) fn end(mut self, count: u64, head: Head) -> io::Result<W> {
         match self.form {
-            Form::Cbor => self.write.write_all(&item::end(count, head))?,
+            Form::Cbor => self.write.write_all(&log_item::end(count, head))?,
             Form::Ndjson => {
                 let shown = json!({ "count": count, "seq": head.seq, "hash": head.hash });
                 line(&mut self.write, "end", &shown)?;

@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{
-    Backend, CommitError, Folded, Link, Row, Snapshot, Transaction, View, Visit, VisitKey, VisitRow,
+    Backend, CommitError, FoldedState, Link, Row, Snapshot, Transaction, View, Visit, VisitKey, VisitRow,
     VisitView, missing,
 };
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Hash, Head, LastMeta, Meta, StoreId, Timestamp, Tip, jump_version};
 use crate::seq::Seq;
-use crate::state::{Entry, KeysBelow, RowView, Slot, Slots};
+use crate::state::{Entry, KeyVersion, KeyVersions, KeysBelow, RowView};
 
 /// A log and its fold. Of a log file that was read it may be a part: after a floor, or with changes
 /// withheld.
@@ -20,7 +20,7 @@ use crate::state::{Entry, KeysBelow, RowView, Slot, Slots};
 pub(crate) struct Memory {
     floor: Head,
     log: Vec<Logged>,
-    folded: Folded,
+    folded: FoldedState,
     /// The time of the last change that is known.
     at: Timestamp,
     commit_ids: HashMap<String, (Seq, Seq)>,
@@ -50,21 +50,21 @@ impl Memory {
 
     /// A log that begins after a position.
     pub(crate) fn after(store: StoreId, floor: Head) -> Self {
-        let mut folded = Folded::genesis(store);
+        let mut folded = FoldedState::genesis(store);
         folded.head = floor;
-        folded.lacks.floor = floor.seq;
+        folded.missing.floor = floor.seq;
         let (commit_ids, chains) = (HashMap::new(), HashMap::new());
         Self { floor, log: Vec::new(), folded, at: Timestamp::EPOCH, commit_ids, chains }
     }
 
     /// The state without its log.
-    pub(crate) fn folded(&self) -> &Folded {
+    pub(crate) fn folded(&self) -> &FoldedState {
         &self.folded
     }
 
     /// How many changes are withheld.
     pub(crate) fn count_withheld(&self) -> u64 {
-        self.folded.lacks.withheld
+        self.folded.missing.withheld
     }
 
     /// The change of a key that has this version.
@@ -93,8 +93,8 @@ impl Memory {
     }
 
     /// The last change of the key, if it is known.
-    pub(crate) fn last(&self, key: &str) -> Option<Slot> {
-        self.folded.projection.slot(key)
+    pub(crate) fn last(&self, key: &str) -> Option<KeyVersion> {
+        self.folded.projection.key_version(key)
     }
 
     /// Takes in a change that continues the log.
@@ -117,7 +117,7 @@ impl Memory {
     /// Takes in a change of which there is only the hash of its header.
     pub(crate) fn push_withheld(&mut self, header: Hash, head: Head) {
         self.log.push(Logged::Withheld { header, hash: head.hash });
-        self.folded.lacks.withheld += 1;
+        self.folded.missing.withheld += 1;
         self.folded.head = head;
     }
 }
@@ -141,7 +141,7 @@ impl Transaction for MemoryTransaction<'_> {
         self.memory.end()
     }
 
-    fn slot(&self, key: &str) -> Result<Option<Slot>> {
+    fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {
         Ok(self.memory.last(key))
     }
 
@@ -163,7 +163,7 @@ impl Transaction for MemoryTransaction<'_> {
         Ok(())
     }
 
-    fn project(&mut self, _: &Change, _: Option<Slot>) -> Result<()> {
+    fn project(&mut self, _: &Change, _: Option<KeyVersion>) -> Result<()> {
         Ok(()) // Done with the log, at the commit.
     }
 
@@ -188,8 +188,8 @@ impl View for Memory {
         self.folded.entry(key)
     }
 
-    fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        self.folded.slot(key)
+    fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {
+        self.folded.key_version(key)
     }
 
     fn rows(
@@ -278,7 +278,7 @@ impl Snapshot for Memory {
     }
 
     fn is_whole(&self) -> bool {
-        self.folded.lacks.nothing()
+        self.folded.missing.is_nothing()
     }
 
     fn floor(&self) -> Head {
@@ -298,8 +298,8 @@ impl Snapshot for Memory {
 
     fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()> {
         for last in self.folded.projection.range(&KeyRange::prefix(""), None) {
-            let Slot { version, seq, .. } = last.slot;
-            let times = last.slot.created_at().map(|created_at| (created_at, last.at));
+            let KeyVersion { version, seq, .. } = last.key_version;
+            let times = last.key_version.created_at().map(|created_at| (created_at, last.at));
             let row = RowView { key: &last.key, version, seq, times, value: last.value.as_deref() };
             if visit(&row)?.is_break() {
                 break;

@@ -1,12 +1,12 @@
 //! Where log and projection live. Backends store and read; they decide nothing.
 
-mod folded;
+mod folded_state;
 mod memory;
 pub(crate) mod process;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
-pub(crate) use folded::Folded;
+pub(crate) use folded_state::FoldedState;
 pub(crate) use memory::Memory;
 pub(crate) use process::Process;
 
@@ -17,7 +17,7 @@ use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, ChangeView, Hash, Head, StoreId, Timestamp, Tip};
 use crate::seq::Seq;
-use crate::state::{Entry, KeysBelow, RowView, Slot};
+use crate::state::{Entry, KeyVersion, KeysBelow, RowView};
 
 /// Where batches are recorded.
 pub(crate) trait Backend: Send {
@@ -36,7 +36,7 @@ pub(crate) trait Transaction {
     fn tip(&self) -> Tip;
 
     /// The last change of the key.
-    fn slot(&self, key: &str) -> Result<Option<Slot>>;
+    fn key_version(&self, key: &str) -> Result<Option<KeyVersion>>;
 
     /// What is under the prefix, where no more keys than `limit` need be counted.
     fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow>;
@@ -50,8 +50,8 @@ pub(crate) trait Transaction {
     /// Appends sealed changes of one commit, or of a part of one, to the log.
     fn append(&mut self, changes: &[Change]) -> Result<()>;
 
-    /// Folds the last change of a key into the projection; `before` is the key's slot when the transaction began.
-    fn project(&mut self, change: &Change, before: Option<Slot>) -> Result<()>;
+    /// Folds the last change of a key into the projection; `before` is what the key was when the transaction began.
+    fn project(&mut self, change: &Change, before: Option<KeyVersion>) -> Result<()>;
 
     /// Makes it all visible, and durable where the store is.
     fn commit(self) -> Result<(), CommitError>;
@@ -78,11 +78,11 @@ pub(crate) trait View {
     fn entry(&self, key: &str) -> Result<Option<Entry>>;
 
     /// The last change of the key, deletions included.
-    fn slot(&self, key: &str) -> Result<Option<Slot>>;
+    fn key_version(&self, key: &str) -> Result<Option<KeyVersion>>;
 
     /// Whether the key exists.
     fn exists(&self, key: &str) -> Result<bool> {
-        Ok(self.slot(key)?.is_some_and(|slot| slot.is_live()))
+        Ok(self.key_version(key)?.is_some_and(|key_version| key_version.is_live()))
     }
 
     /// The last change of the keys in the range after `after`, in the order of keys, until

@@ -31,16 +31,16 @@ impl Process {
 
 /// A connection that is counted while it is open, or being opened.
 #[derive(Debug)]
-pub(crate) struct Counted(());
+pub(crate) struct CountedConnection(());
 
-impl Counted {
+impl CountedConnection {
     pub(crate) fn new() -> Self {
         OPEN.fetch_add(1, Ordering::SeqCst);
         Self(())
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Ordering::SeqCst);
     }

@@ -28,16 +28,16 @@ impl Commit {
         let mut open: Vec<Change> = Vec::new();
         for change in changes {
             if open.last().is_some_and(|last| last.commit_seq != change.commit_seq) {
-                commits.extend(Self::of(std::mem::take(&mut open)));
+                commits.extend(Self::from_changes(std::mem::take(&mut open)));
             }
             open.push(change);
         }
-        commits.extend(Self::of(open));
+        commits.extend(Self::from_changes(open));
         commits
     }
 
     /// The commit of these changes; none if there are none.
-    pub(crate) fn of(changes: Vec<Change>) -> Option<Self> {
+    pub(crate) fn from_changes(changes: Vec<Change>) -> Option<Self> {
         let (first, last) = (changes.first()?, changes.last()?);
         Some(Self { first: first.seq, last: last.commit_seq, at: last.at, meta: last.meta.clone(), changes })
     }

@@ -27,7 +27,7 @@ impl Change {
             created_at: Timestamp::from_micros(decoder.signed()?),
             prev: Seq::new(decoder.unsigned()?),
             value_hash: if decoder.null()? { None } else { Some(Hash::from_bytes(decoder.fixed()?)) },
-            meta: if decoder.null()? { None } else { Some(last.read(decoder)?) },
+            meta: if decoder.null()? { None } else { Some(last.read_meta(decoder)?) },
             value: None,
             salt: None,
             hash: Hash::from_bytes([0; 32]),

@@ -27,12 +27,12 @@ impl LastMeta {
     /// The metadata of this encoding; none if the bytes are anything but what encoding writes.
     pub(crate) fn decode(&mut self, bytes: &[u8]) -> Option<Arc<Meta>> {
         let mut decoder = Decoder::new(bytes);
-        let meta = self.read(&mut decoder).ok()?;
+        let meta = self.read_meta(&mut decoder).ok()?;
         decoder.is_empty().then_some(meta)
     }
 
     /// The metadata whose encoding is next.
-    pub(crate) fn read(&mut self, decoder: &mut Decoder<'_>) -> Result<Arc<Meta>, Flaw> {
+    pub(crate) fn read_meta(&mut self, decoder: &mut Decoder<'_>) -> Result<Arc<Meta>, Flaw> {
         let before = decoder.rest();
         // No encoding is the beginning of another one.
         if let Some((last, encoded)) = &self.last
@@ -40,7 +40,7 @@ impl LastMeta {
         {
             return Ok(last.clone());
         }
-        let meta = Arc::new(Meta::read(decoder)?);
+        let meta = Arc::new(Meta::read_from(decoder)?);
         self.last = Some((meta.clone(), decoder.since(before).to_owned()));
         Ok(meta)
     }
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(last.decode(&one).unwrap(), first, "what was refused is forgotten");
         let both = [one.as_slice(), &one, &other].concat();
         let mut decoder = Decoder::new(&both);
-        let actors = [(); 3].map(|()| last.read(&mut decoder).unwrap().actor.clone().unwrap());
+        let actors = [(); 3].map(|()| last.read_meta(&mut decoder).unwrap().actor.clone().unwrap());
         assert_eq!((actors, decoder.is_empty()), (["a".into(), "a".into(), "ab".into()], true));
     }
 

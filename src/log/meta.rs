@@ -157,7 +157,7 @@ impl Meta {
     /// Metadata from its encoding; none if the bytes are anything but what [`encode`](Self::encode) writes.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut decoder = Decoder::new(bytes);
-        let meta = Self::read(&mut decoder).ok()?;
+        let meta = Self::read_from(&mut decoder).ok()?;
         decoder.is_empty().then_some(meta)
     }
 
@@ -165,7 +165,7 @@ impl Meta {
     ///
     /// Any other encoding is refused: the decoder takes lengths in their shortest form alone, and here names
     /// must ascend and labels not be empty. What remains is one encoding for each metadata.
-    pub(crate) fn read(decoder: &mut Decoder<'_>) -> Result<Self, Flaw> {
+    pub(crate) fn read_from(decoder: &mut Decoder<'_>) -> Result<Self, Flaw> {
         let before = decoder.rest();
         let mut meta = Self::default();
         let mut names = Ascending::default();

@@ -188,7 +188,7 @@ impl Batch {
 
     /// This batch as a store with these limits takes it: checked, and its conditions bounded by them.
     pub(crate) fn bounded(mut self, limits: &Limits) -> Result<Self> {
-        self.check(limits)?;
+        self.check_input(limits)?;
         for condition in &mut self.conditions {
             if let Condition::UnchangedSince { limit, .. } = condition {
                 *limit = limits.page_entries;
@@ -203,9 +203,9 @@ impl Batch {
     }
 
     /// Checks keys and limits: all that can be refused without knowing the state.
-    fn check(&self, limits: &Limits) -> Result<()> {
-        Exceeded::check(self.writes.len(), limits.batch_writes, "writes", || "the batch".into())?;
-        Exceeded::check(self.conditions.len(), MAX_CONDITIONS, "conditions", || "the batch".into())?;
+    fn check_input(&self, limits: &Limits) -> Result<()> {
+        Exceeded::check_limit(self.writes.len(), limits.batch_writes, "writes", || "the batch".into())?;
+        Exceeded::check_limit(self.conditions.len(), MAX_CONDITIONS, "conditions", || "the batch".into())?;
         for condition in &self.conditions {
             match condition {
                 Condition::Version { key, .. } => validate_key(key)?,
@@ -219,17 +219,19 @@ impl Batch {
                 return Err(invalid(key, &format!("keys below {RESERVED_PREFIX} belong to the store")));
             }
             if let Write::Set { value, .. } = write {
-                Exceeded::check(value.len(), limits.value_bytes, "bytes", || format!("the value of {key}"))?;
+                Exceeded::check_limit(value.len(), limits.value_bytes, "bytes", || {
+                    format!("the value of {key}")
+                })?;
             }
         }
         if let Some(id) = self.id() {
-            Exceeded::check(id.len(), MAX_COMMIT_ID_LENGTH, "bytes", || "the commit id".into())?;
+            Exceeded::check_limit(id.len(), MAX_COMMIT_ID_LENGTH, "bytes", || "the commit id".into())?;
             if id.is_empty() {
                 return Err(crate::error::StateError::InvalidArgument("the commit id is empty".into()));
             }
         }
-        Exceeded::check(self.meta.encoded_len(), limits.meta_bytes, "bytes", || "the metadata".into())?;
-        Exceeded::check(self.size(), limits.batch_bytes, "bytes", || "the batch".into())?;
+        Exceeded::check_limit(self.meta.encoded_len(), limits.meta_bytes, "bytes", || "the metadata".into())?;
+        Exceeded::check_limit(self.size(), limits.batch_bytes, "bytes", || "the batch".into())?;
         Ok(())
     }
 }
@@ -259,24 +261,24 @@ mod tests {
     use crate::error::StateError;
 
     fn refusal(batch: impl Into<Batch>) -> StateError {
-        batch.into().check(&Limits::default()).unwrap_err()
+        batch.into().check_input(&Limits::default()).unwrap_err()
     }
 
     #[test]
     fn limits_count_to_the_byte_and_name_limit_and_actual() {
         let limits = Limits::default();
         let mib = 1 << 20;
-        assert_eq!(Batch::new().set("/a", vec![0; mib]).check(&limits), Ok(()));
+        assert_eq!(Batch::new().set("/a", vec![0; mib]).check_input(&limits), Ok(()));
         let error = refusal(Batch::new().set("/a", vec![0; mib + 1])).to_string();
         assert!(error.contains("/a has 1048577 bytes, the limit is 1048576"), "{error}");
 
         let many = |n| (0..n).fold(Batch::new(), |batch, i| batch.delete(format!("/{i}")));
-        assert_eq!(many(10_000).check(&limits), Ok(()));
+        assert_eq!(many(10_000).check_input(&limits), Ok(()));
         assert!(refusal(many(10_001)).to_string().contains("10001 writes"));
 
         // Sixteen writes of 1 MiB less the bytes of their keys fill a batch exactly.
         let full = (0..16).fold(Batch::new(), |batch, i| batch.set(format!("/{i:03}"), vec![0; mib - 4]));
-        assert_eq!(full.check(&limits), Ok(()));
+        assert_eq!(full.check_input(&limits), Ok(()));
         let with_meta = full.clone().meta(Meta::new().actor("a"));
         assert!(refusal(with_meta).to_string().contains("the batch has"), "meta counts for each write");
         assert!(refusal(full.delete("/x")).to_string().contains("16777218 bytes, the limit is 16777216"));
@@ -286,7 +288,7 @@ mod tests {
     fn metadata_over_its_limit_is_refused() {
         let room = 1024 - Meta::new().reason("x".repeat(900)).encode().len();
         let fits = Meta::new().reason("x".repeat(900 + room));
-        assert_eq!(Batch::new().delete("/a").meta(fits.clone()).check(&Limits::default()), Ok(()));
+        assert_eq!(Batch::new().delete("/a").meta(fits.clone()).check_input(&Limits::default()), Ok(()));
         let error = refusal(Batch::new().delete("/a").meta(fits.label("l", "")));
         assert!(error.to_string().contains("the metadata has 1035 bytes"), "{error}");
     }
@@ -295,7 +297,7 @@ mod tests {
     fn reserved_keys_are_not_written_but_may_be_expected() {
         assert!(matches!(refusal(Batch::new().set("/.univrs/x", "")), StateError::InvalidKey(_)));
         assert!(matches!(refusal(Batch::new().delete("/.univrs/x")), StateError::InvalidKey(_)));
-        assert_eq!(Batch::new().expect_absent("/.univrs/x").check(&Limits::default()), Ok(()));
+        assert_eq!(Batch::new().expect_absent("/.univrs/x").check_input(&Limits::default()), Ok(()));
     }
 
     #[test]

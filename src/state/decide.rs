@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Batch, Condition, Life, Refusal, Slot, Write};
+use super::{Batch, Condition, KeyVersion, Life, Refusal, Write};
 use crate::error::{FailedCondition, Rejection};
 use crate::limits::Exceeded;
 use crate::log::{ChangeKind, Draft, Prev, Timestamp};
 use crate::seq::Seq;
 
-/// The state that a decision is taken on: the slots of the keys that the batch names, and what is
+/// The state that a decision is taken on: the versions of the keys that the batch names, and what is
 /// under each prefix that it names.
-pub(crate) trait Slots {
+pub(crate) trait KeyVersions {
     /// The last change of the key.
-    fn slot(&self, key: &str) -> Option<Slot>;
+    fn key_version(&self, key: &str) -> Option<KeyVersion>;
     /// What is under the prefix, where no more keys than `limit` need be counted.
     fn below(&self, prefix: &str, limit: usize) -> KeysBelow;
 }
@@ -38,10 +38,10 @@ pub(crate) struct Decision {
 
 /// Decides a batch on the state before it. Nothing else counts: neither this machine nor the batches
 /// that are recorded in the same transaction, other than by the state that they leave.
-pub(crate) fn decide(batch: &Batch, head: Seq, slots: &impl Slots) -> Result<Decision, Refusal> {
+pub(crate) fn decide(batch: &Batch, head: Seq, key_versions: &impl KeyVersions) -> Result<Decision, Refusal> {
     let mut failed = Vec::new();
     for condition in batch.conditions() {
-        failed.extend(check(condition, head, slots).map_err(Refusal::LimitExceeded)?);
+        failed.extend(failed_condition(condition, head, key_versions).map_err(Refusal::LimitExceeded)?);
     }
     if !failed.is_empty() {
         return Err(Refusal::Rejected(Rejection { failed }));
@@ -53,7 +53,7 @@ pub(crate) fn decide(batch: &Batch, head: Seq, slots: &impl Slots) -> Result<Dec
         let key = write.key();
         let place = match written.get(key) {
             Some(place) => *place,
-            None => Place::recorded(slots.slot(key)),
+            None => Place::recorded(key_versions.key_version(key)),
         };
         let (kind, value, stage) = match (write, place.stage) {
             (Write::Set { value, .. }, Stage::Absent) => (ChangeKind::Created, Some(value), Stage::New),
@@ -102,24 +102,28 @@ enum Stage {
 }
 
 impl Place {
-    fn recorded(slot: Option<Slot>) -> Self {
-        let stage = match slot.map(|slot| slot.life) {
+    fn recorded(key_version: Option<KeyVersion>) -> Self {
+        let stage = match key_version.map(|key_version| key_version.life) {
             Some(Life::Live { created_at }) => Stage::Living { since: created_at },
             Some(Life::Deleted) | None => Stage::Absent,
         };
         Self {
-            version: slot.map_or(0, |slot| slot.version),
-            prev: Prev::Recorded(slot.map_or(Seq::ZERO, |slot| slot.seq)),
+            version: key_version.map_or(0, |key_version| key_version.version),
+            prev: Prev::Recorded(key_version.map_or(Seq::ZERO, |key_version| key_version.seq)),
             stage,
         }
     }
 }
 
 /// How a condition fails; none if it holds.
-fn check(condition: &Condition, head: Seq, slots: &impl Slots) -> Result<Option<FailedCondition>, Exceeded> {
+fn failed_condition(
+    condition: &Condition,
+    head: Seq,
+    key_versions: &impl KeyVersions,
+) -> Result<Option<FailedCondition>, Exceeded> {
     Ok(match condition {
         Condition::Version { key, version: expected } => {
-            let found = slots.slot(key).map_or(0, |slot| slot.live_version());
+            let found = key_versions.key_version(key).map_or(0, |key_version| key_version.live_version());
             (found != *expected).then(|| FailedCondition::Version {
                 key: key.clone(),
                 expected: *expected,
@@ -127,7 +131,7 @@ fn check(condition: &Condition, head: Seq, slots: &impl Slots) -> Result<Option<
             })
         }
         Condition::UnchangedSince { prefix, seq: expected, limit } => {
-            let KeysBelow { count, newest } = slots.below(prefix, *limit);
+            let KeysBelow { count, newest } = key_versions.below(prefix, *limit);
             // Counting may stop anywhere beyond the limit; the error says the same everywhere.
             let counted = count.min(limit.saturating_add(1));
             Exceeded::check_state(counted, *limit, "keys", || format!("the prefix {prefix:?}"))?;

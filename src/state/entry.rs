@@ -41,7 +41,11 @@ impl Entry {
     /// # Errors
     /// [`StateError::Erased`] if its value is gone.
     pub(crate) fn left_by(change: &Change) -> Result<Option<Self>> {
-        if change.is_erased() { Err(Self::erased(&change.key, change.seq)) } else { Ok(Self::of(change)) }
+        if change.is_erased() {
+            Err(Self::erased(&change.key, change.seq))
+        } else {
+            Ok(Self::from_change(change))
+        }
     }
 
     /// The error of reading a value that is gone.
@@ -50,7 +54,7 @@ impl Entry {
     }
 
     /// The entry that this change left; none if it deleted the key or its value was erased.
-    pub(crate) fn of(change: &Change) -> Option<Self> {
+    pub(crate) fn from_change(change: &Change) -> Option<Self> {
         Some(Self {
             key: change.key.as_ref().to_owned(),
             value: change.value.as_deref()?.to_vec(),

@@ -5,12 +5,12 @@
 mod batch;
 mod decide;
 mod entry;
-mod latest;
+mod key_state;
+mod key_version;
 mod node;
 mod projection;
 mod refusal;
 mod row;
-mod slot;
 mod transaction;
 mod tree;
 
@@ -19,12 +19,12 @@ pub use entry::Entry;
 pub use transaction::TransactionOp;
 
 pub(crate) use batch::{Condition, Write};
-pub(crate) use decide::{KeysBelow, Slots, decide};
-pub(crate) use latest::Latest;
+pub(crate) use decide::{KeyVersions, KeysBelow, decide};
+pub(crate) use key_state::KeyState;
+pub(crate) use key_version::{KeyVersion, Life};
 pub(crate) use projection::Projection;
 pub(crate) use refusal::Refusal;
 pub(crate) use row::RowView;
-pub(crate) use slot::{Life, Slot};
 
 #[cfg(test)]
 mod properties;

@@ -67,9 +67,9 @@ pub(super) fn chunks<E>(entries: Vec<E>) -> impl Iterator<Item = Vec<E>> {
 }
 
 impl<T: Keyed> Child<T> {
-    pub(super) fn of(entries: Entries<T>) -> Self {
+    pub(super) fn over(entries: Entries<T>) -> Self {
         let first = entries.key(0).map_or_else(|| Arc::from(""), Arc::from);
-        Self { first, node: Arc::new(Node::of(entries)) }
+        Self { first, node: Arc::new(Node::new(entries)) }
     }
 }
 
@@ -97,7 +97,7 @@ impl<T: Keyed> Entries<T> {
 }
 
 impl<T: Keyed> Node<T> {
-    pub(super) fn of(entries: Entries<T>) -> Self {
+    pub(super) fn new(entries: Entries<T>) -> Self {
         let mut node = Self { entries, ..Self::default() };
         node.take_hints();
         node
@@ -158,7 +158,7 @@ impl<T: Keyed> Node<T> {
         if self.entries.len() <= FULL {
             return None;
         }
-        let upper = Child::of(self.entries.split_off(FULL / 2));
+        let upper = Child::over(self.entries.split_off(FULL / 2));
         self.take_hints();
         Some(upper)
     }

@@ -3,9 +3,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::latest::Latest;
+use super::key_state::KeyState;
 use super::tree::Tree;
-use super::{KeysBelow, Slot, Slots};
+use super::{KeyVersion, KeyVersions, KeysBelow};
 use crate::key::KeyRange;
 use crate::log::Change;
 
@@ -13,32 +13,33 @@ use crate::log::Change;
 /// that is not changed since.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Projection {
-    last: Tree<Latest>,
+    last: Tree<KeyState>,
     live: usize,
     bytes: usize,
 }
 
 impl Projection {
     /// The fold that left these rows; of two of one key the later one counts.
-    pub(crate) fn from_rows(mut rows: Vec<Latest>) -> Self {
-        rows.sort_unstable_by(|a, b| a.key.cmp(&b.key).then(b.slot.seq.cmp(&a.slot.seq)));
+    pub(crate) fn from_rows(mut rows: Vec<KeyState>) -> Self {
+        rows.sort_unstable_by(|a, b| a.key.cmp(&b.key).then(b.key_version.seq.cmp(&a.key_version.seq)));
         rows.dedup_by(|later, first| later.key == first.key);
-        let live = rows.iter().filter(|row| row.slot.is_live()).count();
-        let bytes = rows.iter().map(Latest::size).sum();
+        let live = rows.iter().filter(|row| row.key_version.is_live()).count();
+        let bytes = rows.iter().map(KeyState::size).sum();
         Self { last: Tree::from_sorted(rows.into_iter().map(Arc::new).collect()), live, bytes }
     }
 
     /// Folds in the next change; returns the key's last one before it.
-    pub(crate) fn fold(&mut self, change: &Change) -> Option<Arc<Latest>> {
-        self.put(Latest::of(change))
+    pub(crate) fn fold(&mut self, change: &Change) -> Option<Arc<KeyState>> {
+        self.put(KeyState::from_change(change))
     }
 
     /// Puts the last change of a key in the place of an earlier one, which is returned.
-    pub(crate) fn put(&mut self, latest: impl Into<Arc<Latest>>) -> Option<Arc<Latest>> {
+    pub(crate) fn put(&mut self, latest: impl Into<Arc<KeyState>>) -> Option<Arc<KeyState>> {
         let latest = latest.into();
-        let (live, bytes) = (latest.slot.is_live(), latest.size());
+        let (live, bytes) = (latest.key_version.is_live(), latest.size());
         let old = self.last.insert(latest);
-        let (was_live, freed) = old.as_ref().map_or((false, 0), |old| (old.slot.is_live(), old.size()));
+        let (was_live, freed) =
+            old.as_ref().map_or((false, 0), |old| (old.key_version.is_live(), old.size()));
         self.live = self.live + usize::from(live) - usize::from(was_live);
         self.bytes = self.bytes + bytes - freed;
         old
@@ -60,12 +61,16 @@ impl Projection {
     }
 
     /// The last change of the key.
-    pub(crate) fn last(&self, key: &str) -> Option<&Arc<Latest>> {
+    pub(crate) fn last(&self, key: &str) -> Option<&Arc<KeyState>> {
         self.last.get(key)
     }
 
     /// The last changes of the keys in the range after `after`, in the order of keys.
-    pub(crate) fn range(&self, range: &KeyRange, after: Option<&str>) -> impl Iterator<Item = &Arc<Latest>> {
+    pub(crate) fn range(
+        &self,
+        range: &KeyRange,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &Arc<KeyState>> {
         let start = match after {
             Some(after) if after >= range.start() => Bound::Excluded(after),
             _ => Bound::Included(range.start()),
@@ -75,9 +80,9 @@ impl Projection {
     }
 }
 
-impl Slots for Projection {
-    fn slot(&self, key: &str) -> Option<Slot> {
-        self.last(key).map(|last| last.slot)
+impl KeyVersions for Projection {
+    fn key_version(&self, key: &str) -> Option<KeyVersion> {
+        self.last(key).map(|last| last.key_version)
     }
 
     fn below(&self, prefix: &str, limit: usize) -> KeysBelow {
@@ -86,7 +91,7 @@ impl Slots for Projection {
         for last in self.range(&range, None).take(limit.saturating_add(1)) {
             count += 1;
             if range.shows(&last.key) {
-                newest = newest.max(Some((last.slot.seq, &last.key)));
+                newest = newest.max(Some((last.key_version.seq, &last.key)));
             }
         }
         KeysBelow { count, newest: newest.map(|(seq, key)| (key.as_ref().to_owned(), seq)) }

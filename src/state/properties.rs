@@ -80,8 +80,8 @@ fn batch(steps: &[Step], plain: &Plain) -> Batch {
 
 fn projected(projection: &Projection) -> BTreeMap<String, (Option<Vec<u8>>, u64, u64)> {
     let all = crate::key::KeyRange::prefix("");
-    let row = |last: &Latest| {
-        (last.value.as_deref().map(<[u8]>::to_vec), last.slot.version, last.slot.seq.as_u64())
+    let row = |last: &KeyState| {
+        (last.value.as_deref().map(<[u8]>::to_vec), last.key_version.version, last.key_version.seq.as_u64())
     };
     projection.range(&all, None).map(|last| (last.key.to_string(), row(last))).collect()
 }
@@ -130,7 +130,7 @@ proptest! {
             let (changes, after) = seal(decision.drafts, None, tip, Timestamp::from_micros(clock), || [7; 16]);
             for change in changes {
                 prop_assert!(follow.check(&change).is_ok(), "{:?}", follow.check(&change));
-                let before = projection.slot(&change.key).map_or(0, |slot| slot.version);
+                let before = projection.key_version(&change.key).map_or(0, |key_version| key_version.version);
                 prop_assert_eq!(change.version, before + 1, "a version grows by one with each change");
                 prop_assert!(seen.insert((change.key.to_string(), change.version)), "a version never repeats");
                 projection.fold(&change);

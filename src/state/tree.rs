@@ -20,9 +20,10 @@ impl<T: Keyed> Tree<T> {
     /// The map of these items, which are in the order of their keys, each key once.
     pub(crate) fn from_sorted(items: Vec<Arc<T>>) -> Self {
         let len = items.len();
-        let mut nodes: Vec<Child<T>> = chunks(items).map(|items| Child::of(Entries::Items(items))).collect();
+        let mut nodes: Vec<Child<T>> =
+            chunks(items).map(|items| Child::over(Entries::Items(items))).collect();
         while nodes.len() > 1 {
-            nodes = chunks(nodes).map(|children| Child::of(Entries::Children(children))).collect();
+            nodes = chunks(nodes).map(|children| Child::over(Entries::Children(children))).collect();
         }
         nodes.pop().map_or_else(Self::default, |root| Self { root: root.node, len })
     }
@@ -50,7 +51,7 @@ impl<T: Keyed> Tree<T> {
         if let Some(upper) = upper {
             let first = self.root.entries.key(0).map_or_else(|| upper.first.clone(), Arc::from);
             let lower = Child { first, node: self.root.clone() };
-            self.root = Arc::new(Node::of(Entries::Children(vec![lower, upper])));
+            self.root = Arc::new(Node::new(Entries::Children(vec![lower, upper])));
         }
         old
     }

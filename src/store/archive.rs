@@ -84,7 +84,7 @@ impl Archive {
         let memory = load(&mut LogReader::new(Foreign::reader(export))?, false)?;
         let (floor, withheld) = (memory.floor(), memory.count_withheld());
         let (limits, sources) = Options::new().limits_and_sources()?;
-        let store = MemoryStore::of(limits, sources, memory, true);
+        let store = MemoryStore::from_memory(limits, sources, memory, true);
         Ok(Self { open: store.open().clone(), floor, withheld })
     }
 

@@ -68,15 +68,15 @@ impl MemoryStore {
                 follow.head().seq
             )));
         }
-        Ok(Self::of(limits, sources, memory, false))
+        Ok(Self::from_memory(limits, sources, memory, false))
     }
 
     /// The store of a log and its fold.
-    pub(super) fn of(limits: Limits, sources: Sources, memory: Memory, read_only: bool) -> Self {
+    pub(super) fn from_memory(limits: Limits, sources: Sources, memory: Memory, read_only: bool) -> Self {
         let (store, head) = (memory.folded().store, memory.folded().head);
-        let whole = memory.folded().lacks.nothing();
-        let kept = InMemory::All(memory.folded().clone());
-        let shared = Arc::new(Shared::alone(store, head, kept, usize::MAX));
+        let whole = memory.folded().missing.is_nothing();
+        let in_memory = InMemory::All(memory.folded().clone());
+        let shared = Arc::new(Shared::alone(store, head, in_memory, usize::MAX));
         let memory = Arc::new(RwLock::new(memory));
         let engine = MemoryEngine { memory: memory.clone(), shared: shared.clone(), sources };
         Self { open: OpenStore::new(shared, Box::new(engine), limits, (read_only, whole)), memory }
@@ -148,7 +148,7 @@ impl MemoryStore {
 
     /// How many keys exist.
     pub fn len(&self) -> usize {
-        sync::read(&self.memory).folded().projection.live()
+        sync::read_lock(&self.memory).folded().projection.live()
     }
 
     /// Whether no key exists.
@@ -256,7 +256,7 @@ impl Options {
         self.check_imported(reader.start().store)?;
         let (limits, sources) = self.limits_and_sources()?;
         let memory = transfer::load(&mut reader, true)?;
-        Ok(MemoryStore::of(limits, sources, memory, false))
+        Ok(MemoryStore::from_memory(limits, sources, memory, false))
     }
 }
 

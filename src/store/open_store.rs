@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::backend::{Folded, Snapshot};
+use crate::backend::{FoldedState, Snapshot};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::{Anchor, Head};
@@ -57,7 +57,7 @@ impl OpenStore {
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> oneshot::Receiver<Result<T>> {
         let (read, receiver) = answered(read);
-        self.engine.read(read);
+        self.engine.start_read(read);
         receiver
     }
 
@@ -70,7 +70,7 @@ impl OpenStore {
         &self.limits
     }
 
-    pub(crate) async fn read<T: Send + 'static>(
+    pub(crate) async fn read_snapshot<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -91,7 +91,7 @@ impl OpenStore {
     }
 
     pub(crate) async fn stats(&self) -> Result<Stats> {
-        let wal_bytes = self.read(|snapshot| snapshot.wal_bytes()).await?;
+        let wal_bytes = self.read_snapshot(|snapshot| snapshot.wal_bytes()).await?;
         let counters = self.shared.counters();
         let (residency, resident_bytes) = self.shared.residency();
         Ok(Stats {
@@ -135,7 +135,7 @@ impl OpenStore {
         if let Some(head) = self.at_hand(|published| Some(Ok(published.head))) {
             return head;
         }
-        self.read(|snapshot| Ok(snapshot.tip()?.head)).await
+        self.read_snapshot(|snapshot| Ok(snapshot.tip()?.head)).await
     }
 
     /// The end of the log with the id of the store.
@@ -161,14 +161,14 @@ impl OpenStore {
     }
 
     /// What the whole projection answers, if it is in memory and the newest.
-    pub(crate) fn folded<T>(&self, read: impl FnOnce(&Folded) -> Result<T>) -> Option<Result<T>> {
-        self.at_hand(|published| published.kept.all().map(read))
+    pub(crate) fn folded<T>(&self, read: impl FnOnce(&FoldedState) -> Result<T>) -> Option<Result<T>> {
+        self.at_hand(|published| published.in_memory.all().map(read))
     }
 
     /// A page of a scan, if its state is in memory.
     pub(crate) fn scan_at_hand(&self, scan: &Scan) -> Result<Option<Page>> {
         let page = |published: &Arc<Published>| -> Result<Option<Page>> {
-            let Some(folded) = published.kept.all() else { return Ok(None) };
+            let Some(folded) = published.in_memory.all() else { return Ok(None) };
             let mut page = current::scan_folded(folded, &self.limits, scan)?;
             if let Some(next) = page.as_mut().and_then(|page| page.next.as_mut()) {
                 next.pinned = Some(Pinned { published: published.clone(), by: self.shared.instance });
@@ -228,7 +228,7 @@ impl OpenStore {
     /// Reads an entry from the storage, and keeps it.
     pub(crate) async fn read_entry(&self, key: &str) -> Result<Option<Entry>> {
         let (key, shared) = (key.to_owned(), self.shared.clone());
-        self.read(move |snapshot| {
+        self.read_snapshot(move |snapshot| {
             let entry = snapshot.entry(&key)?;
             if let Some(entry) = &entry {
                 shared.remember(snapshot, entry)?;

@@ -282,7 +282,7 @@ impl Options {
 
     /// The checked limits, and where times and randomness come from.
     pub(super) fn limits_and_sources(self) -> Result<(Limits, Sources)> {
-        self.limits.check()?;
+        self.limits.check_ranges()?;
         Ok((self.limits, Sources { clock: self.clock, entropy: self.entropy }))
     }
 

@@ -27,7 +27,7 @@ impl Receipt {
     }
 
     /// The receipt of a batch that was sealed between two tips.
-    pub(super) fn of(versions: Vec<u64>, before: Tip, after: Tip) -> Self {
+    pub(super) fn between(versions: Vec<u64>, before: Tip, after: Tip) -> Self {
         Self { first: before.head.seq.next(), last: after.head.seq, at: after.at, head: after.head, versions }
     }
 

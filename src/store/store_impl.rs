@@ -26,21 +26,21 @@ impl StateStore for OpenStore {
     async fn get(&self, key: &str) -> Result<Option<Entry>> {
         validate_key(key)?;
         consume_budget().await;
-        match self.at_hand(|published| published.kept.entry(key)) {
+        match self.at_hand(|published| published.in_memory.entry(key)) {
             Some(entry) => entry,
             None => self.read_entry(key).await,
         }
     }
 
     async fn get_many(&self, keys: &[&str]) -> Result<Page> {
-        Exceeded::check(keys.len(), self.limits().page_entries, "keys", || "get_many".into())?;
+        Exceeded::check_limit(keys.len(), self.limits().page_entries, "keys", || "get_many".into())?;
         keys.iter().try_for_each(|key| validate_key(key))?;
         consume_budget().await;
         if let Some(page) = self.folded(|folded| current::get_many(folded, keys)) {
             return page;
         }
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        self.read(move |snapshot| current::get_many(snapshot, &keys)).await
+        self.read_snapshot(move |snapshot| current::get_many(snapshot, &keys)).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Page> {
@@ -50,7 +50,7 @@ impl StateStore for OpenStore {
             return page;
         }
         let limits = self.limits().clone();
-        self.read(move |snapshot| current::scan(snapshot, &limits, &scan)).await
+        self.read_snapshot(move |snapshot| current::scan(snapshot, &limits, &scan)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>> {
@@ -60,27 +60,30 @@ impl StateStore for OpenStore {
             return keys;
         }
         let prefix = prefix.to_owned();
-        self.read(move |snapshot| current::list(snapshot, &prefix)).await
+        self.read_snapshot(move |snapshot| current::list(snapshot, &prefix)).await
     }
 
     async fn exists(&self, key: &str) -> Result<bool> {
         validate_key(key)?;
         consume_budget().await;
-        if let Some(slot) = self.at_hand(|published| published.kept.slot(key)) {
-            return Ok(slot?.is_some_and(|slot| slot.is_live()));
+        if let Some(key_version) = self.at_hand(|published| published.in_memory.key_version(key)) {
+            return Ok(key_version?.is_some_and(|key_version| key_version.is_live()));
         }
         let key = key.to_owned();
-        self.read(move |snapshot| snapshot.exists(&key)).await
+        self.read_snapshot(move |snapshot| snapshot.exists(&key)).await
     }
 
     async fn version(&self, key: &str) -> Result<u64> {
         validate_key(key)?;
         consume_budget().await;
-        if let Some(slot) = self.at_hand(|published| published.kept.slot(key)) {
-            return Ok(slot?.map_or(0, |slot| slot.live_version()));
+        if let Some(key_version) = self.at_hand(|published| published.in_memory.key_version(key)) {
+            return Ok(key_version?.map_or(0, |key_version| key_version.live_version()));
         }
         let key = key.to_owned();
-        self.read(move |snapshot| Ok(snapshot.slot(&key)?.map_or(0, |slot| slot.live_version()))).await
+        self.read_snapshot(move |snapshot| {
+            Ok(snapshot.key_version(&key)?.map_or(0, |key_version| key_version.live_version()))
+        })
+        .await
     }
 
     async fn head(&self) -> Result<Head> {
@@ -89,13 +92,13 @@ impl StateStore for OpenStore {
     }
 
     async fn changes(&self, after: Seq, limit: usize) -> Result<Vec<Commit>> {
-        self.read(move |snapshot| log::changes(snapshot, after, limit)).await
+        self.read_snapshot(move |snapshot| log::changes(snapshot, after, limit)).await
     }
 
     async fn history(&self, key: &str, before: Option<Seq>, limit: usize) -> Result<Vec<Change>> {
         validate_key(key)?;
         let key = key.to_owned();
-        self.read(move |snapshot| key_history::history(snapshot, &key, before, limit)).await
+        self.read_snapshot(move |snapshot| key_history::history(snapshot, &key, before, limit)).await
     }
 
     fn watch_with_snapshot(&self, pattern: &str) -> Result<SnapshotWatch> {
@@ -104,20 +107,20 @@ impl StateStore for OpenStore {
     }
 
     async fn at(&self, point: Point) -> Result<Past> {
-        let (head, at) = self.read(move |snapshot| point::find(snapshot, point)).await?;
+        let (head, at) = self.read_snapshot(move |snapshot| point::find(snapshot, point)).await?;
         Ok(Past::new(self.weak().upgrade().ok_or(StateError::Closed)?, head, at))
     }
 
     async fn diff(&self, diff: Diff) -> Result<DiffPage> {
-        diff.check()?;
+        diff.check_scope()?;
         let limits = self.limits().clone();
-        self.read(move |snapshot| diff::diff(snapshot, &limits, &diff)).await
+        self.read_snapshot(move |snapshot| diff::diff(snapshot, &limits, &diff)).await
     }
 
     async fn list_deleted(&self, prefix: &str) -> Result<Vec<DeletedKey>> {
         validate_prefix(prefix)?;
         let prefix = prefix.to_owned();
-        self.read(move |snapshot| as_of::list_deleted_now(snapshot, &prefix)).await
+        self.read_snapshot(move |snapshot| as_of::list_deleted_now(snapshot, &prefix)).await
     }
 
     fn watch(&self, pattern: &str) -> Result<WatchStream> {

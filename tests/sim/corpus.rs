@@ -215,14 +215,15 @@ fn check(
             Err(error) => return told(&error).map(Found::told),
         }
         if sqlite.id() != intact.store && files.get(WITNESS).is_some_and(|file| !file.is_empty()) {
-            let verified =
-                sqlite.read(|s| s.and_then(|s| verify::verify(s, &super::Verify::full(), &|| false)));
+            let verified = sqlite
+                .with_snapshot(|s| s.and_then(|s| verify::verify(s, &super::Verify::full(), &|| false)));
             if verified.is_ok_and(|report| report.is_intact()) {
                 return Ok(Found::told("another store, and a whole one"));
             }
         }
         let answers = intact.truth.ask(&sqlite);
-        let report = sqlite.read(|s| s.and_then(|s| verify::verify(s, &super::Verify::full(), &|| false)));
+        let report =
+            sqlite.with_snapshot(|s| s.and_then(|s| verify::verify(s, &super::Verify::full(), &|| false)));
         drop(sqlite);
         let outcome = match report {
             Err(error) => told(&error)?,

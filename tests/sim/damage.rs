@@ -8,7 +8,7 @@ use super::super::commit::{Sources, commit_group};
 use super::super::power::world::{FILE, opening, sources};
 use crate::backend::Snapshot;
 use crate::backend::sqlite::Durability;
-use crate::backend::sqlite::sim::{Disk, Files, witness};
+use crate::backend::sqlite::sim::{Disk, Files, head_file};
 use crate::log::{Head, Meta, StoreId};
 use crate::state::Batch;
 
@@ -210,7 +210,7 @@ fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) ->
     let mut heads = vec![Head::genesis(id)];
     for round in 0..rounds {
         commit_group(&mut sqlite, &sources, &[batch(round, seed)], None).results.remove(0).unwrap();
-        heads.push(sqlite.read(|s| s.and_then(Snapshot::tip)).unwrap().head);
+        heads.push(sqlite.with_snapshot(|s| s.and_then(Snapshot::tip)).unwrap().head);
         if round == 11 || checkpointed {
             sqlite.checkpoint(Some(std::time::Duration::ZERO)).unwrap();
         }
@@ -219,7 +219,7 @@ fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) ->
     drop(sqlite);
     disk.remove();
     files.retain(|name, data| name == FILE || !data.is_empty());
-    files.insert(WITNESS.to_owned(), witness(id, &heads));
+    files.insert(WITNESS.to_owned(), head_file(id, &heads));
     files
 }
 

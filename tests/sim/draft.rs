@@ -6,24 +6,24 @@ use std::sync::Arc;
 use super::disk::{Disk, Event, Op};
 use super::plain::{LOCKED, error};
 use crate::backend::sqlite::SideFile;
-use crate::backend::sqlite::creation::Draft;
+use crate::backend::sqlite::creation::NewFile;
 
 /// A draft, its inode and its handle while it is taken.
-pub(crate) struct PlainDraft {
+pub(crate) struct PlainNewFile {
     disk: Arc<Disk>,
     name: String,
     taken: Option<(usize, usize)>,
 }
 
-impl PlainDraft {
+impl PlainNewFile {
     /// The draft of the file that is to have this path.
     pub(crate) fn new(path: &str) -> Self {
         let (disk, name) = Disk::at(path).expect("a path of a disk");
         Self { disk, name, taken: None }
     }
 
-    fn draft(&self) -> String {
-        SideFile::Draft.of(self.name.as_ref()).to_string_lossy().into_owned()
+    fn new_file(&self) -> String {
+        SideFile::NewFile.beside(self.name.as_ref()).to_string_lossy().into_owned()
     }
 
     fn length(&self, name: &str) -> usize {
@@ -43,10 +43,10 @@ impl PlainDraft {
     }
 }
 
-impl Draft for PlainDraft {
+impl NewFile for PlainNewFile {
     fn take(&mut self) -> io::Result<bool> {
         self.disk.begin_plain(Op::Open).map_err(error)?;
-        let draft = self.draft();
+        let draft = self.new_file();
         let (inode, handle) = {
             let mut state = self.disk.state();
             (state.open(&draft), state.handle())
@@ -86,19 +86,19 @@ impl Draft for PlainDraft {
 
     fn publish(&mut self) -> io::Result<()> {
         self.disk.begin_plain(Op::Rename).map_err(error)?;
-        let (from, to) = (self.draft(), self.name.clone());
+        let (from, to) = (self.new_file(), self.name.clone());
         self.disk.state().happen(Event::Rename { from, to });
         self.sync(true)
     }
 
     fn discard(&mut self) -> io::Result<()> {
         self.disk.begin_plain(Op::Delete).map_err(error)?;
-        self.disk.state().happen(Event::Delete { name: self.draft() });
+        self.disk.state().happen(Event::Delete { name: self.new_file() });
         Ok(())
     }
 }
 
-impl Drop for PlainDraft {
+impl Drop for PlainNewFile {
     fn drop(&mut self) {
         if let Some((inode, handle)) = self.taken {
             self.disk.state().inodes[inode].locks.remove(&handle);

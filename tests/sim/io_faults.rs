@@ -21,7 +21,7 @@ use super::power::audit;
 use super::power::world::{FILE, STORE, open, sources};
 use crate::backend::Snapshot;
 use crate::backend::sqlite::sim::{Disk, Event, Fault, Files, Op, Plain, Replay, Rng, VARIANTS, Variant};
-use crate::backend::sqlite::{Durability, Sqlite, Testimony, Witness};
+use crate::backend::sqlite::{Durability, HeadFile, RecordedHead, Sqlite};
 use crate::error::{Result, StateError};
 use crate::log::Head;
 use crate::state::Batch;
@@ -149,7 +149,7 @@ impl Story<'_> {
     }
 
     fn serve(&mut self, reader: &Sqlite) -> Result<(), String> {
-        match reader.read(|snapshot| snapshot.and_then(Snapshot::tip)) {
+        match reader.with_snapshot(|snapshot| snapshot.and_then(Snapshot::tip)) {
             Ok(tip) => self.served.push((self.disk.now(), tip.head)),
             Err(error) => self.must_have_struck(&error)?,
         }
@@ -160,7 +160,7 @@ impl Story<'_> {
     fn still_serves(&self, sqlite: &Sqlite, at: usize) -> Result<(), String> {
         let told = self.served.iter().filter(|(when, _)| *when <= at).map(|(_, head)| head);
         let Some(head) = told.max_by_key(|head| head.seq) else { return Ok(()) };
-        match sqlite.read(|snapshot| snapshot.and_then(|s| s.hash_at(head.seq))) {
+        match sqlite.with_snapshot(|snapshot| snapshot.and_then(|s| s.hash_at(head.seq))) {
             Ok(Some(hash)) if hash == head.hash => Ok(()),
             found => Err(format!("{head} was served, but there is {found:?}")),
         }
@@ -189,7 +189,7 @@ impl Story<'_> {
         let mut sqlite = open(disk, SYNCED, false).map_err(|error| format!("it does not open: {error}"))?;
         audit(&sqlite)?;
         for (number, fate) in &self.fates {
-            let found = keys(*number).map(|key| sqlite.read(|s| s.and_then(|s| s.exists(&key))));
+            let found = keys(*number).map(|key| sqlite.with_snapshot(|s| s.and_then(|s| s.exists(&key))));
             let [Ok(a), Ok(b)] = found else { return Err(format!("{number} cannot be read: {found:?}")) };
             if a != b || (a && *fate == Fate::Refused) || (!a && *fate == Fate::Recorded) {
                 return Err(format!("batch {number} was {fate:?}, but its keys are there: {a}, {b}"));
@@ -324,7 +324,7 @@ fn a_full_disk_fails_only_what_does_not_fit() {
 }
 
 #[test]
-fn a_witness_that_fails_fails_no_commit_and_heals() {
+fn a_head_file_that_fails_fails_no_commit_and_heals() {
     for op in [Op::Read, Op::Write, Op::Lock] {
         let disk = Disk::after(&killed(), &[]);
         let mut sqlite = open(&disk, SYNCED, false).unwrap();
@@ -332,18 +332,18 @@ fn a_witness_that_fails_fails_no_commit_and_heals() {
             let batch = Batch::new().set(format!("/{n}"), "1");
             commit_group(&mut sqlite, &sources(n), &[batch], None).results.remove(0).unwrap().head
         };
-        let testimony = || {
+        let recorded = || {
             disk.fail_plain(None);
             let file = Plain::open(&disk.path("state.db-head"), false).unwrap().unwrap();
-            Witness::new(Box::new(file), STORE).testimony().unwrap()
+            HeadFile::new(Box::new(file), STORE).recorded().unwrap()
         };
         let before = commit(1);
         disk.fail_plain(Some(op));
         commit(2);
         commit(3);
-        assert_eq!(testimony(), Testimony::Reached(before), "{op:?}");
+        assert_eq!(recorded(), RecordedHead::Reached(before), "{op:?}");
         let told = commit(4);
-        assert_eq!(testimony(), Testimony::Reached(told), "{op:?}");
+        assert_eq!(recorded(), RecordedHead::Reached(told), "{op:?}");
         sqlite.checkpoint(None).unwrap();
         drop(sqlite);
         assert_eq!(audit(&open(&disk, SYNCED, false).unwrap()), Ok(told));
@@ -352,7 +352,7 @@ fn a_witness_that_fails_fails_no_commit_and_heals() {
 }
 
 #[test]
-fn a_witness_that_cannot_be_read_is_a_warning_and_forgets_no_loss() {
+fn a_head_file_that_cannot_be_read_is_a_warning_and_forgets_no_loss() {
     let disk = Disk::after(&killed(), &[]);
     drop(open(&disk, SYNCED, false).unwrap());
     let (database, other) = (disk.files()[FILE].clone(), "state.db-wal".to_owned());

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::super::witness::{Witness, WitnessFile};
+use super::super::head_file::{HeadFile, HeadStorage};
 use crate::backend::sqlite::Sqlite;
 use crate::error::Result;
 use crate::log::{Head, StoreId};
@@ -11,7 +11,7 @@ use crate::log::{Head, StoreId};
 #[derive(Debug)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
-impl WitnessFile for Kept {
+impl HeadStorage for Kept {
     fn read(&mut self, limit: usize) -> io::Result<Vec<u8>> {
         let bytes = self.0.lock().unwrap();
         Ok(bytes[..limit.min(bytes.len())].to_vec())
@@ -36,11 +36,11 @@ impl WitnessFile for Kept {
 }
 
 /// A head file to which these heads were written in turn.
-pub(crate) fn witness(store: StoreId, heads: &[Head]) -> Vec<u8> {
+pub(crate) fn head_file(store: StoreId, heads: &[Head]) -> Vec<u8> {
     let file = Arc::new(Mutex::new(Vec::new()));
-    let mut witness = Witness::new(Box::new(Kept(file.clone())), store);
+    let mut head_file = HeadFile::new(Box::new(Kept(file.clone())), store);
     for head in heads {
-        witness.advance(*head).unwrap();
+        head_file.advance(*head).unwrap();
     }
     file.lock().unwrap().clone()
 }
@@ -48,6 +48,6 @@ pub(crate) fn witness(store: StoreId, heads: &[Head]) -> Vec<u8> {
 /// What an opener that finds this head file says the log has lost.
 pub(crate) fn loss(sqlite: &Sqlite, file: &[u8]) -> Result<Option<String>> {
     let file = Kept(Arc::new(Mutex::new(file.to_vec())));
-    let testimony = Witness::new(Box::new(file), sqlite.id()).testimony()?;
-    Ok(sqlite.loss(testimony)?.map(|loss| loss.to_string()))
+    let recorded = HeadFile::new(Box::new(file), sqlite.id()).recorded()?;
+    Ok(sqlite.loss(recorded)?.map(|loss| loss.to_string()))
 }

@@ -8,7 +8,7 @@ use super::super::engine::writer::record_loss;
 use super::world::{FILE, STORE, opening, sources};
 use super::{Trace, World, audit};
 use crate::backend::sqlite::sim::{Disk, Files, Plain, Replay, Rng, VARIANTS};
-use crate::backend::sqlite::{Opening, Testimony, Witness};
+use crate::backend::sqlite::{HeadFile, Opening, RecordedHead};
 use crate::error::StateError;
 use crate::log::Head;
 
@@ -16,14 +16,14 @@ fn log() -> String {
     format!("{FILE}-wal")
 }
 
-fn witness() -> String {
+fn head_file() -> String {
     format!("{FILE}-head")
 }
 
 /// The files without the log, or with the first part of it; none if there is nothing to lose.
 fn without_tail(image: &Files, rng: &mut Rng) -> Option<Files> {
     let length = image.get(&log()).map_or(0, Vec::len);
-    if length == 0 || !image.contains_key(&witness()) {
+    if length == 0 || !image.contains_key(&head_file()) {
         return None;
     }
     let mut files = image.clone();
@@ -43,17 +43,17 @@ fn on<T>(files: &Files, act: impl FnOnce(&Disk) -> T) -> T {
     result
 }
 
-fn testimony(files: &Files) -> Testimony {
+fn recorded(files: &Files) -> RecordedHead {
     on(files, |disk| {
-        let file = Plain::open(&disk.path(&witness()), false).unwrap().unwrap();
-        Witness::new(Box::new(file), STORE).testimony().unwrap()
+        let file = Plain::open(&disk.path(&head_file()), false).unwrap().unwrap();
+        HeadFile::new(Box::new(file), STORE).recorded().unwrap()
     })
 }
 
 /// The head of an intact store that opens without its head file.
 fn intact(files: &Files) -> Option<Head> {
     let mut files = files.clone();
-    files.remove(&witness());
+    files.remove(&head_file());
     on(&files, |disk| audit(&opening(disk, None, false).first().ok()?).ok())
 }
 
@@ -69,7 +69,7 @@ fn accept(files: &Files, seed: u64) -> Result<(), String> {
     disk.remove();
     accepted.map_err(|error| format!("it was not recorded: {error}"))?;
     let recorded =
-        Testimony::Reached(on(&disk.files(), |disk| audit(&opening(disk, false).first().unwrap()))?);
+        RecordedHead::Reached(on(&disk.files(), |disk| audit(&opening(disk, false).first().unwrap()))?);
     let mut replay = Replay::new(files);
     for at in 0..=events.len() {
         let variant = VARIANTS[rng.below(VARIANTS.len())];
@@ -82,7 +82,7 @@ fn accept(files: &Files, seed: u64) -> Result<(), String> {
         match head {
             // Not yet accepted, or known to be: not asked for again.
             Ok(None) if at < events.len() => {}
-            Ok(Some(head)) if Testimony::Reached(head) == recorded => {}
+            Ok(Some(head)) if RecordedHead::Reached(head) == recorded => {}
             other => return Err(format!("a power loss at {at} ({variant:?}) leaves {other:?}")),
         }
         if let Some(event) = events.get(at) {
@@ -111,8 +111,8 @@ impl World<'_> {
             })
         };
         self.totals.cut.fetch_add(1, Ordering::Relaxed);
-        match testimony(&files) {
-            Testimony::Reached(reached) if ends.seq < reached.seq => {
+        match recorded(&files) {
+            RecordedHead::Reached(reached) if ends.seq < reached.seq => {
                 self.totals.refused.fetch_add(1, Ordering::Relaxed);
                 let missing = reached.seq.as_u64() - ends.seq.as_u64();
                 let said = format!("had reached {}: {missing} change", reached.seq);
@@ -128,7 +128,7 @@ impl World<'_> {
             }
             says => match opened(false) {
                 Ok((head, None)) if head == ends => Ok(()),
-                other => Err(format!("the witness says {says:?}, the log ends with {ends}, but {other:?}")),
+                other => Err(format!("the head file says {says:?}, the log ends with {ends}, but {other:?}")),
             },
         }
     }

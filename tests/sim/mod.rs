@@ -13,8 +13,8 @@ mod rng;
 mod vfs;
 
 pub(crate) use disk::{Disk, Event, Fault, Files, Op};
-pub(crate) use draft::PlainDraft;
+pub(crate) use draft::PlainNewFile;
 pub(crate) use image::{Replay, VARIANTS, Variant};
-pub(crate) use kept::{loss, witness};
+pub(crate) use kept::{head_file, loss};
 pub(crate) use plain::Plain;
 pub(crate) use rng::Rng;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::disk::{Disk, Event, Fault, Op};
-use crate::backend::sqlite::witness::WitnessFile;
+use crate::backend::sqlite::head_file::HeadStorage;
 
 /// The level at which a plain file is locked, in the place of SQLite's levels.
 pub(super) const LOCKED: i32 = 1;
@@ -45,7 +45,7 @@ pub(super) fn error(fault: Fault) -> io::Error {
     }
 }
 
-impl WitnessFile for Plain {
+impl HeadStorage for Plain {
     fn read(&mut self, limit: usize) -> io::Result<Vec<u8>> {
         self.disk.read_at(&self.name, 0, limit).map_err(error)
     }

@@ -243,7 +243,7 @@ fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Resul
         return Err(format!("it ends with {head}, which ends no commit that was made"));
     }
     if let Some(floor) = floor {
-        let found = sqlite.read(|snapshot| snapshot.and_then(|s| s.hash_at(floor.seq)));
+        let found = sqlite.with_snapshot(|snapshot| snapshot.and_then(|s| s.hash_at(floor.seq)));
         if found.as_ref().map(Option::as_ref) != Ok(Some(&floor.hash)) {
             return Err(format!("{floor} was acknowledged or served, but it ends with {head}"));
         }
@@ -262,8 +262,9 @@ fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Resul
 
 /// Verifies the whole store; its head.
 pub(super) fn audit(sqlite: &Sqlite) -> Result<Head, String> {
-    let report: crate::Result<VerifyReport> =
-        sqlite.read(|snapshot| snapshot.and_then(|s| verify::verify(s, &super::Verify::full(), &|| false)));
+    let report: crate::Result<VerifyReport> = sqlite.with_snapshot(|snapshot| {
+        snapshot.and_then(|s| verify::verify(s, &super::Verify::full(), &|| false))
+    });
     let report = report.map_err(|error| format!("it cannot be verified: {error}"))?;
     if report.is_intact() { Ok(report.head) } else { Err(format!("it is not intact: {:?}", report.findings)) }
 }

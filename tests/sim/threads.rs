@@ -114,7 +114,7 @@ fn hashes(files: &Files) -> BTreeMap<Seq, Head> {
             Ok(ControlFlow::Continue(()))
         })
     };
-    sqlite.read(read).unwrap();
+    sqlite.with_snapshot(read).unwrap();
     drop(sqlite);
     disk.remove();
     hashes

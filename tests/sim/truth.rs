@@ -43,13 +43,14 @@ pub(super) struct Answers {
 impl Truth {
     /// Of an intact store.
     pub(super) fn of(sqlite: &Sqlite) -> Self {
-        let commits = sqlite.read(|s| s.and_then(|s| log::changes(s, Seq::ZERO, usize::MAX))).unwrap();
+        let commits =
+            sqlite.with_snapshot(|s| s.and_then(|s| log::changes(s, Seq::ZERO, usize::MAX))).unwrap();
         let mut states = vec![(Head::genesis(sqlite.id()), State::new())];
         for commit in &commits {
             let mut state = states.last().unwrap().1.clone();
             for change in &commit.changes {
                 state.remove(change.key.as_ref());
-                state.extend(Entry::of(change).map(|entry| (entry.key.clone(), entry)));
+                state.extend(Entry::from_change(change).map(|entry| (entry.key.clone(), entry)));
             }
             let last = commit.changes.last().unwrap();
             states.push((last.head(), state));
@@ -72,7 +73,7 @@ impl Truth {
     /// Reads everything in every way.
     pub(super) fn ask(&self, sqlite: &Sqlite) -> Answers {
         let mut answers = Answers::default();
-        sqlite.read(|snapshot| match snapshot {
+        sqlite.with_snapshot(|snapshot| match snapshot {
             Err(_) => answers.failed += 1,
             Ok(snapshot) => {
                 self.ask_for_keys(snapshot, &mut answers);
@@ -92,8 +93,9 @@ impl Truth {
             if let Some(found) = answers.ok(snapshot.exists(key)) {
                 answers.found(&format!("exists {key}"), found.then_some(()), entry.map(|_| ()));
             }
-            if let Some(found) = answers.ok(snapshot.slot(key)) {
-                let found = found.map(|slot| slot.live_version()).filter(|version| *version > 0);
+            if let Some(found) = answers.ok(snapshot.key_version(key)) {
+                let found =
+                    found.map(|key_version| key_version.live_version()).filter(|version| *version > 0);
                 answers.found(&format!("version {key}"), found, entry.map(|entry| entry.version));
             }
             let log = self.commits.iter().flat_map(|commit| &commit.changes);

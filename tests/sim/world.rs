@@ -280,7 +280,7 @@ impl Ledger {
     }
 
     fn serve(&self, sqlite: &Sqlite) -> Result<()> {
-        let tip = sqlite.read(|snapshot| snapshot.and_then(Snapshot::tip))?;
+        let tip = sqlite.with_snapshot(|snapshot| snapshot.and_then(Snapshot::tip))?;
         self.note(tip.head);
         Ok(())
     }

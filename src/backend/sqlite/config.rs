@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::failpoint::failpoint;
 use crate::log::StoreId;
-use crate::planted::planted;
 
 /// When a commit is acknowledged. It is a property of the file, chosen when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,7 +28,7 @@ impl Durability {
     /// The value of `PRAGMA synchronous`.
     pub(super) fn synchronous(self) -> i64 {
         match self {
-            Self::Synced if !planted("normal") => 2,
+            Self::Synced if !failpoint("normal") => 2,
             _ => 1,
         }
     }
@@ -79,22 +79,22 @@ pub(crate) enum SideFile {
     /// The head file: how far the log of the store had reached.
     Head,
     /// The database before it has its name.
-    Draft,
+    NewFile,
 }
 
 impl SideFile {
     /// All there are.
-    pub(crate) const ALL: [Self; 5] = [Self::Log, Self::Index, Self::Journal, Self::Head, Self::Draft];
+    pub(crate) const ALL: [Self; 5] = [Self::Log, Self::Index, Self::Journal, Self::Head, Self::NewFile];
 
     /// The path of this file beside a database.
-    pub(crate) fn of(self, database: &Path) -> PathBuf {
+    pub(crate) fn beside(self, database: &Path) -> PathBuf {
         let mut name = database.as_os_str().to_owned();
         name.push(match self {
             Self::Log => "-wal",
             Self::Index => "-shm",
             Self::Journal => "-journal",
             Self::Head => "-head",
-            Self::Draft => "-new",
+            Self::NewFile => "-new",
         });
         name.into()
     }

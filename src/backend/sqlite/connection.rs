@@ -1,4 +1,4 @@
-//! The connections of an open store: the first one, which hears the witness, and others beside it.
+//! The connections of an open store: the first one, which reads the head file, and others beside it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -9,9 +9,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::config::{Location, Opening, SideFile};
-use super::witness::{Loss, OnDisk, Testimony, Witness, WitnessFile};
+use super::head_file::{HeadFile, HeadOnDisk, HeadStorage, Loss, RecordedHead};
 use super::{Sqlite, fault, ffi, path};
-use crate::backend::process::Counted;
+use crate::backend::process::CountedConnection;
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
 
@@ -32,61 +32,64 @@ impl Sqlite {
             known: Cell::default(),
             read_tip: Cell::default(),
             opening,
-            witness: RefCell::default(),
+            head_file: RefCell::default(),
             accepted_loss: Cell::default(),
             warning: None,
-            _counted: Counted::new(),
+            _counted: CountedConnection::new(),
         }
     }
 
-    /// Hears the witness, before the head is read that it speaks of, and keeps it if this
-    /// connection writes.
-    pub(super) fn summon(&mut self) -> Result<()> {
+    /// Reads the head file and compares it with the log. A connection that writes keeps it, to record
+    /// later heads in it.
+    ///
+    /// IMPORTANT: the head file is read before the log. Another process records a head only after its
+    /// commit, so the log that is read next contains whatever head the file names.
+    pub(super) fn load_head_file(&mut self) -> Result<()> {
         let Location::File(file) = &self.opening.location else { return Ok(()) };
-        let (path, writes) = (SideFile::Head.of(file), !self.opening.read_only);
-        let file = match self.opening.witness(&path, writes) {
+        let (path, writes) = (SideFile::Head.beside(file), !self.opening.read_only);
+        let file = match self.opening.head_file(&path, writes) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(()),
             // Whoever writes must be able to keep it; else no later loss would be noticed.
             Err(error) if writes => return Err(StateError::at_path(&path, "cannot be opened", error)),
             Err(error) => {
-                self.doubt(&path, &error);
+                self.warn(&path, &error);
                 return Ok(());
             }
         };
-        let mut witness = Witness::new(file, self.store);
-        let testimony = match witness.testimony() {
-            Ok(testimony) => testimony,
+        let mut head_file = HeadFile::new(file, self.store);
+        let recorded = match head_file.recorded() {
+            Ok(recorded) => recorded,
             // It stays as it is for whoever can read it: if it went on, it would forget a loss.
             Err(error) => {
-                self.doubt(&path, &error);
+                self.warn(&path, &error);
                 return Ok(());
             }
         };
-        if testimony == Testimony::Unreadable {
-            self.doubt(&path, &"it is damaged");
+        if recorded == RecordedHead::Unreadable {
+            self.warn(&path, &"it is damaged");
         }
-        let loss = self.loss(testimony)?;
+        let loss = self.loss(recorded)?;
         let accepted = loss.is_some_and(|loss| self.has_accepted(loss));
         if let Some(loss) = loss.filter(|_| !accepted) {
-            self.bear(loss)?;
+            self.refuse_or_accept_loss(loss)?;
         }
-        self.witness.replace(writes.then_some(witness));
+        self.head_file.replace(writes.then_some(head_file));
         if accepted {
-            self.settle(self.read_head()?)?;
+            self.reset_head_file(self.read_head()?)?;
         }
         Ok(())
     }
 
-    fn doubt(&mut self, witness: &Path, why: &dyn Display) {
-        let witness = witness.display();
+    fn warn(&mut self, head_file: &Path, why: &dyn Display) {
+        let head_file = head_file.display();
         let unknown = "whether the end of the log is missing is unknown";
-        self.warning = Some(format!("{witness} cannot be read: {why}; {unknown}"));
+        self.warning = Some(format!("{head_file} cannot be read: {why}; {unknown}"));
     }
 
     /// Refuses a loss, unless it is accepted and nobody else has the store open.
-    fn bear(&self, loss: Loss) -> Result<()> {
-        let (path, log) = (self.opening.shown(), SideFile::Log.of(self.opening.shown()));
+    fn refuse_or_accept_loss(&self, loss: Loss) -> Result<()> {
+        let (path, log) = (self.opening.shown(), SideFile::Log.beside(self.opening.shown()));
         let (path, log) = (path.display(), log.display());
         if self.opening.read_only || !self.opening.accept_loss {
             return Err(StateError::Corrupted(format!(
@@ -127,7 +130,7 @@ impl Sqlite {
             ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
             sqlite.checkpoint(Some(sqlite.opening.busy_timeout))?;
         }
-        sqlite.witness.swap(&self.witness);
+        sqlite.head_file.swap(&self.head_file);
         Ok(sqlite)
     }
 
@@ -164,15 +167,15 @@ impl Sqlite {
 }
 
 impl Opening {
-    /// The file of the witness; none if it is missing and nobody writes.
+    /// The storage of the head file; none if it is missing and nobody writes.
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests have files of another kind"))]
-    pub(super) fn witness(&self, path: &Path, write: bool) -> io::Result<Option<Box<dyn WitnessFile>>> {
+    pub(super) fn head_file(&self, path: &Path, write: bool) -> io::Result<Option<Box<dyn HeadStorage>>> {
         #[cfg(test)]
         if !self.is_real() {
             let file = super::sim::Plain::open(&path.to_string_lossy(), write)?;
-            return Ok(file.map(|file| Box::new(file) as Box<dyn WitnessFile>));
+            return Ok(file.map(|file| Box::new(file) as Box<dyn HeadStorage>));
         }
-        Ok(OnDisk::open(path, write)?.map(|file| Box::new(file) as Box<dyn WitnessFile>))
+        Ok(HeadOnDisk::open(path, write)?.map(|file| Box::new(file) as Box<dyn HeadStorage>))
     }
 
     /// Remembers which files are beside the database, so that others in their place are noticed.
@@ -181,7 +184,7 @@ impl Opening {
             && self.is_real()
             && !self.read_only
         {
-            let beside = [SideFile::Log, SideFile::Index].map(|side| side.of(file));
+            let beside = [SideFile::Log, SideFile::Index].map(|side| side.beside(file));
             let known =
                 beside.into_iter().filter_map(|path| path::identity(&path).map(|known| (path, known)));
             self.beside = known.collect();

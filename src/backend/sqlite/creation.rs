@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::config::{Location, Opening, SideFile};
+use super::head_file::{HeadFile, Loss};
 use super::patience::{Clock, Patience};
-use super::witness::{Loss, Witness};
 use super::{fault, path, schema};
 use crate::error::{Result, StateError};
 use crate::log::{Head, StoreId};
@@ -20,7 +20,7 @@ use crate::seq::Seq;
 const SLEEP: Duration = Duration::from_millis(5);
 
 /// The file before it has its name; behind a trait, so that tests can cut its power.
-pub(crate) trait Draft {
+pub(crate) trait NewFile {
     /// Takes it for oneself, making it where it is missing; false while another creator has it.
     fn take(&mut self) -> io::Result<bool>;
     /// Whether its name is free: nothing has it, or an empty file.
@@ -41,7 +41,7 @@ impl Opening {
     pub(super) fn make_file(&mut self) -> Result<()> {
         let Location::File(file) = &self.location else { return Ok(()) };
         let file = file.clone();
-        let mut draft = self.draft(&file);
+        let mut draft = self.new_file(&file);
         let failed = |error: io::Error| StateError::at_path(&file, "cannot be created", error);
         if !draft.is_wanted().map_err(failed)? {
             return Ok(());
@@ -61,7 +61,7 @@ impl Opening {
             self.new_store = store;
         }
         if has_log {
-            let log = SideFile::Log.of(&file);
+            let log = SideFile::Log.beside(&file);
             return Err(self.refuse(&format!(
                 "is missing or empty, but its write-ahead log is not, and would be deleted with what it holds: bring \
                  the database back, or move {} away",
@@ -78,24 +78,24 @@ impl Opening {
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests have files of another kind"))]
-    fn draft(&self, file: &Path) -> Box<dyn Draft> {
+    fn new_file(&self, file: &Path) -> Box<dyn NewFile> {
         #[cfg(test)]
         if !self.is_real() {
-            return Box::new(super::sim::PlainDraft::new(&file.to_string_lossy()));
+            return Box::new(super::sim::PlainNewFile::new(&file.to_string_lossy()));
         }
-        Box::new(OnDisk::new(file.to_owned()))
+        Box::new(NewFileOnDisk::new(file.to_owned()))
     }
 
-    /// How far the witness says that the log of a store reached, whichever store that was. One that
+    /// The store and the head that the head file names, whichever store that is. One that
     /// cannot be read is told of when the new store hears it.
     fn reached(&self, file: &Path) -> Option<(StoreId, Head)> {
-        let witness = self.witness(&SideFile::Head.of(file), false).ok()??;
-        Witness::newest(witness).ok()?.filter(|(_, head)| head.seq > Seq::ZERO)
+        let head_file = self.head_file(&SideFile::Head.beside(file), false).ok()??;
+        HeadFile::newest(head_file).ok()?.filter(|(_, head)| head.seq > Seq::ZERO)
     }
 }
 
 fn lost(file: &Path, loss: Loss) -> StateError {
-    let (log, head) = (SideFile::Log.of(file), SideFile::Head.of(file));
+    let (log, head) = (SideFile::Log.beside(file), SideFile::Head.beside(file));
     let (path, log, head) = (file.display(), log.display(), head.display());
     StateError::Corrupted(format!(
         "{path} is missing or empty: {loss}; bring back {path} and {log} as they were, or accept the loss by \
@@ -105,7 +105,7 @@ fn lost(file: &Path, loss: Loss) -> StateError {
 
 /// Makes the file, unless another creator does, or did, for whom it waits.
 pub(super) fn create(
-    draft: &mut dyn Draft,
+    draft: &mut dyn NewFile,
     bytes: &[u8],
     mut patience: Patience<impl Clock>,
 ) -> io::Result<()> {
@@ -122,17 +122,17 @@ pub(super) fn create(
 }
 
 /// A draft in a file.
-pub(super) struct OnDisk {
+pub(super) struct NewFileOnDisk {
     own: PathBuf,
     draft: PathBuf,
     /// Locked while it is taken.
     taken: Option<File>,
 }
 
-impl OnDisk {
+impl NewFileOnDisk {
     /// The draft of the file that is to have this absolute path.
     pub(super) fn new(file: PathBuf) -> Self {
-        Self { draft: SideFile::Draft.of(&file), own: file, taken: None }
+        Self { draft: SideFile::NewFile.beside(&file), own: file, taken: None }
     }
 
     /// The permissions of an empty file that somebody prepared are kept, and its owner where
@@ -152,7 +152,7 @@ impl OnDisk {
     }
 }
 
-impl Draft for OnDisk {
+impl NewFile for NewFileOnDisk {
     fn take(&mut self) -> io::Result<bool> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
@@ -175,7 +175,7 @@ impl Draft for OnDisk {
     }
 
     fn has_log(&mut self) -> io::Result<bool> {
-        path::is_vacant(&SideFile::Log.of(&self.own)).map(|vacant| !vacant)
+        path::is_vacant(&SideFile::Log.beside(&self.own)).map(|vacant| !vacant)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -222,13 +222,13 @@ mod tests {
 
     fn create(file: &Path, bytes: &[u8]) -> io::Result<()> {
         let at_once = Patience::new(Duration::ZERO, SLEEP);
-        super::create(&mut OnDisk::new(file.to_owned()), bytes, at_once)
+        super::create(&mut NewFileOnDisk::new(file.to_owned()), bytes, at_once)
     }
 
     /// A draft that another creator keeps; to ask for it takes time.
     struct Kept(Told);
 
-    impl Draft for Kept {
+    impl NewFile for Kept {
         fn take(&mut self) -> io::Result<bool> {
             self.0.pass(Duration::from_millis(400));
             Ok(false)
@@ -263,7 +263,7 @@ mod tests {
     fn what_a_crash_left_of_a_draft_is_used_and_nothing_stays_beside_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.db");
-        fs::write(SideFile::Draft.of(&file), vec![7; 100_000]).unwrap();
+        fs::write(SideFile::NewFile.beside(&file), vec![7; 100_000]).unwrap();
         create(&file, b"whole").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -283,15 +283,15 @@ mod tests {
     fn creators_take_turns_and_a_draft_that_got_its_name_is_none_any_more() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.db");
-        let mut first = OnDisk::new(file.clone());
+        let mut first = NewFileOnDisk::new(file.clone());
         assert!(first.take().unwrap());
-        let late = OpenOptions::new().write(true).open(SideFile::Draft.of(&file)).unwrap();
+        let late = OpenOptions::new().write(true).open(SideFile::NewFile.beside(&file)).unwrap();
         let busy = create(&file, b"second").unwrap_err();
         assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
         first.write(b"first").unwrap();
         first.publish().unwrap();
         drop(first);
-        assert!(!is_at(&late, &SideFile::Draft.of(&file)).unwrap());
+        assert!(!is_at(&late, &SideFile::NewFile.beside(&file)).unwrap());
         create(&file, b"third").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"first");
     }

@@ -59,7 +59,7 @@ impl Opening {
     fn obstacle(&self, file: &Path) -> Option<(PathBuf, String)> {
         let is_there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.len() > 0);
         let [log, index, journal] =
-            [SideFile::Log, SideFile::Index, SideFile::Journal].map(|side| side.of(file));
+            [SideFile::Log, SideFile::Index, SideFile::Journal].map(|side| side.beside(file));
         let sides = [&log, &index, &journal].into_iter().filter(|side| is_there(side));
         for path in std::iter::once(file).chain(sides.map(PathBuf::as_path)) {
             if let Err(error) = ffi::access(path, !self.read_only) {

@@ -37,7 +37,7 @@ pub(super) fn sync_wal(conn: &Connection) -> Result<()> {
         return Ok(());
     };
     // SAFETY: the file is open, as its methods are not null, and this is its own method.
-    check(unsafe { sync(file, ffi::SQLITE_SYNC_FULL) })
+    check_code(unsafe { sync(file, ffi::SQLITE_SYNC_FULL) })
 }
 
 /// The bytes of a region of the index, as SQLite maps it: 4096 page numbers and their hash table.
@@ -83,7 +83,7 @@ impl Token {
 impl WalIndex {
     /// The index of the connection's database; none where it cannot be mapped, now at least. The
     /// connection must have read from it.
-    pub(super) fn of(connection: Connection) -> Result<Option<Self>> {
+    pub(super) fn mapped_by(connection: Connection) -> Result<Option<Self>> {
         let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
         file_control(&connection, ffi::SQLITE_FCNTL_FILE_POINTER, (&raw mut file).cast())?;
         // SAFETY: SQLite wrote null or its file of the database, which lives as long as the connection.
@@ -101,7 +101,7 @@ impl WalIndex {
             ffi::SQLITE_READONLY => {}
             // Nobody has made it, and this connection may not: SQLite keeps one of its own.
             ffi::SQLITE_READONLY_CANTINIT => return Ok(None),
-            code => check(code)?,
+            code => check_code(code)?,
         }
         // A region stays where it is until the last connection of the process closes.
         let header = NonNull::new(region.cast::<AtomicU32>());
@@ -204,10 +204,10 @@ pub(super) fn watch_forks() -> bool {
 fn file_control(conn: &Connection, operation: c_int, answer: *mut c_void) -> Result<()> {
     // SAFETY: the handle is open while the connection is borrowed; the name is a C string; all
     // callers pass a pointer to a live variable of the type that their operation writes.
-    check(unsafe { ffi::sqlite3_file_control(conn.handle(), c"main".as_ptr(), operation, answer) })
+    check_code(unsafe { ffi::sqlite3_file_control(conn.handle(), c"main".as_ptr(), operation, answer) })
 }
 
-fn check(code: c_int) -> Result<()> {
+fn check_code(code: c_int) -> Result<()> {
     match code {
         // A file system that cannot tell has nothing against it.
         ffi::SQLITE_OK | ffi::SQLITE_NOTFOUND => Ok(()),

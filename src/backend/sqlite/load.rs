@@ -3,7 +3,7 @@
 use super::row::{self, select_deleted, select_live};
 use super::{Sqlite, fault};
 use crate::error::{Result, StateError};
-use crate::state::Latest;
+use crate::state::KeyState;
 
 /// The tables of the projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Sqlite {
         table: Table,
         after: Option<i64>,
         limit: u32,
-        mut visit: impl FnMut(Latest),
+        mut visit: impl FnMut(KeyState),
     ) -> Result<Option<i64>> {
         let mut statement = self.conn.prepare_cached(table.sql()).map_err(fault::storage)?;
         let bounds = (after.unwrap_or(i64::MIN), limit);

@@ -6,6 +6,7 @@ mod creation;
 mod diagnosis;
 mod fault;
 mod ffi;
+mod head_file;
 mod jump;
 mod load;
 mod open;
@@ -16,7 +17,6 @@ mod row;
 mod schema;
 mod snapshot;
 mod transaction;
-mod witness;
 
 /// A disk that can lose its power, for tests.
 #[cfg(test)]
@@ -34,17 +34,17 @@ use std::time::Duration;
 use rusqlite::Connection;
 pub(crate) use rusqlite::InterruptHandle;
 
-pub(crate) use witness::{ACCEPTED_LOSS, Loss};
+pub(crate) use head_file::{ACCEPTED_LOSS, Loss};
 #[cfg(not(test))]
-use witness::{Testimony, Witness};
+use head_file::{HeadFile, RecordedHead};
 #[cfg(test)]
-pub(crate) use witness::{Testimony, Witness};
+pub(crate) use head_file::{HeadFile, RecordedHead};
 
-use crate::backend::process::Counted;
+use crate::backend::process::CountedConnection;
 use crate::backend::{Snapshot, View};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Head, StoreId, Tip};
-use crate::planted::planted;
 
 /// The version of SQLite.
 pub(crate) fn version() -> &'static str {
@@ -63,11 +63,11 @@ pub(crate) struct Sqlite {
     /// What opens another connection to the same store.
     opening: Opening,
     /// How far the log has reached; only of the connection that writes.
-    witness: RefCell<Option<Witness>>,
+    head_file: RefCell<Option<HeadFile>>,
     accepted_loss: Cell<Option<Loss>>,
     /// What whoever opened the store should know.
     warning: Option<String>,
-    _counted: Counted,
+    _counted: CountedConnection,
 }
 
 impl Sqlite {
@@ -85,14 +85,14 @@ impl Sqlite {
     /// The index of the write-ahead log, kept mapped by this connection; none where it cannot be mapped.
     pub(crate) fn into_wal_index(self) -> Result<Option<WalIndex>> {
         self.read_head()?; // It is mapped by the first read.
-        ffi::WalIndex::of(self.conn).map_err(fault::storage)
+        ffi::WalIndex::mapped_by(self.conn).map_err(fault::storage)
     }
 
     /// Moves what is in the write-ahead log into the database as far as readers allow; waits for
     /// them so long, if a time is given, and then empties the file.
     pub(crate) fn checkpoint(&self, truncate: Option<Duration>) -> Result<()> {
         if self.opening.durability == Some(Durability::Buffered) && self.opening.is_file() {
-            self.sync()?; // Commits are not, and the witness waits for it.
+            self.sync()?; // Commits are not synced, and the head file names only what is.
         }
         let Some(wait) = truncate else {
             return self.checkpoint_counts("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ());
@@ -117,25 +117,26 @@ impl Sqlite {
         statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(fault::storage)
     }
 
-    /// Tells the witness of a head that is durable. What it misses is heard of late, not lost.
-    fn testify(&self, head: Head) {
-        if let Some(witness) = &mut *self.witness.borrow_mut() {
-            let _ = witness.advance(head);
+    /// Records a head that is durable in the head file. Where that fails, the file names an older head, and a
+    /// loss of what is newer would not be noticed; no commit fails for it.
+    fn record_head(&self, head: Head) {
+        if let Some(head_file) = &mut *self.head_file.borrow_mut() {
+            let _ = head_file.advance(head);
         }
     }
 
-    /// Syncs the write-ahead log, and tells the witness what is in it.
+    /// Syncs the write-ahead log, and records its head in the head file.
     fn sync(&self) -> Result<()> {
         let tip = self.read_tip()?;
         ffi::sync_wal(&self.conn).map_err(fault::storage)?;
-        self.testify(tip.head);
+        self.record_head(tip.head);
         Ok(())
     }
 
-    /// What the log lacks of what the witness says it has reached.
-    fn loss(&self, testimony: Testimony) -> Result<Option<Loss>> {
-        let Testimony::Reached(reached) = testimony else { return Ok(None) };
-        if planted("witness_ignored") {
+    /// What the log lacks of what the head file names.
+    fn loss(&self, recorded: RecordedHead) -> Result<Option<Loss>> {
+        let RecordedHead::Reached(reached) = recorded else { return Ok(None) };
+        if failpoint("head_file_ignored") {
             return Ok(None);
         }
         let ends = self.read_head()?;
@@ -143,23 +144,24 @@ impl Sqlite {
         Ok((!intact).then_some(Loss { reached, ends }))
     }
 
-    /// Whether this loss was accepted before, and is recorded. The witness is told of that a little
-    /// later, or may forget it with the power.
+    /// Whether this loss was accepted before and recorded in the log. The head file is reset a little later,
+    /// and a loss of power may undo that, as it is not synced.
     fn has_accepted(&self, loss: Loss) -> bool {
         let recorded = self.entry(ACCEPTED_LOSS).ok().flatten();
         let accepted = recorded.and_then(|entry| serde_json::from_slice::<Loss>(&entry.value).ok());
         accepted.is_some_and(|accepted| accepted.reached == loss.reached)
     }
 
-    /// The loss that this opening accepts, to be recorded and then [settled](Self::settle).
+    /// The loss that this opening accepts. It is to be recorded in the log, and then the head file
+    /// [reset](Self::reset_head_file).
     pub(crate) fn accepted_loss(&self) -> Option<Loss> {
         self.accepted_loss.get()
     }
 
-    /// Lets the witness go back to this head: the loss is recorded.
-    pub(crate) fn settle(&self, head: Head) -> Result<()> {
-        if let Some(witness) = &mut *self.witness.borrow_mut() {
-            witness.reset(head)?;
+    /// Sets the head file back to this head, once the loss is recorded in the log.
+    pub(crate) fn reset_head_file(&self, head: Head) -> Result<()> {
+        if let Some(head_file) = &mut *self.head_file.borrow_mut() {
+            head_file.reset(head)?;
         }
         self.accepted_loss.set(None);
         Ok(())
@@ -181,7 +183,7 @@ impl Sqlite {
     }
 
     /// Runs a statement that returns nothing.
-    fn run(&self, sql: &str) -> rusqlite::Result<()> {
+    fn run_statement(&self, sql: &str) -> rusqlite::Result<()> {
         self.conn.prepare_cached(sql)?.execute([]).map(|_| ())
     }
 }

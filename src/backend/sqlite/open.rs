@@ -11,11 +11,11 @@ use super::config::{Durability, Location, Opening, SideFile};
 use super::patience::Patience;
 use super::schema::{self, APPLICATION_ID, FORMAT};
 use super::{Sqlite, ffi, path};
-use crate::backend::process::{Counted, has_inherited};
+use crate::backend::process::{CountedConnection, has_inherited};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::limits::MOST_VALUE_BYTES;
 use crate::log::StoreId;
-use crate::planted::planted;
 use crate::sync::{Mutex, lock};
 
 /// Older ones have a bug that corrupts a database when two connections restart its log.
@@ -47,7 +47,7 @@ impl Opening {
         if self.is_file() && has_inherited() {
             return Err(StateError::Forked);
         }
-        let _opening = Counted::new();
+        let _opening = CountedConnection::new();
         let _guard = self.is_real().then(|| lock(&OPENING));
         if let Location::File(file) = &self.location
             && self.is_real()
@@ -68,7 +68,7 @@ impl Opening {
             connection => connection?,
         };
         self.check_id(store)?;
-        if self.is_file() && !planted("no_wal_sync") {
+        if self.is_file() && !failpoint("no_wal_sync") {
             // A process that died may have left commits that are with the operating system only.
             // They were never acknowledged, but this connection can see them: nothing is served
             // that could still vanish. Read-only stores and a checkpoint that is busy need it, too.
@@ -76,8 +76,8 @@ impl Opening {
         }
         self.durability = Some(durability);
         let mut sqlite = Sqlite::new(conn, store, self);
-        sqlite.summon()?;
-        if !sqlite.opening.read_only && sqlite.opening.is_file() && !planted("no_wal_sync") {
+        sqlite.load_head_file()?;
+        if !sqlite.opening.read_only && sqlite.opening.is_file() && !failpoint("no_wal_sync") {
             // A log that is full cannot be moved now; it is synced, and can be read.
             match sqlite.checkpoint(Some(Duration::ZERO)) {
                 Ok(()) | Err(StateError::StorageFull(_)) => {}
@@ -116,7 +116,7 @@ impl Opening {
         match &self.location {
             Location::File(_) if !self.is_real() => false,
             Location::File(file) => {
-                [SideFile::Log, SideFile::Journal].iter().all(|log| log.of(file).metadata().is_err())
+                [SideFile::Log, SideFile::Journal].iter().all(|log| log.beside(file).metadata().is_err())
             }
             Location::Memory => false,
         }

@@ -12,12 +12,12 @@ pub(super) struct InOrder<'a> {
 
 impl<'a> InOrder<'a> {
     /// The keys of a range after one.
-    pub(super) fn of(range: &'a KeyRange, after: Option<&str>) -> Self {
+    pub(super) fn in_range(range: &'a KeyRange, after: Option<&str>) -> Self {
         Self { range, last: after.unwrap_or_default().to_owned() }
     }
 
     /// Takes the next key.
-    pub(super) fn check(&mut self, key: &str) -> Result<()> {
+    pub(super) fn check_next(&mut self, key: &str) -> Result<()> {
         let inside = key >= self.range.start() && self.range.end().is_none_or(|end| key < end);
         if !inside || key <= self.last.as_str() {
             return Err(StateError::Corrupted("the index of keys is not in order".into()));
@@ -36,8 +36,8 @@ mod tests {
     fn keys_ascend_within_their_range() {
         let range = KeyRange::prefix("/b");
         let takes = |after: Option<&str>, keys: &[&str]| {
-            let mut order = InOrder::of(&range, after);
-            keys.iter().try_for_each(|key| order.check(key))
+            let mut order = InOrder::in_range(&range, after);
+            keys.iter().try_for_each(|key| order.check_next(key))
         };
         assert_eq!(takes(None, &["/b", "/b/1", "/b/2"]), Ok(()));
         assert_eq!(takes(Some("/b/1"), &["/b/2"]), Ok(()));

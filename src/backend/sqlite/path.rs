@@ -44,7 +44,7 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
         return Err(StateError::cannot_open(&file, "is not a database"));
     }
     for side in SideFile::ALL {
-        exists_as_file(&side.of(&file))?;
+        exists_as_file(&side.beside(&file))?;
     }
     Ok(file)
 }

@@ -7,10 +7,10 @@ use rusqlite::types::{Type, ValueRef};
 use super::fault;
 use crate::backend::{self, Link};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Change, ChangeKind, ChangeView, Domain, Hash, LastMeta, Meta, StoreId, Timestamp};
-use crate::planted::planted;
 use crate::seq::Seq;
-use crate::state::{Entry, Latest, Life, RowView, Slot};
+use crate::state::{Entry, KeyState, KeyVersion, Life, RowView};
 
 /// A query of `changes` in the columns that [`change`] reads.
 macro_rules! select_changes {
@@ -184,7 +184,7 @@ pub(super) fn link(row: &rusqlite::Row<'_>) -> rusqlite::Result<Link> {
     })
 }
 
-/// The row of a key in `kv_store`, for [`entry`] and [`slot`].
+/// The row of a key in `kv_store`, for [`entry`] and [`key_version`].
 pub(super) const LIVE: &str = select_live!(" FROM kv_store WHERE key = ?1");
 
 /// The row of a key in `tombstones`, in the same columns.
@@ -219,7 +219,7 @@ fn checked<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<Checked<'a>
     if recorded != Some(expected) && found.value.is_some_and(<[u8]>::is_empty) {
         found.erased = recorded == Some(checksum(&ERASED_ROW, store, found.key, found.numbers, &[]));
     }
-    if recorded != Some(expected) && !found.erased && !planted("unverified_read") {
+    if recorded != Some(expected) && !found.erased && !failpoint("unverified_read") {
         let key = found.key;
         return Err(StateError::Corrupted(format!(
             "the row of {key:?} in {table} does not match its checksum"
@@ -295,18 +295,18 @@ pub(super) fn key(row: &rusqlite::Row<'_>) -> Result<String> {
 }
 
 /// A row of either table, as the projection keeps it; checksum checked.
-pub(super) fn latest(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Latest> {
+pub(super) fn latest(store: StoreId, row: &rusqlite::Row<'_>) -> Result<KeyState> {
     let Checked { key, value, erased, numbers: (version, created_at, at, seq) } = checked(store, row)?;
     let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
-    let slot = Slot { version, seq: Seq::new(seq), life };
-    Ok(Latest { key: key.into(), slot, at, value: value.filter(|_| !erased).map(Arc::from) })
+    let key_version = KeyVersion { version, seq: Seq::new(seq), life };
+    Ok(KeyState { key: key.into(), key_version, at, value: value.filter(|_| !erased).map(Arc::from) })
 }
 
 /// The same without a copy of the value.
-pub(super) fn slot(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Slot> {
+pub(super) fn key_version(store: StoreId, row: &rusqlite::Row<'_>) -> Result<KeyVersion> {
     let Checked { value, numbers: (version, created_at, _, seq), .. } = checked(store, row)?;
     let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
-    Ok(Slot { version, seq: Seq::new(seq), life })
+    Ok(KeyVersion { version, seq: Seq::new(seq), life })
 }
 
 /// The checksum of a key's row in `kv_store`; one of its own where the value is gone.

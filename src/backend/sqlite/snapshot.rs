@@ -13,7 +13,7 @@ use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Follow, Hash, Head, LastMeta, StoreId, Tip};
 use crate::seq::Seq;
-use crate::state::{Entry, Slot};
+use crate::state::{Entry, KeyVersion};
 
 /// The rows of the projection in a range, and those of deleted keys in the same columns.
 const ROWS_AND_TOMBSTONES: &str = concat!(
@@ -23,16 +23,16 @@ const ROWS_AND_TOMBSTONES: &str = concat!(
 
 impl Sqlite {
     /// Gives one state to `read`: a read transaction around it, however it ends.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(Result<&dyn Snapshot>) -> T) -> T {
-        if let Err(error) = self.run("BEGIN") {
+    pub(crate) fn with_snapshot<T>(&self, read: impl FnOnce(Result<&dyn Snapshot>) -> T) -> T {
+        if let Err(error) = self.run_statement("BEGIN") {
             return read(Err(fault::storage(error)));
         }
         self.read_tip.set(None);
         let result = read(Ok(self));
         self.read_tip.set(None);
-        if self.run("COMMIT").is_err() {
+        if self.run_statement("COMMIT").is_err() {
             // A read transaction has nothing to lose; it must only not stay open.
-            let _ = self.run("ROLLBACK");
+            let _ = self.run_statement("ROLLBACK");
         }
         result
     }
@@ -66,13 +66,17 @@ impl Sqlite {
         Ok(())
     }
 
-    /// The slots of the keys in a range, deleted ones too; values are checked, not copied.
-    pub(super) fn slots(&self, range: &KeyRange, visit: &mut Visit<'_, (String, Slot)>) -> Result<()> {
-        let mut order = InOrder::of(range, None);
-        let read = |r: &rusqlite::Row<'_>| Ok((row::key(r)?, row::slot(self.store, r)?));
-        self.each(ROWS_AND_TOMBSTONES, bounds(range, None), read, &mut |(key, slot)| {
-            order.check(&key)?;
-            visit((key, slot))
+    /// The versions of the keys in a range, deleted ones too; values are checked, not copied.
+    pub(super) fn key_versions(
+        &self,
+        range: &KeyRange,
+        visit: &mut Visit<'_, (String, KeyVersion)>,
+    ) -> Result<()> {
+        let mut order = InOrder::in_range(range, None);
+        let read = |r: &rusqlite::Row<'_>| Ok((row::key(r)?, row::key_version(self.store, r)?));
+        self.each(ROWS_AND_TOMBSTONES, bounds(range, None), read, &mut |(key, key_version)| {
+            order.check_next(&key)?;
+            visit((key, key_version))
         })
     }
 
@@ -125,12 +129,12 @@ impl View for Sqlite {
         self.first(row::LIVE, [key], |r| Ok(row::of_key(key, r, |r| row::entry(self.store, r))))?.transpose()
     }
 
-    fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        let read = |r: &rusqlite::Row<'_>| row::of_key(key, r, |r| row::slot(self.store, r));
-        let slot = |sql| self.first(sql, [key], |r| Ok(read(r)))?.transpose();
-        match slot(row::LIVE)? {
-            Some(slot) => Ok(Some(slot)),
-            None => slot(row::DELETED),
+    fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {
+        let read = |r: &rusqlite::Row<'_>| row::of_key(key, r, |r| row::key_version(self.store, r));
+        let key_version = |sql| self.first(sql, [key], |r| Ok(read(r)))?.transpose();
+        match key_version(row::LIVE)? {
+            Some(key_version) => Ok(Some(key_version)),
+            None => key_version(row::DELETED),
         }
     }
 
@@ -146,11 +150,11 @@ impl View for Sqlite {
         } else {
             select_live!(" FROM kv_store WHERE key >= ?1 AND key < ?2 ORDER BY key")
         };
-        let mut order = InOrder::of(range, after);
+        let mut order = InOrder::in_range(range, after);
         self.each(sql, bounds(range, after), |r| row::any(self.store, r), &mut |row: Row| {
             // What is damaged has no key to rely on.
             if let Ok((key, _)) = row.place() {
-                order.check(key)?;
+                order.check_next(key)?;
             }
             visit(row)
         })
@@ -160,10 +164,10 @@ impl View for Sqlite {
         let sql = "SELECT key FROM kv_store WHERE key >= ?1 AND key < ?2 ORDER BY key";
         let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
         let mut rows = statement.query(bounds(range, None)).map_err(fault::storage)?;
-        let mut order = InOrder::of(range, None);
+        let mut order = InOrder::in_range(range, None);
         while let Some(found) = rows.next().map_err(fault::storage)? {
             let key = row::text(found, 0).map_err(fault::storage)?;
-            order.check(key)?;
+            order.check_next(key)?;
             if visit(key)?.is_break() {
                 break;
             }
@@ -265,9 +269,9 @@ impl Snapshot for Sqlite {
 
     fn tombstones(&self, range: &KeyRange, visit: &mut Visit<'_, Row>) -> Result<()> {
         let sql = select_deleted!(" FROM tombstones WHERE key >= ?1 AND key < ?2 ORDER BY key");
-        let mut order = InOrder::of(range, None);
+        let mut order = InOrder::in_range(range, None);
         self.each(sql, bounds(range, None), |r| row::row(self.store, r), &mut |row: Row| {
-            order.check(row.place()?.0)?;
+            order.check_next(row.place()?.0)?;
             visit(row)
         })
     }

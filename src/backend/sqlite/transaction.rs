@@ -11,11 +11,11 @@ use super::row::{self, columns_of_kv_store, select_changes};
 use super::{Durability, Sqlite, fault, ffi};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::key::KeyRange;
 use crate::log::{Change, ChangeKind, LastMeta, Meta, Tip};
-use crate::planted::planted;
 use crate::seq::Seq;
-use crate::state::{KeysBelow, Life, Slot};
+use crate::state::{KeyVersion, KeysBelow, Life};
 
 /// How long the writer sleeps between two attempts to begin.
 const BUSY_SLEEP: Duration = Duration::from_millis(1);
@@ -52,7 +52,7 @@ impl Backend for Sqlite {
                 })
             }
             Err(error) => {
-                let _ = self.run("ROLLBACK");
+                let _ = self.run_statement("ROLLBACK");
                 Err(error)
             }
         }
@@ -63,13 +63,13 @@ impl Sqlite {
     /// Waits for other writers with short sleeps: SQLite's own wait grows to 100 ms, so that a
     /// busy process would starve the others.
     fn begin_immediate(&self) -> Result<()> {
-        if planted("early_acknowledgement") && !self.conn.is_autocommit() {
-            self.run("COMMIT").map_err(fault::storage)?;
+        if failpoint("early_acknowledgement") && !self.conn.is_autocommit() {
+            self.run_statement("COMMIT").map_err(fault::storage)?;
         }
         self.set_busy_timeout(Duration::ZERO)?;
         let mut patience = Patience::new(self.opening.busy_timeout, BUSY_SLEEP);
         let begun = loop {
-            match self.run("BEGIN IMMEDIATE").map_err(fault::storage) {
+            match self.run_statement("BEGIN IMMEDIATE").map_err(fault::storage) {
                 Err(StateError::Busy(_)) if patience.pause() => {}
                 begun => break begun,
             }
@@ -162,8 +162,8 @@ impl SqliteTransaction<'_> {
         self.execute_one(sql, (id, row::signed(first.as_u64())?, row::signed(last.as_u64())?))
     }
 
-    fn project_value(&self, change: &Change, before: Option<Slot>) -> Result<()> {
-        let sql = if before.is_some_and(|slot| slot.is_live()) {
+    fn project_value(&self, change: &Change, before: Option<KeyVersion>) -> Result<()> {
+        let sql = if before.is_some_and(|key_version| key_version.is_live()) {
             "UPDATE kv_store SET value = ?2, version = ?3, created_at = ?4, updated_at = ?5, seq = ?6, checksum = ?7 \
              WHERE key = ?1"
         } else {
@@ -181,14 +181,14 @@ impl SqliteTransaction<'_> {
                 row::entry_checksum(self.sqlite.store, change).as_slice(),
             ),
         )?;
-        match before.map(|slot| slot.life) {
+        match before.map(|key_version| key_version.life) {
             Some(Life::Deleted) => self.execute_one("DELETE FROM tombstones WHERE key = ?1", [&*change.key]),
             _ => Ok(()),
         }
     }
 
-    fn project_deletion(&self, change: &Change, before: Option<Slot>) -> Result<()> {
-        if before.is_some_and(|slot| slot.is_live()) {
+    fn project_deletion(&self, change: &Change, before: Option<KeyVersion>) -> Result<()> {
+        if before.is_some_and(|key_version| key_version.is_live()) {
             self.execute_one("DELETE FROM kv_store WHERE key = ?1", [&*change.key])?;
         }
         let checksum = row::tombstone_checksum(self.sqlite.store, &change.key, change.version, change.seq);
@@ -209,25 +209,25 @@ impl Transaction for SqliteTransaction<'_> {
         self.tip
     }
 
-    fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        let slot = |sql| {
+    fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {
+        let key_version = |sql| {
             let store = self.sqlite.store;
-            let read = |r: &rusqlite::Row<'_>| row::of_key(key, r, |r| row::slot(store, r));
+            let read = |r: &rusqlite::Row<'_>| row::of_key(key, r, |r| row::key_version(store, r));
             self.with(sql, |s| s.query_row([key], |r| Ok(read(r))).optional())?.transpose()
         };
-        match slot(row::LIVE)? {
-            Some(slot) => Ok(Some(slot)),
-            None => slot(row::DELETED),
+        match key_version(row::LIVE)? {
+            Some(key_version) => Ok(Some(key_version)),
+            None => key_version(row::DELETED),
         }
     }
 
     fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow> {
         let range = KeyRange::prefix(prefix);
         let KeysBelow { mut count, mut newest } = KeysBelow::default();
-        self.sqlite.slots(&range, &mut |(key, slot)| {
+        self.sqlite.key_versions(&range, &mut |(key, key_version)| {
             count += 1;
-            if range.shows(&key) && newest.as_ref().is_none_or(|(_, newest)| slot.seq > *newest) {
-                newest = Some((key, slot.seq));
+            if range.shows(&key) && newest.as_ref().is_none_or(|(_, newest)| key_version.seq > *newest) {
+                newest = Some((key, key_version.seq));
             }
             Ok(if count > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
@@ -253,8 +253,11 @@ impl Transaction for SqliteTransaction<'_> {
         let mut last = LastMeta::default();
         for change in changes {
             self.insert(change, change.meta.as_ref().map(|meta| last.encode(meta)))?;
-            if planted("torn_batch") {
-                let cut = self.sqlite.run("COMMIT").and_then(|()| self.sqlite.run("BEGIN IMMEDIATE"));
+            if failpoint("torn_batch") {
+                let cut = self
+                    .sqlite
+                    .run_statement("COMMIT")
+                    .and_then(|()| self.sqlite.run_statement("BEGIN IMMEDIATE"));
                 cut.map_err(fault::storage)?;
             }
         }
@@ -271,7 +274,7 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn project(&mut self, change: &Change, before: Option<Slot>) -> Result<()> {
+    fn project(&mut self, change: &Change, before: Option<KeyVersion>) -> Result<()> {
         self.check_open()?;
         match change.kind {
             ChangeKind::Created | ChangeKind::Updated => self.project_value(change, before),
@@ -282,17 +285,18 @@ impl Transaction for SqliteTransaction<'_> {
     fn commit(mut self) -> Result<(), CommitError> {
         self.check_open().map_err(CommitError::NotRecorded)?;
         self.open = false;
-        let committed = if planted("early_acknowledgement") { Ok(()) } else { self.sqlite.run("COMMIT") };
+        let committed =
+            if failpoint("early_acknowledgement") { Ok(()) } else { self.sqlite.run_statement("COMMIT") };
         let Err(error) = committed else {
             self.sqlite.known.set(Some((self.data_version, self.appended)));
             if self.sqlite.opening.durability == Some(Durability::Synced) {
-                self.sqlite.testify(self.appended.head);
+                self.sqlite.record_head(self.appended.head);
             }
             return Ok(());
         };
         self.sqlite.known.set(None);
         let not_recorded = fault::not_recorded(&error);
-        let _ = self.sqlite.run("ROLLBACK");
+        let _ = self.sqlite.run_statement("ROLLBACK");
         let error = fault::storage(error);
         Err(if not_recorded { CommitError::NotRecorded(error) } else { CommitError::Unknown(error) })
     }
@@ -302,7 +306,7 @@ impl Drop for SqliteTransaction<'_> {
     fn drop(&mut self) {
         if self.open {
             // SQLite may have rolled back by itself after an error.
-            if self.sqlite.conn.is_autocommit() || self.sqlite.run("ROLLBACK").is_ok() {
+            if self.sqlite.conn.is_autocommit() || self.sqlite.run_statement("ROLLBACK").is_ok() {
                 return;
             }
             self.sqlite.known.set(None);

@@ -8,7 +8,7 @@ use crate::backend::{Backend, CommitError, Memory, Snapshot, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
-use crate::state::{Batch, KeysBelow, Slot};
+use crate::state::{Batch, KeyVersion, KeysBelow};
 use crate::store::clock::SystemClock;
 use crate::store::entropy::OsEntropy;
 
@@ -17,7 +17,7 @@ use crate::store::entropy::OsEntropy;
 enum Fault {
     None,
     Begin,
-    /// The slot of this key cannot be read.
+    /// The version of this key cannot be read.
     Load(&'static str, StateError),
     /// Changes of this key cannot be appended.
     Append(&'static str, StateError),
@@ -58,10 +58,10 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
     fn tip(&self) -> Tip {
         self.inner.tip()
     }
-    fn slot(&self, key: &str) -> Result<Option<Slot>> {
+    fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {
         match &self.fault {
             Fault::Load(bad, error) if key == *bad => Err(error.clone()),
-            _ => self.inner.slot(key),
+            _ => self.inner.key_version(key),
         }
     }
     fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow> {
@@ -84,7 +84,7 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
             _ => self.inner.append(changes),
         }
     }
-    fn project(&mut self, change: &Change, before: Option<Slot>) -> Result<()> {
+    fn project(&mut self, change: &Change, before: Option<KeyVersion>) -> Result<()> {
         self.inner.project(change, before)
     }
     fn commit(self) -> Result<(), CommitError> {

@@ -2,7 +2,7 @@
 
 use super::group_state::{GroupState, Verdict};
 use super::proposal::{Proposal, Sources};
-use crate::backend::{Backend, CommitError, Folded, Transaction};
+use crate::backend::{Backend, CommitError, FoldedState, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, Head, Tip};
 use crate::state::Batch;
@@ -72,7 +72,7 @@ pub(crate) fn commit_group<B: Backend>(
     backend: &mut B,
     sources: &Sources,
     batches: &[Batch],
-    known: Option<&Folded>,
+    known: Option<&FoldedState>,
 ) -> Outcome {
     let transaction = match backend.begin() {
         Ok(transaction) => transaction,
@@ -97,7 +97,11 @@ pub(crate) fn commit_group<B: Backend>(
 }
 
 /// Commits each batch in a storage transaction of its own.
-fn one_by_one<B: Backend>(backend: &mut B, proposals: &[Proposal<'_>], known: Option<&Folded>) -> Outcome {
+fn one_by_one<B: Backend>(
+    backend: &mut B,
+    proposals: &[Proposal<'_>],
+    known: Option<&FoldedState>,
+) -> Outcome {
     let mut all = Outcome { results: Vec::new(), recorded: Vec::new(), tip: None, unknown: false };
     for proposal in proposals {
         if all.unknown {
@@ -130,7 +134,7 @@ pub(super) struct Run {
 pub(super) fn record<T: Transaction>(
     mut transaction: T,
     run: &[Proposal<'_>],
-    known: Option<&Folded>,
+    known: Option<&FoldedState>,
 ) -> Result<Run, CommitError> {
     let before = transaction.tip();
     let known = known.filter(|folded| folded.head == before.head).map(|folded| &folded.projection);

@@ -9,7 +9,9 @@ use crate::backend::Transaction;
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
-use crate::state::{Batch, Condition, KeysBelow, Projection, Refusal, Slot, Slots, Write, decide};
+use crate::state::{
+    Batch, Condition, KeyVersion, KeyVersions, KeysBelow, Projection, Refusal, Write, decide,
+};
 use crate::store::receipt::Receipt;
 
 /// What becomes of a batch, wherever it is decided. What this machine fails to do is no verdict, but an
@@ -31,8 +33,8 @@ pub(super) struct GroupState<'a> {
 }
 
 struct Key {
-    before: Option<Slot>,
-    now: Option<Slot>,
+    before: Option<KeyVersion>,
+    now: Option<KeyVersion>,
     /// The index of its last change in the group.
     last: Option<usize>,
 }
@@ -44,8 +46,8 @@ struct Counted {
     limit: usize,
 }
 
-impl Slots for GroupState<'_> {
-    fn slot(&self, key: &str) -> Option<Slot> {
+impl KeyVersions for GroupState<'_> {
+    fn key_version(&self, key: &str) -> Option<KeyVersion> {
         self.keys.get(key).and_then(|key| key.now)
     }
 
@@ -119,7 +121,7 @@ impl<'a> GroupState<'a> {
             let (changes, tip) = seal(decision.drafts, meta.as_ref(), before, proposal.clock, salt);
             self.pend(batch, changes, tip);
         }
-        Ok(Ok(Receipt::of(decision.versions, before, self.tip)))
+        Ok(Ok(Receipt::between(decision.versions, before, self.tip)))
     }
 
     /// The verdict on a batch whose commit id was used before.
@@ -157,8 +159,8 @@ impl<'a> GroupState<'a> {
     fn load_key(&mut self, transaction: &impl Transaction, key: &Arc<str>) -> Result<()> {
         if let Entry::Vacant(vacant) = self.keys.entry(key.clone()) {
             let before = match self.known {
-                Some(known) => known.slot(key),
-                None => transaction.slot(key)?,
+                Some(known) => known.key_version(key),
+                None => transaction.key_version(key)?,
             };
             vacant.insert(Key { before, now: before, last: None });
         }
@@ -169,7 +171,7 @@ impl<'a> GroupState<'a> {
         let start = self.changes.len();
         for (index, change) in (start..).zip(&changes) {
             if let Some(key) = self.keys.get_mut(&change.key) {
-                key.now = Some(Slot::of(change));
+                key.now = Some(KeyVersion::from_change(change));
                 key.last = Some(index);
             }
         }

@@ -7,7 +7,7 @@ use proptest::test_runner::Config;
 use super::group::record;
 use super::group_state::Verdict;
 use super::proposal::Proposal;
-use crate::backend::{Backend, Folded, Memory, Snapshot};
+use crate::backend::{Backend, FoldedState, Memory, Snapshot};
 use crate::limits::Limits;
 use crate::log::{Meta, StoreId, Timestamp};
 use crate::state::{Batch, Refusal};
@@ -82,7 +82,7 @@ fn grouped<B: Backend + Snapshot>(
     mut backend: B,
     proposals: &[Proposal<'_>],
     sizes: &[usize],
-    known: impl Fn(&B) -> Option<Folded>,
+    known: impl Fn(&B) -> Option<FoldedState>,
 ) -> (Vec<Verdict>, Vec<u8>) {
     let (mut rest, mut verdicts) = (proposals, Vec::new());
     for size in sizes.iter().chain(std::iter::repeat(&1)) {
@@ -97,7 +97,7 @@ fn grouped<B: Backend + Snapshot>(
     }
     let report = verify(&backend, &Verify::full(), &|| false).unwrap();
     assert!(report.is_intact(), "{report:?}");
-    let (_, file) = export::run(&backend, &Export::new(), Vec::new(), &|| false).unwrap();
+    let (_, file) = export::export_snapshot(&backend, &Export::new(), Vec::new(), &|| false).unwrap();
     (verdicts, file)
 }
 

@@ -13,11 +13,11 @@ use crate::store::threads::spawn;
 pub(super) fn start(sqlite: Sqlite, shared: Arc<Shared>) -> Result<Arc<Follower>> {
     let follower = Arc::new(Follower::new(sqlite, shared));
     let follows = follower.clone();
-    spawn("univrs-state follower", move || run(&follows))?;
+    spawn("univrs-state follower", move || follow_until_stopped(&follows))?;
     Ok(follower)
 }
 
-fn run(follower: &Follower) {
+fn follow_until_stopped(follower: &Follower) {
     let mut failing = false;
     let mut loader = Loader::default();
     loop {

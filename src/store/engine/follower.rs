@@ -72,7 +72,7 @@ impl Follower {
     /// way.
     pub(super) fn now(&self) -> Result<Head> {
         self.wake();
-        self.with(|sqlite| sqlite.read(|snapshot| snapshot?.head()))
+        self.with(|sqlite| sqlite.with_snapshot(|snapshot| snapshot?.head()))
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -107,8 +107,8 @@ impl Follower {
             // Before the state that it labels, which may be newer, but not older.
             let token = self.shared.visible();
             let known = self.shared.published();
-            let (before, whole) = (known.head, known.kept.all().is_some());
-            let step = self.with(|sqlite| sqlite.read(|snapshot| step(snapshot?, before)))?;
+            let (before, whole) = (known.head, known.in_memory.all().is_some());
+            let step = self.with(|sqlite| sqlite.with_snapshot(|snapshot| step(snapshot?, before)))?;
             let at_end = step.head == step.end;
             if !at_end && !whole && self.shared.skip(before, step.end, token) {
                 continue; // Nobody needs what lies between.

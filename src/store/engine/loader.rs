@@ -2,11 +2,11 @@
 
 use super::follower::Follower;
 use crate::backend::sqlite::Table;
-use crate::backend::{Folded, Snapshot};
+use crate::backend::{FoldedState, Snapshot};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::seq::Seq;
-use crate::state::{Latest, Projection};
+use crate::state::{KeyState, Projection};
 use crate::store::read;
 use crate::store::resident::InMemory;
 use crate::store::stats::Residency;
@@ -41,7 +41,7 @@ impl Loader {
     pub(super) fn load_if_due(&mut self, follower: &Follower) -> Result<()> {
         let shared = follower.shared();
         let published = shared.published();
-        if published.kept.all().is_some() || published.head.seq < self.due {
+        if published.in_memory.all().is_some() || published.head.seq < self.due {
             return Ok(());
         }
         let loaded = if shared.budget() == 0 { Err(Stopped::Full(0)) } else { load(follower) };
@@ -63,12 +63,12 @@ impl Loader {
 /// committed since the first: whatever the slices saw of that, the fold ends at the same state.
 fn load(follower: &Follower) -> Result<(), Stopped> {
     let shared = follower.shared();
-    let start = follower.with(|sqlite| sqlite.read(|snapshot| snapshot?.head()))?;
+    let start = follower.with(|sqlite| sqlite.with_snapshot(|snapshot| snapshot?.head()))?;
     let (mut rows, mut bytes) = (Vec::new(), 0);
     for table in [Table::Live, Table::Deleted] {
         let mut after = None;
         loop {
-            let slice = |latest: Latest| {
+            let slice = |latest: KeyState| {
                 bytes += latest.size();
                 rows.push(latest);
             };
@@ -83,32 +83,32 @@ fn load(follower: &Follower) -> Result<(), Stopped> {
         }
     }
     let (store, projection) = (shared.store, Projection::from_rows(rows));
-    let mut folded = Folded { head: start, projection, ..Folded::genesis(store) };
+    let mut folded = FoldedState { head: start, projection, ..FoldedState::genesis(store) };
     follower.with(|sqlite| {
-        sqlite.read(|snapshot| {
+        sqlite.with_snapshot(|snapshot| {
             let snapshot = snapshot?;
             fold_on(snapshot, &mut folded, snapshot.head()?.seq)?;
-            check(&folded, sqlite.counts()?)
+            check_counts(&folded, sqlite.counts()?)
         })
     })?;
     // What is still missing is folded while nothing is published; it is what was committed just now.
     follower.follow()?;
-    let mut kept = Ok(());
+    let mut in_memory = Ok(());
     shared.keep(|known| {
         if known.head.seq > folded.head.seq {
             let rest = |snapshot: Result<&dyn Snapshot>| fold_on(snapshot?, &mut folded, known.head.seq);
-            kept = follower.with(|sqlite| sqlite.read(rest)).map_err(Stopped::Error);
+            in_memory = follower.with(|sqlite| sqlite.with_snapshot(rest)).map_err(Stopped::Error);
         }
         if folded.projection.bytes() > shared.budget() {
-            kept = Err(Stopped::Full(folded.projection.len()));
+            in_memory = Err(Stopped::Full(folded.projection.len()));
         }
-        (kept.is_ok() && known.head == folded.head).then_some(InMemory::All(folded))
+        (in_memory.is_ok() && known.head == folded.head).then_some(InMemory::All(folded))
     });
-    kept
+    in_memory
 }
 
 /// Folds in what follows, up to a commit's end.
-fn fold_on(snapshot: &dyn Snapshot, folded: &mut Folded, until: Seq) -> Result<()> {
+fn fold_on(snapshot: &dyn Snapshot, folded: &mut FoldedState, until: Seq) -> Result<()> {
     while folded.head.seq < until {
         let limit =
             usize::try_from(until.as_u64() - folded.head.seq.as_u64()).unwrap_or(Limits::PAGE_CHANGES);
@@ -119,7 +119,7 @@ fn fold_on(snapshot: &dyn Snapshot, folded: &mut Folded, until: Seq) -> Result<(
 }
 
 /// Whether there are as many keys as the tables have rows, which their indexes have, too.
-fn check(folded: &Folded, (live, deleted): (u64, u64)) -> Result<()> {
+fn check_counts(folded: &FoldedState, (live, deleted): (u64, u64)) -> Result<()> {
     let projection = &folded.projection;
     let (found, all) = (projection.live() as u64, projection.len() as u64);
     if (found, all - found) == (live, deleted) {

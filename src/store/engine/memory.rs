@@ -9,7 +9,7 @@ use crate::log::Head;
 use crate::store::commit::{Recorded, Sources, commit_group};
 use crate::store::feed::Wakers;
 use crate::store::resident::Shared;
-use crate::sync::{self, RwLock, write};
+use crate::sync::{RwLock, read_lock, write_lock};
 
 /// Orders by a lock and runs everything on the caller's thread: nothing of it blocks for long.
 pub(crate) struct MemoryEngine {
@@ -20,7 +20,7 @@ pub(crate) struct MemoryEngine {
 
 impl Engine for MemoryEngine {
     fn order(&self, request: CommitRequest) {
-        let mut memory = write(&self.memory);
+        let mut memory = write_lock(&self.memory);
         if self.shared.is_closed() {
             return;
         }
@@ -36,9 +36,9 @@ impl Engine for MemoryEngine {
         wakers.into_iter().for_each(Wakers::wake);
     }
 
-    fn read(&self, read: Read) {
+    fn start_read(&self, read: Read) {
         if !self.shared.is_closed() {
-            read(Ok(&*sync::read(&self.memory)));
+            read(Ok(&*read_lock(&self.memory)));
         }
     }
 
@@ -48,7 +48,7 @@ impl Engine for MemoryEngine {
 
     fn close(&self, closed: Closed) {
         // A commit under way ends first.
-        let memory = write(&self.memory);
+        let memory = write_lock(&self.memory);
         self.shared.close();
         drop(memory);
         closed(Ok(()));

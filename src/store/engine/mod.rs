@@ -51,11 +51,11 @@ pub(crate) trait Engine: Send + Sync {
     fn order(&self, request: CommitRequest);
 
     /// Runs a read, on another thread if it may block.
-    fn read(&self, read: Read);
+    fn start_read(&self, read: Read);
 
     /// Runs a read that takes long, so that others need not wait for it.
     fn read_alone(&self, read: Read) {
-        self.read(read);
+        self.start_read(read);
     }
 
     /// The newest recorded head, of other processes too.

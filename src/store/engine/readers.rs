@@ -47,7 +47,7 @@ impl Readers {
     }
 
     /// Runs a short read when a thread is free.
-    pub(super) fn read(&self, read: Read) {
+    pub(super) fn start_read(&self, read: Read) {
         let _ = self.reads.send(read);
     }
 
@@ -69,7 +69,7 @@ impl Readers {
             match opening.another(store, true) {
                 Ok(sqlite) => {
                     *lock(&interrupt) = Some(sqlite.interrupt_handle());
-                    sqlite.read(read);
+                    sqlite.with_snapshot(read);
                 }
                 // The file was moved, say: the connections that are open still read it.
                 Err(_) => drop(reads.send(read)),
@@ -111,7 +111,7 @@ fn read_until(sqlite: &Sqlite, reads: &Receiver<Read>, stopped: &Receiver<()>) {
                 Ok(read) => {
                     let mut batch = vec![read];
                     batch.extend(reads.try_iter().take(READ_TOGETHER - 1));
-                    sqlite.read(|snapshot| read_all(snapshot, batch));
+                    sqlite.with_snapshot(|snapshot| read_all(snapshot, batch));
                 }
                 Err(_) => return,
             },

@@ -23,7 +23,7 @@ pub(super) struct Replies {
 }
 
 impl Replies {
-    fn run(self, shared: &Shared) {
+    fn answer(self, shared: &Shared) {
         self.group.answer(self.results);
         self.wakers.into_iter().for_each(Wakers::wake);
         shared.prepare();
@@ -46,17 +46,17 @@ impl Replier {
         if replies.results.len() >= FEW && self.thread.is_none() {
             let shared = self.shared.clone();
             let (sender, all) = bounded::<Replies>(1);
-            let run = move || all.into_iter().for_each(|replies| replies.run(&shared));
+            let run = move || all.into_iter().for_each(|replies| replies.answer(&shared));
             // Where there is no thread to be had, it is done here.
             self.thread = spawn("univrs-state replies", run).ok().map(|thread| (sender, thread));
         }
         match &self.thread {
             Some((sender, _)) if replies.results.len() >= FEW => {
                 if let Err(unsent) = sender.send(replies) {
-                    unsent.into_inner().run(&self.shared);
+                    unsent.into_inner().answer(&self.shared);
                 }
             }
-            _ => replies.run(&self.shared),
+            _ => replies.answer(&self.shared),
         }
     }
 

@@ -42,9 +42,9 @@ impl Engine for SqliteEngine {
         let _ = self.tasks.send(Task::Commit(request));
     }
 
-    fn read(&self, read: Read) {
+    fn start_read(&self, read: Read) {
         match &self.beside {
-            Some(beside) => beside.readers.read(read),
+            Some(beside) => beside.readers.start_read(read),
             None => drop(self.tasks.send(Task::Read(read))),
         }
     }
@@ -52,7 +52,7 @@ impl Engine for SqliteEngine {
     fn read_alone(&self, read: Read) {
         match &self.beside {
             Some(beside) => beside.readers.read_alone(read),
-            None => self.read(read),
+            None => self.start_read(read),
         }
     }
 

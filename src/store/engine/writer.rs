@@ -13,7 +13,7 @@ use super::readers::Readers;
 use super::replies::{Replier, Replies};
 use super::sqlite::{Beside, SqliteEngine};
 use super::{Closed, CommitRequest};
-use crate::backend::Folded;
+use crate::backend::FoldedState;
 use crate::backend::sqlite::{ACCEPTED_LOSS, Loss, Opening, Sqlite};
 use crate::error::{Result, StateError};
 use crate::log::Head;
@@ -36,7 +36,7 @@ pub(crate) fn spawn(
         Ok((writer, engine)) => {
             // Where nobody waits any more, the engine is dropped, and the writer ends.
             let _ = started.send(Ok(engine));
-            writer.run();
+            writer.run_until_closed();
         }
         Err(error) => drop(started.send(Err(error))),
     };
@@ -94,7 +94,7 @@ impl Writer {
         if !opening.is_file() {
             // A store in memory is empty when it is opened, and nobody else can write it.
             let shared =
-                Shared::alone(sqlite.id(), head, InMemory::All(Folded::genesis(sqlite.id())), budget);
+                Shared::alone(sqlite.id(), head, InMemory::All(FoldedState::genesis(sqlite.id())), budget);
             return Ok((Arc::new(shared.of_this_process()), None));
         }
         let shared = Shared::alone(sqlite.id(), head, InMemory::Some(EntryCache::new(budget)), budget)
@@ -117,7 +117,7 @@ impl Writer {
         }
     }
 
-    fn run(mut self) {
+    fn run_until_closed(mut self) {
         // However it ends, nothing is left running or open.
         let closed = catch_unwind(AssertUnwindSafe(|| self.serve())).unwrap_or(None);
         self.close(closed);
@@ -129,7 +129,7 @@ impl Writer {
         loop {
             match met.take().or_else(|| self.queue.next())? {
                 Task::Commit(request) => met = self.commit(request),
-                Task::Read(read) => self.sqlite.read(read),
+                Task::Read(read) => self.sqlite.with_snapshot(read),
                 Task::Close(closed) => return Some(closed),
             }
         }
@@ -177,7 +177,8 @@ impl Writer {
         // Nothing should panic here; where it does, nobody knows how far it came.
         let recorded = catch_unwind(AssertUnwindSafe(|| {
             let published = self.shared.published();
-            let mut outcome = commit_group(&mut self.sqlite, &self.sources, batches, published.kept.all());
+            let mut outcome =
+                commit_group(&mut self.sqlite, &self.sources, batches, published.in_memory.all());
             drop(published);
             self.make_room(batches, &mut outcome);
             outcome
@@ -246,7 +247,7 @@ pub(crate) fn record_loss(sqlite: &mut Sqlite, sources: &Sources, loss: Loss) ->
     let batch = Batch::new().set(ACCEPTED_LOSS, value).caused("loss_accepted", loss.to_string());
     let outcome = commit_group(sqlite, sources, &[batch], None);
     for receipt in outcome.results {
-        sqlite.settle(receipt?.head)?;
+        sqlite.reset_head_file(receipt?.head)?;
     }
     Ok(())
 }

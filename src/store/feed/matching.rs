@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::log::{Change, ChangeKind};
-use crate::state::Latest;
+use crate::state::KeyState;
 
 /// A change that a watch delivers.
 #[derive(Debug, Clone)]
@@ -36,8 +36,8 @@ impl Before {
     }
 
     /// What the projection has of a key, where the next change replaces it.
-    pub(crate) fn latest(last: &Latest) -> Self {
-        Self { value: last.value.clone(), erased: last.slot.is_live() && last.value.is_none() }
+    pub(crate) fn latest(last: &KeyState) -> Self {
+        Self { value: last.value.clone(), erased: last.key_version.is_live() && last.value.is_none() }
     }
 }
 

@@ -7,7 +7,7 @@ use super::matching::{Before, Matching, Old};
 use crate::limits::Limits;
 use crate::log::{Change, ChangeKind, Head};
 use crate::seq::Seq;
-use crate::state::Latest;
+use crate::state::KeyState;
 
 /// The most bytes of commits that are held; the newest one is, however large.
 const RECENT_BYTES: usize = 16 << 20;
@@ -72,7 +72,7 @@ impl RecentCommits {
 pub(super) fn commits<'a>(
     before: Head,
     changes: &[Change],
-    last: impl Fn(&str) -> Option<&'a Latest>,
+    last: impl Fn(&str) -> Option<&'a KeyState>,
 ) -> Vec<RecentCommit> {
     let mut newest: HashMap<&str, &Change> = HashMap::new();
     let (mut before, mut commits, mut open) = (before, Vec::new(), Vec::new());

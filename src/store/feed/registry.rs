@@ -9,7 +9,7 @@ use super::wakers::Wakers;
 use super::watcher::Watcher;
 use crate::log::{Change, Head};
 use crate::pattern::Pattern;
-use crate::state::Latest;
+use crate::state::KeyState;
 use crate::store::stats::WatcherStats;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
@@ -140,7 +140,7 @@ impl Watches {
         &mut self,
         before: Head,
         changes: &[Change],
-        old: impl Fn(&str) -> Option<&'a Latest>,
+        old: impl Fn(&str) -> Option<&'a KeyState>,
     ) -> Wakers {
         let mut wakers = Wakers::default();
         for commit in commits(before, changes, old) {

@@ -110,12 +110,12 @@ impl Diff {
         Self { limit: Some(differences), ..self }
     }
 
-    pub(super) fn of(from: Point, to: Point, scope: Scope) -> Self {
+    pub(super) fn in_scope(from: Point, to: Point, scope: Scope) -> Self {
         Self { from, to, scope, after: None, limit: None }
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
-        self.scope.check()
+    pub(crate) fn check_scope(&self) -> Result<()> {
+        self.scope.check_keys()
     }
 }
 
@@ -127,7 +127,7 @@ impl Scope {
         Self::Keys(keys)
     }
 
-    fn check(&self) -> Result<()> {
+    fn check_keys(&self) -> Result<()> {
         match self {
             Self::Prefix(prefix) => validate_prefix(prefix),
             Self::Keys(keys) => keys.iter().try_for_each(|key| validate_key(key)),
@@ -155,8 +155,8 @@ impl Scope {
             }
             Self::Keys(keys) => {
                 for key in keys.iter().filter(|key| after.is_none_or(|after| key.as_str() > after)) {
-                    if let Some(slot) = snapshot.slot(key)?
-                        && visit((key.clone(), slot.seq))?.is_break()
+                    if let Some(key_version) = snapshot.key_version(key)?
+                        && visit((key.clone(), key_version.seq))?.is_break()
                     {
                         break;
                     }
@@ -185,7 +185,7 @@ impl Difference {
     }
 
     /// The difference of a key; none if it is the same, or absent at both points.
-    fn of(key: String, before: Option<Change>, after: Option<Change>) -> Option<Self> {
+    fn between(key: String, before: Option<Change>, after: Option<Change>) -> Option<Self> {
         let place = |change: &Option<Change>| change.as_ref().map(|change| change.seq);
         let lives = |change: &Change| change.kind != ChangeKind::Deleted;
         let same = place(&before) == place(&after);
@@ -206,7 +206,7 @@ pub(crate) fn diff(snapshot: &dyn Snapshot, limits: &Limits, diff: &Diff) -> Res
     if limit == 0 {
         return Err(StateError::InvalidArgument("a diff's limit is 0; it must be at least 1".into()));
     }
-    Exceeded::check(limit, limits.page_entries, "differences", || "the page of a diff".into())?;
+    Exceeded::check_limit(limit, limits.page_entries, "differences", || "the page of a diff".into())?;
     let cursor = |point| Ok(Cursor::new(snapshot.store_id(), point::find(snapshot, point)?.0));
     let (from, to): (Result<_>, Result<_>) = (cursor(diff.from), cursor(diff.to));
     let (from, to) = (from?, to?);
@@ -223,7 +223,7 @@ pub(crate) fn diff(snapshot: &dyn Snapshot, limits: &Limits, diff: &Diff) -> Res
             None => None,
         };
         let (before, after) = if from.seq() <= to.seq() { (earlier, later) } else { (later, earlier) };
-        let Some(difference) = Difference::of(key, before, after) else {
+        let Some(difference) = Difference::between(key, before, after) else {
             return Ok(ControlFlow::Continue(()));
         };
         bytes += difference.size();

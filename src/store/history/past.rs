@@ -10,7 +10,7 @@ use crate::key::{validate_key, validate_prefix};
 use crate::limits::Exceeded;
 use crate::log::{Cursor, Head, Timestamp};
 use crate::seq::Seq;
-use crate::state::{Entry, Slot};
+use crate::state::{Entry, KeyVersion};
 use crate::store::open_store::OpenStore;
 use crate::store::read::{DeletedKey, Page, Scan, current, key_history};
 
@@ -83,7 +83,7 @@ impl Past {
         validate_key(key)?;
         let (key, at) = (key.to_owned(), self.seq());
         let read = move |snapshot: &dyn Snapshot| as_of::entry(snapshot, &key, at);
-        self.core.read(read).await
+        self.core.read_snapshot(read).await
     }
 
     /// The entries of several keys, in the order asked, absent ones left out.
@@ -91,7 +91,7 @@ impl Past {
     /// # Errors
     /// [`StateError::LimitExceeded`](crate::StateError::LimitExceeded) for more keys than a page may have entries.
     pub async fn get_many(&self, keys: &[&str]) -> Result<Page> {
-        Exceeded::check(keys.len(), self.core.limits().page_entries, "keys", || "get_many".into())?;
+        Exceeded::check_limit(keys.len(), self.core.limits().page_entries, "keys", || "get_many".into())?;
         keys.iter().try_for_each(|key| validate_key(key))?;
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
         let (cursor, at) = (self.cursor, self.seq());
@@ -99,7 +99,7 @@ impl Past {
             let entries = keys.iter().filter_map(|key| as_of::entry(snapshot, key, at).transpose());
             Ok(Page { entries: entries.collect::<Result<_>>()?, ..Page::at(cursor) })
         };
-        self.core.read(read).await
+        self.core.read_snapshot(read).await
     }
 
     /// A page of the entries whose keys start with a prefix.
@@ -110,7 +110,7 @@ impl Past {
         validate_prefix(&scan.prefix)?;
         let scan = Scan { as_of: Some(self.cursor), ..scan };
         let limits = self.core.limits().clone();
-        self.core.read(move |snapshot| current::scan(snapshot, &limits, &scan)).await
+        self.core.read_snapshot(move |snapshot| current::scan(snapshot, &limits, &scan)).await
     }
 
     /// All keys that start with these bytes (never a pattern), in the order of bytes.
@@ -120,7 +120,7 @@ impl Past {
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>> {
         validate_prefix(prefix)?;
         let (prefix, at) = (prefix.to_owned(), self.seq());
-        self.core.read(move |snapshot| as_of::list(snapshot, &prefix, at)).await
+        self.core.read_snapshot(move |snapshot| as_of::list(snapshot, &prefix, at)).await
     }
 
     /// The keys with this prefix that had been deleted, in the order of bytes.
@@ -130,7 +130,7 @@ impl Past {
     pub async fn list_deleted(&self, prefix: &str) -> Result<Vec<DeletedKey>> {
         validate_prefix(prefix)?;
         let (prefix, at) = (prefix.to_owned(), self.seq());
-        self.core.read(move |snapshot| as_of::list_deleted(snapshot, &prefix, at)).await
+        self.core.read_snapshot(move |snapshot| as_of::list_deleted(snapshot, &prefix, at)).await
     }
 
     /// Whether a key existed.
@@ -150,9 +150,9 @@ impl Past {
         let (key, at) = (key.to_owned(), self.seq());
         let version = move |snapshot: &dyn Snapshot| {
             let change = key_history::last_at(snapshot, &key, at)?;
-            Ok(change.map_or(0, |change| Slot::of(&change).live_version()))
+            Ok(change.map_or(0, |change| KeyVersion::from_change(&change).live_version()))
         };
-        self.core.read(version).await
+        self.core.read_snapshot(version).await
     }
 }
 

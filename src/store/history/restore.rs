@@ -47,15 +47,15 @@ pub struct Restore {
 impl Restore {
     /// All keys that start with these bytes, but for reserved ones.
     pub fn prefix(prefix: impl Into<String>, to: impl Into<Point>) -> Self {
-        Self::of(Scope::Prefix(prefix.into()), to.into())
+        Self::in_scope(Scope::Prefix(prefix.into()), to.into())
     }
 
     /// These keys.
     pub fn keys<K: Into<String>>(keys: impl IntoIterator<Item = K>, to: impl Into<Point>) -> Self {
-        Self::of(Scope::keys(keys), to.into())
+        Self::in_scope(Scope::keys(keys), to.into())
     }
 
-    fn of(scope: Scope, to: Point) -> Self {
+    fn in_scope(scope: Scope, to: Point) -> Self {
         Self { scope, to, meta: Meta::new(), unchanged_since: None }
     }
 
@@ -74,7 +74,7 @@ impl Restore {
     /// [same value](crate::Difference::is_same_value) are left alone.
     #[must_use]
     pub fn diff(&self) -> Diff {
-        Diff::of(Point::Head, self.to, self.scope.clone())
+        Diff::in_scope(Point::Head, self.to, self.scope.clone())
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::key_history;
 use super::log::resolve;
 use super::page::{Page, Scan};
-use crate::backend::{Folded, Row, Snapshot, View};
+use crate::backend::{FoldedState, Row, Snapshot, View};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::limits::{Exceeded, Limits};
@@ -30,7 +30,7 @@ pub(crate) fn scan(snapshot: &dyn Snapshot, limits: &Limits, scan: &Scan) -> Res
 }
 
 /// One page of a scan of the state in memory; none if the scan is of another state.
-pub(crate) fn scan_folded(folded: &Folded, limits: &Limits, scan: &Scan) -> Result<Option<Page>> {
+pub(crate) fn scan_folded(folded: &FoldedState, limits: &Limits, scan: &Scan) -> Result<Option<Page>> {
     if scan.as_of.is_some_and(|cursor| cursor.head() != Some(folded.head)) {
         return Ok(None);
     }
@@ -50,7 +50,7 @@ fn scan_page(
     if limit == 0 {
         return Err(StateError::InvalidArgument("a scan's limit is 0; it must be at least 1".into()));
     }
-    Exceeded::check(limit, limits.page_entries, "entries", || "the page of a scan".into())?;
+    Exceeded::check_limit(limit, limits.page_entries, "entries", || "the page of a scan".into())?;
     let range = KeyRange::prefix(&scan.prefix);
     let mut page = Page::at(Cursor::new(view.store_id(), as_of));
     let mut bytes = 0;

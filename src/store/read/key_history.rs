@@ -8,15 +8,15 @@
 use super::log::recorded;
 use crate::backend::{Link, Snapshot, missing};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::limits::Limits;
 use crate::log::Change;
-use crate::planted::planted;
 use crate::seq::Seq;
 
 /// The newest change of a key at or before a position.
 pub(crate) fn last_at(snapshot: &dyn Snapshot, key: &str, at: Seq) -> Result<Option<Change>> {
-    match snapshot.slot(key)? {
-        Some(slot) => back_to(snapshot, key, slot.seq, at),
+    match snapshot.key_version(key)? {
+        Some(key_version) => back_to(snapshot, key, key_version.seq, at),
         None => Ok(None),
     }
 }
@@ -34,7 +34,7 @@ pub(crate) fn back_to(snapshot: &dyn Snapshot, key: &str, newest: Seq, at: Seq) 
         };
     }
     let after = of_key(snapshot, key, link.seq)?;
-    if planted("past_off_by_one") {
+    if failpoint("past_off_by_one") {
         return Ok(Some(after));
     }
     previous(snapshot, &after)
@@ -116,7 +116,7 @@ mod tests {
     use crate::backend::{Row, View, Visit, VisitKey, VisitRow, VisitView};
     use crate::key::KeyRange;
     use crate::log::{ChangeKind, Hash, Head, StoreId, Timestamp, Tip, jump_version};
-    use crate::state::{Entry, Life, Slot};
+    use crate::state::{Entry, KeyVersion, Life};
 
     /// The log of one key with a million versions, at every third place, that counts the rows which
     /// a database would read.
@@ -149,10 +149,10 @@ mod tests {
         fn store_id(&self) -> StoreId {
             StoreId::from_bytes([0; 16])
         }
-        fn slot(&self, _: &str) -> Result<Option<Slot>> {
+        fn key_version(&self, _: &str) -> Result<Option<KeyVersion>> {
             self.read(1);
             let life = Life::Live { created_at: Timestamp::EPOCH };
-            Ok(Some(Slot { version: VERSIONS, seq: at(VERSIONS), life }))
+            Ok(Some(KeyVersion { version: VERSIONS, seq: at(VERSIONS), life }))
         }
         fn entry(&self, _: &str) -> Result<Option<Entry>> {
             Err(StateError::Closed)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::log::Change;
-use crate::state::{Latest, Projection};
+use crate::state::{KeyState, Projection};
 
 /// Bounded by bytes: when the newer half of the budget is used up, it becomes the older half, and
 /// what was that is let go. A copy is cheap.
@@ -25,12 +25,12 @@ impl EntryCache {
     }
 
     /// The last change of the key, if it is here.
-    pub(crate) fn get(&self, key: &str) -> Option<&Arc<Latest>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Arc<KeyState>> {
         self.newer.last(key).or_else(|| self.older.last(key))
     }
 
     /// Puts in what was read.
-    pub(crate) fn put(&mut self, latest: Latest) {
+    pub(crate) fn put(&mut self, latest: KeyState) {
         if latest.size() > self.budget / 2 {
             return;
         }
@@ -45,7 +45,7 @@ impl EntryCache {
         if self.get(&change.key).is_none() {
             return;
         }
-        let latest = Latest::of(change);
+        let latest = KeyState::from_change(change);
         if latest.size() > self.budget / 2 {
             // It may no longer answer, and there is no room for what would.
             *self = Self::new(self.budget);
@@ -60,11 +60,12 @@ mod tests {
     use super::*;
     use crate::log::Timestamp;
     use crate::seq::Seq;
-    use crate::state::{Life, Slot};
+    use crate::state::{KeyVersion, Life};
 
-    fn latest(key: &str, seq: u64, bytes: usize) -> Latest {
-        let slot = Slot { version: 1, seq: Seq::new(seq), life: Life::Live { created_at: Timestamp::EPOCH } };
-        Latest { key: key.into(), slot, at: Timestamp::EPOCH, value: Some(vec![0; bytes].into()) }
+    fn latest(key: &str, seq: u64, bytes: usize) -> KeyState {
+        let key_version =
+            KeyVersion { version: 1, seq: Seq::new(seq), life: Life::Live { created_at: Timestamp::EPOCH } };
+        KeyState { key: key.into(), key_version, at: Timestamp::EPOCH, value: Some(vec![0; bytes].into()) }
     }
 
     #[test]
@@ -73,7 +74,7 @@ mod tests {
         for n in 0..1_000 {
             cache.put(latest(&format!("/k{n}"), n + 1, 1_000));
             assert!(cache.bytes() <= 100_000);
-            assert_eq!(cache.get(&format!("/k{n}")).map(|last| last.slot.seq), Some(Seq::new(n + 1)));
+            assert_eq!(cache.get(&format!("/k{n}")).map(|last| last.key_version.seq), Some(Seq::new(n + 1)));
         }
         assert!(cache.get("/k960").is_some() && cache.get("/k0").is_none());
         cache.put(latest("/large", 1, 60_000));

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "sqlite")]
 pub(crate) use crate::backend::sqlite::Token;
-use crate::backend::{Folded, View};
+use crate::backend::{FoldedState, View};
 use crate::error::Result;
 use crate::log::{Change, Head};
-use crate::state::{Entry, Latest, Slot};
+use crate::state::{Entry, KeyState, KeyVersion};
 
 use super::entry_cache::EntryCache;
 
@@ -25,7 +25,7 @@ pub(crate) struct Published {
     pub(crate) head: Head,
     /// What is visible in the storage while this is the newest state; none where that is unknown.
     pub(crate) token: Option<Token>,
-    pub(crate) kept: InMemory,
+    pub(crate) in_memory: InMemory,
 }
 
 /// What of the projection is in memory.
@@ -34,12 +34,12 @@ pub(crate) enum InMemory {
     /// The entries that were read last.
     Some(EntryCache),
     /// All of it.
-    All(Folded),
+    All(FoldedState),
 }
 
 impl InMemory {
     /// The whole projection, if it is kept.
-    pub(crate) fn all(&self) -> Option<&Folded> {
+    pub(crate) fn all(&self) -> Option<&FoldedState> {
         match self {
             Self::All(folded) => Some(folded),
             Self::Some(_) => None,
@@ -63,10 +63,10 @@ impl InMemory {
     }
 
     /// The last change of a key, if it is known.
-    pub(crate) fn slot(&self, key: &str) -> Option<Result<Option<Slot>>> {
+    pub(crate) fn key_version(&self, key: &str) -> Option<Result<Option<KeyVersion>>> {
         match self {
-            Self::All(folded) => Some(folded.slot(key)),
-            Self::Some(cache) => cache.get(key).map(|last| Ok(Some(last.slot))),
+            Self::All(folded) => Some(folded.key_version(key)),
+            Self::Some(cache) => cache.get(key).map(|last| Ok(Some(last.key_version))),
         }
     }
 
@@ -75,9 +75,9 @@ impl InMemory {
     pub(super) fn followed_by(
         &self,
         changes: &[Change],
-        standby: Option<Folded>,
+        standby: Option<FoldedState>,
         budget: usize,
-    ) -> (Self, Vec<Arc<Latest>>) {
+    ) -> (Self, Vec<Arc<KeyState>>) {
         match self {
             Self::Some(cache) => {
                 let mut cache = cache.clone();
@@ -90,7 +90,7 @@ impl InMemory {
                 let mut folded = standby.unwrap_or_else(|| folded.clone());
                 let mut left = Vec::with_capacity(changes.len());
                 for change in changes {
-                    let latest = Arc::new(Latest::of(change));
+                    let latest = Arc::new(KeyState::from_change(change));
                     folded.projection.put(latest.clone());
                     folded.head = change.head();
                     left.push(latest);

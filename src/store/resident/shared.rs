@@ -11,11 +11,11 @@ use super::published::{InMemory, InstanceId, Published, Token};
 use super::standby::StandbyTree;
 #[cfg(feature = "sqlite")]
 use crate::backend::sqlite::WalIndex;
-use crate::backend::{Folded, Process, Snapshot};
+use crate::backend::{FoldedState, Process, Snapshot};
 use crate::error::{Result, StateError};
 use crate::log::{Head, StoreId};
 use crate::pattern::Pattern;
-use crate::state::{Entry, Latest};
+use crate::state::{Entry, KeyState};
 use crate::store::commit::Recorded;
 use crate::store::feed::{Registry, Wakers, Watcher};
 use crate::store::foreign::broken;
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Of a store that nobody else writes.
-    pub(crate) fn alone(store: StoreId, head: Head, kept: InMemory, budget: usize) -> Self {
+    pub(crate) fn alone(store: StoreId, head: Head, in_memory: InMemory, budget: usize) -> Self {
         Self {
             store,
             instance: InstanceId::new(),
@@ -55,7 +55,7 @@ impl Shared {
             #[cfg(feature = "sqlite")]
             index: ArcSwapOption::empty(),
             blind: false,
-            published: ArcSwap::from_pointee(Published { head, token: None, kept }),
+            published: ArcSwap::from_pointee(Published { head, token: None, in_memory }),
             registry: Registry::new(head),
             standby: Mutex::new(None),
             budget,
@@ -123,7 +123,7 @@ impl Shared {
         let published = self.published.load();
         let visible = self.visible();
         let newest = published.token == visible && !self.blind;
-        (newest || crate::planted::planted("stale_read")).then_some(published)
+        (newest || crate::failpoint::failpoint("stale_read")).then_some(published)
     }
 
     /// The end of the log as it was published.
@@ -138,7 +138,7 @@ impl Shared {
         &self,
         news: &Recorded,
         token: Option<Token>,
-        folded: Option<&Folded>,
+        folded: Option<&FoldedState>,
     ) -> Option<Wakers> {
         let mut watches = self.registry.lock();
         let known = self.published.load_full();
@@ -149,20 +149,20 @@ impl Shared {
         if watches.is_empty() {
             watches.forget(news.head);
         } else {
-            let projection = known.kept.all().map(|folded| &folded.projection);
+            let projection = known.in_memory.all().map(|folded| &folded.projection);
             let last = |key: &str| projection.and_then(|projection| projection.last(key)).map(|last| &**last);
             wakers = watches.dispatch(news.before, &news.changes, last);
         }
         let mut next = lock(&self.standby);
         let standby = next.take().and_then(|standby| standby.at(known.head));
-        let (kept, left) = match folded {
+        let (in_memory, left) = match folded {
             Some(folded) => (InMemory::All(folded.clone()), Vec::new()),
-            None => known.kept.followed_by(&news.changes, standby, self.budget),
+            None => known.in_memory.followed_by(&news.changes, standby, self.budget),
         };
-        let takes_turns = folded.is_none() && kept.all().is_some();
+        let takes_turns = folded.is_none() && in_memory.all().is_some();
         // IMPORTANT: after the watches that it concerns are marked. A watch that is not marked takes it that
         // everything up to the published head is none of its concern.
-        self.published.store(Arc::new(Published { head: news.head, token, kept }));
+        self.published.store(Arc::new(Published { head: news.head, token, in_memory }));
         *next = takes_turns.then_some(StandbyTree::Behind { state: known, left, head: news.head });
         Some(wakers)
     }
@@ -178,12 +178,12 @@ impl Shared {
     pub(crate) fn skip(&self, before: Head, head: Head, token: Option<Token>) -> bool {
         let mut watches = self.registry.lock();
         let known = self.published.load();
-        if before != known.head || known.kept.all().is_some() || !watches.is_empty() {
+        if before != known.head || known.in_memory.all().is_some() || !watches.is_empty() {
             return false;
         }
         watches.forget(head);
-        let kept = InMemory::Some(EntryCache::new(self.budget));
-        self.published.store(Arc::new(Published { head, token, kept }));
+        let in_memory = InMemory::Some(EntryCache::new(self.budget));
+        self.published.store(Arc::new(Published { head, token, in_memory }));
         true
     }
 
@@ -197,21 +197,21 @@ impl Shared {
     pub(crate) fn keep(&self, keep: impl FnOnce(&Published) -> Option<InMemory>) -> bool {
         let _order = self.registry.lock();
         let known = self.published.load();
-        let Some(kept) = keep(&known) else { return false };
+        let Some(in_memory) = keep(&known) else { return false };
         *lock(&self.standby) = None;
-        self.published.store(Arc::new(Published { head: known.head, token: known.token, kept }));
+        self.published.store(Arc::new(Published { head: known.head, token: known.token, in_memory }));
         true
     }
 
     /// Keeps an entry that was just read, if it is of the published state.
     pub(crate) fn remember(&self, snapshot: &dyn Snapshot, entry: &Entry) -> Result<()> {
-        if self.budget > 0 && self.published.load().kept.all().is_none() {
+        if self.budget > 0 && self.published.load().in_memory.all().is_none() {
             let head = snapshot.head()?;
-            self.keep(|known| match &known.kept {
+            self.keep(|known| match &known.in_memory {
                 // A newer state may have another entry, and an older one must not be put over it.
                 InMemory::Some(cache) if known.head == head => {
                     let mut cache = cache.clone();
-                    cache.put(Latest::from_entry(entry));
+                    cache.put(KeyState::from_entry(entry));
                     Some(InMemory::Some(cache))
                 }
                 _ => None,
@@ -270,10 +270,10 @@ impl Shared {
     /// What of the projection is in memory, and about the bytes that it takes.
     pub(crate) fn residency(&self) -> (Residency, u64) {
         let published = self.published.load();
-        let residency = match &published.kept {
+        let residency = match &published.in_memory {
             InMemory::All(_) => Residency::Whole,
             InMemory::Some(_) => lock(&self.counters).residency,
         };
-        (residency, published.kept.bytes() as u64)
+        (residency, published.in_memory.bytes() as u64)
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::published::{InMemory, Published};
-use crate::backend::Folded;
+use crate::backend::FoldedState;
 use crate::log::Head;
-use crate::state::Latest;
+use crate::state::KeyState;
 
 /// The state that was published before. Brought forward in place, it is published next: two trees take
 /// turns, and no node is copied that no reader holds.
@@ -14,12 +14,12 @@ pub(super) enum StandbyTree {
     /// As it was, with what leads from it to the published one.
     Behind {
         state: Arc<Published>,
-        left: Vec<Arc<Latest>>,
+        left: Vec<Arc<KeyState>>,
         /// The end of what leads on.
         head: Head,
     },
     /// The published state once more.
-    Level(Folded),
+    Level(FoldedState),
 }
 
 impl StandbyTree {
@@ -27,7 +27,7 @@ impl StandbyTree {
     pub(super) fn brought_forward(self) -> Self {
         let Self::Behind { state, left, head } = self else { return self };
         match Arc::try_unwrap(state) {
-            Ok(Published { kept: InMemory::All(mut folded), .. }) => {
+            Ok(Published { in_memory: InMemory::All(mut folded), .. }) => {
                 for latest in left {
                     folded.projection.put(latest);
                 }
@@ -40,7 +40,7 @@ impl StandbyTree {
     }
 
     /// The state at this head, in nodes that it alone has; none if it is of another, or read still.
-    pub(super) fn at(self, head: Head) -> Option<Folded> {
+    pub(super) fn at(self, head: Head) -> Option<FoldedState> {
         match self.brought_forward() {
             Self::Level(folded) if folded.head == head => Some(folded),
             _ => None,

@@ -112,7 +112,7 @@ impl Drop for AtomicFile {
         let _ = fs::remove_file(&self.temporary);
         #[cfg(feature = "sqlite")]
         for side in SideFile::ALL {
-            let _ = fs::remove_file(side.of(&self.temporary));
+            let _ = fs::remove_file(side.beside(&self.temporary));
         }
     }
 }

@@ -4,13 +4,13 @@ use std::io::Read;
 use std::path::Path;
 
 use super::atomic_file::AtomicFile;
-use super::load::{check, check_floor, withheld};
-use crate::audit::{LogReader, Recorded, Start};
+use super::load::{check_floor, check_follows, withheld};
+use crate::audit::{LogReader, LoggedChange, Start};
 use crate::backend::sqlite::{Location, Opening, SideFile, Sqlite};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, StoreId};
-use crate::state::Slot;
+use crate::state::KeyVersion;
 use crate::store::alongside::{Taken, alongside};
 use crate::store::foreign::Foreign;
 use crate::store::threads::on_a_thread;
@@ -31,8 +31,8 @@ pub(crate) async fn import(
     check: impl FnOnce(StoreId) -> Result<()> + Send + 'static,
 ) -> Result<()> {
     // A draft that somebody left is used up or passed over, and no part of a store.
-    for side in SideFile::ALL.into_iter().filter(|side| *side != SideFile::Draft) {
-        let beside = side.of(into);
+    for side in SideFile::ALL.into_iter().filter(|side| *side != SideFile::NewFile) {
+        let beside = side.beside(into);
         if std::fs::symlink_metadata(&beside).is_ok() {
             let why =
                 "exists, and would be taken for a part of the new store; remove it, or choose another path";
@@ -76,7 +76,7 @@ fn read_batches<R: Read>(
 ) -> Result<()> {
     let (mut batch, mut bytes) = (Vec::with_capacity(BATCH_CHANGES), 0);
     while let Some(recorded) = reader.next()? {
-        let Recorded::Change(change) = recorded else { return Err(withheld(reader.head().seq)) };
+        let LoggedChange::Change(change) = recorded else { return Err(withheld(reader.head().seq)) };
         bytes += change.size();
         batch.push(change);
         if batch.len() == BATCH_CHANGES || bytes >= BATCH_BYTES {
@@ -122,11 +122,11 @@ fn write_batch(transaction: &mut impl Transaction, batch: &[Change]) -> Result<(
     by_key.sort_by(|a, b| a.key.cmp(&b.key));
     let mut last = Vec::with_capacity(by_key.len());
     for changes in by_key.chunk_by(|one, next| one.key == next.key) {
-        let before = changes.first().map_or(Ok(None), |first| transaction.slot(&first.key))?;
+        let before = changes.first().map_or(Ok(None), |first| transaction.key_version(&first.key))?;
         let mut now = before;
         for change in changes {
-            check(change, now)?;
-            now = Some(Slot::of(change));
+            check_follows(change, now)?;
+            now = Some(KeyVersion::from_change(change));
         }
         last.extend(changes.last().map(|change| (*change, before)));
     }

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::atomic_file::AtomicFile;
-use crate::audit::{Form, LogWriter, Pack, Progress, Start, Unpacked};
+use crate::audit::{Buffered, ChangeBuffer, Form, LogWriter, Progress, Start};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Follow, Head, StoreId, header_hash};
 use crate::pattern::Pattern;
-use crate::planted::planted;
 use crate::seq::Seq;
 use crate::store::alongside::{Taken, alongside};
 use crate::store::foreign::{Foreign, tell};
@@ -137,7 +137,8 @@ impl OpenStore {
     ) -> Result<Exported> {
         let shared = self.shared.clone();
         self.read_alone(move |snapshot| {
-            run(snapshot, &export, Foreign::writer(write), &|| shared.is_closed()).map(|(done, _)| done)
+            export_snapshot(snapshot, &export, Foreign::writer(write), &|| shared.is_closed())
+                .map(|(done, _)| done)
         })
         .await
     }
@@ -148,7 +149,7 @@ impl OpenStore {
         let shared = self.shared.clone();
         let write = move |snapshot: &dyn Snapshot| {
             let file = staged.open()?;
-            let (exported, _) = run(snapshot, &export, file, &|| shared.is_closed())?;
+            let (exported, _) = export_snapshot(snapshot, &export, file, &|| shared.is_closed())?;
             staged.publish()?;
             Ok(exported)
         };
@@ -157,7 +158,7 @@ impl OpenStore {
 }
 
 /// Reads the log on this thread; checks it, filters and writes it on another.
-pub(crate) fn run<W: Write + Send>(
+pub(crate) fn export_snapshot<W: Write + Send>(
     snapshot: &dyn Snapshot,
     export: &Export,
     write: W,
@@ -182,22 +183,22 @@ pub(crate) fn run<W: Write + Send>(
                 tell(export.progress.as_deref(), done, total)?;
                 if cancelled() { Err(StateError::Closed) } else { Ok(()) }
             };
-            read(snapshot, floor.seq, head.seq, &mut watch, send)
+            send_log(snapshot, floor.seq, head.seq, &mut watch, send)
         },
         move |taken| write_all(taken, export, Start { store, floor }, head, write),
     )
 }
 
 /// Sends what is recorded after one position up to another.
-pub(crate) fn read(
+pub(crate) fn send_log(
     snapshot: &dyn Snapshot,
     after: Seq,
     to: Seq,
     watch: &mut dyn FnMut(u64) -> Result<()>,
-    send: &mut dyn FnMut(Pack) -> Option<Pack>,
+    send: &mut dyn FnMut(ChangeBuffer) -> Option<ChangeBuffer>,
 ) -> Result<()> {
-    let (mut pack, mut reached, mut done) = (Pack::default(), after, 0);
-    let withheld = |reached: &mut Seq, pack: &mut Pack, before: Seq| {
+    let (mut pack, mut reached, mut done) = (ChangeBuffer::default(), after, 0);
+    let withheld = |reached: &mut Seq, pack: &mut ChangeBuffer, before: Seq| {
         while reached.next() < before
             && let Some(header) = snapshot.withheld(reached.next())
         {
@@ -233,7 +234,7 @@ pub(crate) fn read(
 }
 
 fn write_all<W: Write>(
-    taken: &mut Taken<Pack>,
+    taken: &mut Taken<ChangeBuffer>,
     export: &Export,
     start: Start,
     head: Head,
@@ -246,8 +247,8 @@ fn write_all<W: Write>(
     while let Some(pack) = taken.next() {
         for unpacked in pack.unpack() {
             let (mut change, encoded) = match unpacked {
-                Unpacked::Change(change, encoded) => (change, encoded),
-                Unpacked::Withheld(header) => {
+                Buffered::Change(change, encoded) => (change, encoded),
+                Buffered::Withheld(header) => {
                     follow.pass(header);
                     exported.withheld += 1;
                     writer.withheld(header, follow.head())?;
@@ -287,6 +288,6 @@ impl Export {
     }
 
     fn redacts(&self, key: &str) -> bool {
-        self.redact.iter().any(|pattern| pattern.matches(key)) && !planted("redaction_forgotten")
+        self.redact.iter().any(|pattern| pattern.matches(key)) && !failpoint("redaction_forgotten")
     }
 }

@@ -2,12 +2,12 @@
 
 use std::io::Read;
 
-use crate::audit::{LogReader, Recorded, contradicts};
+use crate::audit::{LogReader, LoggedChange, contradicts};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};
 use crate::log::Change;
 use crate::seq::Seq;
-use crate::state::Slot;
+use crate::state::KeyVersion;
 
 /// Reads a whole export into memory. A store that can be written needs all of the log.
 pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Memory> {
@@ -18,14 +18,14 @@ pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Me
     let mut memory = Memory::after(start.store, start.floor);
     while let Some(recorded) = reader.next()? {
         match recorded {
-            Recorded::Withheld(_) if whole => return Err(withheld(reader.head().seq)),
-            Recorded::Withheld(header) => memory.push_withheld(header, reader.head()),
-            Recorded::Change(change) => {
+            LoggedChange::Withheld(_) if whole => return Err(withheld(reader.head().seq)),
+            LoggedChange::Withheld(header) => memory.push_withheld(header, reader.head()),
+            LoggedChange::Change(change) => {
                 let last = memory.last(&change.key);
                 let begins_earlier =
                     last.is_none() && change.prev > Seq::ZERO && change.prev <= start.floor.seq;
                 if !begins_earlier {
-                    check(&change, last)?;
+                    check_follows(&change, last)?;
                 }
                 memory.push(change);
             }
@@ -35,7 +35,7 @@ pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Me
 }
 
 /// Checks a change against the last one of its key.
-pub(super) fn check(change: &Change, last: Option<Slot>) -> Result<()> {
+pub(super) fn check_follows(change: &Change, last: Option<KeyVersion>) -> Result<()> {
     match contradicts(change, last) {
         Some(what) => Err(StateError::Corrupted(format!("change {}: {what}", change.seq))),
         None => Ok(()),

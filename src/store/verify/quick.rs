@@ -10,7 +10,7 @@ use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 use crate::log::{Change, Follow};
 use crate::seq::Seq;
-use crate::state::{Entry, Slot};
+use crate::state::{Entry, KeyVersion};
 use crate::store::read::log::{pass_withheld, resolve};
 
 /// Changes that a quick verification looks at.
@@ -20,11 +20,11 @@ const RECENT: u64 = 1_000;
 pub(super) fn quick(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
     let tip = match snapshot.tip() {
         Err(StateError::Corrupted(what)) => {
-            return Ok(VerifyReport::of(Level::Quick, snapshot.floor()).with(None, None, what));
+            return Ok(VerifyReport::new(Level::Quick, snapshot.floor()).with(None, None, what));
         }
         tip => tip?.head,
     };
-    let mut report = VerifyReport::of(Level::Quick, tip);
+    let mut report = VerifyReport::new(Level::Quick, tip);
     let from = tip.seq.as_u64().saturating_sub(RECENT).max(snapshot.floor().seq.as_u64());
     let mut last: BTreeMap<Arc<str>, Change> = BTreeMap::new();
     let recent = resolve(snapshot, Seq::new(from).into()).and_then(|from| {
@@ -49,9 +49,11 @@ pub(super) fn quick(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
         return Ok(report.with(None, None, what));
     }
     for (key, change) in last {
-        let now = snapshot.slot(&key).and_then(|slot| match Entry::left_by(&change) {
-            Err(StateError::Erased(_)) => Ok(slot == Some(Slot::of(&change))),
-            entry => Ok(slot == Some(Slot::of(&change)) && snapshot.entry(&key)? == entry?),
+        let now = snapshot.key_version(&key).and_then(|key_version| match Entry::left_by(&change) {
+            Err(StateError::Erased(_)) => Ok(key_version == Some(KeyVersion::from_change(&change))),
+            entry => {
+                Ok(key_version == Some(KeyVersion::from_change(&change)) && snapshot.entry(&key)? == entry?)
+            }
         });
         match now {
             Ok(true) => {}

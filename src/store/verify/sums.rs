@@ -4,11 +4,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 
 use super::observer::Observer;
-use crate::audit::{Lasts, Level, Pack, Tally, Unpacked, VerifyReport};
+use crate::audit::{Buffered, ChangeBuffer, Lasts, Level, MultisetHash, VerifyReport};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Follow, Head, header_hash};
-use crate::planted::planted;
 use crate::seq::Seq;
 use crate::store::alongside::{Taken, alongside};
 use crate::store::transfer::export;
@@ -30,19 +30,23 @@ fn sums(snapshot: &dyn Snapshot, level: Level, observer: &Observer<'_>) -> Resul
     let head = snapshot.tip()?.head;
     let observer = Observer { total: head.seq.as_u64(), ..*observer };
     let key = RandomState::new();
-    let mut report = VerifyReport::of(level, head);
-    let mut rows = Tally::new(key.clone());
+    let mut report = VerifyReport::new(level, head);
+    let mut rows = MultisetHash::new(key.clone());
     let mut lasts = Lasts::default();
     if level == Level::Full {
         projection(snapshot, head.seq, &mut rows, &mut lasts, &mut report, &observer)?;
     }
     let follow = Follow::genesis(snapshot.store_id());
     let log = alongside(
-        |send| export::read(snapshot, Seq::ZERO, Seq::MAX, &mut |done| observer.at(done).map(|_| ()), send),
-        |taken| Ok(check(taken, follow, (level == Level::Full).then(|| Tally::new(key)), &lasts)),
+        |send| {
+            export::send_log(snapshot, Seq::ZERO, Seq::MAX, &mut |done| observer.at(done).map(|_| ()), send)
+        },
+        |taken| {
+            Ok(follow_chain(taken, follow, (level == Level::Full).then(|| MultisetHash::new(key)), &lasts))
+        },
     )?;
     let Some((found, tally, erased)) = log else { return Ok(None) };
-    let equal = tally.is_none_or(|tally| tally.sums() == rows.sums()) || planted("sums_unchecked");
+    let equal = tally.is_none_or(|tally| tally.sums() == rows.sums()) || failpoint("sums_unchecked");
     if found != head || !equal {
         return Ok(None);
     }
@@ -55,7 +59,7 @@ fn sums(snapshot: &dyn Snapshot, level: Level, observer: &Observer<'_>) -> Resul
 fn projection<H: BuildHasher>(
     snapshot: &dyn Snapshot,
     head: Seq,
-    tally: &mut Tally<H>,
+    tally: &mut MultisetHash<H>,
     lasts: &mut Lasts,
     report: &mut VerifyReport,
     observer: &Observer<'_>,
@@ -73,16 +77,16 @@ fn projection<H: BuildHasher>(
 }
 
 /// Follows the chain; none if it does not hold.
-fn check<H: BuildHasher>(
-    taken: &mut Taken<Pack>,
+fn follow_chain<H: BuildHasher>(
+    taken: &mut Taken<ChangeBuffer>,
     mut follow: Follow,
-    mut tally: Option<Tally<H>>,
+    mut tally: Option<MultisetHash<H>>,
     lasts: &Lasts,
-) -> Option<(Head, Option<Tally<H>>, u64)> {
+) -> Option<(Head, Option<MultisetHash<H>>, u64)> {
     let mut erased = 0;
     while let Some(pack) = taken.next() {
         for unpacked in pack.unpack() {
-            let Unpacked::Change(change, header) = unpacked else { return None };
+            let Buffered::Change(change, header) = unpacked else { return None };
             follow.check_hashed(&change, header_hash(header)).ok()?;
             if let Some(tally) = &mut tally {
                 tally.change(&change, lasts);

@@ -49,7 +49,7 @@ impl WatchEvent {
     }
 
     /// The event of a change and of what it replaced.
-    pub(super) fn of(change: &Change, old: Option<&Before>) -> Self {
+    pub(super) fn from_change(change: &Change, old: Option<&Before>) -> Self {
         Self {
             key: change.key.as_ref().to_owned(),
             event_type: change.kind,

@@ -30,7 +30,7 @@ impl Pending {
 
 pub(super) fn event(Matching { change, old }: Matching) -> WatchEvent {
     match old {
-        Old::Read(old) => WatchEvent::of(&change, old.as_ref()),
-        Old::Due => WatchEvent::of(&change, None),
+        Old::Read(old) => WatchEvent::from_change(&change, old.as_ref()),
+        Old::Due => WatchEvent::from_change(&change, None),
     }
 }

@@ -13,9 +13,9 @@ use tokio_stream::Stream;
 use super::event::WatchEvent;
 use super::stream::{WatchStream, proceed};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::Cursor;
 use crate::pattern::Pattern;
-use crate::planted::planted;
 use crate::state::Entry;
 use crate::store::open_store::OpenStore;
 use crate::store::read::{Page, Scan};
@@ -169,7 +169,7 @@ impl SnapshotWatch {
     fn changes_after(&self, cursor: Cursor) -> Phase {
         let (core, shared, pattern) = (self.core.clone(), self.shared.clone(), self.pattern.clone());
         let watch = match cursor.head() {
-            _ if planted("snapshot_gap") => {
+            _ if failpoint("snapshot_gap") => {
                 let head = shared.head();
                 WatchStream::from_head(core, shared, pattern, head)
             }

@@ -15,9 +15,9 @@ use super::event::WatchEvent;
 use super::page::{self, WatchPage};
 use super::pending::{Pending, event};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Change, Cursor, Head};
 use crate::pattern::Pattern;
-use crate::planted::planted;
 use crate::seq::Seq;
 use crate::store::feed::{Before, Matching, RecentCommit, Watcher};
 use crate::store::open_store::OpenStore;
@@ -359,13 +359,13 @@ impl WatchStream {
 
     fn take(&mut self, page: WatchPage) {
         let pending = |(mut changes, head): (Vec<Matching>, Head)| {
-            if planted("dropped_event") {
+            if failpoint("dropped_event") {
                 changes.pop();
-            } else if planted("reordered_events") {
+            } else if failpoint("reordered_events") {
                 changes.reverse();
-            } else if planted("doubled_events") {
+            } else if failpoint("doubled_events") {
                 changes.extend(changes.clone());
-            } else if planted("half_commit") {
+            } else if failpoint("half_commit") {
                 changes.truncate(changes.len().div_ceil(2));
             }
             Pending { changes: changes.into(), head }

@@ -73,7 +73,7 @@ impl Doctor {
         let store = store.map_err(|error| Context::explain(&path, &error))?;
         checks.extend(inside(&store, header.as_ref()).await?);
         store.close().await?;
-        checks.push(witness(&path, store.warning()));
+        checks.push(head_file(&path, store.warning()));
         checks.push(writes(context, &path).await);
         report(context, &checks)
     }
@@ -172,15 +172,15 @@ async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>
     Ok(checks)
 }
 
-fn witness(path: &Path, warning: Option<&str>) -> Check {
-    let witness = beside(path, "-head");
+fn head_file(path: &Path, warning: Option<&str>) -> Check {
+    let head_file = beside(path, "-head");
     if let Some(warning) = warning {
         return Check::warning("head file", warning, "without it a lost end of the log cannot be told");
     }
-    if witness.is_file() {
+    if head_file.is_file() {
         return Check::ok("head file", "agrees with the log");
     }
-    let what = format!("{} is missing", witness.display());
+    let what = format!("{} is missing", head_file.display());
     Check::warning(
         "head file",
         what,

@@ -21,7 +21,7 @@ pub(crate) struct Start {
 
 /// An item behind the start.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Item {
+pub(super) enum LogItem {
     /// A change without its hash in the chain, and the hash of its header.
     Change(Change, Hash),
     /// The hash of the header of a change that is withheld.
@@ -121,27 +121,30 @@ pub(super) fn read_start(decoder: &mut Decoder<'_>) -> Result<Start, NoStart> {
 }
 
 /// The item that is next; `last` is the metadata of the changes before.
-pub(super) fn read(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Result<Item, Flaw> {
+pub(super) fn read_item(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Result<LogItem, Flaw> {
     if decoder.major()? == 2 {
-        return Ok(Item::Withheld(Hash::from_bytes(decoder.fixed()?)));
+        return Ok(LogItem::Withheld(Hash::from_bytes(decoder.fixed()?)));
     }
     match decoder.array()? {
         1 => {
             let (change, header) = Change::read_header(decoder, last)?;
-            Ok(Item::Change(change, header))
+            Ok(LogItem::Change(change, header))
         }
         3 => {
             let (mut change, header) = Change::read_header(decoder, last)?;
             change.salt = Some(decoder.fixed()?);
             change.value = Some(decoder.bytes(MOST_VALUE)?.into());
-            Ok(Item::Change(change, header))
+            Ok(LogItem::Change(change, header))
         }
         4 => {
             if decoder.text(3)? != "end" {
                 return Err(Flaw::Malformed("an item is of no known kind"));
             }
             let count = decoder.unsigned()?;
-            Ok(Item::End(count, Head { seq: position(decoder)?, hash: Hash::from_bytes(decoder.fixed()?) }))
+            Ok(LogItem::End(
+                count,
+                Head { seq: position(decoder)?, hash: Hash::from_bytes(decoder.fixed()?) },
+            ))
         }
         _ => Err(Flaw::Malformed("an item is of no known kind")),
     }

@@ -1,11 +1,13 @@
 //! Whether the projection is the fold of the log, without a table of all keys.
 //!
-//! Each change leaves a state of its key behind, and each but the first takes one up. A state is a
-//! random number here, drawn for it by a keyed hash; what is left behind is added, what is taken up
-//! subtracted. What remains is the sum of the last states, which must be that of the rows of the
-//! projection. Every state is taken up at most once only if it all comes out: with a secret key,
-//! other sums are equal with a probability of 2^-64. Which key it is that contradicts, a sum cannot
-//! say; where it does not come out, [`Verification`](super::Verification) looks again.
+//! Each change leaves a state of its key behind, and each but the first takes one up. A keyed hash
+//! draws a random number for each state; the number of a state that is left behind is added, that of
+//! one that is taken up is subtracted. What remains is the sum of the last states, which must be that of
+//! the rows of the projection. This is the additive multiset hash MSet-Add-Hash of Clarke, Devadas, van
+//! Dijk, Gassend and Suh ("Incremental Multiset Hash Functions and Their Application to Memory Integrity
+//! Checking", ASIACRYPT 2003), with sums of 64 bits: with a secret key, two multisets that differ have
+//! equal sums with a probability of 2^-64. A sum cannot say which key contradicts; where the sums differ,
+//! [`Verification`](super::Verification) looks again.
 
 use std::hash::BuildHasher;
 
@@ -45,14 +47,14 @@ pub(crate) struct Sums {
 }
 
 /// The two sides of the comparison; `hash` must be keyed at random.
-pub(crate) struct Tally<H> {
+pub(crate) struct MultisetHash<H> {
     hash: H,
     sums: Sums,
     /// Where the open commit begins.
     first: Seq,
 }
 
-impl<H: BuildHasher> Tally<H> {
+impl<H: BuildHasher> MultisetHash<H> {
     pub(crate) fn new(hash: H) -> Self {
         Self { hash, sums: Sums::default(), first: Seq::ZERO.next() }
     }

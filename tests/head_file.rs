@@ -106,7 +106,7 @@ async fn a_loss_can_be_accepted_by_the_only_opener_and_stands_in_the_log() {
 }
 
 #[tokio::test]
-async fn a_missing_witness_is_no_alarm_and_an_unreadable_one_a_warning() {
+async fn a_missing_head_file_is_no_alarm_and_an_unreadable_one_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("live.db");
     for durability in [Durability::Synced, Durability::Buffered] {
@@ -154,7 +154,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 // The accident: a file system check emptied the file. The next start made a new store of it, without
 // a word, though the head file named a hundred thousand changes.
 #[tokio::test]
-async fn a_database_that_is_gone_beside_its_witness_is_a_loss_and_not_a_new_store() {
+async fn a_database_that_is_gone_beside_its_head_file_is_a_loss_and_not_a_new_store() {
     for removed in [true, false] {
         let folder = tempfile::tempdir().unwrap();
         let (file, id) = without_database(folder.path(), removed).await;
@@ -180,7 +180,7 @@ async fn a_database_that_is_gone_beside_its_witness_is_a_loss_and_not_a_new_stor
 }
 
 #[tokio::test]
-async fn a_store_that_was_removed_with_its_witness_begins_anew() {
+async fn a_store_that_was_removed_with_its_head_file_begins_anew() {
     let folder = tempfile::tempdir().unwrap();
     let (file, id) = without_database(folder.path(), true).await;
     std::fs::remove_file(beside(&file, "-head")).unwrap();
@@ -217,7 +217,7 @@ async fn a_write_ahead_log_whose_database_is_gone_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_witness_that_cannot_be_kept_refuses_the_writer_who_says_why() {
+async fn a_head_file_that_cannot_be_kept_refuses_the_writer_who_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("live.db");
     store_with(&file, 1).await.close().await.unwrap();

@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::node::Keyed;
-use super::{Entry, Life, Slot};
+use super::{Entry, KeyVersion, Life};
 use crate::error::Result;
 use crate::log::{Change, Timestamp};
 
-/// The last change of a key: its slot, its time, and its value unless the key was deleted or the value
+/// The last change of a key: its version and place, its time, and its value unless the key was deleted or the value
 /// erased. `Debug` does not show the value.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Latest {
+pub(crate) struct KeyState {
     pub(crate) key: Arc<str>,
-    pub(crate) slot: Slot,
+    pub(crate) key_version: KeyVersion,
     pub(crate) at: Timestamp,
     pub(crate) value: Option<Arc<[u8]>>,
 }
@@ -22,31 +22,31 @@ pub(crate) struct Latest {
 /// and what they are rounded up by, and its share of the tree, whose nodes are two thirds full.
 const BESIDE: usize = 192;
 
-impl Latest {
-    pub(crate) fn of(change: &Change) -> Self {
+impl KeyState {
+    pub(crate) fn from_change(change: &Change) -> Self {
         let Change { key, at, value, .. } = change;
-        Self { key: key.clone(), slot: Slot::of(change), at: *at, value: value.clone() }
+        Self { key: key.clone(), key_version: KeyVersion::from_change(change), at: *at, value: value.clone() }
     }
 
     /// The last change of a key that has this entry.
     pub(crate) fn from_entry(entry: &Entry) -> Self {
         let life = Life::Live { created_at: entry.created_at.into() };
-        let slot = Slot { version: entry.version, seq: entry.seq, life };
+        let key_version = KeyVersion { version: entry.version, seq: entry.seq, life };
         let (key, value) = (entry.key.as_str().into(), Some(entry.value.as_slice().into()));
-        Self { key, slot, at: entry.updated_at.into(), value }
+        Self { key, key_version, at: entry.updated_at.into(), value }
     }
 
     /// The entry that the change left; none if it deleted the key, and an error if its value was erased.
     pub(crate) fn entry(&self) -> Result<Option<Entry>> {
-        let Some(created_at) = self.slot.created_at() else { return Ok(None) };
-        let value = self.value.as_deref().ok_or_else(|| Entry::erased(&self.key, self.slot.seq))?;
+        let Some(created_at) = self.key_version.created_at() else { return Ok(None) };
+        let value = self.value.as_deref().ok_or_else(|| Entry::erased(&self.key, self.key_version.seq))?;
         Ok(Some(Entry {
             key: self.key.as_ref().to_owned(),
             value: value.to_vec(),
-            version: self.slot.version,
+            version: self.key_version.version,
             created_at: created_at.into(),
             updated_at: self.at.into(),
-            seq: self.slot.seq,
+            seq: self.key_version.seq,
         }))
     }
 
@@ -56,16 +56,16 @@ impl Latest {
     }
 }
 
-impl fmt::Debug for Latest {
+impl fmt::Debug for KeyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.value.as_ref().map(|value| value.len());
-        let mut shown = f.debug_struct("Latest");
-        shown.field("key", &self.key).field("slot", &self.slot).field("at", &self.at);
+        let mut shown = f.debug_struct("KeyState");
+        shown.field("key", &self.key).field("key_version", &self.key_version).field("at", &self.at);
         shown.field("value_bytes", &bytes).finish()
     }
 }
 
-impl Keyed for Latest {
+impl Keyed for KeyState {
     fn key(&self) -> &Arc<str> {
         &self.key
     }

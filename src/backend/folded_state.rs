@@ -7,34 +7,34 @@ use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Head, StoreId};
 use crate::seq::Seq;
-use crate::state::{Entry, Latest, Projection, Slot};
+use crate::state::{Entry, KeyState, KeyVersion, Projection};
 
 /// The fold of a log up to a head. A copy is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Folded {
+pub(crate) struct FoldedState {
     pub(crate) store: StoreId,
     pub(crate) head: Head,
     pub(crate) projection: Projection,
-    pub(crate) lacks: Lacks,
+    pub(crate) missing: Missing,
 }
 
 /// What the log lacks that was folded: what is before a floor, and changes that are withheld.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Lacks {
+pub(crate) struct Missing {
     pub(crate) floor: Seq,
     pub(crate) withheld: u64,
 }
 
-impl Lacks {
-    pub(crate) fn nothing(self) -> bool {
+impl Missing {
+    pub(crate) fn is_nothing(self) -> bool {
         self == Self::default()
     }
 }
 
-impl Folded {
+impl FoldedState {
     pub(crate) fn genesis(store: StoreId) -> Self {
         let (head, projection) = (Head::genesis(store), Projection::default());
-        Self { store, head, projection, lacks: Lacks::default() }
+        Self { store, head, projection, missing: Missing::default() }
     }
 
     /// Folds in the next change.
@@ -44,25 +44,27 @@ impl Folded {
     }
 
     /// The last change of the key; an error if the log may have one that is not known.
-    fn last(&self, key: &str) -> Result<Option<&Latest>> {
+    fn last(&self, key: &str) -> Result<Option<&KeyState>> {
         let last = self.projection.last(key);
-        if last.is_some() || self.lacks.nothing() {
+        if last.is_some() || self.missing.is_nothing() {
             return Ok(last.map(|last| &**last));
         }
-        Err(StateError::Erased(match self.lacks {
-            Lacks { floor, withheld: 0 } => {
+        Err(StateError::Erased(match self.missing {
+            Missing { floor, withheld: 0 } => {
                 format!("the log begins after {floor} and has no change of {key}")
             }
-            Lacks { withheld, .. } => format!("{withheld} changes are withheld, and {key} may be among them"),
+            Missing { withheld, .. } => {
+                format!("{withheld} changes are withheld, and {key} may be among them")
+            }
         }))
     }
 }
 
 /// The row that a key's last change left.
-fn row(last: &Latest) -> Result<Row> {
+fn row(last: &KeyState) -> Result<Row> {
     let key = || last.key.as_ref().to_owned();
-    let Slot { version, seq, .. } = last.slot;
-    Ok(match (last.slot.created_at(), &last.value) {
+    let KeyVersion { version, seq, .. } = last.key_version;
+    Ok(match (last.key_version.created_at(), &last.value) {
         (None, _) => Row::Deleted { key: key(), version, seq },
         (Some(created_at), None) => Row::Erased { key: key(), version, created_at, updated_at: last.at, seq },
         (Some(_), Some(_)) => match last.entry()? {
@@ -72,7 +74,7 @@ fn row(last: &Latest) -> Result<Row> {
     })
 }
 
-impl View for Folded {
+impl View for FoldedState {
     fn store_id(&self) -> StoreId {
         self.store
     }
@@ -82,11 +84,11 @@ impl View for Folded {
     }
 
     fn entry(&self, key: &str) -> Result<Option<Entry>> {
-        self.last(key)?.map_or(Ok(None), Latest::entry)
+        self.last(key)?.map_or(Ok(None), KeyState::entry)
     }
 
-    fn slot(&self, key: &str) -> Result<Option<Slot>> {
-        Ok(self.last(key)?.map(|last| last.slot))
+    fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {
+        Ok(self.last(key)?.map(|last| last.key_version))
     }
 
     fn rows(
@@ -97,7 +99,7 @@ impl View for Folded {
         visit: &mut Visit<'_, Row>,
     ) -> Result<()> {
         for last in self.projection.range(range, after) {
-            if (deleted || last.slot.is_live()) && visit(row(last)?)?.is_break() {
+            if (deleted || last.key_version.is_live()) && visit(row(last)?)?.is_break() {
                 break;
             }
         }
@@ -106,7 +108,7 @@ impl View for Folded {
 
     fn keys(&self, range: &KeyRange, visit: &mut VisitKey<'_>) -> Result<()> {
         for last in self.projection.range(range, None) {
-            if last.slot.is_live() && visit(&last.key)? == ControlFlow::Break(()) {
+            if last.key_version.is_live() && visit(&last.key)? == ControlFlow::Break(()) {
                 break;
             }
         }

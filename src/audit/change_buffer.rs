@@ -12,12 +12,12 @@ const CHANGES: usize = 1_000;
 
 /// Some changes in a row, each with its encoded header.
 #[derive(Default)]
-pub(crate) struct Pack {
+pub(crate) struct ChangeBuffer {
     bytes: Vec<u8>,
-    items: Vec<Packed>,
+    items: Vec<Entry>,
 }
 
-enum Packed {
+enum Entry {
     Change(Fields),
     Withheld(Hash),
 }
@@ -41,14 +41,14 @@ struct Fields {
 }
 
 /// What comes out of a pack.
-pub(crate) enum Unpacked<'a> {
+pub(crate) enum Buffered<'a> {
     /// A change and its encoded header.
     Change(ChangeView<'a>, &'a [u8]),
     /// The hash of the header of one that is withheld.
     Withheld(Hash),
 }
 
-impl Pack {
+impl ChangeBuffer {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.items.clear();
@@ -80,7 +80,7 @@ impl Pack {
         let ChangeView {
             seq, commit_seq, at, kind, version, created_at, prev, salt, value_hash, hash, ..
         } = *change;
-        self.items.push(Packed::Change(Fields {
+        self.items.push(Entry::Change(Fields {
             seq,
             commit_seq,
             at,
@@ -99,15 +99,15 @@ impl Pack {
     }
 
     pub(crate) fn push_withheld(&mut self, header: Hash) {
-        self.items.push(Packed::Withheld(header));
+        self.items.push(Entry::Withheld(header));
     }
 
     /// What is in it, in order.
-    pub(crate) fn unpack(&self) -> impl Iterator<Item = Unpacked<'_>> {
+    pub(crate) fn unpack(&self) -> impl Iterator<Item = Buffered<'_>> {
         let bytes = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         self.items.iter().map(move |item| match item {
-            Packed::Withheld(header) => Unpacked::Withheld(*header),
-            Packed::Change(fields) => {
+            Entry::Withheld(header) => Buffered::Withheld(*header),
+            Entry::Change(fields) => {
                 let view = ChangeView {
                     seq: fields.seq,
                     commit_seq: fields.commit_seq,
@@ -123,7 +123,7 @@ impl Pack {
                     meta: fields.meta.as_ref().map(bytes),
                     hash: fields.hash,
                 };
-                Unpacked::Change(view, bytes(&fields.header))
+                Buffered::Change(view, bytes(&fields.header))
             }
         })
     }

@@ -6,7 +6,7 @@ use crate::seq::Seq;
 /// The last change of a key, without its value: what a decision needs. Deleted keys keep theirs,
 /// so that versions go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot {
+pub(crate) struct KeyVersion {
     pub(crate) version: u64,
     pub(crate) seq: Seq,
     pub(crate) life: Life,
@@ -19,8 +19,8 @@ pub(crate) enum Life {
     Deleted,
 }
 
-impl Slot {
-    pub(crate) fn of(change: &Change) -> Self {
+impl KeyVersion {
+    pub(crate) fn from_change(change: &Change) -> Self {
         let life = match change.kind {
             ChangeKind::Deleted => Life::Deleted,
             _ => Life::Live { created_at: change.created_at },

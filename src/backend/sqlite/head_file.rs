@@ -1,4 +1,4 @@
-//! The witness: how far the log is known to have reached.
+//! The head file: how far the log is known to have reached.
 //!
 //! The chain cannot see that its tail is gone, for example with a lost write-ahead log. So a small
 //! file beside the database names a head that the log must contain. It is written after each
@@ -23,8 +23,8 @@ const FILE_BYTES: usize = 512 + SLOT_BYTES;
 
 static SLOT: Domain = Domain::new("univrs-state 1 witness slot");
 
-/// Where a witness is kept; behind a trait, so that tests can make it fail.
-pub(crate) trait WitnessFile: Send + std::fmt::Debug {
+/// Where a head file is stored; behind a trait, so that tests can make it fail.
+pub(crate) trait HeadStorage: Send + std::fmt::Debug {
     /// The first bytes of the file, as many as there are up to `limit`.
     fn read(&mut self, limit: usize) -> io::Result<Vec<u8>>;
     /// Writes bytes at an offset.
@@ -37,10 +37,10 @@ pub(crate) trait WitnessFile: Send + std::fmt::Debug {
     fn unlock(&mut self) -> io::Result<()>;
 }
 
-/// The witness of a store.
+/// The head file of a store.
 #[derive(Debug)]
-pub(crate) struct Witness {
-    file: Box<dyn WitnessFile>,
+pub(crate) struct HeadFile {
+    file: Box<dyn HeadStorage>,
     store: StoreId,
 }
 
@@ -69,10 +69,10 @@ impl std::fmt::Display for Loss {
     }
 }
 
-/// What a witness says.
+/// What a head file names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Testimony {
-    /// Nothing about this store: it is new, or was copied here without its witness.
+pub(crate) enum RecordedHead {
+    /// Nothing about this store: it is new, or was copied here without its head file.
     Nothing,
     /// The log of this store reached this head.
     Reached(Head),
@@ -80,59 +80,59 @@ pub(crate) enum Testimony {
     Unreadable,
 }
 
-impl Witness {
-    pub(crate) fn new(file: Box<dyn WitnessFile>, store: StoreId) -> Self {
+impl HeadFile {
+    pub(crate) fn new(file: Box<dyn HeadStorage>, store: StoreId) -> Self {
         Self { file, store }
     }
 
     /// The newest head that a file names, of whichever store.
-    pub(super) fn newest(mut file: Box<dyn WitnessFile>) -> io::Result<Option<(StoreId, Head)>> {
+    pub(super) fn newest(mut file: Box<dyn HeadStorage>) -> io::Result<Option<(StoreId, Head)>> {
         let bytes = file.read(FILE_BYTES)?;
         let slots = SLOTS.into_iter().filter_map(|offset| read_slot(&bytes, offset));
         Ok(slots.max_by_key(|(_, head)| head.seq))
     }
 
-    /// What the witness says now.
-    pub(crate) fn testimony(&mut self) -> io::Result<Testimony> {
+    /// What the head file names now.
+    pub(crate) fn recorded(&mut self) -> io::Result<RecordedHead> {
         let bytes = self.file.read(FILE_BYTES)?;
         let slots = SLOTS.map(|offset| read_slot(&bytes, offset));
         let newest = slots.iter().flatten().filter(|(store, _)| *store == self.store).map(|(_, head)| *head);
         Ok(match newest.max_by_key(|head| head.seq) {
-            Some(head) => Testimony::Reached(head),
+            Some(head) => RecordedHead::Reached(head),
             None if slots.iter().any(Option::is_some) || bytes.iter().all(|byte| *byte == 0) => {
-                Testimony::Nothing
+                RecordedHead::Nothing
             }
-            None => Testimony::Unreadable,
+            None => RecordedHead::Unreadable,
         })
     }
 
     /// Names a head that is durable; does nothing if a later one is named already.
     pub(crate) fn advance(&mut self, head: Head) -> io::Result<()> {
-        self.locked(|witness| {
-            let bytes = witness.file.read(FILE_BYTES)?;
+        self.locked(|head_file| {
+            let bytes = head_file.file.read(FILE_BYTES)?;
             let named =
-                SLOTS.map(|offset| read_slot(&bytes, offset).filter(|(store, _)| *store == witness.store));
+                SLOTS.map(|offset| read_slot(&bytes, offset).filter(|(store, _)| *store == head_file.store));
             let named = named.map(|slot| slot.map(|(_, head)| head.seq));
             if named.iter().flatten().any(|seq| *seq >= head.seq) {
                 return Ok(());
             }
             // The older slot is rewritten, so that the newer one outlives a torn write.
             let offset = if named.first() <= named.last() { SLOTS[0] } else { SLOTS[1] };
-            witness.file.write(offset, &slot(witness.store, head))
+            head_file.file.write(offset, &slot(head_file.store, head))
         })
     }
 
     /// Names this head and no other: the only way back, after a loss was accepted. The newest slot
     /// goes last, so that at any moment it is what the accepted loss says, or this head is named.
     pub(crate) fn reset(&mut self, head: Head) -> io::Result<()> {
-        self.locked(|witness| {
-            let bytes = witness.file.read(FILE_BYTES)?;
+        self.locked(|head_file| {
+            let bytes = head_file.file.read(FILE_BYTES)?;
             let named = SLOTS.map(|offset| read_slot(&bytes, offset).map(|(_, head)| head.seq));
             let [first, second] = if named.first() <= named.last() { SLOTS } else { [SLOTS[1], SLOTS[0]] };
-            let slot = slot(witness.store, head);
-            witness.file.write(first, &slot)?;
-            witness.file.sync()?;
-            witness.file.write(second, &slot)
+            let slot = slot(head_file.store, head);
+            head_file.file.write(first, &slot)?;
+            head_file.file.sync()?;
+            head_file.file.write(second, &slot)
         })
     }
 
@@ -140,7 +140,7 @@ impl Witness {
         if !self.file.lock()? {
             return Err(io::Error::new(
                 io::ErrorKind::WouldBlock,
-                "another process does not let go of the witness",
+                "another process holds the lock of the head file",
             ));
         }
         let written = write(self);
@@ -168,11 +168,11 @@ fn read_slot(file: &[u8], offset: usize) -> Option<(StoreId, Head)> {
     (slot(store, head) == bytes).then_some((store, head))
 }
 
-/// A witness in a file of its own.
+/// A head file on disk.
 #[derive(Debug)]
-pub(crate) struct OnDisk(File);
+pub(crate) struct HeadOnDisk(File);
 
-impl OnDisk {
+impl HeadOnDisk {
     /// Opens the file; makes it, for its owner alone, if it is missing and `create` is set. None if
     /// it is missing.
     pub(crate) fn open(path: &Path, write: bool) -> io::Result<Option<Self>> {
@@ -188,7 +188,7 @@ impl OnDisk {
     }
 }
 
-impl WitnessFile for OnDisk {
+impl HeadStorage for HeadOnDisk {
     fn read(&mut self, limit: usize) -> io::Result<Vec<u8>> {
         use std::io::{Read, Seek};
         self.0.rewind()?;
@@ -235,58 +235,58 @@ mod tests {
         Head { seq: Seq::new(seq), hash: Hash::from_bytes([u8::try_from(seq).unwrap(); 32]) }
     }
 
-    fn witness(path: &Path, store: StoreId) -> Witness {
-        Witness::new(Box::new(OnDisk::open(path, true).unwrap().unwrap()), store)
+    fn head_file(path: &Path, store: StoreId) -> HeadFile {
+        HeadFile::new(Box::new(HeadOnDisk::open(path, true).unwrap().unwrap()), store)
     }
 
     #[test]
-    fn a_witness_names_the_newest_head_and_never_goes_back() {
+    fn a_head_file_names_the_newest_head_and_never_goes_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("head");
-        let mut one = witness(&path, STORE);
-        assert_eq!(one.testimony().unwrap(), Testimony::Nothing);
-        let mut other = witness(&path, STORE);
+        let mut one = head_file(&path, STORE);
+        assert_eq!(one.recorded().unwrap(), RecordedHead::Nothing);
+        let mut other = head_file(&path, STORE);
         for seq in [1, 2, 5, 3, 4] {
             let writer = if seq % 2 == 0 { &mut one } else { &mut other };
             writer.advance(head(seq)).unwrap();
-            assert_eq!(one.testimony().unwrap(), Testimony::Reached(head(if seq < 3 { seq } else { 5 })));
+            assert_eq!(one.recorded().unwrap(), RecordedHead::Reached(head(if seq < 3 { seq } else { 5 })));
         }
         one.reset(head(2)).unwrap();
-        assert_eq!(other.testimony().unwrap(), Testimony::Reached(head(2)));
+        assert_eq!(other.recorded().unwrap(), RecordedHead::Reached(head(2)));
     }
 
     #[test]
     fn a_torn_slot_leaves_the_other_and_two_are_unreadable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("head");
-        let mut witness = witness(&path, STORE);
-        witness.advance(head(1)).unwrap();
-        witness.advance(head(2)).unwrap();
+        let mut head_file = head_file(&path, STORE);
+        head_file.advance(head(1)).unwrap();
+        head_file.advance(head(2)).unwrap();
         let intact = std::fs::read(&path).unwrap();
         for at in 0..intact.len() {
             let mut bytes = intact.clone();
             bytes[at] ^= 1;
             std::fs::write(&path, &bytes).unwrap();
-            let Testimony::Reached(found) = witness.testimony().unwrap() else { panic!("byte {at}") };
+            let RecordedHead::Reached(found) = head_file.recorded().unwrap() else { panic!("byte {at}") };
             assert!(found == head(1) || found == head(2), "byte {at}");
         }
         let mut bytes = intact.clone();
         bytes[3] ^= 1;
         bytes[515] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(witness.testimony().unwrap(), Testimony::Unreadable);
-        witness.advance(head(3)).unwrap();
-        assert_eq!(witness.testimony().unwrap(), Testimony::Reached(head(3)), "it heals");
+        assert_eq!(head_file.recorded().unwrap(), RecordedHead::Unreadable);
+        head_file.advance(head(3)).unwrap();
+        assert_eq!(head_file.recorded().unwrap(), RecordedHead::Reached(head(3)), "it heals");
     }
 
     #[test]
-    fn the_witness_of_another_store_says_nothing_and_is_replaced() {
+    fn the_head_file_of_another_store_says_nothing_and_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("head");
-        witness(&path, StoreId::from_bytes([6; 16])).advance(head(9)).unwrap();
-        let mut own = witness(&path, STORE);
-        assert_eq!(own.testimony().unwrap(), Testimony::Nothing);
+        head_file(&path, StoreId::from_bytes([6; 16])).advance(head(9)).unwrap();
+        let mut own = head_file(&path, STORE);
+        assert_eq!(own.recorded().unwrap(), RecordedHead::Nothing);
         own.advance(head(1)).unwrap();
-        assert_eq!(own.testimony().unwrap(), Testimony::Reached(head(1)));
+        assert_eq!(own.recorded().unwrap(), RecordedHead::Reached(head(1)));
     }
 }
