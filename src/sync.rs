@@ -61,7 +61,7 @@ mod scheduled {
         }
 
         pub(crate) fn load(&self) -> Arc<T> {
-            super::read(&self.0).clone()
+            super::read_lock(&self.0).clone()
         }
 
         pub(crate) fn load_full(&self) -> Arc<T> {
@@ -69,7 +69,7 @@ mod scheduled {
         }
 
         pub(crate) fn store(&self, value: Arc<T>) {
-            *super::write(&self.0) = value;
+            *super::write_lock(&self.0) = value;
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | room | |
 //! |---|---|
-//! | `clock` `entropy` `stats` `foreign` `threads` `alongside` `receipt` | what the rooms share |
+//! | `clock` `entropy` `stats` `foreign` `threads` `receipt` | what the rooms share |
 //! | `feed/` | who is woken |
 //! | `commit/` | the write path: load, decide, seal, record |
 //! | `resident/` | what is in memory |
@@ -17,7 +17,6 @@
 //! | `verify/` | is it true? |
 //! | the rest | the trait, on an open store and as programs see it; the stores; how they are opened |
 
-mod alongside;
 mod archive;
 mod clock;
 mod codec;

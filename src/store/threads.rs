@@ -1,15 +1,23 @@
 //! The threads of a store.
 
-use std::thread::{Builder, JoinHandle};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::thread::{self, Builder, JoinHandle};
 
 use tokio::sync::oneshot;
 
 use crate::error::Result;
 use crate::store::foreign::{broken, no_thread};
 
+/// Batches that may wait between the two.
+const WAITING: usize = 4;
+
+fn named(name: &str) -> Builder {
+    Builder::new().name(name.into())
+}
+
 /// Starts a thread.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    Builder::new().name(name.into()).spawn(run).map_err(no_thread)
+    named(name).spawn(run).map_err(no_thread)
 }
 
 /// Runs what takes long, so that no runtime is blocked.
@@ -19,4 +27,62 @@ pub(crate) async fn on_a_thread<T: Send + 'static>(
     let (reply, answer) = oneshot::channel();
     spawn("univrs-state import", move || drop(reply.send(run())))?;
     answer.await.unwrap_or_else(|_| Err(broken()))
+}
+
+/// Runs `take` on a thread of its own, with what `give` sends from this one. Sending gives back
+/// something that was taken care of, to be filled again; none if nobody takes any more.
+pub(crate) fn alongside<T: Send + Default, R: Send>(
+    give: impl FnOnce(&mut dyn FnMut(T) -> Option<T>) -> Result<()>,
+    take: impl FnOnce(&mut Taken<T>) -> Result<R> + Send,
+) -> Result<R> {
+    let (sender, receiver) = sync_channel(WAITING);
+    let (empty, emptied) = channel();
+    thread::scope(|scope| {
+        let taking = move || take(&mut Taken { receiver, empty, current: None, whole: false });
+        let thread = named("univrs-state beside").spawn_scoped(scope, taking).map_err(no_thread)?;
+        let given = give(&mut |batch| {
+            let sent = sender.send(Message::Batch(batch)).is_ok();
+            sent.then(|| emptied.try_recv().unwrap_or_default())
+        });
+        if given.is_ok() {
+            let _ = sender.send(Message::End);
+        }
+        drop(sender);
+        let taken = thread.join().unwrap_or_else(|_| Err(broken()));
+        // Where giving failed, taking ends with an error of its own, which says less.
+        given.and(taken)
+    })
+}
+
+enum Message<T> {
+    Batch(T),
+    End,
+}
+
+/// What was sent.
+pub(crate) struct Taken<T> {
+    receiver: Receiver<Message<T>>,
+    empty: Sender<T>,
+    current: Option<T>,
+    whole: bool,
+}
+
+impl<T> Taken<T> {
+    /// The next batch; the one before goes back. None at the end.
+    pub(crate) fn next(&mut self) -> Option<&T> {
+        if let Some(done) = self.current.take() {
+            let _ = self.empty.send(done);
+        }
+        match self.receiver.recv() {
+            Ok(Message::Batch(batch)) => self.current = Some(batch),
+            Ok(Message::End) => self.whole = true,
+            Err(_) => {}
+        }
+        self.current.as_ref()
+    }
+
+    /// Whether everything came: the other side did not fail.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
 }

@@ -11,9 +11,8 @@ use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, StoreId};
 use crate::state::KeyVersion;
-use crate::store::alongside::{Taken, alongside};
 use crate::store::foreign::Foreign;
-use crate::store::threads::on_a_thread;
+use crate::store::threads::{Taken, alongside, on_a_thread};
 
 /// Changes that are written at once, and bytes after which it is fewer.
 const BATCH_CHANGES: usize = 4_000;

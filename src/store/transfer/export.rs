@@ -14,10 +14,10 @@ use crate::failpoint::failpoint;
 use crate::log::{Follow, Head, StoreId, header_hash};
 use crate::pattern::Pattern;
 use crate::seq::Seq;
-use crate::store::alongside::{Taken, alongside};
 use crate::store::foreign::{Foreign, tell};
 use crate::store::history::{Point, point};
 use crate::store::open_store::OpenStore;
+use crate::store::threads::{Taken, alongside};
 
 /// Bytes that are written at once.
 const BUFFER: usize = 256 << 10;

@@ -10,7 +10,7 @@ use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::log::{Follow, Head, header_hash};
 use crate::seq::Seq;
-use crate::store::alongside::{Taken, alongside};
+use crate::store::threads::{Taken, alongside};
 use crate::store::transfer::export;
 
 /// The whole log on two threads, and the projection by its sums. None if anything at all is not as
