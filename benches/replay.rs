@@ -15,7 +15,10 @@ use measure::verify::verify;
 use measure::{Effort, Lanes, Random, pace, raw};
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
-use univrs_state::{Change, Export, Level, MemoryStore, Seq, SqliteStore, StateStore, Verify};
+use univrs_state::archive::Export;
+use univrs_state::log::Change;
+use univrs_state::verify::{Level, Verify};
+use univrs_state::{MemoryStore, Seq, SqliteStore, StateStore};
 
 fn main() {
     let effort = Effort::from_env();

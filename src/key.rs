@@ -1,4 +1,4 @@
-//! What a key is, and ranges of keys.
+//! What a key is.
 
 use crate::error::{Result, StateError};
 use crate::limits::MAX_KEY_LENGTH;
@@ -14,7 +14,7 @@ pub const RESERVED_PREFIX: &str = "/.univrs/";
 /// [`StateError::InvalidKey`] says which rule was broken and where.
 ///
 /// ```
-/// use univrs_state::validate_key;
+/// use univrs_state::key::validate_key;
 /// assert!(validate_key("/nodes/n1/status").is_ok());
 /// assert!(validate_key("/nodes//status").is_err());
 /// ```

@@ -22,6 +22,10 @@
 //! [`SqliteStore`] keeps a store in one file, [`MemoryStore`] in memory, and [`Archive`] reads an
 //! exported log. All are cheap handles: clone them.
 //!
+//! What programs name daily stands at the root of the crate, and most of it in the [`prelude`]. The rest
+//! has modules by subject: [`archive`], [`error`], [`history`], [`key`], [`limits`], [`log`], [`options`],
+//! [`pattern`], [`stats`], [`verify`] and [`watch`].
+//!
 //! # Write
 //! | call | effect |
 //! |---|---|
@@ -129,43 +133,78 @@
 //! );
 //! # Ok(()) }
 //! ```
+//!
+//! [`Archive`]: archive::Archive
+//! [`Archive::open`]: archive::Archive::open
+//! [`Change`]: log::Change
+//! [`Follow`]: log::Follow
+//! [`Past`]: history::Past
+//! [`Pattern`]: pattern::Pattern
+//! [`Point`]: history::Point
+//! [`validate_key`]: key::validate_key
+//! [`VerifyReport`]: verify::VerifyReport
 
 // Parts that only the store on disk needs.
 #![cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 
 mod audit;
 mod backend;
-mod error;
+pub mod error;
 mod failpoint;
-mod key;
-mod limits;
-mod log;
-mod pattern;
+pub mod key;
+pub mod limits;
+pub mod log;
+pub mod pattern;
 mod seq;
 mod state;
 mod store;
 mod sync;
 
-pub use audit::{Finding, Form, Level, NotProvable, Progress, Proved, VerifyReport};
-#[cfg(feature = "sqlite")]
-pub use backend::sqlite::Durability;
-pub use error::{ErrorKind, FailedCondition, Fault, Rejection, Result, StateError};
-pub use key::{RESERVED_PREFIX, validate_key};
-pub use limits::{Exceeded, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS, MAX_KEY_LENGTH};
-pub use log::{
-    Anchor, Break, Change, ChangeKind, ChangeKind as EventType, Commit, Cursor, Follow, Hash, Head, Meta,
-    SALT_BYTES, StoreId, Timestamp,
-};
-pub use pattern::Pattern;
+#[doc(inline)]
+pub use error::{ErrorKind, Result, StateError};
+#[doc(inline)]
+pub use limits::{Limits, MAX_KEY_LENGTH};
+#[doc(inline)]
+pub use log::{ChangeKind as EventType, Cursor, Head, Meta};
 pub use seq::Seq;
 pub use state::{Batch, Entry, TransactionOp};
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{
-    Archive, Clock, Commits, DeletedKey, Diff, DiffPage, Difference, Entropy, Export, Exported, MemoryStore,
-    Options, OsEntropy, Page, Past, Point, Receipt, Residency, Restore, Scan, SnapshotEvent, SnapshotWatch,
-    StateStore, Stats, SystemClock, Verify, WatchEvent, WatchStream, WatcherStats, WithMeta,
-};
+pub use store::{MemoryStore, Options, Page, Receipt, Scan, StateStore, WatchEvent, WatchStream, WithMeta};
+
+/// A log elsewhere: exports, and reading them as stores.
+pub mod archive {
+    pub use crate::audit::{Form, Progress};
+    pub use crate::store::{Archive, Export, Exported};
+}
+
+/// The past: reads of a moment, differences between two, and ways to bring one back.
+pub mod history {
+    pub use crate::store::{DeletedKey, Diff, DiffPage, Difference, Past, Point, Restore};
+}
+
+/// What [`Options`] takes: where times and randomness come from, and when a commit is acknowledged.
+pub mod options {
+    #[cfg(feature = "sqlite")]
+    pub use crate::backend::sqlite::Durability;
+    pub use crate::store::{Clock, Entropy, OsEntropy, SystemClock};
+}
+
+/// What a store has been doing, and how far its watches are.
+pub mod stats {
+    pub use crate::store::{Residency, Stats, WatcherStats};
+}
+
+/// Checking a store against its hashes, and reports of what was proved.
+pub mod verify {
+    pub use crate::audit::{Finding, Level, NotProvable, Progress, Proved, VerifyReport};
+    pub use crate::store::Verify;
+}
+
+/// Streams beside [`WatchStream`]: by whole commits, and beginning with what there is.
+pub mod watch {
+    pub use crate::store::{Commits, SnapshotEvent, SnapshotWatch};
+}
 
 /// What most programs import.
 pub mod prelude {

@@ -1,4 +1,4 @@
-//! All limits, in one place, with their units.
+//! What may be how large: all limits, with their units.
 
 use std::fmt;
 

@@ -19,7 +19,7 @@ use crate::key::{RESERVED_PREFIX, invalid, names_reserved, validate_path};
 /// A pattern with wildcards passes over keys below `/.univrs/` unless it names that prefix.
 ///
 /// ```
-/// use univrs_state::Pattern;
+/// use univrs_state::pattern::Pattern;
 /// let pattern: Pattern = "/nodes/*/status".parse()?;
 /// assert!(pattern.matches("/nodes/n1/status"));
 /// assert!(!pattern.matches("/nodes/n1/disks/status"));

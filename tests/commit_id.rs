@@ -105,7 +105,7 @@ async fn a_refused_batch_is_not_remembered<S: Store>(store: S, _: &Subject) {
 }
 
 async fn an_id_is_recorded_with_its_changes<S: Store>(store: S, _: &Subject) {
-    let longest = "x".repeat(univrs_state::MAX_COMMIT_ID_LENGTH);
+    let longest = "x".repeat(univrs_state::limits::MAX_COMMIT_ID_LENGTH);
     let handle = store.with_meta(Meta::new().actor("base"));
     let receipt =
         handle.commit(Batch::new().set("/a", "1").set("/b", "2").commit_id(&longest)).await.unwrap();

@@ -1,7 +1,8 @@
 //! Conditions: judged on the state before the batch, all failed ones reported, and a refused
 //! batch leaves no trace.
 
-use univrs_state::{Batch, ErrorKind, FailedCondition, Limits, Seq, StateError, StateStore};
+use univrs_state::error::FailedCondition;
+use univrs_state::{Batch, ErrorKind, Limits, Seq, StateError, StateStore};
 
 use crate::support::{Store, Subject, on_every_backend, options, seq, value};
 

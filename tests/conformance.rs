@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use univrs_state::ChangeKind::{Created, Deleted, Updated};
+use univrs_state::log::ChangeKind::{Created, Deleted, Updated};
 use univrs_state::{Batch, ErrorKind, Limits, MemoryStore, Meta, Seq, StateError, StateStore, TransactionOp};
 
 use crate::support::{self, Local, Store, Subject, on_every_backend, seq, value};
@@ -184,7 +184,7 @@ async fn changes_come_as_whole_commits<S: Store>(store: S, _: &Subject) {
         let batch = (0..3).fold(Batch::new(), |batch, k| batch.set(format!("/{k}"), format!("{n}")));
         store.commit(batch).await.unwrap();
     }
-    let ends = |commits: Vec<univrs_state::Commit>| -> Vec<u64> {
+    let ends = |commits: Vec<univrs_state::log::Commit>| -> Vec<u64> {
         commits.iter().map(|commit| commit.last.as_u64()).collect()
     };
     assert_eq!(ends(store.changes(Seq::ZERO, 0).await.unwrap()), Vec::<u64>::new());

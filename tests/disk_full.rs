@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use univrs_state::{Durability, Export, MemoryStore, Options, SqliteStore, StateError, StateStore};
+use univrs_state::archive::Export;
+use univrs_state::options::Durability;
+use univrs_state::{MemoryStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::Child;
 use crate::support::{Subject, folder};

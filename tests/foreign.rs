@@ -6,9 +6,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use univrs_state::archive::{Archive, Export, Exported};
+use univrs_state::log::Timestamp;
+use univrs_state::options::{Clock, Entropy};
+use univrs_state::verify::{Level, Verify, VerifyReport};
 use univrs_state::{
-    Archive, Batch, Clock, Entropy, ErrorKind, Export, Exported, Level, MemoryStore, Options, Result, Seq,
-    SqliteStore, StateError, StateStore, Timestamp, Verify, VerifyReport,
+    Batch, ErrorKind, MemoryStore, Options, Result, Seq, SqliteStore, StateError, StateStore,
 };
 
 use crate::support::child::Child;

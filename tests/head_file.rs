@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use univrs_state::{Durability, SqliteStore, StateError, StateStore, StoreId};
+use univrs_state::log::StoreId;
+use univrs_state::options::Durability;
+use univrs_state::{SqliteStore, StateError, StateStore};
 
 use crate::support::{Local, audit};
 

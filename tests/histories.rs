@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
-use univrs_state::Change;
+use univrs_state::log::Change;
 
 use crate::streams;
 use crate::streams::plan::{END, Seen};

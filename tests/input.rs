@@ -1,8 +1,8 @@
 //! Bad input: a clear error, and nothing half done.
 
+use univrs_state::limits::{MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS};
 use univrs_state::{
-    Batch, Cursor, ErrorKind, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS, Meta, Scan, Seq, StateError,
-    StateStore, TransactionOp,
+    Batch, Cursor, ErrorKind, Limits, Meta, Scan, Seq, StateError, StateStore, TransactionOp,
 };
 
 use crate::support::{Store, Subject, on_every_backend, options, seq, value};
@@ -258,7 +258,7 @@ async fn limits_by_option_are_those_that_count() {
 #[tokio::test]
 async fn a_store_without_random_bytes_records_nothing() {
     struct Dry;
-    impl univrs_state::Entropy for Dry {
+    impl univrs_state::options::Entropy for Dry {
         fn fill(&self, _: &mut [u8]) -> bool {
             false
         }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use univrs_state::{Batch, Change, Options, Scan, Seq, StateError, StateStore};
+use univrs_state::log::Change;
+use univrs_state::{Batch, Options, Scan, Seq, StateError, StateStore};
 
 use crate::support::audit::{entries, fold};
 use crate::support::{START, STORE, Seeded, Store, Subject, Ticks, on_every_backend, seq, value};
@@ -178,7 +179,7 @@ async fn a_watch_is_complete_and_in_order_or_it_ends_with_its_cause<S: Store>(st
     for watch in watches {
         let (watch, seen, cause) = watch.await.unwrap();
         assert_eq!(cause, StateError::Closed);
-        let pattern: univrs_state::Pattern = watch.pattern().parse().unwrap();
+        let pattern: univrs_state::pattern::Pattern = watch.pattern().parse().unwrap();
         // What was delivered, up to the cursor, is everything; what follows it is all the rest.
         let mut seqs: Vec<Seq> = seen.iter().map(|event| event.seq).collect();
         seqs.retain(|seq| *seq <= watch.cursor().seq());

@@ -15,7 +15,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use univrs_state::{Batch, Change, Durability, Options, SqliteStore, StateError, StateStore};
+use univrs_state::log::Change;
+use univrs_state::options::Durability;
+use univrs_state::{Batch, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::{Child, say};
 use crate::support::{Local, Seeded, audit, folder};

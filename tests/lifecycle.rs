@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::task::unconstrained;
-use univrs_state::{Batch, Durability, Options, Scan, Seq, StateError, StateStore};
+use univrs_state::options::Durability;
+use univrs_state::{Batch, Options, Scan, Seq, StateError, StateStore};
 
 use crate::support::child::Child;
 use crate::support::{Local, Seeded, Store, Subject, buffered, folder, on_every_backend, options, value};
@@ -315,7 +316,7 @@ async fn an_existing_store_keeps_its_id_and_is_not_opened_by_another() {
     let subject = Subject::disk().await;
     subject.shared().set("/a", value(1)).await.unwrap();
     subject.local.close().await.unwrap();
-    let other = univrs_state::StoreId::from_bytes([9; 16]);
+    let other = univrs_state::log::StoreId::from_bytes([9; 16]);
     let path = subject.path.as_ref().unwrap();
     for read_only in [false, true] {
         let error = options().store_id(other).read_only(read_only).open(path).await.unwrap_err();

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use univrs_state::{
-    Batch, ChangeKind, Clock, Cursor, Durability, FailedCondition, Options, Pattern, Seq, StateError,
-    StateStore, Timestamp, WatchEvent, WatchStream,
-};
+use univrs_state::error::FailedCondition;
+use univrs_state::log::{ChangeKind, Timestamp};
+use univrs_state::options::{Clock, Durability};
+use univrs_state::pattern::Pattern;
+use univrs_state::{Batch, Cursor, Options, Seq, StateError, StateStore, WatchEvent, WatchStream};
 
 use crate::support::audit::entries;
 use crate::support::{START, STORE, Seeded, Subject, folder};

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use univrs_state::{Durability, Export, MemoryStore, Options, SqliteStore, StateError, StateStore, StoreId};
+use univrs_state::archive::Export;
+use univrs_state::log::StoreId;
+use univrs_state::options::Durability;
+use univrs_state::{MemoryStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::{STORE, Subject, folder, options, value};
 

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use univrs_state::{
-    Batch, ChangeKind, Cursor, Diff, Difference, Entry, FailedCondition, Head, Meta, Past, Point, Restore,
-    Scan, Seq, StateError, StateStore, StoreId, Timestamp,
-};
+use univrs_state::error::FailedCondition;
+use univrs_state::history::{Diff, Difference, Past, Point, Restore};
+use univrs_state::log::{ChangeKind, StoreId, Timestamp};
+use univrs_state::{Batch, Cursor, Entry, Head, Meta, Scan, Seq, StateError, StateStore};
 
 use crate::support::audit::fold;
 use crate::support::history::{random_log, state_at};
@@ -72,7 +72,7 @@ async fn every_point_reads_as_a_replay_up_to_it<S: Store>(store: S, _: &Subject)
 }
 
 /// Every key that was ever there.
-fn fold_keys(log: &[univrs_state::Change]) -> Vec<String> {
+fn fold_keys(log: &[univrs_state::log::Change]) -> Vec<String> {
     let mut keys: Vec<String> = log.iter().map(|change| change.key.to_string()).collect();
     keys.sort();
     keys.dedup();
@@ -154,7 +154,7 @@ async fn all_differences<S: Store>(store: &S, diff: Diff) -> Vec<Difference> {
 fn apply(state: &mut BTreeMap<std::sync::Arc<str>, Entry>, difference: &Difference) {
     let before = difference.before.as_ref().map(|before| before.seq);
     assert_eq!(state.get(difference.key.as_str()).map(|entry| entry.seq), before, "{difference:?}");
-    let lives = |change: &&univrs_state::Change| change.kind != ChangeKind::Deleted;
+    let lives = |change: &&univrs_state::log::Change| change.kind != ChangeKind::Deleted;
     match difference.after.as_ref().filter(lives) {
         None => drop(state.remove(difference.key.as_str()).unwrap()),
         Some(after) => {
@@ -258,7 +258,7 @@ async fn deleted_keys_are_listed_until_they_live_again<S: Store>(store: S, _: &S
         store.set(key, value(1)).await.unwrap();
         store.delete(key).await.unwrap();
     }
-    let listed = |listed: Vec<univrs_state::DeletedKey>| {
+    let listed = |listed: Vec<univrs_state::history::DeletedKey>| {
         listed.into_iter().map(|d| (d.key, d.version, d.seq.as_u64())).collect::<Vec<_>>()
     };
     let expected = [("/b/1".to_owned(), 2, 4), ("/b/2".to_owned(), 2, 6)];

@@ -173,7 +173,7 @@ async fn timestamps_do_not_lie_before_the_write() {
         let store = subject.shared();
         let mut watch = store.watch("/*").unwrap();
         for n in 0..100 {
-            let before = univrs_state::Timestamp::from(SystemTime::now());
+            let before = univrs_state::log::Timestamp::from(SystemTime::now());
             store.set("/a", value(n)).await.unwrap();
             let entry = store.get("/a").await.unwrap().unwrap();
             let after = SystemTime::now();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use univrs_state::{Batch, Residency, Scan, SqliteStore, StateStore};
+use univrs_state::stats::Residency;
+use univrs_state::{Batch, Scan, SqliteStore, StateStore};
 
 use crate::support::{Subject, folder, options, resident, value};
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use univrs_state::{Batch, Cursor, Limits, Pattern, SnapshotEvent, SnapshotWatch, StateError, StateStore};
+use univrs_state::pattern::Pattern;
+use univrs_state::watch::{SnapshotEvent, SnapshotWatch};
+use univrs_state::{Batch, Cursor, Limits, StateError, StateStore};
 
 use crate::support::{Seeded, Store, Subject, folder, frugal, on_every_backend, options, value};
 

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use univrs_state::{
-    Change, Clock, Durability, Entropy, Export, Exported, MemoryStore, Options, Result, Seq, SqliteStore,
-    StateStore, Stats, StoreId, Timestamp, VerifyReport,
-};
+use univrs_state::archive::{Export, Exported};
+use univrs_state::log::{Change, StoreId, Timestamp};
+use univrs_state::options::{Clock, Durability, Entropy};
+use univrs_state::stats::Stats;
+use univrs_state::verify::VerifyReport;
+use univrs_state::{MemoryStore, Options, Result, Seq, SqliteStore, StateStore};
 
 pub(crate) mod audit;
 pub(crate) mod child;
@@ -356,7 +358,7 @@ pub(crate) fn seq(number: u64) -> Seq {
 
 /// Waits until the whole state of a store is in memory.
 pub(crate) async fn resident(store: &SqliteStore) {
-    while store.stats().await.unwrap().residency != univrs_state::Residency::Whole {
+    while store.stats().await.unwrap().residency != univrs_state::stats::Residency::Whole {
         tokio::task::yield_now().await;
     }
 }

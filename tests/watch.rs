@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_stream::StreamExt;
-use univrs_state::{
-    Batch, Change, ChangeKind, Cursor, Hash, MemoryStore, Meta, Seq, StateError, StateStore, WatchEvent,
-    WatchStream,
-};
+use univrs_state::log::{Change, ChangeKind, Hash};
+use univrs_state::{Batch, Cursor, MemoryStore, Meta, Seq, StateError, StateStore, WatchEvent, WatchStream};
 
 use crate::support::audit::fold;
 use crate::support::child::Child;
@@ -68,7 +66,7 @@ async fn what_is_rare_in_a_long_log_is_delivered_whole_and_with_what_it_replaced
     for pattern in ["/few/*", "/few/last", "/*/last", "/none/*"] {
         let mut watch = store.watch_after(pattern, Seq::ZERO.into()).unwrap();
         let events = drain(&mut watch, &store).await;
-        let matches: univrs_state::Pattern = pattern.parse().unwrap();
+        let matches: univrs_state::pattern::Pattern = pattern.parse().unwrap();
         let due: Vec<&Change> = log.iter().filter(|change| matches.matches(&change.key)).collect();
         assert_eq!(events.len(), due.len(), "{pattern}");
         for (event, change) in events.iter().zip(due) {
@@ -373,7 +371,7 @@ async fn a_log_that_contradicts_itself_is_no_store() {
     for (n, alter) in alterations.iter().enumerate() {
         assert!(matches!(altered(alter), Err(StateError::Corrupted(_))), "alteration {n}");
     }
-    let other = univrs_state::StoreId::from_bytes([1; 16]);
+    let other = univrs_state::log::StoreId::from_bytes([1; 16]);
     assert!(MemoryStore::replay(other, log.clone()).is_err(), "the log of another store");
     let copy = MemoryStore::replay(STORE, log).unwrap();
     assert_eq!(audit(&crate::support::Local::Memory(copy)).await, source.audit().await);

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use univrs_state::{Batch, Residency, SqliteStore, StateStore, Stats};
+use univrs_state::stats::{Residency, Stats};
+use univrs_state::{Batch, SqliteStore, StateStore};
 
 use super::{Random, VALUE_BYTES, key, meta};
 

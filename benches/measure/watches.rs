@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use univrs_state::{Durability, EventType, Seq, SqliteStore, StateStore};
+use univrs_state::options::Durability;
+use univrs_state::{EventType, Seq, SqliteStore, StateStore};
 
 use super::{Pace, Random, VALUE_BYTES, key, pace};
 

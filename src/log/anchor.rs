@@ -15,7 +15,9 @@ use crate::seq::Seq;
 /// Prints and parses as a line of JSON, so that anchors can be appended to a file.
 ///
 /// ```
-/// use univrs_state::{Anchor, MemoryStore, StateStore, Verify};
+/// use univrs_state::log::Anchor;
+/// use univrs_state::verify::Verify;
+/// use univrs_state::{MemoryStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;

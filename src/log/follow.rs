@@ -9,7 +9,8 @@ use crate::seq::Seq;
 /// hash.
 ///
 /// ```
-/// use univrs_state::{Follow, MemoryStore, Seq, StateStore};
+/// use univrs_state::log::Follow;
+/// use univrs_state::{MemoryStore, Seq, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;

@@ -31,7 +31,8 @@ const UNREADABLE: &str = "cannot be read";
 /// watched, which is [`StateError::Unsupported`].
 ///
 /// ```
-/// use univrs_state::{Archive, Export, MemoryStore, StateError, StateStore};
+/// use univrs_state::archive::{Archive, Export};
+/// use univrs_state::{MemoryStore, StateError, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("billing.log");

@@ -92,7 +92,8 @@ impl MemoryStore {
     /// Those of [`Options::import_memory`].
     ///
     /// ```
-    /// use univrs_state::{Export, MemoryStore, StateStore};
+    /// use univrs_state::archive::Export;
+    /// use univrs_state::{MemoryStore, StateStore};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("state.log");
@@ -247,7 +248,7 @@ impl Options {
     /// redacted are erased in it.
     ///
     /// # Errors
-    /// Those of [`Archive::read`](crate::Archive::read) and [`memory`](Self::memory);
+    /// Those of [`Archive::read`](crate::archive::Archive::read) and [`memory`](Self::memory);
     /// [`StateError::InvalidArgument`] for another `store_id` than the export has;
     /// [`StateError::Erased`] if the export withholds changes or begins later than the log.
     pub fn import_memory(self, export: impl io::Read) -> Result<MemoryStore> {

@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::log::{Anchor, StoreId};
 
 /// The durable store: log and projection in one SQLite file. An acknowledged write survives the
-/// loss of power (unless the file was created with [`Durability::Buffered`](crate::Durability)).
+/// loss of power (unless the file was created with [`Durability::Buffered`](crate::options::Durability)).
 ///
 /// Clones are handles on the same store; other processes may open the same file. One thread
 /// writes, and everything that waits for it shares one storage transaction; reads run on threads
@@ -177,7 +177,8 @@ impl SqliteStore {
     /// Those of [`Options::import`].
     ///
     /// ```
-    /// use univrs_state::{Export, MemoryStore, SqliteStore, StateStore};
+    /// use univrs_state::archive::Export;
+    /// use univrs_state::{MemoryStore, SqliteStore, StateStore};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
     /// # let folder = tempfile::tempdir()?;
     /// # let (log, path) = (folder.path().join("state.log"), folder.path().join("state.db"));

@@ -261,14 +261,15 @@ pub trait StateStore: Send + Sync {
     ///
     /// ```
     /// use std::ops::ControlFlow;
-    /// use univrs_state::{MemoryStore, Point, Seq, StateStore};
+    /// use univrs_state::history::Point;
+    /// use univrs_state::{MemoryStore, Seq, StateStore};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
     /// let store = MemoryStore::new();
     /// for n in 1..=3 {
     ///     store.set("/a", vec![n]).await?;
     /// }
     /// let mut total = 0;
-    /// let sum = |commit: univrs_state::Commit| {
+    /// let sum = |commit: univrs_state::log::Commit| {
     ///     total += commit.changes.iter().filter_map(|change| change.value.as_deref()).map(|v| v[0]).sum::<u8>();
     ///     Ok(ControlFlow::Continue(()))
     /// };

@@ -10,9 +10,12 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use univrs_state::archive::{Archive, Export};
+use univrs_state::key::validate_key;
+use univrs_state::log::{Follow, Hash, StoreId};
+use univrs_state::pattern::Pattern;
 use univrs_state::{
-    Archive, Batch, Cursor, Export, Follow, Hash, Head, MemoryStore, Meta, Options, Pattern, Seq,
-    SqliteStore, StateError, StateStore, StoreId, validate_key,
+    Batch, Cursor, Head, MemoryStore, Meta, Options, Seq, SqliteStore, StateError, StateStore,
 };
 
 /// The targets by name.

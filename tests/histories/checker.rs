@@ -12,7 +12,7 @@
 use std::fmt::Debug;
 use std::ops::AddAssign;
 
-use univrs_state::Change;
+use univrs_state::log::Change;
 
 use super::judge::judge;
 use super::operation::{Answer, Failed, Operation, Record, Sight, Verb, Write};

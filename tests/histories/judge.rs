@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use univrs_state::{Change, ChangeKind};
+use univrs_state::log::{Change, ChangeKind};
 
 use super::operation::{Condition, Failed, Write};
 use crate::support::timeline::Timeline;

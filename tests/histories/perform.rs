@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use univrs_state::{Batch, Entry, FailedCondition, Meta, Page, Scan, StateError, StateStore, TransactionOp};
+use univrs_state::error::FailedCondition;
+use univrs_state::{Batch, Entry, Meta, Page, Scan, StateError, StateStore, TransactionOp};
 
 use super::operation::{Answer, Condition, Failed, Operation, Verb, Write};
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use univrs_state::{Change, Meta};
+use univrs_state::Meta;
+use univrs_state::log::Change;
 
 use super::judge::{judge, made};
 use super::operation::{Operation, Record, Write};

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use univrs_state::{Change, MemoryStore, Seq, StateStore};
+use univrs_state::log::Change;
+use univrs_state::{MemoryStore, Seq, StateStore};
 
 use super::checker::{Tally, check};
 use super::client::Client;

@@ -6,7 +6,8 @@
 
 use std::ops::AddAssign;
 
-use univrs_state::{Change, ChangeKind, Cursor, Entry, WatchEvent};
+use univrs_state::log::{Change, ChangeKind};
+use univrs_state::{Cursor, Entry, WatchEvent};
 
 use super::matching::matches;
 use super::plan::Seen;

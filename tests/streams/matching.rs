@@ -31,7 +31,7 @@ fn the_plain_matching_is_that_of_the_store() {
         ["/*", "/**", "/a", "/a/*", "/a*", "/b/*/1", "/**/2", "/**/x/**", "/*/1", "/b/**/1", "/*/x/*"];
     let mut matched = 0;
     for pattern in patterns {
-        let store: univrs_state::Pattern = pattern.parse().unwrap();
+        let store: univrs_state::pattern::Pattern = pattern.parse().unwrap();
         for key in paths {
             assert_eq!(matches(pattern, key), store.matches(key), "{pattern} {key}");
             matched += usize::from(matches(pattern, key));

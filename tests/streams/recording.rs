@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use univrs_state::{
-    Commits, Cursor, Entry, Scan, Seq, SnapshotEvent, SnapshotWatch, StateError, StateStore, WatchEvent,
-    WatchStream,
-};
+use univrs_state::watch::{Commits, SnapshotEvent, SnapshotWatch};
+use univrs_state::{Cursor, Entry, Scan, Seq, StateError, StateStore, WatchEvent, WatchStream};
 
 use super::matching::matches;
 use super::plan::{END, Plan, Seen, Start, end_keys};

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use univrs_state::{Batch, Change, Cursor, EventType, MemoryStore, StateStore, WatchEvent};
+use univrs_state::log::Change;
+use univrs_state::{Batch, Cursor, EventType, MemoryStore, StateStore, WatchEvent};
 
 use super::checker::{Tally, check};
 use super::plan::{END, Plan, Seen, Start};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use univrs_state::{Change, ChangeKind, Entry, Follow, Scan, Seq, StateStore, Timestamp};
+use univrs_state::log::{Change, ChangeKind, Follow, Timestamp};
+use univrs_state::{Entry, Scan, Seq, StateStore};
 
 use super::Local;
 

@@ -8,7 +8,8 @@ use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use univrs_state::{Durability, Options, Seq, SqliteStore, StateStore};
+use univrs_state::options::Durability;
+use univrs_state::{Options, Seq, SqliteStore, StateStore};
 
 const MARK: &str = "UNIVRS_STATE_TEST_CHILD";
 

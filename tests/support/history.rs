@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use univrs_state::{Batch, Change, Entry, Meta, Seq, StateStore};
+use univrs_state::log::Change;
+use univrs_state::{Batch, Entry, Meta, Seq, StateStore};
 
 use super::Seeded;
 use super::audit::{fold, log_of};

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use univrs_state::{Change, ChangeKind, Entry};
+use univrs_state::Entry;
+use univrs_state::log::{Change, ChangeKind};
 
 /// The states of a log. A position is a state where a commit ends; 0 is the one before the first.
 pub(crate) struct Timeline<'a> {

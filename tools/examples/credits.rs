@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+use univrs_state::Scan;
+use univrs_state::log::Change;
 use univrs_state::prelude::*;
-use univrs_state::{Change, Scan};
 
 const PEERS: [&str; 6] = ["ada", "ben", "cleo", "dora", "emil", "finn"];
 const START: u64 = 100;

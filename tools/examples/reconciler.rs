@@ -21,7 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use univrs_state::Commit;
+use univrs_state::log::Commit;
 use univrs_state::prelude::*;
 
 /// What should be: written by the scheduler.

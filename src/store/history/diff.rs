@@ -15,7 +15,8 @@ use crate::store::read::key_history;
 /// a page at a time. Either point may be the earlier one.
 ///
 /// ```
-/// use univrs_state::{Diff, MemoryStore, Point, Seq, StateStore};
+/// use univrs_state::history::{Diff, Point};
+/// use univrs_state::{MemoryStore, Seq, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;

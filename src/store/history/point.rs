@@ -15,7 +15,8 @@ use crate::store::read::log::{recorded, resolve};
 /// or before it. Commit times strictly increase, so a time names one state exactly.
 ///
 /// ```
-/// use univrs_state::{MemoryStore, Point, Seq, StateStore};
+/// use univrs_state::history::Point;
+/// use univrs_state::{MemoryStore, Seq, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;

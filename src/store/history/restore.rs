@@ -19,7 +19,8 @@ const MOST_BYTES: usize = 512 << 20;
 /// [`Restore::diff`].
 ///
 /// ```
-/// use univrs_state::{MemoryStore, Restore, Seq, StateStore};
+/// use univrs_state::history::Restore;
+/// use univrs_state::{MemoryStore, Seq, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/config/rate", b"7".to_vec()).await?;
@@ -71,7 +72,7 @@ impl Restore {
     }
 
     /// What it would do now: what is different at the point from what is. Keys with the
-    /// [same value](crate::Difference::is_same_value) are left alone.
+    /// [same value](crate::history::Difference::is_same_value) are left alone.
     #[must_use]
     pub fn diff(&self) -> Diff {
         Diff::in_scope(Point::Head, self.to, self.scope.clone())

@@ -28,7 +28,8 @@ const BUFFER: usize = 256 << 10;
 /// are withheld it has the hash of their header, of values that are redacted their hash.
 ///
 /// ```
-/// use univrs_state::{Export, MemoryStore, Seq, StateStore};
+/// use univrs_state::archive::Export;
+/// use univrs_state::{MemoryStore, Seq, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("billing.log");

@@ -9,7 +9,8 @@ use crate::log::Anchor;
 /// What to verify.
 ///
 /// ```
-/// use univrs_state::{Level, MemoryStore, StateStore, Verify};
+/// use univrs_state::verify::{Level, Verify};
+/// use univrs_state::{MemoryStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;

@@ -42,7 +42,8 @@ pub enum SnapshotEvent {
 /// [`watch_after`](crate::StateStore::watch_after).
 ///
 /// ```
-/// use univrs_state::{MemoryStore, SnapshotEvent, StateStore};
+/// use univrs_state::watch::SnapshotEvent;
+/// use univrs_state::{MemoryStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/nodes/n1", b"up".to_vec()).await?;

@@ -1,7 +1,9 @@
 //! The state that a command shows: as it is, or as it was.
 
 use clap::Args;
-use univrs_state::{Change, DeletedKey, Entry, Head, Page, Past, Result, Scan, Seq};
+use univrs_state::history::{DeletedKey, Past};
+use univrs_state::log::Change;
+use univrs_state::{Entry, Head, Page, Result, Scan, Seq};
 
 use crate::context::Context;
 use crate::point::Point;
@@ -59,7 +61,7 @@ impl State {
     pub(crate) async fn fixed(self) -> Result<(Self, Head)> {
         let past = match self.past {
             Some(past) => past,
-            None => self.source.at(univrs_state::Point::Head).await?,
+            None => self.source.at(univrs_state::history::Point::Head).await?,
         };
         let head = past.head();
         Ok((Self { source: self.source, past: Some(past) }, head))

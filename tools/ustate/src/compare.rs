@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use univrs_state::{Entry, Past, Result, Scan};
+use univrs_state::history::Past;
+use univrs_state::{Entry, Result, Scan};
 
 /// What a comparison found.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use univrs_state::{Archive, Options, Seq, SqliteStore, StateError};
+use univrs_state::archive::Archive;
+use univrs_state::{Options, Seq, SqliteStore, StateError};
 
 use crate::escape::escape;
 use crate::output::{DIM, Format, Output, paint};

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use univrs_state::{RESERVED_PREFIX, validate_key};
+use univrs_state::key::{RESERVED_PREFIX, validate_key};
 
 use crate::stop::{Done, Failure, fail};
 use crate::value::counted;

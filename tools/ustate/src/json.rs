@@ -1,6 +1,7 @@
 //! JSON objects, a line each.
 
-use univrs_state::{Change, Cursor, Meta, WatchEvent};
+use univrs_state::log::Change;
+use univrs_state::{Cursor, Meta, WatchEvent};
 
 use crate::escape::escape_json;
 use crate::time::rfc3339;

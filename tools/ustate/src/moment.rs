@@ -3,7 +3,7 @@
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp as Instant};
-use univrs_state::Timestamp;
+use univrs_state::log::Timestamp;
 
 /// A moment that depends, perhaps, on the zone and on now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Stdout, Write};
 
 use anstyle::{AnsiColor, Style};
-use univrs_state::ChangeKind;
+use univrs_state::log::ChangeKind;
 
 use crate::stop::{Done, Failure, Stop};
 

@@ -3,7 +3,10 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use univrs_state::{Change, ChangeKind, Diff, Difference, Entry, Past, Pattern, Scan};
+use univrs_state::history::{Diff, Difference, Past};
+use univrs_state::log::{Change, ChangeKind};
+use univrs_state::pattern::Pattern;
+use univrs_state::{Entry, Scan};
 
 use crate::selection::{matches, prefix};
 use crate::source::Source;

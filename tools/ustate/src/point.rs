@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use univrs_state::{Past, Seq, StateError};
+use univrs_state::history::Past;
+use univrs_state::{Seq, StateError};
 
 use crate::context::Context;
 use crate::moment::Moment;

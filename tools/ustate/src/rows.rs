@@ -1,6 +1,7 @@
 //! A change as a line for people, in columns that grow as they must.
 
-use univrs_state::{Change, ChangeKind, Meta, WatchEvent};
+use univrs_state::log::{Change, ChangeKind};
+use univrs_state::{Meta, WatchEvent};
 
 use crate::escape::{escape, escape_field};
 use crate::output::{DIM, Output};
@@ -49,7 +50,7 @@ impl<'a> Row<'a> {
     }
 
     /// The fields of a line between tabs: seq, time, kind, key, encoding, value, actor, reason.
-    pub(crate) fn fields(&self, at: univrs_state::Timestamp) -> [String; 8] {
+    pub(crate) fn fields(&self, at: univrs_state::log::Timestamp) -> [String; 8] {
         let value = self.value.map(Encoded::of);
         let said = |field: fn(&Meta) -> Option<&String>| {
             self.meta.and_then(field).map(|text| escape_field(text).into_owned()).unwrap_or_default()

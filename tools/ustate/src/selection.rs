@@ -1,6 +1,6 @@
 //! Which part of a log is meant: keys by patterns, and a range of points.
 
-use univrs_state::Pattern;
+use univrs_state::pattern::Pattern;
 
 use crate::point::{Point, Range};
 use crate::stop::{Done, Failure, fail};

@@ -3,10 +3,10 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use univrs_state::{
-    Archive, Change, Export, Exported, Result, Seq, SqliteStore, StateError, StateStore, StoreId, Verify,
-    VerifyReport,
-};
+use univrs_state::archive::{Archive, Export, Exported};
+use univrs_state::log::{Change, StoreId};
+use univrs_state::verify::{Verify, VerifyReport};
+use univrs_state::{Result, Seq, SqliteStore, StateError, StateStore};
 
 /// An open store for reading. What it has in common with every store it is by [`Deref`].
 pub(crate) enum Source {

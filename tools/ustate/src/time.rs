@@ -3,7 +3,7 @@
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp as Instant, Zoned};
 use std::time::Duration;
-use univrs_state::Timestamp;
+use univrs_state::log::Timestamp;
 
 /// How times are shown.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! What a verification says: what is proved, what contradicts, and what no log can prove.
 
-use univrs_state::{Finding, NotProvable, Proved, VerifyReport};
+use univrs_state::verify::{Finding, NotProvable, Proved, VerifyReport};
 
 use crate::context::Context;
 use crate::escape::{escape, escape_field};

@@ -1,6 +1,8 @@
 //! What a command that writes many keys at once says of them.
 
-use univrs_state::{Change, ChangeKind, Difference, Receipt, SqliteStore, StateStore};
+use univrs_state::history::Difference;
+use univrs_state::log::{Change, ChangeKind};
+use univrs_state::{Receipt, SqliteStore, StateStore};
 
 use crate::context::Context;
 use crate::escape::{escape, escape_field};

@@ -1,7 +1,8 @@
 //! bisect: the commit that broke something.
 
 use snapbox::str;
-use univrs_state::{Batch, Export, Meta, StateStore};
+use univrs_state::archive::Export;
+use univrs_state::{Batch, Meta, StateStore};
 
 use crate::support::{Place, check};
 

@@ -1,7 +1,8 @@
 //! blame: who last changed each part of a value.
 
 use snapbox::str;
-use univrs_state::{Batch, Export, Meta, SqliteStore, StateStore};
+use univrs_state::archive::Export;
+use univrs_state::{Batch, Meta, SqliteStore, StateStore};
 
 use crate::support::{Place, check};
 

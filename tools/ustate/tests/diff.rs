@@ -3,7 +3,8 @@
 use std::process::Output;
 
 use snapbox::str;
-use univrs_state::{Batch, Export, Meta, StateStore};
+use univrs_state::archive::Export;
+use univrs_state::{Batch, Meta, StateStore};
 
 use crate::support::{Place, check};
 

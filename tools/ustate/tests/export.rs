@@ -1,7 +1,9 @@
 //! Every command that reads works on an export, too.
 
 use snapbox::str;
-use univrs_state::{Export, Point, Seq};
+use univrs_state::Seq;
+use univrs_state::archive::Export;
+use univrs_state::history::Point;
 
 use crate::support::{Place, check};
 

@@ -1,7 +1,9 @@
 //! Points in the history: every way to write one, and what is wrong with one.
 
 use snapbox::str;
-use univrs_state::{Batch, Clock, Options, Seq, SqliteStore, StateStore, Timestamp};
+use univrs_state::log::Timestamp;
+use univrs_state::options::Clock;
+use univrs_state::{Batch, Options, Seq, SqliteStore, StateStore};
 
 use crate::support::{Place, check};
 

@@ -1,7 +1,10 @@
 //! stats: what there is, and of what.
 
 use snapbox::str;
-use univrs_state::{Batch, Clock, Export, Meta, Options, StateStore, Timestamp};
+use univrs_state::archive::Export;
+use univrs_state::log::Timestamp;
+use univrs_state::options::Clock;
+use univrs_state::{Batch, Meta, Options, StateStore};
 
 use crate::support::{Place, check};
 

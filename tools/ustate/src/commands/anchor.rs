@@ -32,7 +32,7 @@ impl Anchor {
             Some(point) => point.past(context, &source).await?.head(),
             None => source.head().await?,
         };
-        let anchor = univrs_state::Anchor::new(source.store_id(), head);
+        let anchor = univrs_state::log::Anchor::new(source.store_id(), head);
         if context.format == Format::Tsv {
             let [store, hash] = [anchor.store.to_string(), head.hash.to_string()];
             return context.out.fields([&store, &head.seq.to_string(), &hash]);

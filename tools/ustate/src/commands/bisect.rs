@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 use std::process::Stdio;
 
 use clap::Args;
-use univrs_state::{Commit, Past, Scan, Seq, StateStore};
+use univrs_state::history::Past;
+use univrs_state::log::Commit;
+use univrs_state::{Scan, Seq, StateStore};
 
 use super::run::Program;
 use crate::context::Context;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use clap::Args;
 use similar::{DiffOp, TextDiff};
-use univrs_state::{Change, ChangeKind, StateError, validate_key};
+use univrs_state::StateError;
+use univrs_state::key::validate_key;
+use univrs_state::log::{Change, ChangeKind};
 
 use super::get::absent;
 use crate::as_of::{AsOf, State};

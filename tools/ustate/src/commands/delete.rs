@@ -1,7 +1,8 @@
 //! `ustate delete`
 
 use clap::Args;
-use univrs_state::{Batch, StateStore, validate_key};
+use univrs_state::key::validate_key;
+use univrs_state::{Batch, StateStore};
 
 use crate::confirm::{confirm, some_of};
 use crate::context::{Context, may_write};

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use univrs_state::{Change, ChangeKind, Past, StateError};
+use univrs_state::StateError;
+use univrs_state::history::Past;
+use univrs_state::log::{Change, ChangeKind};
 
 use crate::context::Context;
 use crate::delta::{Delta, patch};
@@ -198,7 +200,7 @@ impl Diff {
 async fn end(context: &Context, source: &Source, point: Option<Point>) -> Done<Past> {
     match point {
         Some(point) => point.past(context, source).await,
-        None => Ok(source.at(univrs_state::Point::Head).await?),
+        None => Ok(source.at(univrs_state::history::Point::Head).await?),
     }
 }
 

@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use univrs_state::{Exported, Form, StateError};
+use univrs_state::StateError;
+use univrs_state::archive::{Exported, Form};
 
 use crate::context::Context;
 use crate::escape::{escape, escape_field};
@@ -66,8 +67,10 @@ impl Export {
         let (only, range) = sort_out(&self.select)?;
         let source = context.open().await?;
         let (after, to) = range.unwrap_or_default().places(context, &source).await?;
-        let mut export = redact.into_iter().fold(univrs_state::Export::new(), univrs_state::Export::redact);
-        export = only.into_iter().fold(export, univrs_state::Export::only).to(to);
+        let mut export = redact
+            .into_iter()
+            .fold(univrs_state::archive::Export::new(), univrs_state::archive::Export::redact);
+        export = only.into_iter().fold(export, univrs_state::archive::Export::only).to(to);
         if after > source.floor() {
             export = export.after(after);
         }
@@ -82,7 +85,7 @@ impl Export {
     }
 }
 
-async fn to_file(source: &Source, export: univrs_state::Export, out: &Path) -> Done<Exported> {
+async fn to_file(source: &Source, export: univrs_state::archive::Export, out: &Path) -> Done<Exported> {
     let mut signals = Signals::new()?;
     let mut export = std::pin::pin!(source.export_to(export, out));
     let exported = tokio::select! {
@@ -104,7 +107,7 @@ async fn to_file(source: &Source, export: univrs_state::Export, out: &Path) -> D
     })
 }
 
-async fn to_stdout(source: &Source, export: univrs_state::Export) -> Done<Exported> {
+async fn to_stdout(source: &Source, export: univrs_state::archive::Export) -> Done<Exported> {
     let (stdout, closed) = Pipe::new(io::stdout());
     let exported = source.export(export, stdout).await;
     exported.map_err(|error| if closed.get() { Stop::ClosedPipe } else { error.into() })

@@ -1,7 +1,8 @@
 //! `ustate get`
 
 use clap::Args;
-use univrs_state::{ChangeKind, Entry, Timestamp};
+use univrs_state::Entry;
+use univrs_state::log::{ChangeKind, Timestamp};
 
 use crate::as_of::{AsOf, State};
 use crate::context::{Context, quoted_text};

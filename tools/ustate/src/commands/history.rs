@@ -1,7 +1,9 @@
 //! `ustate history`
 
 use clap::Args;
-use univrs_state::{Change, ChangeKind, Seq, validate_key};
+use univrs_state::Seq;
+use univrs_state::key::validate_key;
+use univrs_state::log::{Change, ChangeKind};
 
 use crate::as_of::AsOf;
 use crate::context::Context;

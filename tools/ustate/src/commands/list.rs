@@ -1,7 +1,8 @@
 //! `ustate list`
 
 use clap::Args;
-use univrs_state::{Entry, Page, Pattern, Scan};
+use univrs_state::pattern::Pattern;
+use univrs_state::{Entry, Page, Scan};
 
 use super::get::{entry_object, tsv};
 use crate::as_of::{AsOf, State};

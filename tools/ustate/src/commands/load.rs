@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use univrs_state::{Batch, ChangeKind, Limits, StateError, StateStore};
+use univrs_state::log::ChangeKind;
+use univrs_state::{Batch, Limits, StateError, StateStore};
 
 use super::delete::parse_prefix;
 use crate::confirm::{confirm, some_of};

@@ -1,7 +1,9 @@
 //! `ustate log`
 
 use clap::Args;
-use univrs_state::{Change, ChangeKind, Pattern, Seq};
+use univrs_state::Seq;
+use univrs_state::log::{Change, ChangeKind};
+use univrs_state::pattern::Pattern;
 
 use crate::condition::Condition;
 use crate::context::Context;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use univrs_state::{Commit, Head, Options, Past, Seq, StateError, StateStore, Timestamp};
+use univrs_state::history::Past;
+use univrs_state::log::{Commit, Timestamp};
+use univrs_state::{Head, Options, Seq, StateError, StateStore};
 
 use super::import::{Input, import};
 use super::run::{Occasion, Program, said};
@@ -209,7 +211,8 @@ async fn again(context: &Context, source: &Source, to: Seq, into: &Path) -> Done
     let (read, write) = std::io::pipe().map_err(|error| Failure::io("cannot make a pipe", &error))?;
     let (write, closed) = Pipe::new(write);
     let progress = Progress::of(context, "replaying", Unit::Changes);
-    let export = univrs_state::Export::new().to(to).progress(move |at| progress.at(at.done, at.total));
+    let export =
+        univrs_state::archive::Export::new().to(to).progress(move |at| progress.at(at.done, at.total));
     let input = Input::new(read, 0, Progress::none());
     let (exported, imported) = tokio::join!(
         source.export(export, write),

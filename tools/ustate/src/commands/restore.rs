@@ -1,9 +1,11 @@
 //! `ustate restore`
 
 use clap::{ArgGroup, Args};
-use univrs_state::{
-    Change, ChangeKind, Commit, Difference, FailedCondition, Seq, StateError, StateStore, validate_key,
-};
+use univrs_state::error::FailedCondition;
+use univrs_state::history::Difference;
+use univrs_state::key::validate_key;
+use univrs_state::log::{Change, ChangeKind, Commit};
+use univrs_state::{Seq, StateError, StateStore};
 
 use super::delete::parse_prefix;
 use super::get::by;
@@ -115,11 +117,11 @@ impl Restore {
         context: &Context,
         source: &Source,
         undone: Option<&Commit>,
-    ) -> Done<(univrs_state::Restore, Seq)> {
+    ) -> Done<(univrs_state::history::Restore, Seq)> {
         if let Some(commit) = undone {
             let before = source.at(commit.first.previous().into()).await?;
             let keys = commit.changes.iter().map(|change| change.key.to_string());
-            let restore = univrs_state::Restore::keys(keys, before.cursor());
+            let restore = univrs_state::history::Restore::keys(keys, before.cursor());
             let restore = if self.force { restore } else { restore.expect_unchanged_since(commit.last) };
             return Ok((restore, before.seq()));
         }
@@ -127,8 +129,8 @@ impl Restore {
         let past = to.past(context, source).await?;
         let prefix = if self.all { Some("/") } else { self.prefix.as_deref() };
         let restore = match prefix {
-            Some(prefix) => univrs_state::Restore::prefix(prefix, past.cursor()),
-            None => univrs_state::Restore::keys(&self.keys, past.cursor()),
+            Some(prefix) => univrs_state::history::Restore::prefix(prefix, past.cursor()),
+            None => univrs_state::history::Restore::keys(&self.keys, past.cursor()),
         };
         Ok((restore, past.seq()))
     }
@@ -175,7 +177,7 @@ async fn undone(context: &Context, source: &Source, point: &Point) -> Done<Commi
 }
 
 /// What is not what it was.
-async fn due(source: &Source, diff: univrs_state::Diff) -> Done<Vec<Difference>> {
+async fn due(source: &Source, diff: univrs_state::history::Diff) -> Done<Vec<Difference>> {
     let (mut due, mut next) = (Vec::new(), Some(diff));
     while let Some(diff) = next {
         let page = source.diff(diff).await?;

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use univrs_state::{Batch, ChangeKind, Limits, RESERVED_PREFIX, StateError, StateStore, validate_key};
+use univrs_state::key::{RESERVED_PREFIX, validate_key};
+use univrs_state::log::ChangeKind;
+use univrs_state::{Batch, Limits, StateError, StateStore};
 
 use super::get::by;
 use crate::context::{Context, may_write};

@@ -1,7 +1,8 @@
 //! `ustate show`
 
 use clap::Args;
-use univrs_state::{Change, ChangeKind, Commit, Seq};
+use univrs_state::Seq;
+use univrs_state::log::{Change, ChangeKind, Commit};
 
 use super::history::previous;
 use crate::context::Context;

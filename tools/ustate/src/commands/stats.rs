@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use clap::Args;
-use univrs_state::{Change, Commit, Head, Scan, Seq, StateStore, Timestamp};
+use univrs_state::log::{Change, Commit, Timestamp};
+use univrs_state::{Head, Scan, Seq, StateStore};
 
 use crate::as_of::{AsOf, State};
 use crate::context::Context;

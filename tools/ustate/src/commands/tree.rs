@@ -62,7 +62,7 @@ impl Tree {
         context.refuse(Format::Raw, "tree")?;
         let root = self.prefix.as_deref().unwrap_or("/").trim_end_matches('/');
         if !root.is_empty() {
-            univrs_state::validate_key(root)?;
+            univrs_state::key::validate_key(root)?;
         }
         let node = self.read(context, root).await?;
         let depth = self.depth.unwrap_or(usize::MAX);

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use univrs_state::{Anchor, VerifyReport};
+use univrs_state::log::Anchor;
+use univrs_state::verify::VerifyReport;
 
 use crate::context::Context;
 use crate::input::{named, read_at_most};
@@ -58,10 +59,10 @@ impl Verify {
         }
         let source = context.open().await.map_err(elsewhere)?;
         let progress = Progress::of(context, "verifying", Unit::Changes);
-        let verify = univrs_state::Verify::level(match self.level {
-            Level::Quick => univrs_state::Level::Quick,
-            Level::Chain => univrs_state::Level::Chain,
-            Level::Full => univrs_state::Level::Full,
+        let verify = univrs_state::verify::Verify::level(match self.level {
+            Level::Quick => univrs_state::verify::Level::Quick,
+            Level::Chain => univrs_state::verify::Level::Chain,
+            Level::Full => univrs_state::verify::Level::Full,
         });
         let verify = verify.anchors(anchors.clone()).progress(move |at| progress.at(at.done, at.total));
         let report = source.verify(verify).await?;
@@ -72,7 +73,8 @@ impl Verify {
         }
         context.out.flush()?;
         if !report.is_intact() {
-            let chain = univrs_state::Verify::level(univrs_state::Level::Chain).anchors(anchors);
+            let chain =
+                univrs_state::verify::Verify::level(univrs_state::verify::Level::Chain).anchors(anchors);
             let can_be_remade = matches!(self.level, Level::Full)
                 && !source.is_export()
                 && source.verify(chain).await.is_ok_and(|report| report.is_intact());

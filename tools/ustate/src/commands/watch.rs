@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use univrs_state::{Cursor, Head, Pattern, RESERVED_PREFIX, Seq, StateError, WatchEvent, WatchStream};
+use univrs_state::key::RESERVED_PREFIX;
+use univrs_state::pattern::Pattern;
+use univrs_state::{Cursor, Head, Seq, StateError, WatchEvent, WatchStream};
 
 use super::run::{Occasion, Program};
 use crate::context::{Context, quoted};
