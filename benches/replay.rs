@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use univrs_state::archive::Export;
 use univrs_state::log::Change;
 use univrs_state::verify::{Level, Verify};
-use univrs_state::{MemoryStore, Seq, SqliteStore, StateStore};
+use univrs_state::{LocalStore, MemoryStore, Seq, SqliteStore, StateStore};
 
 fn main() {
     let effort = Effort::from_env();

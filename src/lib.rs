@@ -81,16 +81,16 @@
 //! | call | result |
 //! |---|---|
 //! | [`head`](StateStore::head) | the end of the log: its last position and the hash of everything up to it |
-//! | [`anchor`](MemoryStore::anchor) | the head and the store id as one line, to keep in another place |
-//! | [`verify`](MemoryStore::verify), [`verify_with`](MemoryStore::verify_with) | what is proved, what contradicts, and what no log can prove: [`VerifyReport`] |
-//! | [`export`](MemoryStore::export), [`export_to`](MemoryStore::export_to) | the log as a file that proves itself; some keys or values may be left out |
+//! | [`anchor`](LocalStore::anchor) | the head and the store id as one line, to keep in another place |
+//! | [`verify`](LocalStore::verify), [`verify_with`](LocalStore::verify_with) | what is proved, what contradicts, and what no log can prove: [`VerifyReport`] |
+//! | [`export`](LocalStore::export), [`export_to`](LocalStore::export_to) | the log as a file that proves itself; some keys or values may be left out |
 //! | [`MemoryStore::import`], [`MemoryStore::replay`], [`Archive::open`] | a store made from an export or from changes, each of which is checked |
 //!
 //! [`SqliteStore`] has the same methods. [`Follow`] checks a chain of changes from anywhere. Whether
 //! the log still contains a head that you kept:
 //!
 //! ```
-//! use univrs_state::{Head, MemoryStore, StateStore};
+//! use univrs_state::{Head, MemoryStore, LocalStore, StateStore};
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 //! let store = MemoryStore::new();
 //! store.set("/billing/rate", b"7".to_vec()).await?;
@@ -110,8 +110,8 @@
 //! |---|---|
 //! | [`SqliteStore::open`], [`SqliteStore::in_memory`], [`MemoryStore::new`] | open a store with the defaults |
 //! | [`SqliteStore::options`], [`MemoryStore::options`] | open one with [`Options`]: limits, durability, read-only, memory for reads, … |
-//! | [`stats`](MemoryStore::stats) | batches and the storage transactions that they shared, the write-ahead log, what is in memory, how far each watch lags |
-//! | [`close`](MemoryStore::close) | ends the store in an orderly way; watches end with [`StateError::Closed`] |
+//! | [`stats`](LocalStore::stats) | batches and the storage transactions that they shared, the write-ahead log, what is in memory, how far each watch lags |
+//! | [`close`](LocalStore::close) | ends the store in an orderly way; watches end with [`StateError::Closed`] |
 //!
 //! # Errors
 //! [`StateError::kind`] sorts errors by what to do next, see [`ErrorKind`].
@@ -170,7 +170,9 @@ pub use seq::Seq;
 pub use state::{Batch, Entry, TransactionOp};
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{MemoryStore, Options, Page, Receipt, Scan, StateStore, WatchEvent, WatchStream, WithMeta};
+pub use store::{
+    LocalStore, MemoryStore, Options, Page, Receipt, Scan, StateStore, WatchEvent, WatchStream, WithMeta,
+};
 
 /// A log elsewhere: exports, and reading them as stores.
 pub mod archive {
@@ -211,8 +213,8 @@ pub mod prelude {
     #[cfg(feature = "sqlite")]
     pub use crate::SqliteStore;
     pub use crate::{
-        Batch, Cursor, Entry, EventType, Head, MemoryStore, Meta, Result, Scan, Seq, StateError, StateStore,
-        TransactionOp, WatchEvent, WatchStream,
+        Batch, Cursor, Entry, EventType, Head, LocalStore, MemoryStore, Meta, Result, Scan, Seq, StateError,
+        StateStore, TransactionOp, WatchEvent, WatchStream,
     };
 }
 

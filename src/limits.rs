@@ -1,7 +1,5 @@
 //! What may be how large: all limits, with their units.
 
-use std::fmt;
-
 use crate::error::{Result, StateError};
 
 /// The longest key, in bytes of UTF-8.
@@ -69,7 +67,8 @@ impl Limits {
 }
 
 /// A limit and what went over it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("limit exceeded: {what} has {actual} {unit}, the limit is {limit}")]
 #[non_exhaustive]
 pub struct Exceeded {
     /// What is limited, such as `value`; names the key where there is one.
@@ -104,13 +103,6 @@ impl Exceeded {
         what: impl FnOnce() -> String,
     ) -> Result<(), Self> {
         Self::check_limit(actual, limit, unit, what).map_err(|exceeded| Self { of_input: false, ..exceeded })
-    }
-}
-
-impl fmt::Display for Exceeded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, unit, limit, actual, .. } = self;
-        write!(f, "limit exceeded: {what} has {actual} {unit}, the limit is {limit}")
     }
 }
 

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use univrs_state::archive::{Archive, Export, Form};
 use univrs_state::history::Point;
 use univrs_state::log::Change;
-use univrs_state::{Batch, ErrorKind, MemoryStore, Scan, Seq, SqliteStore, StateError, StateStore};
+use univrs_state::{
+    Batch, ErrorKind, LocalStore, MemoryStore, Scan, Seq, SqliteStore, StateError, StateStore,
+};
 
 use crate::support::audit::{entries, log_of};
 use crate::support::history::{random_log, state_at};

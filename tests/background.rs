@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use tokio_stream::{Stream, StreamExt as _};
-use univrs_state::{Batch, StateError, StateStore};
+use univrs_state::{Batch, LocalStore, StateError, StateStore};
 
 use crate::support::{Local, Subject, buffered, options, seq, value};
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use univrs_state::stats::Residency;
-use univrs_state::{Scan, SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, Scan, SqliteStore, StateError, StateStore};
 
 async fn store_with(file: &Path, changes: u8) -> SqliteStore {
     let store = SqliteStore::open(file).await.unwrap();

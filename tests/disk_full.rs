@@ -6,7 +6,7 @@ use std::process::Command;
 
 use univrs_state::archive::Export;
 use univrs_state::options::Durability;
-use univrs_state::{MemoryStore, Options, SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, MemoryStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::Child;
 use crate::support::{Subject, folder};

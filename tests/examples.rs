@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::SystemTime;
 use std::{env, fs};
 
-use univrs_state::{Cursor, Seq, SqliteStore, StateStore};
+use univrs_state::{Cursor, LocalStore, Seq, SqliteStore, StateStore};
 
 /// Runs an example in a folder; returns what it printed.
 fn run(name: &str, folder: &Path, arguments: &[&str]) -> String {

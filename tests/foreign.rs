@@ -11,7 +11,7 @@ use univrs_state::log::Timestamp;
 use univrs_state::options::{Clock, Entropy};
 use univrs_state::verify::{Level, Verify, VerifyReport};
 use univrs_state::{
-    Batch, ErrorKind, MemoryStore, Options, Result, Seq, SqliteStore, StateError, StateStore,
+    Batch, ErrorKind, LocalStore, MemoryStore, Options, Result, Seq, SqliteStore, StateError, StateStore,
 };
 
 use crate::support::child::Child;

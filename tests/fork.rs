@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use univrs_state::{Options, SqliteStore, StateError, StateStore, WatchStream};
+use univrs_state::{LocalStore, Options, SqliteStore, StateError, StateStore, WatchStream};
 
 use crate::support::child::Child;
 use crate::support::{Subject, folder, value};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use univrs_state::log::StoreId;
 use univrs_state::options::Durability;
-use univrs_state::{SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
 use crate::support::{Local, audit};
 

@@ -1,7 +1,9 @@
 //! What is imported is whole and as it was, or refused.
 
 use univrs_state::archive::{Archive, Export};
-use univrs_state::{Batch, Head, Limits, MemoryStore, Meta, Options, SqliteStore, StateError, StateStore};
+use univrs_state::{
+    Batch, Head, Limits, LocalStore, MemoryStore, Meta, Options, SqliteStore, StateError, StateStore,
+};
 
 use crate::support::{Local, audit, folder, options, value};
 

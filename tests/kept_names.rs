@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use tokio_stream::StreamExt;
 use univrs_state::EventType::{self, Created, Deleted, Updated};
 use univrs_state::{
-    Entry, MAX_KEY_LENGTH, MemoryStore, Result, SqliteStore, StateError, StateStore, TransactionOp,
-    WatchEvent, WatchStream,
+    Entry, LocalStore, MAX_KEY_LENGTH, MemoryStore, Result, SqliteStore, StateError, StateStore,
+    TransactionOp, WatchEvent, WatchStream,
 };
 
 #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]

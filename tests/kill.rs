@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use univrs_state::log::Change;
 use univrs_state::options::Durability;
-use univrs_state::{Batch, Options, SqliteStore, StateError, StateStore};
+use univrs_state::{Batch, LocalStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::{Child, say};
 use crate::support::{Local, Seeded, audit, folder};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::task::unconstrained;
 use univrs_state::options::Durability;
-use univrs_state::{Batch, Options, Scan, Seq, StateError, StateStore};
+use univrs_state::{Batch, LocalStore, Options, Scan, Seq, StateError, StateStore};
 
 use crate::support::child::Child;
 use crate::support::{Local, Seeded, Store, Subject, buffered, folder, on_every_backend, options, value};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use univrs_state::{SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
 async fn store(folder: &TempDir) -> SqliteStore {
     let store = SqliteStore::open(folder.path().join("state.db")).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use univrs_state::archive::Export;
 use univrs_state::log::StoreId;
 use univrs_state::options::Durability;
-use univrs_state::{MemoryStore, Options, SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, MemoryStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::{STORE, Subject, folder, options, value};
 

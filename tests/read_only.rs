@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use univrs_state::{SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
 const FILE: &str = "UNIVRS_READ_ONLY_FILE";
 

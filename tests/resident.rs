@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use univrs_state::stats::Residency;
-use univrs_state::{Batch, Scan, SqliteStore, StateStore};
+use univrs_state::{Batch, LocalStore, Scan, SqliteStore, StateStore};
 
 use crate::support::{Subject, folder, options, resident, value};
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use univrs_state::{SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
 use crate::support::child::Child;
 use crate::support::{Local, audit, folder};

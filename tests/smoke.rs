@@ -1,6 +1,6 @@
 //! A store takes writes and streams them, is closed, and goes on where it was.
 
-use univrs_state::{SqliteStore, StateStore};
+use univrs_state::{LocalStore, SqliteStore, StateStore};
 
 #[tokio::test]
 async fn a_store_takes_writes_streams_them_and_goes_on_after_a_restart() {

@@ -11,7 +11,7 @@ use univrs_state::log::{Change, StoreId, Timestamp};
 use univrs_state::options::{Clock, Durability, Entropy};
 use univrs_state::stats::Stats;
 use univrs_state::verify::VerifyReport;
-use univrs_state::{MemoryStore, Options, Result, Seq, SqliteStore, StateStore};
+use univrs_state::{LocalStore, MemoryStore, Options, Result, Seq, SqliteStore, StateStore};
 
 pub(crate) mod audit;
 pub(crate) mod child;

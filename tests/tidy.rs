@@ -40,6 +40,7 @@ const ROOMS: [&[&str]; 11] = [
     &["verify"],
     &[
         "state_store",
+        "local_store",
         "store_impl",
         "options",
         "with_meta",

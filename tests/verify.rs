@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use univrs_state::archive::{Archive, Export};
 use univrs_state::log::{Anchor, StoreId};
 use univrs_state::verify::{Level, NotProvable, Proved, Verify, VerifyReport};
-use univrs_state::{Batch, Head, Meta, Seq, StateStore};
+use univrs_state::{Batch, Head, LocalStore, Meta, Seq, StateStore};
 
 use crate::support::history::random_log;
 use crate::support::{Local, Store, Subject, folder, on_every_backend, options, seq, value};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use univrs_state::stats::{Residency, Stats};
-use univrs_state::{Batch, SqliteStore, StateStore};
+use univrs_state::{Batch, LocalStore, SqliteStore, StateStore};
 
 use super::{Random, VALUE_BYTES, key, meta};
 

@@ -1,7 +1,7 @@
 //! Verification of a whole store.
 
 use tokio::runtime::Runtime;
-use univrs_state::{SqliteStore, StateStore};
+use univrs_state::{LocalStore, SqliteStore, StateStore};
 
 use super::{Pace, pace};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use univrs_state::{Batch, SqliteStore, StateStore};
+use univrs_state::{Batch, LocalStore, SqliteStore, StateStore};
 
 use super::store::{fill, open};
 use super::{META_BYTES, Pace, Random, key, meta, pace, raw};

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
-use univrs_state::StateStore;
+use univrs_state::{LocalStore, StateStore};
 
 use crate::measure::ratio::print_ratio;
 use crate::measure::{self, Effort, VALUE_BYTES, key, reads, store};

@@ -1,10 +1,10 @@
 //! Panics in code that a program gave to the store.
 
-use std::fmt;
 use std::io;
 
 /// Whose code panicked, where it can only be told as an error of reading or writing.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{0} panicked")]
 pub(crate) struct Panicked(pub(crate) &'static str);
 
 impl Panicked {
@@ -13,14 +13,6 @@ impl Panicked {
         error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).copied()
     }
 }
-
-impl fmt::Display for Panicked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} panicked", self.0)
-    }
-}
-
-impl std::error::Error for Panicked {}
 
 impl From<Panicked> for io::Error {
     fn from(panicked: Panicked) -> Self {

@@ -262,6 +262,7 @@ impl fmt::Display for StateError {
     }
 }
 
+// Written out, as the cause lies within a fault: a derive takes it from a field of its own alone.
 impl Error for StateError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {

@@ -5,7 +5,8 @@ use std::fmt;
 use crate::seq::Seq;
 
 /// Why a batch was refused: all conditions that did not hold, in the order of the batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", listed(failed))]
 pub struct Rejection {
     /// The failed conditions; never empty.
     pub failed: Vec<FailedCondition>,
@@ -59,11 +60,7 @@ impl fmt::Display for FailedCondition {
     }
 }
 
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, failed) in self.failed.iter().enumerate() {
-            write!(f, "{}{failed}", if i == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
+/// The conditions, one after the other.
+fn listed(failed: &[FailedCondition]) -> String {
+    failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

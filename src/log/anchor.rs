@@ -17,7 +17,7 @@ use crate::seq::Seq;
 /// ```
 /// use univrs_state::log::Anchor;
 /// use univrs_state::verify::Verify;
-/// use univrs_state::{MemoryStore, StateStore};
+/// use univrs_state::{MemoryStore, LocalStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;

@@ -1,7 +1,5 @@
 //! Checking a chain.
 
-use std::fmt;
-
 use super::{Change, ChangeKind, ChangeView, Hash, Head, LastMeta, StoreId, Timestamp, hash};
 use crate::seq::Seq;
 
@@ -10,7 +8,7 @@ use crate::seq::Seq;
 ///
 /// ```
 /// use univrs_state::log::Follow;
-/// use univrs_state::{MemoryStore, Seq, StateStore};
+/// use univrs_state::{MemoryStore, Seq, LocalStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;
@@ -30,10 +28,11 @@ pub struct Follow {
 }
 
 /// Where and how a change contradicts the log before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Break {
     /// Another position was due.
+    #[error("change {expected} is missing, {found} follows instead")]
     Position {
         /// The position that was due.
         expected: Seq,
@@ -41,12 +40,16 @@ pub enum Break {
         found: Seq,
     },
     /// The commit's end or time does not fit its neighbours.
+    #[error("change {0} does not fit its commit")]
     Commit(Seq),
     /// Kind, version, value and salt do not fit each other.
+    #[error("change {0} is malformed")]
     Shape(Seq),
     /// The value does not match its hash.
+    #[error("the value of change {0} does not match its hash")]
     Value(Seq),
     /// The header does not match the chain.
+    #[error("change {0} does not match the hash chain")]
     Chain(Seq),
 }
 
@@ -59,20 +62,6 @@ impl Break {
             | Self::Shape(seq)
             | Self::Value(seq)
             | Self::Chain(seq) => *seq,
-        }
-    }
-}
-
-impl fmt::Display for Break {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Position { expected, found } => {
-                write!(f, "change {expected} is missing, {found} follows instead")
-            }
-            Self::Commit(seq) => write!(f, "change {seq} does not fit its commit"),
-            Self::Shape(seq) => write!(f, "change {seq} is malformed"),
-            Self::Value(seq) => write!(f, "the value of change {seq} does not match its hash"),
-            Self::Chain(seq) => write!(f, "change {seq} does not match the hash chain"),
         }
     }
 }

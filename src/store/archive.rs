@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use super::delegate::delegate;
 use super::foreign::Foreign;
+use super::local_store::LocalStore;
+use super::local_store::sealed::{Handle, Opened};
 use super::memory_store::MemoryStore;
 use super::open_store::OpenStore;
 use super::options::Options;
 use super::threads::on_a_thread;
-use super::transfer::{Export, Exported, load};
-use super::verify::Verify;
-use crate::audit::{EXPORT, LogReader, TELLING_BYTES, VerifyReport, is_log_file};
+use super::transfer::load;
+use crate::audit::{EXPORT, LogReader, TELLING_BYTES, is_log_file};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
-use crate::log::{Anchor, Head, StoreId};
+use crate::log::Head;
 
 /// What became of a file that should be read.
 const UNREADABLE: &str = "cannot be read";
@@ -32,7 +33,7 @@ const UNREADABLE: &str = "cannot be read";
 ///
 /// ```
 /// use univrs_state::archive::{Archive, Export};
-/// use univrs_state::{MemoryStore, StateError, StateStore};
+/// use univrs_state::{MemoryStore, StateError, LocalStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("billing.log");
@@ -105,11 +106,6 @@ impl Archive {
         Ok(is_log_file(&start))
     }
 
-    /// The identity of the store whose log it is.
-    pub fn store_id(&self) -> StoreId {
-        self.open.shared.store
-    }
-
     /// The position that it begins after: 0 unless it was exported from later on.
     pub fn floor(&self) -> Head {
         self.floor
@@ -118,58 +114,6 @@ impl Archive {
     /// How many changes are withheld.
     pub fn withheld(&self) -> u64 {
         self.withheld
-    }
-
-    /// Checks the log against its hashes once more, and what is read from it against the log.
-    ///
-    /// # Errors
-    /// [`StateError::Closed`]; contradictions are in the report.
-    pub async fn verify(&self) -> Result<VerifyReport> {
-        self.open.verify(Verify::full()).await
-    }
-
-    /// The same at another level, with anchors to check, or with somebody to be told how far it is.
-    ///
-    /// # Errors
-    /// Those of [`verify`](Self::verify).
-    pub async fn verify_with(&self, verify: Verify) -> Result<VerifyReport> {
-        self.open.verify(verify).await
-    }
-
-    /// The head of the log with the id of the store, to be kept in another place.
-    ///
-    /// # Errors
-    /// Those of [`StateStore::head`](crate::StateStore::head).
-    pub async fn anchor(&self) -> Result<Anchor> {
-        self.open.anchor().await
-    }
-
-    /// Exports it again, perhaps less of it.
-    ///
-    /// # Errors
-    /// Those of [`MemoryStore::export`].
-    pub async fn export(
-        &self,
-        export: Export,
-        write: impl std::io::Write + Send + 'static,
-    ) -> Result<Exported> {
-        self.open.export(export, write).await
-    }
-
-    /// The same to a file, which must not exist yet.
-    ///
-    /// # Errors
-    /// Those of [`MemoryStore::export_to`].
-    pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
-        self.open.export_to(export, path.as_ref()).await
-    }
-
-    /// Lets go of it for all its handles.
-    ///
-    /// # Errors
-    /// None; the result is that of every store.
-    pub async fn close(&self) -> Result<()> {
-        self.open.close().await
     }
 }
 
@@ -182,5 +126,13 @@ impl fmt::Debug for Archive {
             .finish_non_exhaustive()
     }
 }
+
+impl Opened for Archive {
+    fn opened(&self) -> Handle<'_> {
+        Handle(&self.open)
+    }
+}
+
+impl LocalStore for Archive {}
 
 delegate!([] Archive, |this| this.open, all);

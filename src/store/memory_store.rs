@@ -1,25 +1,24 @@
 //! The store in memory.
 
 use std::fmt;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
 use super::commit::Sources;
 use super::delegate::delegate;
 use super::engine::MemoryEngine;
 use super::foreign::Foreign;
+use super::local_store::LocalStore;
+use super::local_store::sealed::{Handle, Opened};
 use super::open_store::OpenStore;
 use super::options::Options;
 use super::resident::{InMemory, Shared};
-use super::stats::Stats;
-use super::transfer::{self, Export, Exported};
-use super::verify::Verify;
-use crate::audit::{LogReader, VerifyReport, contradicts};
+use super::transfer::{self};
+use crate::audit::{LogReader, contradicts};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
-use crate::log::{Anchor, Change, Follow, StoreId};
+use crate::log::{Change, Follow, StoreId};
 use crate::sync::{self, RwLock};
 
 /// A store in memory: the same log, hashes, versions and watches as on disk, gone with its last
@@ -93,7 +92,7 @@ impl MemoryStore {
     ///
     /// ```
     /// use univrs_state::archive::Export;
-    /// use univrs_state::{MemoryStore, StateStore};
+    /// use univrs_state::{MemoryStore, LocalStore, StateStore};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("state.log");
@@ -109,32 +108,13 @@ impl MemoryStore {
         Options::new().import_memory(export)
     }
 
-    /// Writes the log elsewhere, checked on the way.
-    ///
-    /// # Errors
-    /// Those of [`StateStore::at`](crate::StateStore::at) for its points; what writing returns; [`StateError::Corrupted`]
-    /// where the log contradicts itself: what was written then has no end, and is refused.
-    pub async fn export(&self, export: Export, write: impl Write + Send + 'static) -> Result<Exported> {
-        self.open.export(export, write).await
-    }
-
-    /// The same to a file, which must not exist yet: made for its owner alone, and there only when
-    /// it is complete and on disk.
-    ///
-    /// # Errors
-    /// Those of [`export`](Self::export); [`StateError::CannotOpen`] if something is there, or nothing
-    /// can be made there.
-    pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
-        self.open.export_to(export, path.as_ref()).await
-    }
-
     /// The store that these changes make: the whole log of a store from its first change on, checked.
     ///
     /// # Errors
     /// [`StateError::Corrupted`] where a change contradicts the chain or the last commit is cut off.
     ///
     /// ```
-    /// use univrs_state::{MemoryStore, Seq, StateStore};
+    /// use univrs_state::{MemoryStore, Seq, LocalStore, StateStore};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
     /// let store = MemoryStore::new();
     /// store.set("/a", b"1".to_vec()).await?;
@@ -155,51 +135,6 @@ impl MemoryStore {
     /// Whether no key exists.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// The store's identity.
-    pub fn store_id(&self) -> StoreId {
-        self.open.shared.store
-    }
-
-    /// What the store has been doing.
-    ///
-    /// # Errors
-    /// [`StateError::Closed`].
-    pub async fn stats(&self) -> Result<Stats> {
-        self.open.stats().await
-    }
-
-    /// Checks the whole log against its hashes and the projection against the log.
-    ///
-    /// # Errors
-    /// [`StateError::Closed`]; contradictions are in the report.
-    pub async fn verify(&self) -> Result<VerifyReport> {
-        self.open.verify(Verify::full()).await
-    }
-
-    /// The same at another level, with anchors to check, or with somebody to be told how far it is.
-    ///
-    /// # Errors
-    /// Those of [`verify`](Self::verify).
-    pub async fn verify_with(&self, verify: Verify) -> Result<VerifyReport> {
-        self.open.verify(verify).await
-    }
-
-    /// The head of the log with the id of the store, to be kept in another place.
-    ///
-    /// # Errors
-    /// Those of [`StateStore::head`](crate::StateStore::head).
-    pub async fn anchor(&self) -> Result<Anchor> {
-        self.open.anchor().await
-    }
-
-    /// Closes the store for all its handles: watches end, later calls return [`StateError::Closed`].
-    ///
-    /// # Errors
-    /// None; the result is that of every store.
-    pub async fn close(&self) -> Result<()> {
-        self.open.close().await
     }
 }
 
@@ -260,5 +195,13 @@ impl Options {
         Ok(MemoryStore::from_memory(limits, sources, memory, false))
     }
 }
+
+impl Opened for MemoryStore {
+    fn opened(&self) -> Handle<'_> {
+        Handle(&self.open)
+    }
+}
+
+impl LocalStore for MemoryStore {}
 
 delegate!([] MemoryStore, |this| this.open, all);

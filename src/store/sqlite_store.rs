@@ -1,7 +1,7 @@
 //! The store on SQLite.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,16 +11,14 @@ use super::commit::Sources;
 use super::delegate::delegate;
 use super::engine::writer;
 use super::foreign::broken;
+use super::local_store::LocalStore;
+use super::local_store::sealed::{Handle, Opened};
 use super::open_store::OpenStore;
 use super::options::Options;
-use super::stats::Stats;
-use super::transfer::{self, Export, Exported};
-use super::verify::Verify;
-use crate::audit::VerifyReport;
+use super::transfer::{self};
 use crate::backend::sqlite::{self, Location, Opening};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
-use crate::log::{Anchor, StoreId};
 
 /// The durable store: log and projection in one SQLite file. An acknowledged write survives the
 /// loss of power (unless the file was created with [`Durability::Buffered`](crate::options::Durability)).
@@ -35,7 +33,7 @@ use crate::log::{Anchor, StoreId};
 /// waits for it 5 seconds at most.
 ///
 /// ```
-/// use univrs_state::{SqliteStore, StateStore};
+/// use univrs_state::{SqliteStore, LocalStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("state.db");
@@ -101,11 +99,6 @@ impl SqliteStore {
         sqlite::version()
     }
 
-    /// The store's identity.
-    pub fn store_id(&self) -> StoreId {
-        self.open.shared.store
-    }
-
     /// Whether it was opened as a file that nobody changes, because it is read-only and no write-ahead
     /// log can be made for it: its folder cannot be written, or another program changed its mode. Should its
     /// owner open it meanwhile, reads may fail as corrupted, and watches see nothing new: open it again
@@ -120,57 +113,6 @@ impl SqliteStore {
         self.warning.as_deref()
     }
 
-    /// What the store has been doing.
-    ///
-    /// # Errors
-    /// [`StateError::Closed`](crate::StateError::Closed), [`StateError::Storage`](crate::StateError::Storage).
-    pub async fn stats(&self) -> Result<Stats> {
-        self.open.stats().await
-    }
-
-    /// Checks the whole log against its hashes, every row against its checksum, and the
-    /// projection against the log. Reads one state throughout: the write-ahead log is not
-    /// started over while it runs.
-    ///
-    /// # Errors
-    /// [`StateError::Closed`](crate::StateError::Closed), [`StateError::Storage`](crate::StateError::Storage); contradictions are in the report.
-    pub async fn verify(&self) -> Result<VerifyReport> {
-        self.open.verify(Verify::full()).await
-    }
-
-    /// The same at another level, with anchors to check, or with somebody to be told how far it is.
-    ///
-    /// # Errors
-    /// Those of [`verify`](Self::verify).
-    pub async fn verify_with(&self, verify: Verify) -> Result<VerifyReport> {
-        self.open.verify(verify).await
-    }
-
-    /// The head of the log with the id of the store, to be kept in another place.
-    ///
-    /// # Errors
-    /// Those of [`StateStore::head`](crate::StateStore::head).
-    pub async fn anchor(&self) -> Result<Anchor> {
-        self.open.anchor().await
-    }
-
-    /// Writes the log elsewhere, checked on the way. Reads one state throughout.
-    ///
-    /// # Errors
-    /// Those of [`MemoryStore::export`](super::MemoryStore::export).
-    pub async fn export(&self, export: Export, write: impl Write + Send + 'static) -> Result<Exported> {
-        self.open.export(export, write).await
-    }
-
-    /// The same to a file, which must not exist yet: made for its owner alone, and there only when
-    /// it is complete and on disk.
-    ///
-    /// # Errors
-    /// Those of [`MemoryStore::export_to`](super::MemoryStore::export_to).
-    pub async fn export_to(&self, export: Export, path: impl AsRef<Path>) -> Result<Exported> {
-        self.open.export_to(export, path.as_ref()).await
-    }
-
     /// A store at a path where nothing is yet, with the log of an export, which it goes on from.
     ///
     /// # Errors
@@ -178,7 +120,7 @@ impl SqliteStore {
     ///
     /// ```
     /// use univrs_state::archive::Export;
-    /// use univrs_state::{MemoryStore, SqliteStore, StateStore};
+    /// use univrs_state::{MemoryStore, SqliteStore, LocalStore, StateStore};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
     /// # let folder = tempfile::tempdir()?;
     /// # let (log, path) = (folder.path().join("state.log"), folder.path().join("state.db"));
@@ -192,16 +134,6 @@ impl SqliteStore {
     /// ```
     pub async fn import(export: impl Read + Send + 'static, into: impl AsRef<Path>) -> Result<Self> {
         Options::new().import(export, into).await
-    }
-
-    /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is
-    /// moved into the database, watches end, and later calls return [`StateError::Closed`](crate::StateError::Closed).
-    ///
-    /// # Errors
-    /// [`StateError::Storage`](crate::StateError::Storage) if the write-ahead log could not be moved; everything acknowledged
-    /// is still recorded in it.
-    pub async fn close(&self) -> Result<()> {
-        self.open.close().await
     }
 }
 
@@ -264,5 +196,13 @@ impl Options {
         self.create(false).open(into).await
     }
 }
+
+impl Opened for SqliteStore {
+    fn opened(&self) -> Handle<'_> {
+        Handle(&self.open)
+    }
+}
+
+impl LocalStore for SqliteStore {}
 
 delegate!([] SqliteStore, |this| this.open, all);

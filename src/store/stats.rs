@@ -48,7 +48,7 @@ pub enum Residency {
     /// [`resident_bytes`](crate::Options::resident_bytes).
     Partial,
     /// The entries that were read last: loading all of it met a damaged row, an index that does not
-    /// fit its table, or a failure of the storage. [`verify`](crate::SqliteStore::verify) says more.
+    /// fit its table, or a failure of the storage. [`verify`](crate::LocalStore::verify) says more.
     Failed,
 }
 

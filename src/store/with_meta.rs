@@ -1,6 +1,8 @@
 //! A handle that says who writes and why.
 
 use super::delegate::delegate;
+use super::local_store::LocalStore;
+use super::local_store::sealed::{Handle, Opened};
 use super::receipt::Receipt;
 use super::state_store::StateStore;
 use crate::error::Result;
@@ -21,6 +23,14 @@ impl<S> WithMeta<S> {
         Self { store, meta }
     }
 }
+
+impl<S: Opened> Opened for WithMeta<S> {
+    fn opened(&self) -> Handle<'_> {
+        self.store.opened()
+    }
+}
+
+impl<S: LocalStore> LocalStore for WithMeta<S> {}
 
 // The verbs stay those of the trait, over this commit: none escapes the stamp.
 delegate!([S: StateStore] WithMeta<S>, |this| this.store, {

@@ -15,7 +15,7 @@ use univrs_state::key::validate_key;
 use univrs_state::log::{Follow, Hash, StoreId};
 use univrs_state::pattern::Pattern;
 use univrs_state::{
-    Batch, Cursor, Head, MemoryStore, Meta, Options, Seq, SqliteStore, StateError, StateStore,
+    Batch, Cursor, Head, LocalStore, MemoryStore, Meta, Options, Seq, SqliteStore, StateError, StateStore,
 };
 
 /// The targets by name.

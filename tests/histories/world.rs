@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
+use univrs_state::LocalStore;
 use univrs_state::options::Durability;
 
 use super::History;

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use super::super::{SqliteStore, StateStore};
+use super::super::{LocalStore, SqliteStore, StateStore};
 use super::world::{FILE, Note, STORE, Trace, opening, sources};
 use super::{Totals, World};
 use crate::backend::Snapshot;

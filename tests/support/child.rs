@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use univrs_state::options::Durability;
-use univrs_state::{Options, Seq, SqliteStore, StateStore};
+use univrs_state::{LocalStore, Options, Seq, SqliteStore, StateStore};
 
 const MARK: &str = "UNIVRS_STATE_TEST_CHILD";
 

@@ -29,7 +29,7 @@ const BUFFER: usize = 256 << 10;
 ///
 /// ```
 /// use univrs_state::archive::Export;
-/// use univrs_state::{MemoryStore, Seq, StateStore};
+/// use univrs_state::{MemoryStore, Seq, LocalStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("billing.log");

@@ -10,7 +10,7 @@ use crate::log::Anchor;
 ///
 /// ```
 /// use univrs_state::verify::{Level, Verify};
-/// use univrs_state::{MemoryStore, StateStore};
+/// use univrs_state::{MemoryStore, LocalStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;

@@ -69,7 +69,7 @@ const FEW_OF: u64 = 500;
 /// |---|---|
 /// | [`Closed`](StateError::Closed) | this program closed the store: open it again and resume with `watch_after` |
 /// | [`CursorDiverged`](StateError::CursorDiverged), [`Compacted`](StateError::Compacted) | the log has no such position, because the cursor is of another store, the file was replaced by an older copy, or old changes were dropped: read the state anew with [`watch_with_snapshot`](crate::StateStore::watch_with_snapshot) |
-/// | [`Corrupted`](StateError::Corrupted) | the log contradicts its hashes: stop, and [`verify`](crate::MemoryStore::verify) |
+/// | [`Corrupted`](StateError::Corrupted) | the log contradicts its hashes: stop, and [`verify`](crate::LocalStore::verify) |
 /// | any other error | the storage failed: look at the machine, then resume with `watch_after` |
 ///
 /// A part of a log, such as an export of some keys, cannot be watched, because changes are missing: read

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use univrs_state::LocalStore;
 use univrs_state::archive::Archive;
 use univrs_state::{Options, Seq, SqliteStore, StateError};
 

@@ -3,10 +3,9 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use univrs_state::archive::{Archive, Export, Exported};
-use univrs_state::log::{Change, StoreId};
-use univrs_state::verify::{Verify, VerifyReport};
-use univrs_state::{Result, Seq, SqliteStore, StateError, StateStore};
+use univrs_state::archive::Archive;
+use univrs_state::log::Change;
+use univrs_state::{LocalStore, Result, Seq, SqliteStore, StateError};
 
 /// An open store for reading. What it has in common with every store it is by [`Deref`].
 pub(crate) enum Source {
@@ -22,13 +21,6 @@ pub(crate) fn is_export(path: &Path) -> Result<bool> {
 }
 
 impl Source {
-    pub(crate) fn store_id(&self) -> StoreId {
-        match self {
-            Self::Live(store) => store.store_id(),
-            Self::Export(archive) => archive.store_id(),
-        }
-    }
-
     /// Where the log begins; what came up to here is not in it.
     pub(crate) fn floor(&self) -> Seq {
         match self {
@@ -64,46 +56,18 @@ impl Source {
         }
     }
 
+    /// The store, for what asks for a handle and not for an object.
+    pub(crate) fn local(&self) -> &dyn LocalStore {
+        &**self
+    }
+
     pub(crate) fn is_export(&self) -> bool {
         matches!(self, Self::Export(_))
-    }
-
-    pub(crate) async fn export(
-        &self,
-        export: Export,
-        write: impl std::io::Write + Send + 'static,
-    ) -> Result<Exported> {
-        match self {
-            Self::Live(store) => store.export(export, write).await,
-            Self::Export(archive) => archive.export(export, write).await,
-        }
-    }
-
-    pub(crate) async fn export_to(&self, export: Export, path: &Path) -> Result<Exported> {
-        match self {
-            Self::Live(store) => store.export_to(export, path).await,
-            Self::Export(archive) => archive.export_to(export, path).await,
-        }
-    }
-
-    /// Gives up what it is doing.
-    pub(crate) async fn close(&self) -> Result<()> {
-        match self {
-            Self::Live(store) => store.close().await,
-            Self::Export(archive) => archive.close().await,
-        }
-    }
-
-    pub(crate) async fn verify(&self, verify: Verify) -> Result<VerifyReport> {
-        match self {
-            Self::Live(store) => store.verify_with(verify).await,
-            Self::Export(archive) => archive.verify_with(verify).await,
-        }
     }
 }
 
 impl Deref for Source {
-    type Target = dyn StateStore;
+    type Target = dyn LocalStore;
 
     fn deref(&self) -> &Self::Target {
         match self {

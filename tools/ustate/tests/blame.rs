@@ -2,7 +2,7 @@
 
 use snapbox::str;
 use univrs_state::archive::Export;
-use univrs_state::{Batch, Meta, SqliteStore, StateStore};
+use univrs_state::{Batch, LocalStore, Meta, SqliteStore, StateStore};
 
 use crate::support::{Place, check};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use regex::Regex;
 use snapbox::str;
-use univrs_state::StateStore;
+use univrs_state::{LocalStore, StateStore};
 
 use crate::support::{Place, check};
 

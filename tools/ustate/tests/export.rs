@@ -1,6 +1,7 @@
 //! Every command that reads works on an export, too.
 
 use snapbox::str;
+use univrs_state::LocalStore;
 use univrs_state::Seq;
 use univrs_state::archive::Export;
 use univrs_state::history::Point;

@@ -1,7 +1,7 @@
 //! Keys, values, actors and reasons that try to steer the terminal.
 
 use snapbox::str;
-use univrs_state::{Batch, Meta, StateStore};
+use univrs_state::{Batch, LocalStore, Meta, StateStore};
 
 use crate::support::{Place, check};
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use snapbox::str;
-use univrs_state::{Batch, StateStore};
+use univrs_state::{Batch, LocalStore, StateStore};
 
 use crate::support::{Place, check};
 

@@ -1,6 +1,7 @@
 //! What a user sees who may read a store, but not write its folder.
 
 use std::process::Output;
+use univrs_state::LocalStore;
 
 use snapbox::str;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use snapbox::str;
-use univrs_state::{Batch, Meta, StateStore};
+use univrs_state::{Batch, LocalStore, Meta, StateStore};
 
 use crate::support::{Place, check};
 

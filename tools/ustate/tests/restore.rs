@@ -1,7 +1,7 @@
 //! restore: what was comes back as new changes, and nobody's later work goes unasked.
 
 use snapbox::str;
-use univrs_state::{Batch, Meta, StateStore};
+use univrs_state::{Batch, LocalStore, Meta, StateStore};
 
 use crate::support::{Place, check};
 

@@ -4,7 +4,7 @@ use snapbox::str;
 use univrs_state::archive::Export;
 use univrs_state::log::Timestamp;
 use univrs_state::options::Clock;
-use univrs_state::{Batch, Meta, Options, StateStore};
+use univrs_state::{Batch, LocalStore, Meta, Options, StateStore};
 
 use crate::support::{Place, check};
 

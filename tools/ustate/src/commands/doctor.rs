@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use univrs_state::{Options, SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::context::{Context, may_write, quoted};
 use crate::escape::{escape, escape_field};

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use univrs_state::LocalStore;
 use univrs_state::StateError;
 use univrs_state::archive::{Exported, Form};
 
@@ -87,7 +88,8 @@ impl Export {
 
 async fn to_file(source: &Source, export: univrs_state::archive::Export, out: &Path) -> Done<Exported> {
     let mut signals = Signals::new()?;
-    let mut export = std::pin::pin!(source.export_to(export, out));
+    let store = source.local();
+    let mut export = std::pin::pin!((&store).export_to(export, out));
     let exported = tokio::select! {
         exported = &mut export => exported,
         number = signals.next() => {
@@ -109,7 +111,7 @@ async fn to_file(source: &Source, export: univrs_state::archive::Export, out: &P
 
 async fn to_stdout(source: &Source, export: univrs_state::archive::Export) -> Done<Exported> {
     let (stdout, closed) = Pipe::new(io::stdout());
-    let exported = source.export(export, stdout).await;
+    let exported = (&source.local()).export(export, stdout).await;
     exported.map_err(|error| if closed.get() { Stop::ClosedPipe } else { error.into() })
 }
 

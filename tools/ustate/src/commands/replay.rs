@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use univrs_state::history::Past;
 use univrs_state::log::{Commit, Timestamp};
-use univrs_state::{Head, Options, Seq, StateError, StateStore};
+use univrs_state::{Head, LocalStore, Options, Seq, StateError, StateStore};
 
 use super::import::{Input, import};
 use super::run::{Occasion, Program, said};
@@ -214,8 +214,9 @@ async fn again(context: &Context, source: &Source, to: Seq, into: &Path) -> Done
     let export =
         univrs_state::archive::Export::new().to(to).progress(move |at| progress.at(at.done, at.total));
     let input = Input::new(read, 0, Progress::none());
+    let store = source.local();
     let (exported, imported) = tokio::join!(
-        source.export(export, write),
+        (&store).export(export, write),
         import(context, input, into, |error: &StateError| Failure::of(error)),
     );
     match exported {

@@ -65,7 +65,7 @@ impl Verify {
             Level::Full => univrs_state::verify::Level::Full,
         });
         let verify = verify.anchors(anchors.clone()).progress(move |at| progress.at(at.done, at.total));
-        let report = source.verify(verify).await?;
+        let report = source.verify_with(verify).await?;
         match context.format {
             Format::Human => verdict::human(context, &report)?,
             Format::Tsv => verdict::tsv(context, &report)?,
@@ -77,7 +77,7 @@ impl Verify {
                 univrs_state::verify::Verify::level(univrs_state::verify::Level::Chain).anchors(anchors);
             let can_be_remade = matches!(self.level, Level::Full)
                 && !source.is_export()
-                && source.verify(chain).await.is_ok_and(|report| report.is_intact());
+                && source.verify_with(chain).await.is_ok_and(|report| report.is_intact());
             let failure = contradicted(&report);
             return fail(if can_be_remade { remade(context, failure) } else { failure });
         }
