@@ -70,10 +70,12 @@ const FEW_OF: u64 = 500;
 /// | [`Closed`](StateError::Closed) | this program closed the store: open it again and resume with `watch_after` |
 /// | [`CursorDiverged`](StateError::CursorDiverged), [`Compacted`](StateError::Compacted) | the log has no such position, because the cursor is of another store, the file was replaced by an older copy, or old changes were dropped: read the state anew with [`watch_with_snapshot`](crate::StateStore::watch_with_snapshot) |
 /// | [`Corrupted`](StateError::Corrupted) | the log contradicts its hashes: stop, and [`verify`](crate::LocalStore::verify) |
+/// | [`Forked`](StateError::Forked) | this process is a fork of the one that opened the store: watch in that one |
 /// | any other error | the storage failed: look at the machine, then resume with `watch_after` |
 ///
-/// A part of a log, such as an export of some keys, cannot be watched, because changes are missing: read
-/// its changes with [`changes`](crate::StateStore::changes).
+/// A part of a log, such as an export of some keys, cannot be watched, because changes are missing: the
+/// call that starts a watch refuses it ([`Unsupported`](StateError::Unsupported)). Read its changes with
+/// [`changes`](crate::StateStore::changes).
 ///
 /// A program that holds a copy of a part of the store recovers from all of them like this:
 ///
