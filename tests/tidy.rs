@@ -59,8 +59,8 @@ const CIRCLES: [(&[&str], &str); 2] = [
         "an error names the limit or the position that it is about, and both are parsed with errors",
     ),
     (
-        &["store::delegate", "store::state_store", "store::with_meta"],
-        "the trait gives out a handle that implements the trait",
+        &["store::delegate", "store::local_store", "store::state_store", "store::with_meta"],
+        "the trait gives out a handle that implements it, and what a local store can do beside it",
     ),
 ];
 
