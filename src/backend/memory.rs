@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{
-    Backend, CommitError, FoldedState, Link, Row, Snapshot, Transaction, View, Visit, VisitKey, VisitRow,
-    VisitView, missing,
+    Backend, CommitError, FoldedState, Link, LogView, Row, Snapshot, Transaction, View, Visit, VisitKey,
+    VisitRow, VisitView, missing,
 };
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
@@ -207,7 +207,7 @@ impl View for Memory {
     }
 }
 
-impl Snapshot for Memory {
+impl LogView for Memory {
     fn tip(&self) -> Result<Tip> {
         Ok(self.end())
     }
@@ -296,6 +296,21 @@ impl Snapshot for Memory {
         }))
     }
 
+    fn commit_end(&self, seq: Seq) -> Result<Head> {
+        let mut seq = seq.min(self.folded.head.seq);
+        loop {
+            // Where a change is withheld, it is unknown whether a commit ends there.
+            let inside = self.at(seq).is_some_and(|change| !change.closes_commit());
+            match self.hash_at(seq)? {
+                Some(hash) if !inside => return Ok(Head { seq, hash }),
+                Some(_) => seq = seq.previous(),
+                None => return Err(missing(seq)),
+            }
+        }
+    }
+}
+
+impl Snapshot for Memory {
     fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()> {
         for last in self.folded.projection.range(&KeyRange::prefix(""), None) {
             let KeyVersion { version, seq, .. } = last.key_version;
@@ -322,18 +337,5 @@ impl Snapshot for Memory {
             }
         }
         Ok(())
-    }
-
-    fn commit_end(&self, seq: Seq) -> Result<Head> {
-        let mut seq = seq.min(self.folded.head.seq);
-        loop {
-            // Where a change is withheld, it is unknown whether a commit ends there.
-            let inside = self.at(seq).is_some_and(|change| !change.closes_commit());
-            match self.hash_at(seq)? {
-                Some(hash) if !inside => return Ok(Head { seq, hash }),
-                Some(_) => seq = seq.previous(),
-                None => return Err(missing(seq)),
-            }
-        }
     }
 }

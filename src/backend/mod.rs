@@ -99,8 +99,8 @@ pub(crate) trait View {
     fn keys(&self, range: &KeyRange, visit: &mut VisitKey<'_>) -> Result<()>;
 }
 
-/// One state of a store with its log. Every method answers from the same state.
-pub(crate) trait Snapshot: View {
+/// The log of a store up to one state. Every method answers from the same state.
+pub(crate) trait LogView {
     /// The end of the log.
     fn tip(&self) -> Result<Tip>;
 
@@ -136,27 +136,24 @@ pub(crate) trait Snapshot: View {
         true
     }
 
-    /// The position that the log begins after, and the hash there.
-    fn floor(&self) -> Head {
-        Head::genesis(self.store_id())
-    }
+    /// The position that the log begins after, and the hash there; the genesis of the store, unless it is a
+    /// part of a log.
+    fn floor(&self) -> Head;
 
+    /// The largest position at or below `seq` that ends a commit, and the hash there.
+    fn commit_end(&self, seq: Seq) -> Result<Head>;
+
+    /// The hash at a position; at the floor that of the floor.
+    fn hash_at(&self, seq: Seq) -> Result<Option<Hash>>;
+}
+
+/// One state of a store: its projection, its log up to there, and what is stored around both.
+pub(crate) trait Snapshot: View + LogView {
     /// Every row of the projection, in the order of the storage, without copies.
     fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()>;
 
     /// The rows of the deleted keys in the range, in the order of keys, until `visit` breaks.
     fn tombstones(&self, range: &KeyRange, visit: &mut Visit<'_, Row>) -> Result<()>;
-
-    /// The largest position at or below `seq` that ends a commit, and the hash there.
-    fn commit_end(&self, seq: Seq) -> Result<Head>;
-
-    /// The hash at a position; the genesis hash at zero.
-    fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {
-        if seq == Seq::ZERO {
-            return Ok(Some(Head::genesis(self.store_id()).hash));
-        }
-        Ok(self.change(seq)?.map(|change| change.hash))
-    }
 
     /// The remembered commit ids with the first and last change of their commits, until `visit` breaks.
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()>;

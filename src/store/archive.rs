@@ -16,7 +16,7 @@ use super::options::Options;
 use super::threads::on_a_thread;
 use super::transfer::load;
 use crate::audit::{EXPORT, LogReader, TELLING_BYTES, is_log_file};
-use crate::backend::Snapshot;
+use crate::backend::LogView;
 use crate::error::{Result, StateError};
 use crate::log::Head;
 

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::super::commit::{Sources, commit_group};
 use super::super::power::world::{FILE, opening, sources};
-use crate::backend::Snapshot;
+use crate::backend::LogView;
 use crate::backend::sqlite::Durability;
 use crate::backend::sqlite::sim::{Disk, Files, head_file};
 use crate::log::{Head, Meta, StoreId};
@@ -210,7 +210,7 @@ fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) ->
     let mut heads = vec![Head::genesis(id)];
     for round in 0..rounds {
         commit_group(&mut sqlite, &sources, &[batch(round, seed)], None).results.remove(0).unwrap();
-        heads.push(sqlite.with_snapshot(|s| s.and_then(Snapshot::tip)).unwrap().head);
+        heads.push(sqlite.with_snapshot(|s| s.and_then(LogView::tip)).unwrap().head);
         if round == 11 || checkpointed {
             sqlite.checkpoint(Some(std::time::Duration::ZERO)).unwrap();
         }

@@ -19,7 +19,7 @@ use rusqlite::ffi;
 use super::commit::commit_group;
 use super::power::audit;
 use super::power::world::{FILE, STORE, open, sources};
-use crate::backend::Snapshot;
+use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Event, Fault, Files, Op, Plain, Replay, Rng, VARIANTS, Variant};
 use crate::backend::sqlite::{Durability, HeadFile, RecordedHead, Sqlite};
 use crate::error::{Result, StateError};
@@ -149,7 +149,7 @@ impl Story<'_> {
     }
 
     fn serve(&mut self, reader: &Sqlite) -> Result<(), String> {
-        match reader.with_snapshot(|snapshot| snapshot.and_then(Snapshot::tip)) {
+        match reader.with_snapshot(|snapshot| snapshot.and_then(LogView::tip)) {
             Ok(tip) => self.served.push((self.disk.now(), tip.head)),
             Err(error) => self.must_have_struck(&error)?,
         }

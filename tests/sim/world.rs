@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::commit::{Sources, commit_group};
 use super::super::{Clock, Entropy};
-use crate::backend::Snapshot;
+use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Rng};
 use crate::backend::sqlite::{Durability, Location, Opening, Sqlite};
 use crate::error::{Result, StateError};
@@ -280,7 +280,7 @@ impl Ledger {
     }
 
     fn serve(&self, sqlite: &Sqlite) -> Result<()> {
-        let tip = sqlite.with_snapshot(|snapshot| snapshot.and_then(Snapshot::tip))?;
+        let tip = sqlite.with_snapshot(|snapshot| snapshot.and_then(LogView::tip))?;
         self.note(tip.head);
         Ok(())
     }

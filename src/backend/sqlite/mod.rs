@@ -41,7 +41,7 @@ use head_file::{HeadFile, RecordedHead};
 pub(crate) use head_file::{HeadFile, RecordedHead};
 
 use crate::backend::process::CountedConnection;
-use crate::backend::{Snapshot, View};
+use crate::backend::{LogView, View};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::log::{Head, StoreId, Tip};

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Params};
 use super::order::InOrder;
 use super::row::{self, select_changes, select_deleted, select_live};
 use super::{Sqlite, fault};
-use crate::backend::{Link, Row, Snapshot, View, Visit, VisitKey, VisitRow, VisitView, missing};
+use crate::backend::{Link, LogView, Row, Snapshot, View, Visit, VisitKey, VisitRow, VisitView, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Follow, Hash, Head, LastMeta, StoreId, Tip};
@@ -176,7 +176,7 @@ impl View for Sqlite {
     }
 }
 
-impl Snapshot for Sqlite {
+impl LogView for Sqlite {
     fn tip(&self) -> Result<Tip> {
         if let Some(tip) = self.read_tip.get() {
             return Ok(tip);
@@ -252,6 +252,38 @@ impl Snapshot for Sqlite {
         Ok(())
     }
 
+    fn commit_end(&self, seq: Seq) -> Result<Head> {
+        if seq == Seq::ZERO {
+            return Ok(Head::genesis(self.store));
+        }
+        let recorded = |seq: Seq| self.change(seq)?.ok_or_else(|| missing(seq));
+        let change = recorded(seq)?;
+        if change.closes_commit() {
+            return Ok(change.head());
+        }
+        // The commit before: it ends just before the first change that is of the same commit as this one.
+        let sql = "SELECT seq FROM changes WHERE seq < ?1 AND seq = commit_seq ORDER BY seq DESC LIMIT 1";
+        let end = self.first(sql, [row::signed(seq.as_u64())?], |r| row::seq(r, 0))?.unwrap_or(Seq::ZERO);
+        if recorded(end.next())?.commit_seq != change.commit_seq {
+            return Err(StateError::Corrupted(format!("change {seq} does not fit its commit")));
+        }
+        if end == Seq::ZERO { Ok(Head::genesis(self.store)) } else { Ok(recorded(end)?.head()) }
+    }
+
+    fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {
+        if seq == Seq::ZERO {
+            return Ok(Some(Head::genesis(self.store).hash));
+        }
+        let seq = row::signed(seq.as_u64())?;
+        self.first("SELECT hash FROM changes WHERE seq = ?1", [seq], |r| row::hash(r, 0))
+    }
+
+    fn floor(&self) -> Head {
+        Head::genesis(self.store)
+    }
+}
+
+impl Snapshot for Sqlite {
     fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()> {
         for sql in
             [select_live!(" FROM kv_store NOT INDEXED"), select_deleted!(" FROM tombstones NOT INDEXED")]
@@ -281,36 +313,10 @@ impl Snapshot for Sqlite {
         self.each("SELECT id, first, last FROM commit_ids", [], |r| read(r).map_err(fault::storage), visit)
     }
 
-    fn commit_end(&self, seq: Seq) -> Result<Head> {
-        if seq == Seq::ZERO {
-            return Ok(Head::genesis(self.store));
-        }
-        let recorded = |seq: Seq| self.change(seq)?.ok_or_else(|| missing(seq));
-        let change = recorded(seq)?;
-        if change.closes_commit() {
-            return Ok(change.head());
-        }
-        // The commit before: it ends just before the first change that is of the same commit as this one.
-        let sql = "SELECT seq FROM changes WHERE seq < ?1 AND seq = commit_seq ORDER BY seq DESC LIMIT 1";
-        let end = self.first(sql, [row::signed(seq.as_u64())?], |r| row::seq(r, 0))?.unwrap_or(Seq::ZERO);
-        if recorded(end.next())?.commit_seq != change.commit_seq {
-            return Err(StateError::Corrupted(format!("change {seq} does not fit its commit")));
-        }
-        if end == Seq::ZERO { Ok(Head::genesis(self.store)) } else { Ok(recorded(end)?.head()) }
-    }
-
     fn flaws(&self, visit: &mut Visit<'_, String>) -> Result<()> {
         self.each("PRAGMA integrity_check", [], |r| r.get(0).map_err(fault::storage), &mut |flaw: String| {
             if flaw == "ok" { Ok(ControlFlow::Continue(())) } else { visit(flaw) }
         })
-    }
-
-    fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {
-        if seq == Seq::ZERO {
-            return Ok(Some(Head::genesis(self.store).hash));
-        }
-        let seq = row::signed(seq.as_u64())?;
-        self.first("SELECT hash FROM changes WHERE seq = ?1", [seq], |r| row::hash(r, 0))
     }
 
     fn wal_bytes(&self) -> Result<u64> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Sources;
 use super::group::{Outcome, commit_group};
-use crate::backend::{Backend, CommitError, Memory, Snapshot, Transaction};
+use crate::backend::{Backend, CommitError, LogView, Memory, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;

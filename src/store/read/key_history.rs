@@ -6,7 +6,7 @@
 //! error.
 
 use super::log::recorded;
-use crate::backend::{Link, Snapshot, missing};
+use crate::backend::{Link, LogView, Snapshot, missing};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::limits::Limits;
@@ -22,26 +22,26 @@ pub(crate) fn last_at(snapshot: &dyn Snapshot, key: &str, at: Seq) -> Result<Opt
 }
 
 /// The newest change of a key at or before a position, where its last change is the one at `newest`.
-pub(crate) fn back_to(snapshot: &dyn Snapshot, key: &str, newest: Seq, at: Seq) -> Result<Option<Change>> {
+pub(crate) fn back_to(log: &dyn LogView, key: &str, newest: Seq, at: Seq) -> Result<Option<Change>> {
     if newest <= at {
-        return of_key(snapshot, key, newest).map(Some);
+        return of_key(log, key, newest).map(Some);
     }
-    let mut link = step(snapshot, newest)?;
+    let mut link = step(log, newest)?;
     while link.prev > at {
-        link = match jump(snapshot, &link, at)? {
+        link = match jump(log, &link, at)? {
             Some(further) => further,
-            None => step_back(snapshot, &link)?,
+            None => step_back(log, &link)?,
         };
     }
-    let after = of_key(snapshot, key, link.seq)?;
+    let after = of_key(log, key, link.seq)?;
     if failpoint("past_off_by_one") {
         return Ok(Some(after));
     }
-    previous(snapshot, &after)
+    previous(log, &after)
 }
 
-fn of_key(snapshot: &dyn Snapshot, key: &str, seq: Seq) -> Result<Change> {
-    let change = recorded(snapshot, seq)?;
+fn of_key(log: &dyn LogView, key: &str, seq: Seq) -> Result<Change> {
+    let change = recorded(log, seq)?;
     if change.key.as_ref() == key {
         Ok(change)
     } else {
@@ -49,22 +49,22 @@ fn of_key(snapshot: &dyn Snapshot, key: &str, seq: Seq) -> Result<Change> {
     }
 }
 
-fn step(snapshot: &dyn Snapshot, seq: Seq) -> Result<Link> {
-    snapshot.link(seq)?.ok_or_else(|| missing(seq))
+fn step(log: &dyn LogView, seq: Seq) -> Result<Link> {
+    log.link(seq)?.ok_or_else(|| missing(seq))
 }
 
 /// Where a link jumps to, if that shortens the way and is what it should be.
-fn jump(snapshot: &dyn Snapshot, from: &Link, at: Seq) -> Result<Option<Link>> {
+fn jump(log: &dyn LogView, from: &Link, at: Seq) -> Result<Option<Link>> {
     if from.jump <= at || from.jump >= from.prev {
         return Ok(None);
     }
-    let link = snapshot.link(from.jump)?;
+    let link = log.link(from.jump)?;
     Ok(link.filter(|link| link.key == from.key && link.version < from.version && link.prev < link.seq))
 }
 
 /// The link of the change before.
-fn step_back(snapshot: &dyn Snapshot, from: &Link) -> Result<Link> {
-    let link = step(snapshot, from.prev)?;
+fn step_back(log: &dyn LogView, from: &Link) -> Result<Link> {
+    let link = step(log, from.prev)?;
     let follows = link.key == from.key && Some(link.version) == from.version.checked_sub(1);
     if follows && link.seq < from.seq {
         Ok(link)
@@ -96,11 +96,11 @@ pub(crate) fn history(
 }
 
 /// The change before `change` of the same key; none if it is the first.
-pub(crate) fn previous(snapshot: &dyn Snapshot, change: &Change) -> Result<Option<Change>> {
+pub(crate) fn previous(log: &dyn LogView, change: &Change) -> Result<Option<Change>> {
     if change.prev == Seq::ZERO {
         return Ok(None);
     }
-    let previous = recorded(snapshot, change.prev)?;
+    let previous = recorded(log, change.prev)?;
     if previous.key != change.key || Some(previous.version) != change.version.checked_sub(1) {
         let Change { seq, prev, .. } = change;
         return Err(StateError::Corrupted(format!("change {seq} does not follow change {prev} of its key")));
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    impl Snapshot for Million {
+    impl LogView for Million {
         fn link(&self, seq: Seq) -> Result<Option<Link>> {
             self.read(1);
             let version = seq.as_u64() / 3;
@@ -212,13 +212,22 @@ mod tests {
         fn views(&self, _: Seq, _: &mut VisitView<'_>) -> Result<()> {
             Err(StateError::Closed)
         }
+        fn commit_end(&self, _: Seq) -> Result<Head> {
+            Err(StateError::Closed)
+        }
+        fn floor(&self) -> Head {
+            Head::genesis(self.store_id())
+        }
+        fn hash_at(&self, _: Seq) -> Result<Option<Hash>> {
+            Err(StateError::Closed)
+        }
+    }
+
+    impl Snapshot for Million {
         fn every_row(&self, _: &mut VisitRow<'_>) -> Result<()> {
             Err(StateError::Closed)
         }
         fn tombstones(&self, _: &KeyRange, _: &mut Visit<'_, Row>) -> Result<()> {
-            Err(StateError::Closed)
-        }
-        fn commit_end(&self, _: Seq) -> Result<Head> {
             Err(StateError::Closed)
         }
         fn commit_ids(&self, _: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {

@@ -2,15 +2,15 @@
 
 use std::ops::ControlFlow;
 
-use crate::backend::{Snapshot, missing};
+use crate::backend::{LogView, Snapshot, missing};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::{Change, Commit, Cursor, Follow, Head};
 use crate::seq::Seq;
 
 /// The change at a position that the log must have.
-pub(crate) fn recorded(snapshot: &dyn Snapshot, seq: Seq) -> Result<Change> {
-    let change = snapshot.change(seq)?;
+pub(crate) fn recorded(log: &dyn LogView, seq: Seq) -> Result<Change> {
+    let change = log.change(seq)?;
     change.ok_or_else(|| missing(seq))
 }
 
@@ -40,15 +40,15 @@ pub(crate) fn resolve(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
 /// Whole commits after a position, checked against the chain: at most `limit` changes and
 /// [`Limits::PAGE_BYTES`], but for those that finish the last commit.
 pub(crate) fn follow(
-    snapshot: &dyn Snapshot,
+    log: &dyn LogView,
     after: Head,
     limit: usize,
     mut visit: impl FnMut(Change),
 ) -> Result<Head> {
     let mut follow = Follow::after(after);
     let (mut changes, mut bytes, mut full) = (0, 0, false);
-    snapshot.changes(after.seq, &mut |change| {
-        pass_withheld(snapshot, &mut follow, change.seq);
+    log.changes(after.seq, &mut |change| {
+        pass_withheld(log, &mut follow, change.seq);
         follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
         changes += 1;
         bytes += change.size();
@@ -57,7 +57,7 @@ pub(crate) fn follow(
         Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     if !full {
-        pass_withheld(snapshot, &mut follow, Seq::MAX);
+        pass_withheld(log, &mut follow, Seq::MAX);
     }
     if follow.is_whole() {
         Ok(follow.head())
@@ -67,9 +67,9 @@ pub(crate) fn follow(
 }
 
 /// Goes on over the changes that are withheld, up to one that is not.
-pub(crate) fn pass_withheld(snapshot: &dyn Snapshot, follow: &mut Follow, to: Seq) {
+pub(crate) fn pass_withheld(log: &dyn LogView, follow: &mut Follow, to: Seq) {
     while follow.head().seq.next() < to
-        && let Some(header) = snapshot.withheld(follow.head().seq.next())
+        && let Some(header) = log.withheld(follow.head().seq.next())
     {
         follow.pass(header);
     }
