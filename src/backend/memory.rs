@@ -25,7 +25,7 @@ pub(crate) struct Memory {
     at: Timestamp,
     commit_ids: HashMap<String, (Seq, Seq)>,
     /// The changes of each key, by version, and the version of the first of them.
-    chains: HashMap<Arc<str>, (u64, Vec<Seq>)>,
+    histories: HashMap<Arc<str>, (u64, Vec<Seq>)>,
 }
 
 #[derive(Debug)]
@@ -53,8 +53,8 @@ impl Memory {
         let mut folded = FoldedState::genesis(store);
         folded.head = floor;
         folded.missing.floor = floor.seq;
-        let (commit_ids, chains) = (HashMap::new(), HashMap::new());
-        Self { floor, log: Vec::new(), folded, at: Timestamp::EPOCH, commit_ids, chains }
+        let (commit_ids, histories) = (HashMap::new(), HashMap::new());
+        Self { floor, log: Vec::new(), folded, at: Timestamp::EPOCH, commit_ids, histories }
     }
 
     /// The state without its log.
@@ -69,8 +69,8 @@ impl Memory {
 
     /// The change of a key that has this version.
     fn of_version(&self, key: &str, version: u64) -> Option<Seq> {
-        let (first, chain) = self.chains.get(key)?;
-        chain.get(usize::try_from(version.checked_sub(*first)?).ok()?).copied()
+        let (first, history) = self.histories.get(key)?;
+        history.get(usize::try_from(version.checked_sub(*first)?).ok()?).copied()
     }
 
     /// The place in the vector of a position.
@@ -107,8 +107,8 @@ impl Memory {
             let first = Seq::new(change.seq.as_u64() - commit as u64);
             self.commit_ids.entry(id.to_owned()).or_insert((first, change.seq));
         }
-        let (_, chain) = self.chains.entry(change.key.clone()).or_insert((change.version, Vec::new()));
-        chain.push(change.seq);
+        let (_, history) = self.histories.entry(change.key.clone()).or_insert((change.version, Vec::new()));
+        history.push(change.seq);
         self.folded.fold(&change);
         self.at = change.at;
         self.log.push(Logged::Change(change));
