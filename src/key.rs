@@ -1,17 +1,17 @@
-//! What a key is.
+//! Keys, prefixes and ranges of keys.
 
 use crate::error::{Result, StateError};
 use crate::limits::MAX_KEY_LENGTH;
 
-/// Keys below this prefix belong to the store itself; programs read but do not write them, and
-/// wildcards and prefixes pass over them unless they name it.
+/// The prefix of the keys that belong to the store itself. Programs can read them but not write them. A
+/// pattern with wildcards or a prefix leaves them out, unless it begins with this prefix itself.
 pub const RESERVED_PREFIX: &str = "/.univrs/";
 
-/// Checks a key: it starts with `/`, has 2 to [`MAX_KEY_LENGTH`] bytes, no empty segment, no
-/// control character and no `*`.
+/// Checks a key. A key starts with `/`, has 2 to [`MAX_KEY_LENGTH`] bytes of UTF-8, no empty segment (so
+/// no `//`, and no `/` at the end), no control character and no `*`.
 ///
 /// # Errors
-/// [`StateError::InvalidKey`] says which rule was broken and where.
+/// [`StateError::InvalidKey`] says which rule the key breaks, and at which byte.
 ///
 /// ```
 /// use univrs_state::key::validate_key;
@@ -26,7 +26,7 @@ pub fn validate_key(key: &str) -> Result<()> {
     Ok(())
 }
 
-/// The rules that keys and patterns share: all of [`validate_key`]'s but the one about `*`.
+/// Checks the rules that keys and patterns share: all of [`validate_key`] but the one about `*`.
 pub(crate) fn validate_path(path: &str) -> Result<()> {
     if path.is_empty() {
         return Err(StateError::InvalidKey("it is empty; a key looks like /nodes/n1".into()));
@@ -52,7 +52,7 @@ pub(crate) fn validate_path(path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks a prefix, which may be any bytes that a key can begin with, and a little more.
+/// Checks a prefix. Only its length is checked: a prefix that no key can have matches no key.
 pub(crate) fn validate_prefix(prefix: &str) -> Result<()> {
     if prefix.len() > MAX_KEY_LENGTH {
         let why = format!("a prefix has at most {MAX_KEY_LENGTH} bytes, this one has {}", prefix.len());
@@ -70,12 +70,12 @@ pub(crate) fn invalid(key: &str, why: &str) -> StateError {
     StateError::InvalidKey(format!("{shown:?}: {why}"))
 }
 
-/// The keys from `start` up to `end`; a prefix, searched as a range.
+/// The range of the keys with a prefix: from `start`, up to and without `end`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyRange {
     prefix: String,
     end: Option<String>,
-    /// Whether reserved keys are shown.
+    /// Whether the range includes reserved keys.
     reserved: bool,
 }
 
@@ -85,17 +85,18 @@ impl KeyRange {
         Self { prefix: prefix.to_owned(), end: successor(prefix), reserved: names_reserved(prefix) }
     }
 
-    /// The first string that may be in the range.
+    /// The smallest string of the range.
     pub(crate) fn start(&self) -> &str {
         &self.prefix
     }
 
-    /// The first string after the range; none if it is open.
+    /// The smallest string behind the range; `None` if nothing is behind it.
     pub(crate) fn end(&self) -> Option<&str> {
         self.end.as_deref()
     }
 
-    /// Whether a key that lies in the range is shown: reserved keys are, only if the prefix names them.
+    /// Whether a key between start and end belongs to the result: a reserved key does only if the prefix names
+    /// the reserved keys.
     pub(crate) fn shows(&self, key: &str) -> bool {
         self.reserved || !key.starts_with(RESERVED_PREFIX)
     }
@@ -106,8 +107,8 @@ pub(crate) fn names_reserved(prefix: &str) -> bool {
     prefix.starts_with(RESERVED_PREFIX.trim_end_matches('/'))
 }
 
-/// The first string after all strings with this prefix. The byte order of UTF-8 is the order of
-/// code points, so the last character is replaced by the next one.
+/// The smallest string that is greater than all strings with this prefix. The byte order of UTF-8 is the
+/// order of code points, so the last character is replaced by the next one.
 fn successor(prefix: &str) -> Option<String> {
     let mut rest = prefix.to_owned();
     while let Some(last) = rest.pop() {

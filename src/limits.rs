@@ -1,4 +1,4 @@
-//! What may be how large: all limits, with their units.
+//! All limits, with their units.
 
 use crate::error::{Result, StateError};
 
@@ -6,25 +6,39 @@ use crate::error::{Result, StateError};
 pub const MAX_KEY_LENGTH: usize = 1024;
 /// The longest commit id, in bytes of UTF-8.
 pub const MAX_COMMIT_ID_LENGTH: usize = 128;
-/// The most conditions a batch may carry.
+/// The most conditions of a batch.
 pub const MAX_CONDITIONS: usize = 10_000;
-/// The most bytes that values can be allowed to have.
+/// The largest limit of the bytes of a value that can be set.
 pub(crate) const MOST_VALUE_BYTES: usize = 256 << 20;
 
-/// The limits of an open store. They guard the program that sets them and are not part of the
-/// file: a value recorded under a larger limit stays readable.
+/// The limits of an open store. What is larger is refused with
+/// [`StateError::LimitExceeded`] and never cut off. Limits belong to the
+/// program that sets them, not to the file: a value that was recorded under a larger limit stays readable.
+///
+/// ```
+/// use univrs_state::{Limits, MemoryStore, StateError, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let mut limits = Limits::default();
+/// limits.value_bytes = 16;
+/// let store = MemoryStore::options().limits(limits).memory()?;
+/// let refused = store.set("/a", vec![0; 17]).await;
+/// assert!(matches!(refused, Err(StateError::LimitExceeded(exceeded)) if exceeded.limit == 16));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one value. Default 1 MiB; at most 256 MiB.
+    /// The most bytes of a value. The default is 1 MiB; it can be set up to 256 MiB.
     pub value_bytes: usize,
-    /// Writes in one batch. Default 10 000; at most 1 000 000.
+    /// The most writes of a batch. The default is 10 000; it can be set up to 1 000 000.
     pub batch_writes: usize,
-    /// Bytes of one batch: keys, values, and the metadata once for each write. Default 16 MiB; at most 512 MiB.
+    /// The most bytes of a batch: keys, values, and the metadata once for each write. The default is 16 MiB; it
+    /// can be set up to 512 MiB.
     pub batch_bytes: usize,
-    /// Bytes of the encoded metadata of a batch. Default 1 KiB; at most 64 KiB.
+    /// The most bytes of the encoded metadata of a batch. The default is 1 KiB; it can be set up to 64 KiB.
     pub meta_bytes: usize,
-    /// Entries in one page of a scan, and keys that a prefix condition may read. Default 1 000; at most 100 000.
+    /// The most entries of a page, and the most keys that may have the prefix of a condition. The default is
+    /// 1 000; it can be set up to 100 000.
     pub page_entries: usize,
 }
 
@@ -43,7 +57,8 @@ impl Default for Limits {
 impl Limits {
     /// Bytes of keys and values after which a page of a scan or of the log ends early.
     pub(crate) const PAGE_BYTES: usize = 4 << 20;
-    /// The most changes of one page of the log, but for those that finish its last commit.
+    /// The number of changes after which a page of the log ends. It ends with a whole commit, so it may have
+    /// more.
     pub(crate) const PAGE_CHANGES: usize = 1_000;
 
     /// Checks that every limit is usable.
@@ -58,7 +73,7 @@ impl Limits {
         for (name, actual, most) in ranges {
             if actual == 0 || actual > most {
                 return Err(StateError::InvalidArgument(format!(
-                    "limit {name} is {actual}, but must lie between 1 and {most}"
+                    "limit {name} is {actual}, but must be between 1 and {most}"
                 )));
             }
         }
@@ -66,26 +81,26 @@ impl Limits {
     }
 }
 
-/// A limit and what went over it.
+/// A limit, and the number that exceeds it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("limit exceeded: {what} has {actual} {unit}, the limit is {limit}")]
 #[non_exhaustive]
 pub struct Exceeded {
-    /// What is limited, such as `value`; names the key where there is one.
+    /// What is too large, such as `the batch` or `the value of /a`.
     pub what: String,
     /// The unit of both numbers: `bytes`, `writes`, `conditions` or `keys`.
     pub unit: &'static str,
     /// The limit.
     pub limit: usize,
-    /// What was asked for. Where counting stopped at the limit, the first number over it.
+    /// The number that exceeds the limit. Keys are counted only up to the first number above the limit.
     pub actual: usize,
-    /// Whether it is the input that is too large, so that the same call never succeeds. Else it is what
-    /// the store holds: too many keys under the prefix of a condition.
+    /// Whether the input is too large, so that the same call never succeeds. Otherwise the store has too many
+    /// keys with the prefix of a condition, so that the call can succeed later.
     pub of_input: bool,
 }
 
 impl Exceeded {
-    /// An error if `actual`, of what was given, is over `limit`.
+    /// An error if `actual`, a size of the input, is above `limit`.
     pub(crate) fn check_limit(
         actual: usize,
         limit: usize,
@@ -95,7 +110,7 @@ impl Exceeded {
         if actual <= limit { Ok(()) } else { Err(Self { what: what(), unit, limit, actual, of_input: true }) }
     }
 
-    /// An error if `actual`, of what the store holds, is over `limit`.
+    /// An error if `actual`, a number of keys in the store, is above `limit`.
     pub(crate) fn check_state(
         actual: usize,
         limit: usize,

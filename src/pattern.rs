@@ -1,4 +1,4 @@
-//! Patterns: which keys a watch follows.
+//! Patterns: which keys a watch delivers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,17 +6,19 @@ use std::str::FromStr;
 use crate::error::{Result, StateError};
 use crate::key::{RESERVED_PREFIX, invalid, names_reserved, validate_path};
 
-/// A pattern of keys.
+/// A pattern of keys, as a watch or an export takes it. It is parsed with `"…".parse()`, which returns
+/// [`StateError::InvalidKey`] if it breaks the rules. It has at most
+/// [`MAX_KEY_LENGTH`](crate::MAX_KEY_LENGTH) bytes.
 ///
 /// | pattern | matches |
 /// |---|---|
 /// | `/nodes/n1` | this key |
 /// | `/nodes/*`, `/nodes/n*` | every key that starts with `/nodes/` or `/nodes/n`, at any depth |
-/// | `/nodes/*/status` | one segment in the place of `*` |
-/// | `/**/status` | any number of segments, none included, in the place of `**` |
+/// | `/nodes/*/status` | keys with any one segment in the place of `*` |
+/// | `/**/status` | keys with any number of segments, also none, in the place of `**` |
 ///
-/// A `*` at the end stands for the rest of the key; elsewhere `*` and `**` are whole segments.
-/// A pattern with wildcards passes over keys below `/.univrs/` unless it names that prefix.
+/// A `*` at the end matches the rest of the key. Elsewhere `*` and `**` must be whole segments. A pattern
+/// with wildcards matches no reserved key (below `/.univrs/`), unless it begins with that prefix.
 ///
 /// ```
 /// use univrs_state::pattern::Pattern;
@@ -38,13 +40,14 @@ enum Shape {
     Glob(Vec<Segment>),
 }
 
-/// What a pattern has in the place of a segment of a key.
+/// A segment of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Segment {
     Literal(String),
     One,
     Many,
-    /// The last one: a segment that starts so, and all that follows.
+    /// The last segment of a pattern that ends with `*`: matches a segment with this prefix and all segments
+    /// behind it.
     Rest(String),
 }
 
@@ -54,12 +57,12 @@ impl Pattern {
         &self.text
     }
 
-    /// The key, of a pattern without wildcards.
+    /// The key that a pattern without wildcards matches; `None` for a pattern with wildcards.
     pub(crate) fn key(&self) -> Option<&str> {
         (self.shape == Shape::Exact).then_some(self.text.as_str())
     }
 
-    /// The segments of a pattern with wildcards; none of one key.
+    /// The segments of a pattern with wildcards; `None` for a pattern without wildcards.
     pub(crate) fn segments(&self) -> Option<Vec<Segment>> {
         match &self.shape {
             Shape::Exact => None,
@@ -75,7 +78,7 @@ impl Pattern {
         }
     }
 
-    /// What every key that matches starts with.
+    /// The longest prefix that every matching key has.
     pub(crate) fn prefix(&self) -> &str {
         match &self.shape {
             Shape::Exact => &self.text,
@@ -83,7 +86,7 @@ impl Pattern {
             Shape::Glob(_) => {
                 let wild = self.text.find('*').unwrap_or(self.text.len());
                 let prefix = self.text.get(..wild).unwrap_or_default();
-                // `/a/**` is also `/a`.
+                // `/a/**` also matches `/a`.
                 if self.text.ends_with("/**") { prefix.trim_end_matches('/') } else { prefix }
             }
         }
@@ -106,7 +109,7 @@ impl Pattern {
     }
 }
 
-/// Matches segments; on a mismatch after `**`, the last `**` takes one segment more.
+/// Whether the segments match. After a mismatch behind a `**`, the last `**` takes one segment more.
 fn glob(pattern: &[Segment], key: &[&str]) -> bool {
     let (mut p, mut k) = (0, 0);
     let mut many: Option<(usize, usize)> = None;

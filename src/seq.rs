@@ -1,4 +1,4 @@
-//! The place of a change in the log.
+//! The position of a change in the log.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
 
-/// A place in the log: the first change is 1, [`Seq::ZERO`] lies before it. Positions have no gap.
+/// A position in the log. The first change has position 1; [`Seq::ZERO`] is before it. Positions have no
+/// gap, and a position is never used twice.
 ///
 /// ```
 /// use univrs_state::Seq;
@@ -18,7 +19,7 @@ use crate::error::StateError;
 pub struct Seq(u64);
 
 impl Seq {
-    /// Before the first change.
+    /// The position before the first change.
     pub const ZERO: Self = Self(0);
     /// The largest position that the file format can hold.
     pub const MAX: Self = Self(i64::MAX as u64);
@@ -28,7 +29,7 @@ impl Seq {
         Self(seq)
     }
 
-    /// The number.
+    /// The position as a number.
     pub const fn as_u64(self) -> u64 {
         self.0
     }
@@ -39,7 +40,7 @@ impl Seq {
         Self(self.0.saturating_add(1))
     }
 
-    /// The position before this one; [`Seq::ZERO`] stays.
+    /// The position before this one; [`Seq::ZERO`] for [`Seq::ZERO`] itself.
     #[must_use]
     pub const fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
@@ -59,7 +60,9 @@ impl FromStr for Seq {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         match text.parse::<u64>() {
             Ok(seq) if digits && seq <= Self::MAX.0 => Ok(Self(seq)),
-            _ => Err(StateError::InvalidArgument(format!("{text:?} is no position; use a number like 4711"))),
+            _ => Err(StateError::InvalidArgument(format!(
+                "{text:?} is not a position; use a number like 4711"
+            ))),
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Locks and how they are taken, atomics, the queue of the writer and the pointer to the published state. In the build that
-//! tries interleavings (`tests/kernels`) they are those of its scheduler.
+//! Locks and how they are taken, atomics, the writer's queue and the pointer to the published state. The
+//! build that tries interleavings (`tests/kernels`) has those of its scheduler instead.
 
 #[cfg(not(kernels))]
 pub(crate) use arc_swap::{ArcSwap, Guard};
 #[cfg(not(kernels))]
 pub(crate) use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
 
-/// A queue of which one end is held by many.
+/// A queue with many senders and one receiver.
 #[cfg(all(not(kernels), feature = "sqlite"))]
 pub(crate) use crossbeam_channel as queue;
 
@@ -17,25 +17,27 @@ pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLoc
 
 use std::sync::PoisonError;
 
-/// What a lock gives, also if a thread panicked while it held the lock.
+/// The guard of a lock, also if a thread panicked while it held the lock.
 ///
-/// A panic poisons a lock, as what it guards may be half changed then. Here it is not: what can panic, such
-/// as the clock of a program, runs before anything is changed under the lock.
+/// A panic poisons a lock, because the data that it guards may be half changed. Here they are not.
+///
+/// IMPORTANT: code that can panic, such as the clock of a program, must run before anything is changed under
+/// a lock.
 pub(crate) fn whole<G>(taken: Result<G, PoisonError<G>>) -> G {
     taken.unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a lock.
+/// Locks a mutex.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     whole(mutex.lock())
 }
 
-/// Takes a lock beside other readers.
+/// Takes a lock for reading, shared with other readers.
 pub(crate) fn read_lock<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     whole(lock.read())
 }
 
-/// Takes a lock that readers share, alone.
+/// Takes a lock for writing, without any reader.
 pub(crate) fn write_lock<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     whole(lock.write())
 }

@@ -97,7 +97,7 @@ fn quickstart_does_not_take_the_cursor_of_another_store() {
     run("quickstart", folder.path(), &["one.db"]);
     fs::rename(folder.path().join("one.db.cursor"), folder.path().join("two.db.cursor")).unwrap();
     let printed = run("quickstart", folder.path(), &["two.db"]);
-    assert!(printed.contains("no place in this log: it is a position of store"), "{printed}");
+    assert!(printed.contains("no place in this log: the cursor is of store"), "{printed}");
     assert!(printed.contains("watched  every change from 1 to 5,"), "{printed}");
 }
 

@@ -5,18 +5,17 @@ use std::path::Path;
 
 use super::{Fault, StateError};
 
-/// The numbers, on every Unix, of what passes when files are closed: the system, or this process, has as
-/// many open as it may.
+/// ENFILE and EMFILE, the same numbers on every Unix: the system, or this process, has too many open files.
 const NO_DESCRIPTORS: [i32; 2] = [23, 24];
-/// The number of links that lead to themselves, whose kind has no stable name.
+/// ELOOP: symbolic links that lead in a circle. `std` has no stable name for this kind.
 const LOOP: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
 
-/// Whether there was no descriptor to open a file with.
+/// Whether a file could not be opened because too many are open.
 pub(crate) fn has_no_descriptor(error: &io::Error) -> bool {
     cfg!(unix) && error.raw_os_error().is_some_and(|number| NO_DESCRIPTORS.contains(&number))
 }
 
-/// Whether it stays so until somebody changes what is at the path.
+/// Whether the error stays until somebody changes the file, the folder or its permissions.
 fn is_permanent(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     let permanent = [
@@ -34,12 +33,12 @@ fn is_permanent(error: &io::Error) -> bool {
 }
 
 impl StateError {
-    /// That a path is not what it should be; `why` goes on after its name, as in `is a directory`.
+    /// The error of a path that cannot be opened; `why` continues "it …", as in `is a directory`.
     pub(crate) fn cannot_open(path: &Path, why: impl Into<Fault>) -> Self {
         Self::CannotOpen { path: path.to_owned(), why: why.into() }
     }
 
-    /// That no file can be opened by now.
+    /// The error of a file that cannot be opened now, because too many are open.
     pub(crate) fn no_descriptor(path: &Path, error: &io::Error) -> Self {
         Self::ConnectionError(format!(
             "{} cannot be opened now, as too many files are open: {error}; close some, or raise the limit (ulimit -n)",
@@ -47,7 +46,7 @@ impl StateError {
         ))
     }
 
-    /// What became of something that was done to a path, such as `cannot be created`.
+    /// The error of an operation on a path; `done` says which failed, as in `cannot be created`.
     pub(crate) fn at_path(path: &Path, done: &str, error: io::Error) -> Self {
         use io::ErrorKind as Kind;
         let shown = path.display();

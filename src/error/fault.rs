@@ -4,10 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// What failed, in words, and the error of the system that caused it, where there is one.
+/// What failed, in words, and the error that caused it, if there is one.
 ///
-/// Two faults are equal if their words are: the cause takes no part in that. The cause is the
-/// [`source`](Error::source) of the [`StateError`](crate::StateError) that has the fault.
+/// The cause is the [`source`](Error::source) of the [`StateError`](crate::StateError) that has the fault.
+/// Two faults are equal if their words are equal; causes are not compared.
 ///
 /// ```
 /// use std::error::Error;
@@ -24,12 +24,12 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// What failed.
+    /// What failed, in words.
     pub fn what(&self) -> &str {
         &self.what
     }
 
-    /// A fault with its cause, which the words name already.
+    /// A fault with its cause. The words should already name the cause.
     pub(crate) fn caused(what: impl Into<String>, cause: impl Error + Send + Sync + 'static) -> Self {
         Self { what: what.into(), cause: Some(Cause(Arc::new(cause))) }
     }
@@ -39,7 +39,7 @@ impl Fault {
         self.cause.as_ref().map(|Cause(error)| &**error as &(dyn Error + 'static))
     }
 
-    /// The same cause in other words.
+    /// A fault with the same cause and other words.
     pub(crate) fn reworded(self, word: impl FnOnce(&str) -> String) -> Self {
         Self { what: word(&self.what), cause: self.cause }
     }

@@ -1,4 +1,4 @@
-//! The errors of the store, sorted by what the caller does next.
+//! The errors of the store, sorted by what a caller does next.
 
 mod at_path;
 mod fault;
@@ -18,120 +18,123 @@ pub use fault::Fault;
 pub(crate) use foreign::Panicked;
 pub use rejection::{FailedCondition, Rejection};
 
-/// A result whose error is a [`StateError`] unless another is named.
+/// A result whose error is a [`StateError`], unless another type is named.
 pub type Result<T, E = StateError> = std::result::Result<T, E>;
 
-/// What went wrong. Messages name keys and positions, never values.
+/// The error of every operation. Messages name keys and positions, never values.
 ///
 /// [`kind`](StateError::kind) sorts the variants by what to do next;
 /// [`is_retryable`](StateError::is_retryable) says whether the same call may succeed later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateError {
-    /// `compare_and_set` or a check in `transaction` met another version. Read again, then retry.
+    /// `compare_and_set`, or a check of `transaction`, found another version. Read the key again, then retry.
     VersionConflict {
-        /// The version that the caller expected (0: absent).
+        /// The version that the caller expected; 0 means absent.
         expected: u64,
-        /// The version that is there (0: absent).
+        /// The version that the key has; 0 means absent.
         found: u64,
     },
-    /// `create_if_not_exists` met an existing key.
+    /// `create_if_not_exists` was called for a key that exists.
     AlreadyExists(String),
-    /// A batch was refused; every failed condition is listed.
+    /// The batch was refused, because conditions do not hold. The rejection lists all that failed.
     Rejected(Rejection),
 
-    /// Something is larger than a limit of the store: what was given, or, if it is not
-    /// [of the input](Exceeded::of_input), what the store holds.
+    /// A limit of the store is exceeded: by the input, or, if [`of_input`](Exceeded::of_input) is false, by
+    /// the number of keys in the store that a condition would have to look at.
     LimitExceeded(Exceeded),
-    /// A `commit_id` was used before, for other keys or kinds of writes.
+    /// A batch with the same `commit_id`, but with other keys or kinds of writes, was recorded before.
     CommitIdReused(String),
-    /// A key, prefix or pattern breaks the rules; the message says which.
+    /// A key, a prefix or a pattern breaks the rules. The message says which rule.
     InvalidKey(String),
-    /// A cursor or head does not parse, an option is out of its range or means nothing here, or what is
-    /// given as an export is none.
+    /// An argument is invalid: a cursor or a head does not parse, an option is out of its range or has no
+    /// effect here, or the input of an import is not an export.
     InvalidArgument(String),
-    /// A value could not be encoded or decoded; gives the place, not the content.
+    /// A value cannot be encoded or decoded. The message gives the place, not the content.
     SerializationError(String),
-    /// For programs that treat an absent key as an error; the stores return `None` instead.
+    /// A key does not exist. The stores return `None` instead; this is for programs that treat an absent key
+    /// as an error.
     KeyNotFound(String),
-    /// Code that the program gave to the store panicked: the clock, the source of randomness, a progress
-    /// function, a reader or a writer. Nothing of the call was recorded; the store goes on.
+    /// Code that the program gave to the store panicked: a clock, a source of randomness, a progress
+    /// function, a reader or a writer. The call recorded nothing, and the store remains usable.
     Panicked(&'static str),
 
-    /// The store was opened read-only.
+    /// The store was opened read-only, so it cannot be written.
     ReadOnly,
-    /// This store cannot do it, whatever the arguments are; the message says why and what can.
+    /// This store does not support the operation, whatever the arguments are. The message says why, and what
+    /// to use instead.
     Unsupported(String),
-    /// This process is a fork of one that has a store open, and must use neither that store nor another.
+    /// This process is a fork of a process that has a store open. It must not use that store, nor open
+    /// another one: fork before opening a store, or start a new program.
     Forked,
 
-    /// The log no longer reaches back to the position asked for.
+    /// Changes after the requested position were dropped from the log, so reading cannot start there.
     Compacted {
-        /// The position asked for.
+        /// The requested position.
         requested: Seq,
-        /// The oldest position that can be resumed from.
+        /// The oldest position that reading can start from.
         oldest: Seq,
     },
-    /// A cursor is not a position of this log: another store, the future, or a fork.
+    /// A cursor is not a position of this log: it is of another store, beyond the end of the log, or of a
+    /// history that this log does not have, for example because an older copy of the file was restored.
     CursorDiverged(String),
 
-    /// A value or change was erased, redacted, or withheld from an export: there is a hash of it, and no more.
+    /// A value or a change was erased, redacted, or withheld from an export. Only its hash is known.
     Erased(String),
 
-    /// The batch may or may not be recorded. Retry with the same `commit_id` to learn which.
+    /// The batch may or may not have been recorded. Retry it with the same `commit_id`.
     OutcomeUnknown(String),
 
-    /// Stored data contradicts its checksum, its hash or the format. Run a verification.
+    /// Stored data contradict their checksum, their hash or the format. Run a verification to see what is
+    /// damaged.
     Corrupted(String),
 
-    /// No room: the disk, a quota or a file size limit. Nothing of this batch was recorded.
+    /// The disk or a quota is full, or a file reached its size limit. Nothing of the batch was recorded.
     StorageFull(String),
-    /// Storage failed. Nothing of this batch was recorded.
+    /// The storage failed. Nothing of the batch was recorded.
     Storage(Fault),
-    /// The operating system had no thread, or no random bytes, for it. Nothing was recorded.
+    /// The operating system gave no thread or no random bytes. Nothing was recorded.
     Unavailable(Fault),
-    /// Another process held the write lock for longer than the busy timeout.
+    /// Another process held the write lock for longer than the busy timeout. Nothing was recorded.
     Busy(String),
-    /// A store could not be opened this time; nothing is wrong with its file as far as is known.
+    /// The store could not be opened for a cause that may pass. Try again.
     ConnectionError(String),
-    /// A path cannot be opened or made, and that stays so until somebody changes what is there: it is no
-    /// store, has another format, may not be read, or exists where something new was to be made.
+    /// The path cannot be opened, and trying again does not help: there is no store, or one of an unknown
+    /// format, the permissions forbid it, or something already exists where a new file should be made.
     CannotOpen {
-        /// The path: of the database, or of what lies beside it.
+        /// The path: of the database, or of a file beside it.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// What is wrong with the path, and what to do.
         why: Fault,
     },
-    /// For programs that report a failure of their own transaction logic.
+    /// The transaction logic of a program failed. The stores never return this; it is for programs.
     TransactionFailed(String),
     /// The store was closed.
     Closed,
 }
 
-/// What a caller does next about a [`StateError`].
+/// A class of errors: what a caller does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The state did not allow it; nothing was recorded. Read again and decide anew.
+    /// The current state does not allow the write; nothing was recorded. Read again, and decide anew.
     Refused,
-    /// The request, or code that came with it, is wrong: the same request never succeeds. Correct the
-    /// program.
+    /// The request, or code that came with it, is wrong. The same request never succeeds: correct the program.
     InvalidInput,
-    /// This store, or this process, cannot do it, whatever the arguments are. Use another store.
+    /// This store, or this process, does not support the operation, whatever the arguments are.
     Unsupported,
-    /// The position cannot be resumed from. Read the current state, then follow from there.
+    /// Reading cannot resume from this position. Read the current state, then follow the log from there.
     HistoryGone,
-    /// Recorded or not, nobody knows. Retry with the same `commit_id`.
+    /// The batch may or may not have been recorded. Retry it with the same `commit_id`.
     OutcomeUnknown,
-    /// Stored bytes are wrong. Stop, verify, restore.
+    /// Stored data are damaged. Stop writing, run a verification, and restore from a copy.
     Corrupted,
-    /// The disk, the operating system, or another process that holds a lock. Nothing was recorded; look
-    /// at the machine.
+    /// The disk or the operating system failed, or another process holds a lock. Nothing was recorded: look at
+    /// the machine, then try again.
     Storage,
-    /// What is at the path is not right, or may not be used. The message says what; trying again alone
-    /// does not help.
+    /// The path is wrong, or must not be used. The message says why; trying again does not help.
     CannotOpen,
-    /// The store was closed by this program.
+    /// This program closed the store.
     Closed,
 }
 
@@ -168,9 +171,9 @@ impl StateError {
         }
     }
 
-    /// Whether reading again and retrying can succeed without anybody repairing anything.
+    /// Whether the call can succeed if the program reads again and retries, without anybody changing anything.
     ///
-    /// An unknown outcome counts as retryable only because a `commit_id` makes the retry safe.
+    /// [`OutcomeUnknown`](Self::OutcomeUnknown) counts as retryable, because a `commit_id` makes the retry safe.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
@@ -287,13 +290,13 @@ impl From<Exceeded> for StateError {
 }
 
 impl From<serde_json::Error> for StateError {
-    /// Keeps the category and the place; the message of `serde_json` itself quotes values.
+    /// Keeps the category and the place of the error, and not its message, because `serde_json` quotes values.
     fn from(error: serde_json::Error) -> Self {
         use serde_json::error::Category;
         let what = match error.classify() {
             Category::Io => "JSON could not be written",
             Category::Syntax => "not JSON",
-            Category::Data => "JSON of another shape",
+            Category::Data => "JSON of another type than expected",
             Category::Eof => "JSON ends too early",
         };
         Self::SerializationError(format!("{what} (line {}, column {})", error.line(), error.column()))

@@ -1,10 +1,10 @@
-//! Why a batch was refused.
+//! Rejections: the conditions of a batch that do not hold.
 
 use std::fmt;
 
 use crate::seq::Seq;
 
-/// Why a batch was refused: all conditions that did not hold, in the order of the batch.
+/// All conditions of a refused batch that do not hold, in the order of the batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", listed(failed))]
 pub struct Rejection {
@@ -12,28 +12,30 @@ pub struct Rejection {
     pub failed: Vec<FailedCondition>,
 }
 
-/// One condition of a batch that did not hold.
+/// A condition of a batch that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailedCondition {
-    /// The key was expected at another version.
+    /// The key has another version than the batch expected.
     Version {
         /// The key.
         key: String,
-        /// The version that the batch expected (0: absent).
+        /// The version that the batch expected; 0 means absent.
         expected: u64,
-        /// The version that is there (0: absent).
+        /// The version that the key has; 0 means absent.
         found: u64,
     },
-    /// Something under the prefix changed after the position that the batch named.
+    /// A key with the prefix changed after the position that the batch named, or that position is beyond the
+    /// end of the log.
     ChangedSince {
         /// The prefix.
         prefix: String,
         /// The position after which nothing should have changed.
         expected: Seq,
-        /// The newest change under the prefix, or the head where the position lies beyond it.
+        /// The position of the newest change under the prefix; the end of the log if the expected position is
+        /// beyond it.
         found: Seq,
-        /// The key of that change; none where the position lies beyond the head.
+        /// The key of that change; `None` if the expected position is beyond the end of the log.
         key: Option<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! Heads that are kept elsewhere.
+//! Anchors: heads that are kept outside of the store.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use super::{Cursor, Hash, Head, StoreId};
 use crate::error::StateError;
 use crate::seq::Seq;
 
-/// A head of a store's log, to be kept in another place than the store: whoever rewrites the log
-/// before it, or cuts it off, cannot make it lead there again.
+/// A head of a store's log, with the store's id, to be kept outside of the store. A log that was rewritten
+/// or cut off before the anchor no longer leads to its hash, so a verification with the anchor finds it.
 ///
 /// Prints and parses as a line of JSON, so that anchors can be appended to a file.
 ///
@@ -32,13 +32,13 @@ use crate::seq::Seq;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Anchor {
-    /// The store.
+    /// The id of the store.
     pub store: StoreId,
-    /// The position and the hash there.
+    /// The position and the chain hash there.
     pub head: Head,
 }
 
-/// The line, field by field.
+/// The fields of the line of JSON.
 #[derive(Serialize, Deserialize)]
 struct Line {
     v: u64,

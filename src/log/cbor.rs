@@ -11,7 +11,7 @@ impl Encoder {
         Self(Vec::with_capacity(bytes))
     }
 
-    /// Appends to bytes that are there.
+    /// An encoder that appends to these bytes.
     pub(crate) fn onto(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
@@ -50,7 +50,7 @@ impl Encoder {
         self.0.extend_from_slice(value);
     }
 
-    /// The beginning of a byte string of so many bytes, which the caller adds.
+    /// Appends the head of a byte string of this length; the caller appends the bytes.
     pub(crate) fn byte_string(&mut self, length: usize) {
         self.head(2, length as u64);
     }
@@ -72,12 +72,12 @@ impl Encoder {
         self.0.push(0xf6);
     }
 
-    /// How many bytes a text of so many bytes takes.
+    /// The encoded length of a text of `length` bytes.
     pub(crate) fn text_len(length: usize) -> usize {
         Self::head_len(length) + length
     }
 
-    /// How many bytes stand before a text, or the entries of a map, of this length.
+    /// The length of the head of a text, or of a map, of this length.
     pub(crate) fn head_len(length: usize) -> usize {
         match length {
             0..=23 => 1,
@@ -88,7 +88,7 @@ impl Encoder {
         }
     }
 
-    /// An item that is encoded already.
+    /// Appends an item that is already encoded.
     pub(crate) fn raw(&mut self, item: &[u8]) {
         self.0.extend_from_slice(item);
     }
@@ -97,14 +97,14 @@ impl Encoder {
 /// Why an item cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// The bytes end within it.
+    /// The bytes end before the item does.
     Cut,
-    /// It is not what the encoder writes.
+    /// The encoder would not have written these bytes; the text says what is wrong with them.
     Malformed(&'static str),
 }
 
-/// Reads CBOR items from a slice and refuses what the encoder would not have written. What a length
-/// claims is taken from the slice or not at all, so nothing is allocated for it.
+/// Reads CBOR items from a slice and refuses what the encoder would not have written. It borrows from
+/// the slice and allocates nothing, so a length that is too large cannot take memory.
 #[derive(Clone)]
 pub(crate) struct Decoder<'a>(&'a [u8]);
 
@@ -113,12 +113,12 @@ impl<'a> Decoder<'a> {
         Self(bytes)
     }
 
-    /// What was not read yet.
+    /// The bytes that have not been read yet.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }
 
-    /// What was read since there were these bytes to read.
+    /// The bytes that were read since [`rest`](Self::rest) returned `before`.
     pub(crate) fn since(&self, before: &'a [u8]) -> &'a [u8] {
         before.get(..before.len() - self.0.len()).unwrap_or_default()
     }
@@ -133,7 +133,7 @@ impl<'a> Decoder<'a> {
         Ok(taken)
     }
 
-    /// Whether these bytes are next, which are passed over then.
+    /// Passes over these bytes if they are next, and returns whether they were.
     pub(crate) fn skip(&mut self, bytes: &[u8]) -> bool {
         let rest = self.0.strip_prefix(bytes);
         self.0 = rest.unwrap_or(self.0);
@@ -145,12 +145,12 @@ impl<'a> Decoder<'a> {
         self.0.first().map(|first| first >> 5).ok_or(Flaw::Cut)
     }
 
-    /// The argument of an item of this major type.
+    /// Reads the head of an item of this major type, and returns its argument.
     fn head(&mut self, major: u8) -> Result<u64, Flaw> {
         let found = self.major()?;
         let info = self.take(1)?.first().map_or(0, |first| first & 0x1f);
         if found != major {
-            return Err(Flaw::Malformed("an item has another type than is due"));
+            return Err(Flaw::Malformed("an item has an unexpected CBOR type"));
         }
         let width = match info {
             0..=23 => return Ok(u64::from(info)),
@@ -189,18 +189,18 @@ impl<'a> Decoder<'a> {
         self.head(5)
     }
 
-    /// A byte string of at most so many bytes.
+    /// Reads a byte string of at most `most` bytes.
     pub(crate) fn bytes(&mut self, most: usize) -> Result<&'a [u8], Flaw> {
         let length = self.length(2, most)?;
         self.take(length)
     }
 
-    /// A byte string of exactly `N` bytes.
+    /// Reads a byte string of exactly `N` bytes.
     pub(crate) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Flaw> {
         self.bytes(N)?.try_into().map_err(|_| Flaw::Malformed("a byte string is too short"))
     }
 
-    /// A text of at most so many bytes.
+    /// Reads a text of at most `most` bytes.
     pub(crate) fn text(&mut self, most: usize) -> Result<&'a str, Flaw> {
         let length = self.length(3, most)?;
         std::str::from_utf8(self.take(length)?).map_err(|_| Flaw::Malformed("a text is not UTF-8"))
@@ -211,7 +211,7 @@ impl<'a> Decoder<'a> {
         length.filter(|length| *length <= most).ok_or(Flaw::Malformed("a length is over its limit"))
     }
 
-    /// Whether a null is next, which is read then.
+    /// Reads a null if one is next, and returns whether one was.
     pub(crate) fn null(&mut self) -> Result<bool, Flaw> {
         let null = *self.0.first().ok_or(Flaw::Cut)? == 0xf6;
         if null {

@@ -11,10 +11,10 @@ use crate::seq::Seq;
 /// The version of the header's layout; its first element.
 pub(super) const FORMAT: u64 = 1;
 
-/// What decoded metadata is counted as: its usual limit.
+/// Bytes that decoded metadata counts as in memory: its default limit.
 const MOST_META: usize = 1024;
 
-/// Bytes of the salt that goes with a value.
+/// The length of the salt that is hashed with a value, in bytes.
 pub const SALT_BYTES: usize = 16;
 
 /// What a change did to its key.
@@ -22,14 +22,14 @@ pub const SALT_BYTES: usize = 16;
 pub enum ChangeKind {
     /// The key was absent before.
     Created,
-    /// The key existed and has a new value (equal ones count).
+    /// The key existed and was given a value, which may equal the old one.
     Updated,
     /// The key is absent afterwards.
     Deleted,
 }
 
 impl ChangeKind {
-    /// The number that stands in the log.
+    /// The number that the log stores for this kind.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Created => 1,
@@ -62,54 +62,55 @@ impl fmt::Display for ChangeKind {
 /// `Debug` does not show the value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Its place in the log.
+    /// The position of the change in the log.
     pub seq: Seq,
-    /// The place of the last change of its commit; equal to `seq` where it closes the commit.
+    /// The position of the last change of the same commit; equal to `seq` for the last change itself.
     pub commit_seq: Seq,
-    /// When it was recorded; the same for all changes of a commit, later than all before.
+    /// The commit time: the same for all changes of a commit, and later than that of every commit before.
     pub at: Timestamp,
-    /// What it did.
+    /// What the change did to the key.
     pub kind: ChangeKind,
     /// The key.
     pub key: Arc<str>,
-    /// The key's version: its count of changes, deletions included.
+    /// The key's version after the change: how many times it has changed, deletions included.
     pub version: u64,
-    /// When this life of the key began.
+    /// When the key was created; a key that was deleted and set again was created then.
     pub created_at: Timestamp,
-    /// The key's previous change; zero for its first.
+    /// The position of the key's previous change; zero for its first.
     pub prev: Seq,
-    /// The value; none for a deletion, and where it was erased.
+    /// The value after the change; `None` for a deletion, and where the value was erased.
     pub value: Option<Arc<[u8]>>,
-    /// What makes the value's hash unguessable; erased with the value.
+    /// Random bytes that are hashed with the value, so that nobody can find an erased value by hashing
+    /// guesses. The salt is erased together with the value.
     pub salt: Option<[u8; SALT_BYTES]>,
-    /// The commitment to the value; stays when the value goes. None for a deletion.
+    /// The hash of salt and value, which remains when the value is erased; `None` for a deletion.
     pub value_hash: Option<Hash>,
-    /// Who wrote it, and why.
+    /// Who wrote the change, and why.
     pub meta: Option<Arc<Meta>>,
-    /// The chain up to this change.
+    /// The chain hash: of the header of this change and the chain hash of the change before.
     pub hash: Hash,
 }
 
 impl Change {
-    /// Whether it is the last change of its commit.
+    /// Whether this is the last change of its commit.
     pub fn closes_commit(&self) -> bool {
         self.seq == self.commit_seq
     }
 
-    /// The end of the log as it was when this was its last change.
+    /// The head of the log right after this change.
     pub fn head(&self) -> Head {
         Head { seq: self.seq, hash: self.hash }
     }
 
-    /// Whether it once carried a value that is gone.
+    /// Whether the change set a value that has been erased since.
     pub fn is_erased(&self) -> bool {
         self.value.is_none() && self.value_hash.is_some()
     }
 
-    /// The header in deterministic CBOR: what the chain commits to.
+    /// The header, which is what the hash chain covers, in deterministic CBOR (RFC 8949, section 4.2).
     ///
-    /// The array `[format, seq, commit_seq, at, kind, key, version, created_at, prev, value_hash,
-    /// meta]`; `value_hash` and `meta` are null where there is none.
+    /// It is the array `[format, seq, commit_seq, at, kind, key, version, created_at, prev, value_hash,
+    /// meta]`; `value_hash` and `meta` are null where the change has none.
     pub fn header(&self) -> Vec<u8> {
         let meta = self.meta.as_ref().map(|meta| meta.encode());
         self.view(meta.as_deref()).header()
@@ -120,17 +121,17 @@ impl Change {
         hash::header(&self.header())
     }
 
-    /// The chain up to this change, computed from the hash of the change before.
+    /// The chain hash of this change, computed from the chain hash of the change before.
     pub fn chained_onto(&self, before: Hash) -> Hash {
         hash::link(before, self.header_hash())
     }
 
-    /// Whether the value matches its hash; true where there is none to check.
+    /// Whether the value matches its hash; true if the change has no value.
     pub(crate) fn has_its_value(&self) -> bool {
         self.view(None).has_its_value()
     }
 
-    /// About the bytes that it takes in memory.
+    /// About how many bytes the change takes in memory.
     pub(crate) fn size(&self) -> usize {
         let meta = if self.meta.is_some() { MOST_META } else { 0 };
         size_of::<Self>() + self.key.len() + self.value.as_ref().map_or(0, |value| value.len()) + meta

@@ -1,4 +1,4 @@
-//! What was recorded together.
+//! The changes of one batch.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::seq::Seq;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Commit {
-    /// The place of its first change.
+    /// The position of its first change.
     pub first: Seq,
-    /// The place of its last change.
+    /// The position of its last change.
     pub last: Seq,
-    /// When it was recorded.
+    /// The commit time.
     pub at: Timestamp,
     /// Who wrote it, and why.
     pub meta: Option<Arc<Meta>>,
@@ -22,7 +22,8 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// Groups changes into commits. Where some are withheld, a commit has the others.
+    /// Groups changes into commits. Where an export withholds some changes of a commit, the commit has
+    /// the other ones.
     pub(crate) fn group(changes: impl IntoIterator<Item = Change>) -> Vec<Self> {
         let mut commits = Vec::new();
         let mut open: Vec<Change> = Vec::new();
@@ -36,7 +37,7 @@ impl Commit {
         commits
     }
 
-    /// The commit of these changes; none if there are none.
+    /// The commit of these changes; `None` if there are no changes.
     pub(crate) fn from_changes(changes: Vec<Change>) -> Option<Self> {
         let (first, last) = (changes.first()?, changes.last()?);
         Some(Self { first: first.seq, last: last.commit_seq, at: last.at, meta: last.meta.clone(), changes })

@@ -1,4 +1,4 @@
-//! A reader's place in a log.
+//! How far a reader has read a log.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +9,14 @@ use super::{Hash, Head, StoreId};
 use crate::error::StateError;
 use crate::seq::Seq;
 
-/// A reader's place in the log of a store: it stands after everything up to `seq`. Resuming
-/// checks that the log still has this hash there. Prints and parses as `STORE:4711:9f2c…`.
+/// How far a reader has read the log of a store: every change up to `seq`, and none after it.
 ///
-/// A [`Seq`] converts into a cursor that knows neither store nor hash; resuming then checks only
-/// that the log reaches so far. It prints as the bare number.
+/// A cursor carries the store id and the chain hash at `seq`. Resuming checks both, so that a reader
+/// never goes on in the log of another store, or after a position that an older copy of the file does
+/// not have: that is [`StateError::CursorDiverged`]. Prints and parses as `STORE:4711:9f2c…`.
+///
+/// A [`Seq`] converts into a cursor without store and hash, which prints as the bare number. Resuming
+/// from it checks only that the log reaches that position.
 ///
 /// ```
 /// use univrs_state::{Cursor, MemoryStore, StateStore};
@@ -34,22 +37,22 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The place after everything up to a head of a store.
+    /// The cursor of a reader that has read the log of `store` up to `head`.
     pub fn new(store: StoreId, head: Head) -> Self {
         Self { seq: head.seq, checked: Some((store, head.hash)) }
     }
 
-    /// The position.
+    /// The position up to which the log has been read.
     pub fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// The store that it belongs to; none in an unchecked cursor.
+    /// The store whose log this is a position of; `None` if the cursor was made of a [`Seq`].
     pub fn store_id(&self) -> Option<StoreId> {
         self.checked.map(|(store, _)| store)
     }
 
-    /// The position and the hash there; none in an unchecked cursor.
+    /// The position and the chain hash there; `None` if the cursor was made of a [`Seq`].
     pub fn head(&self) -> Option<Head> {
         self.checked.map(|(_, hash)| Head { seq: self.seq, hash })
     }
@@ -58,7 +61,7 @@ impl Cursor {
     pub(crate) fn belongs_to(&self, store: StoreId) -> Result<(), StateError> {
         match self.store_id() {
             Some(other) if other != store => Err(StateError::CursorDiverged(format!(
-                "it is a position of store {other}, but this is store {store}"
+                "the cursor is of store {other}, but this is store {store}"
             ))),
             _ => Ok(()),
         }

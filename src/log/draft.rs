@@ -1,17 +1,17 @@
-//! Decided, not yet numbered.
+//! Changes before they are sealed.
 
 use std::sync::Arc;
 
 use super::{ChangeKind, Timestamp};
 use crate::seq::Seq;
 
-/// A change that is decided but has neither number, time, salt nor hash.
+/// A change that was decided and not yet sealed: it has no position, time, salt or hash.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
     pub(crate) kind: ChangeKind,
     pub(crate) key: Arc<str>,
     pub(crate) version: u64,
-    /// When this life of the key began; none if it begins in this commit.
+    /// When the key was created; `None` if this commit creates it.
     pub(crate) created_at: Option<Timestamp>,
     pub(crate) prev: Prev,
     pub(crate) value: Option<Arc<[u8]>>,
@@ -20,8 +20,8 @@ pub(crate) struct Draft {
 /// The key's previous change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Prev {
-    /// It is recorded; zero if there is none.
+    /// A recorded change; zero if the key has none.
     Recorded(Seq),
-    /// It is the draft at this index of the same batch.
+    /// The draft at this index of the same batch.
     Draft(usize),
 }

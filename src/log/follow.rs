@@ -3,8 +3,9 @@
 use super::{Change, ChangeKind, ChangeView, Hash, Head, LastMeta, StoreId, Timestamp, hash};
 use crate::seq::Seq;
 
-/// Follows a log and checks that each change continues it: position, commit, time, value and
-/// hash.
+/// Checks a log change by change: each must have the next position, fit its commit, have a later time
+/// than the commit before, and match its value hash and the hash chain. A log that passes is exactly the
+/// log that leads to [`head`](Self::head).
 ///
 /// ```
 /// use univrs_state::log::Follow;
@@ -22,7 +23,7 @@ use crate::seq::Seq;
 #[derive(Debug, Clone)]
 pub struct Follow {
     head: Head,
-    /// The commit that is open, and the time of the last one; none where the start is unknown.
+    /// The end and the time of the commit of the last change; none where they are unknown.
     commit: Option<(Seq, Timestamp)>,
     meta: LastMeta,
 }
@@ -31,21 +32,21 @@ pub struct Follow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Break {
-    /// Another position was due.
-    #[error("change {expected} is missing, {found} follows instead")]
+    /// The change does not have the next position.
+    #[error("change {expected} is missing: the next one is change {found}")]
     Position {
-        /// The position that was due.
+        /// The next position.
         expected: Seq,
-        /// The position that came.
+        /// The position of the change.
         found: Seq,
     },
-    /// The commit's end or time does not fit its neighbours.
-    #[error("change {0} does not fit its commit")]
+    /// The end or the time of the commit contradicts the change before.
+    #[error("the commit of change {0} contradicts the change before: its end or its time is wrong")]
     Commit(Seq),
-    /// Kind, version, value and salt do not fit each other.
-    #[error("change {0} is malformed")]
+    /// The kind, version, times, value and salt contradict each other.
+    #[error("the fields of change {0} contradict each other")]
     Shape(Seq),
-    /// The value does not match its hash.
+    /// The value does not match its hash in the header.
     #[error("the value of change {0} does not match its hash")]
     Value(Seq),
     /// The header does not match the chain.
@@ -54,7 +55,7 @@ pub enum Break {
 }
 
 impl Break {
-    /// The position of the contradiction.
+    /// The position of the change, or of the missing one.
     pub fn seq(&self) -> Seq {
         match self {
             Self::Position { expected: seq, .. }
@@ -67,7 +68,7 @@ impl Break {
 }
 
 impl Follow {
-    /// From the start of a store's log.
+    /// Starts before the first change of a store.
     pub fn genesis(store: StoreId) -> Self {
         Self {
             head: Head::genesis(store),
@@ -76,42 +77,42 @@ impl Follow {
         }
     }
 
-    /// From a head that is the end of a commit.
+    /// Starts after a head, which must be the end of a commit.
     pub fn after(head: Head) -> Self {
         Self { head, commit: None, meta: LastMeta::default() }
     }
 
-    /// From where a store's log begins.
+    /// Starts after the floor of a store's log: the position that the log begins after.
     pub(crate) fn from_floor(store: StoreId, floor: Head) -> Self {
         if floor.seq == Seq::ZERO { Self::genesis(store) } else { Self::after(floor) }
     }
 
-    /// The end and the time of the commit that the last change belongs to; none where it is unknown.
+    /// The end and the time of the commit of the last change; none where they are unknown.
     pub(crate) fn commit(&self) -> Option<(Seq, Timestamp)> {
         self.commit
     }
 
-    /// The head of what was followed so far.
+    /// The head after the last change that was checked.
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// Whether the last change closed its commit.
+    /// Whether the last change was the last one of its commit.
     pub fn is_whole(&self) -> bool {
         self.commit.is_none_or(|(end, _)| end == self.head.seq)
     }
 
-    /// Checks the next change, and goes on to it.
+    /// Checks the next change, and moves on behind it.
     ///
     /// # Errors
-    /// The first contradiction; the position stays before the change then.
+    /// The first contradiction. The position then stays before the change.
     pub fn check(&mut self, change: &Change) -> Result<(), Break> {
         let meta = change.meta.as_ref().map(|meta| self.meta.encode(meta));
         let header = hash::header(&change.view(meta).header());
         self.check_hashed(&change.view(None), header)
     }
 
-    /// The same, where the hash of the header is known.
+    /// Checks the next change, of which the hash of the header is given, and moves on behind it.
     pub(crate) fn check_hashed(&mut self, change: &ChangeView<'_>, header: Hash) -> Result<(), Break> {
         self.check_structure(change)?;
         check_value(change)?;
@@ -122,7 +123,8 @@ impl Follow {
         Ok(())
     }
 
-    /// Chains the next change onto the log, whose hash is not known, but that of its header.
+    /// Computes the chain hash of the next change from the hash of its header, checks the rest of the
+    /// change, and moves on behind it.
     pub(crate) fn chain(&mut self, change: &mut Change, header: Hash) -> Result<(), Break> {
         change.hash = hash::link(self.head.hash, header);
         let change = change.view(None);
@@ -132,15 +134,15 @@ impl Follow {
         Ok(())
     }
 
-    /// Goes on over a change of which there is only the hash of its header. Whether it ends a
-    /// commit is unknown, unless one before it says so.
+    /// Moves on behind a change that is withheld: only the hash of its header is known. Whether it ends a
+    /// commit is unknown, unless an earlier change of the same commit says so.
     pub(crate) fn pass(&mut self, header: Hash) {
         let seq = self.head.seq.next();
         self.head = Head { seq, hash: hash::link(self.head.hash, header) };
         self.commit = self.commit.filter(|(end, _)| *end >= seq);
     }
 
-    /// Takes the change as it is, to look at the ones behind a contradiction.
+    /// Moves on behind a change without checking it, to check the changes behind a contradiction.
     pub fn skip(&mut self, change: &Change) {
         self.go_on(&change.view(None));
     }

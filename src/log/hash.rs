@@ -15,7 +15,7 @@ use crate::error::StateError;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash([u8; 32]);
 
-/// BLAKE3 in `derive_key` mode, with a context that is hashed once.
+/// A domain of hashes: BLAKE3 in `derive_key` mode. Its context is hashed once and kept.
 pub(crate) struct Domain {
     context: &'static str,
     key: OnceLock<ContextKey>,
@@ -31,7 +31,7 @@ impl Domain {
         Self { context, key: OnceLock::new() }
     }
 
-    /// The hash of the parts, one after the other.
+    /// The hash of the concatenated parts.
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> Hash {
         let key = self.key.get_or_init(|| hash_derive_key_context(self.context));
         let mut hasher = blake3::Hasher::new_from_context_key(key);
@@ -42,7 +42,7 @@ impl Domain {
     }
 }
 
-/// The hash before the first change of a store.
+/// The chain hash before the first change of a store.
 pub(super) fn genesis(store: StoreId) -> Hash {
     GENESIS.hash(&[store.as_bytes()])
 }
@@ -52,12 +52,12 @@ pub(crate) fn header(encoded: &[u8]) -> Hash {
     HEADER.hash(&[encoded])
 }
 
-/// One link: the chain up to here and the header that follows.
+/// The chain hash of a change: of the chain hash before it and the hash of its header.
 pub(super) fn link(before: Hash, header: Hash) -> Hash {
     CHAIN.hash(&[&before.0, &header.0])
 }
 
-/// The commitment to a value.
+/// The hash of a value with its salt.
 pub(super) fn value(salt: &[u8], value: &[u8]) -> Hash {
     VALUE.hash(&[salt, value])
 }

@@ -9,8 +9,8 @@ use super::{Hash, StoreId, Timestamp, hash};
 use crate::error::StateError;
 use crate::seq::Seq;
 
-/// The end of a log: the last position and the hash of everything up to it. Prints and parses
-/// as `4711:9f2c…` (64 hexadecimal digits), to be kept elsewhere as an anchor.
+/// The end of a log: the last position and the chain hash there. Two logs with the same head have the
+/// same changes up to it. Prints and parses as `4711:9f2c…` (64 hexadecimal digits).
 ///
 /// ```
 /// use univrs_state::{Head, MemoryStore, StateStore};
@@ -26,7 +26,7 @@ use crate::seq::Seq;
 pub struct Head {
     /// The position of the last change; zero in an empty store.
     pub seq: Seq,
-    /// The chain up to that change.
+    /// The chain hash of that change.
     pub hash: Hash,
 }
 
@@ -54,7 +54,7 @@ impl FromStr for Head {
     }
 }
 
-/// What the next change is sealed onto: the head and its time.
+/// The end of the log that the next change is sealed onto: the head and its commit time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tip {
     pub(crate) head: Head,

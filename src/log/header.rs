@@ -10,12 +10,13 @@ use crate::limits::MAX_KEY_LENGTH;
 use crate::seq::Seq;
 
 impl Change {
-    /// The change whose header is next, without value, salt and hash of the chain, and the hash of
-    /// the header; `last` is the metadata of the changes before. Any bytes but those that [`header`](Self::header) writes are refused.
+    /// Reads a header: returns the change, without value, salt and chain hash, and the hash of the header.
+    /// `last` is the metadata of the change before. Bytes that [`header`](Self::header) would not write are
+    /// refused.
     pub(crate) fn read_header(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Result<(Self, Hash), Flaw> {
         let before = decoder.rest();
         if decoder.array()? != 11 || decoder.unsigned()? != FORMAT {
-            return Err(Flaw::Malformed("a header has another layout than version 1"));
+            return Err(Flaw::Malformed("a header is not of format version 1"));
         }
         let change = Self {
             seq: Seq::new(decoder.unsigned()?),
@@ -42,7 +43,7 @@ fn kind(decoder: &mut Decoder<'_>) -> Result<ChangeKind, Flaw> {
 
 fn key(decoder: &mut Decoder<'_>) -> Result<Arc<str>, Flaw> {
     let key = decoder.text(MAX_KEY_LENGTH)?;
-    validate_key(key).map_err(|_| Flaw::Malformed("a key breaks the rules of keys"))?;
+    validate_key(key).map_err(|_| Flaw::Malformed("a key is invalid"))?;
     Ok(key.into())
 }
 

@@ -1,15 +1,15 @@
-//! Metadata that comes again: every change of a commit has the same.
+//! A memory of one: every change of a commit has the same metadata.
 
 use std::sync::Arc;
 
 use super::cbor::{Decoder, Flaw};
 use super::meta::Meta;
 
-/// The last metadata that was encoded or decoded. Where the same comes again, as it does within a commit,
-/// it is neither encoded nor decoded once more, and what was decoded is shared.
+/// The last metadata that was encoded or decoded, with its encoding. All changes of a commit have the same
+/// metadata, so each is encoded or decoded once, and the decoded one is shared.
 ///
-/// The encoding is kept here and not in [`Meta`], whose fields programs change. What is shared from here
-/// cannot change: as long as it is kept, it is not the only one.
+/// The encoding is kept here and not in [`Meta`], because programs can change the fields of a `Meta`. The
+/// `Arc` that is kept here cannot be changed: as long as it is shared, `Arc::get_mut` refuses.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LastMeta {
     last: Option<(Arc<Meta>, Vec<u8>)>,
@@ -24,17 +24,17 @@ impl LastMeta {
         self.last.as_ref().map_or(&[], |(_, encoded)| encoded)
     }
 
-    /// The metadata of this encoding; none if the bytes are anything but what encoding writes.
+    /// The metadata with exactly this encoding; `None` if the encoder would not write these bytes.
     pub(crate) fn decode(&mut self, bytes: &[u8]) -> Option<Arc<Meta>> {
         let mut decoder = Decoder::new(bytes);
         let meta = self.read_meta(&mut decoder).ok()?;
         decoder.is_empty().then_some(meta)
     }
 
-    /// The metadata whose encoding is next.
+    /// Reads the metadata that is next.
     pub(crate) fn read_meta(&mut self, decoder: &mut Decoder<'_>) -> Result<Arc<Meta>, Flaw> {
         let before = decoder.rest();
-        // No encoding is the beginning of another one.
+        // No encoding is a prefix of another one, so a match is the whole item.
         if let Some((last, encoded)) = &self.last
             && decoder.skip(encoded)
         {

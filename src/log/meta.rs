@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::cbor::{Decoder, Encoder, Flaw};
 
-/// Bytes of encoded metadata above which it is refused: the largest limit that can be set.
+/// The most bytes of encoded metadata that are read: the largest limit that can be set.
 const MOST_META: usize = 64 << 10;
 
-/// Who wrote a commit, and why. It stands on every change of the commit and is hashed with it,
-/// so it cannot be changed later.
+/// Who wrote a commit, and why. Every change of the commit carries it, and the hash chain covers it, so
+/// that nobody can alter it unnoticed. By default at most 1 KiB encoded: see
+/// [`Limits::meta_bytes`](crate::Limits::meta_bytes).
 ///
 /// ```
 /// use univrs_state::Meta;
@@ -20,76 +21,76 @@ const MOST_META: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Meta {
-    /// Who wrote it.
+    /// Who wrote it, such as a program, a node or a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// Why.
+    /// Why it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What it belongs to: a request, a job, a trace.
+    /// The id of the request, the job or the trace that it was written for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<String>,
-    /// Anything else, by name.
+    /// Any other facts, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Set by `Batch::commit_id`.
+    /// The commit id of the batch; set by `Batch::commit_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) commit_id: Option<String>,
-    /// Set by the store where it writes on its own account.
+    /// Why the store itself wrote this; set by the store alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<String>,
 }
 
 impl Meta {
-    /// Metadata that says nothing.
+    /// Empty metadata.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With who wrote it.
+    /// Sets who wrote it.
     #[must_use]
     pub fn actor(mut self, actor: impl Into<String>) -> Self {
         self.actor = Some(actor.into());
         self
     }
 
-    /// With why it was written.
+    /// Sets why it was written.
     #[must_use]
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
     }
 
-    /// With what it belongs to.
+    /// Sets the id of the request, the job or the trace that it was written for.
     #[must_use]
     pub fn correlation(mut self, correlation: impl Into<String>) -> Self {
         self.correlation = Some(correlation.into());
         self
     }
 
-    /// With a label; the last one of a name stays.
+    /// Adds a label, or replaces the label of this name.
     #[must_use]
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(name.into(), value.into());
         self
     }
 
-    /// The commit id of the batch, if it had one.
+    /// The [`commit_id`](crate::Batch::commit_id) of the batch; `None` if it had none.
     pub fn commit_id(&self) -> Option<&str> {
         self.commit_id.as_deref()
     }
 
-    /// Why the store itself wrote this, such as `migrated`; none for writes of programs.
+    /// Why the store itself wrote this, such as `restored`; `None` for writes of programs.
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
 
-    /// Whether nothing is said.
+    /// Whether no field is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// This metadata, and what it does not say from `base`.
+    /// This metadata, with the fields and labels of `base` where it has none itself.
     #[must_use]
     pub(crate) fn over(mut self, base: &Self) -> Self {
         self.actor = self.actor.or_else(|| base.actor.clone());
@@ -111,8 +112,8 @@ impl Meta {
         ]
     }
 
-    /// The map in deterministic CBOR. Keys of equal kind sort by length first, because the
-    /// length is the first byte of their encoding.
+    /// The metadata as a map in deterministic CBOR. Map keys are sorted by their encoded bytes, which for
+    /// texts means by length first, because an encoded text begins with its length.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let fields = self.fields();
         let labels = !self.labels.is_empty();
@@ -154,17 +155,17 @@ impl Meta {
         }
     }
 
-    /// Metadata from its encoding; none if the bytes are anything but what [`encode`](Self::encode) writes.
+    /// The metadata with exactly this encoding; `None` if [`encode`](Self::encode) would not write these bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut decoder = Decoder::new(bytes);
         let meta = Self::read_from(&mut decoder).ok()?;
         decoder.is_empty().then_some(meta)
     }
 
-    /// The metadata that is next, encoded as [`encode`](Self::encode) does it.
+    /// Reads the metadata that is next.
     ///
-    /// Any other encoding is refused: the decoder takes lengths in their shortest form alone, and here names
-    /// must ascend and labels not be empty. What remains is one encoding for each metadata.
+    /// Each metadata has exactly one encoding: the decoder accepts lengths in their shortest form only, names
+    /// must ascend, and a map of labels must not be empty. Any other encoding is refused.
     pub(crate) fn read_from(decoder: &mut Decoder<'_>) -> Result<Self, Flaw> {
         let before = decoder.rest();
         let mut meta = Self::default();
@@ -201,7 +202,7 @@ fn read_labels(decoder: &mut Decoder<'_>) -> Result<BTreeMap<String, String>, Fl
     if labels.is_empty() { Err(Flaw::Malformed("metadata has an empty map of labels")) } else { Ok(labels) }
 }
 
-/// The names of a map, in the order of their encoded bytes.
+/// Checks that the names of a map ascend in the order of their encoded bytes.
 #[derive(Default)]
 struct Ascending<'a> {
     last: Option<&'a str>,

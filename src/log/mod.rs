@@ -1,4 +1,4 @@
-//! What happened: changes, their positions, the hash chain and its encoding.
+//! The log: changes, their positions, the hash chain and its encoding.
 //!
 //! Nothing here reads a clock, draws randomness or does I/O.
 

@@ -1,14 +1,15 @@
-//! Numbering, stamping, salting and chaining.
+//! Sealing: drafts get positions, a time, salts and chain hashes.
 
 use std::sync::Arc;
 
 use super::{Change, Draft, Meta, Prev, SALT_BYTES, Timestamp, Tip, hash};
 use crate::seq::Seq;
 
-/// Makes changes of drafts: numbered from the tip, stamped with `clock` (or just after the tip,
-/// where the clock is behind it), salted, and chained. Returns the new tip with them.
+/// Seals the drafts of one commit: gives them the positions after the tip, a commit time, salts and chain
+/// hashes. The time is `clock`, or a microsecond after the tip if the clock is behind it. Returns the
+/// changes and the new tip.
 ///
-/// `salt` is asked once for each value, in order.
+/// `salt` is called once for each value, in order.
 pub(crate) fn seal(
     drafts: Vec<Draft>,
     meta: Option<&Arc<Meta>>,

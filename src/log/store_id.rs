@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::hex::{parse_hex, write_hex};
 use crate::error::StateError;
 
-/// 128 random bits, drawn when a store is created: logs of two stores cannot be mixed up.
-/// Prints and parses as 32 hexadecimal digits.
+/// The identity of a store: 128 random bits, drawn when the store is created. The hash chain begins with
+/// it, so changes of two stores cannot be mixed up. Prints and parses as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoreId([u8; 16]);
 

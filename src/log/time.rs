@@ -12,13 +12,13 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
-    /// The last microsecond of the year 9999: the latest moment that is taken from a clock.
+    /// The last microsecond of the year 9999. A clock that shows a later moment counts as showing this one.
     pub const MAX_CLOCK: Self = Self(253_402_300_799_999_999);
 
-    /// The latest moment.
+    /// The latest moment that the file format can hold.
     pub(crate) const MAX: Self = Self(i64::MAX);
 
-    /// The moment so many microseconds after the Unix epoch.
+    /// The moment `micros` microseconds after the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
@@ -28,8 +28,8 @@ impl Timestamp {
         self.0
     }
 
-    /// The commit time after `previous` when the clock shows `self`: later by a microsecond at
-    /// least, whatever the clock does.
+    /// The time of the commit after `previous` when the clock shows `self`: the clock, or a microsecond after
+    /// `previous` if the clock is not later. So commit times increase even if the clock is set back.
     pub(crate) fn after(self, previous: Self) -> Self {
         let clock = self.clamp(Self::EPOCH, Self::MAX_CLOCK);
         clock.max(Self(previous.0.saturating_add(1)))
@@ -37,7 +37,7 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Rounds down to microseconds; moments that do not fit become the nearest that do.
+    /// Rounds down to microseconds. A moment out of range becomes the nearest one in range.
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(after) => Self(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)),

@@ -1,11 +1,11 @@
-//! A change that lies elsewhere, such as in a row of a database.
+//! A borrowed change, such as one in a row of a database.
 
 use super::cbor::Encoder;
 use super::change::FORMAT;
 use super::{Change, ChangeKind, Hash, Head, SALT_BYTES, Timestamp, hash};
 use crate::seq::Seq;
 
-/// The fields of a change, borrowed: to check, hash or write it takes no copy.
+/// The fields of a change, borrowed, so that checking, hashing and writing it copies nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct ChangeView<'a> {
     pub(crate) seq: Seq,
@@ -19,28 +19,28 @@ pub(crate) struct ChangeView<'a> {
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) salt: Option<[u8; SALT_BYTES]>,
     pub(crate) value_hash: Option<Hash>,
-    /// As it is encoded.
+    /// The encoded metadata.
     pub(crate) meta: Option<&'a [u8]>,
     pub(crate) hash: Hash,
 }
 
 impl ChangeView<'_> {
-    /// Whether it is the last change of its commit.
+    /// Whether this is the last change of its commit.
     pub(crate) fn closes_commit(&self) -> bool {
         self.seq == self.commit_seq
     }
 
-    /// The end of the log as it was when this was its last change.
+    /// The head of the log right after this change.
     pub(crate) fn head(&self) -> Head {
         Head { seq: self.seq, hash: self.hash }
     }
 
-    /// Whether it once carried a value that is gone.
+    /// Whether the change set a value that has been erased since.
     pub(crate) fn is_erased(&self) -> bool {
         self.value.is_none() && self.value_hash.is_some()
     }
 
-    /// Whether the value matches its hash; true for an erased one, which has nothing to check.
+    /// Whether the value matches its hash; true if the change has no value, or an erased one.
     pub(crate) fn has_its_value(&self) -> bool {
         let computed = self.value.zip(self.salt).map(|(value, salt)| hash::value(&salt, value));
         computed.is_none_or(|computed| self.value_hash == Some(computed))
@@ -78,7 +78,7 @@ impl ChangeView<'_> {
 }
 
 impl Change {
-    /// Its fields, with its metadata as it is encoded.
+    /// A view of the change; `meta` is its encoded metadata.
     pub(crate) fn view<'a>(&'a self, meta: Option<&'a [u8]>) -> ChangeView<'a> {
         ChangeView {
             seq: self.seq,

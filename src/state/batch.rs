@@ -1,4 +1,4 @@
-//! The request: conditions, writes, metadata.
+//! Batches: what a program asks the store to record.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,12 @@ use crate::limits::{Exceeded, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS};
 use crate::log::Meta;
 use crate::seq::Seq;
 
-/// A request to the store: conditions on the state before, writes in order, and metadata. All of
-/// it is recorded, or nothing. `Debug` does not show values.
+/// A request to the store: conditions, writes, and metadata. [`commit`](crate::StateStore::commit) records
+/// all writes together, or refuses the batch and records nothing.
+///
+/// Conditions are judged against the state right before the batch, wherever they stand among the writes.
+/// Writes run in order. Sizes are limited by [`Limits`]: by default 10 000 writes, 1 MiB a value and 16 MiB
+/// in all. Keys are checked when the batch is committed. `Debug` does not show values.
 ///
 /// ```
 /// use univrs_state::{Batch, MemoryStore, Meta, StateStore};
@@ -38,13 +42,13 @@ pub struct Batch {
     meta: Meta,
 }
 
-/// What must hold before the writes.
+/// A condition on the state before the batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Condition {
     /// The key has this version; 0 means absent.
     Version { key: String, version: u64 },
-    /// Nothing under the prefix changed after this position. At most `limit` keys may be under it: the
-    /// limit of whoever asks, so that everybody who decides the batch comes to the same end.
+    /// Nothing under the prefix changed after this position. At most `limit` keys may be under it. The
+    /// limit is a part of the condition, so that every store that decides the batch decides the same.
     UnchangedSince { prefix: String, seq: Seq, limit: usize },
 }
 
@@ -76,69 +80,83 @@ impl Batch {
         Self::default()
     }
 
-    /// Refuse the batch unless the key has this version; 0 means absent.
+    /// Adds the condition that the key has this version; 0 means that it is absent.
     pub fn expect(mut self, key: impl Into<String>, version: u64) -> Self {
         self.conditions.push(Condition::Version { key: key.into(), version });
         self
     }
 
-    /// Refuse the batch if the key exists.
+    /// Adds the condition that the key is absent.
     pub fn expect_absent(self, key: impl Into<String>) -> Self {
         self.expect(key, 0)
     }
 
-    /// Refuse the batch if any key with this prefix changed after `seq`, or was created or
-    /// deleted. At most as many keys as a page may have entries can be under the prefix, deleted ones
-    /// and those of batches just before this one included; more is
-    /// [`StateError::LimitExceeded`](crate::StateError::LimitExceeded).
+    /// Adds the condition that no key with this prefix was created, changed or deleted after `seq`. The
+    /// prefix is bytes, never a pattern.
+    ///
+    /// The store refuses the batch with [`StateError::LimitExceeded`](crate::StateError::LimitExceeded) if
+    /// more keys than [`Limits::page_entries`] have the prefix. Deleted keys count.
     pub fn expect_unchanged_since(mut self, prefix: impl Into<String>, seq: impl Into<Seq>) -> Self {
         let limit = Limits::default().page_entries;
         self.conditions.push(Condition::UnchangedSince { prefix: prefix.into(), seq: seq.into(), limit });
         self
     }
 
-    /// Set the key to a value. A key may be written twice; each write is a change.
+    /// Sets the key to a value. A batch may write a key several times; each write is a change and a version.
     pub fn set(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.writes.push(Write::Set { key: key.into().into(), value: value.into().into() });
         self
     }
 
-    /// Set the key to a value written as JSON.
+    /// Sets the key to a value that is encoded as JSON.
     ///
     /// # Errors
-    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if it cannot be written so.
+    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if the value cannot be encoded.
     pub fn set_json<T: Serialize>(self, key: impl Into<String>, value: &T) -> Result<Self> {
         Ok(self.set(key, serde_json::to_vec(value)?))
     }
 
-    /// Delete the key; where it is absent, nothing is recorded for it.
+    /// Deletes the key. If it is absent, this write records nothing, and its version in the receipt is 0.
     pub fn delete(mut self, key: impl Into<String>) -> Self {
         self.writes.push(Write::Delete { key: key.into().into() });
         self
     }
 
-    /// Say who writes and why; replaces what was said before. A [`commit_id`](Self::commit_id)
-    /// stays; that of a commit whose metadata is copied is not taken over, nor is its cause.
+    /// Sets who writes and why; replaces earlier metadata. The [`commit_id`](Self::commit_id) of the batch
+    /// stays. If `meta` was read from a commit, its commit id and its cause are not copied.
     pub fn meta(mut self, meta: Meta) -> Self {
         self.meta = Meta { commit_id: self.meta.commit_id.take(), cause: None, ..meta };
         self
     }
 
-    /// Make a retry safe: the same id (1 to 128 bytes) returns the first receipt instead of
-    /// writing again. The same id with other keys or kinds of writes is
-    /// [`StateError::CommitIdReused`](crate::StateError::CommitIdReused); values, and deletions
-    /// that found nothing to delete, are not compared.
+    /// Makes a retry safe: if a batch with this id (1 to 128 bytes) was recorded before, the store writes
+    /// nothing and returns the first receipt again.
+    ///
+    /// If that batch wrote other keys, or set where this one deletes, the error is
+    /// [`StateError::CommitIdReused`](crate::StateError::CommitIdReused). Values are not compared, nor are
+    /// deletions of absent keys. A batch that records nothing is not remembered.
+    ///
+    /// ```
+    /// use univrs_state::{Batch, MemoryStore, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// let batch = Batch::new().set("/a", "1").commit_id("request-17");
+    /// let first = store.commit(batch.clone()).await?;
+    /// assert_eq!(store.commit(batch).await?, first);
+    /// assert_eq!(store.version("/a").await?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn commit_id(mut self, id: impl Into<String>) -> Self {
         self.meta.commit_id = Some(id.into());
         self
     }
 
-    /// How many writes it has.
+    /// How many writes the batch has.
     pub fn len(&self) -> usize {
         self.writes.len()
     }
 
-    /// Whether it writes nothing.
+    /// Whether the batch has no writes.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }
@@ -151,21 +169,21 @@ impl Batch {
         &self.writes
     }
 
-    /// A batch that the store writes on its own account.
+    /// This batch as one that the store itself writes, for this cause.
     pub(crate) fn caused(mut self, cause: &str, reason: String) -> Self {
         self.meta.cause = Some(cause.to_owned());
         self.meta.reason = Some(reason);
         self
     }
 
-    /// A batch that brings back what was at a position.
+    /// This batch as one that restores the state at a position.
     pub(crate) fn restored(mut self, from: Seq) -> Self {
         self.meta.cause = Some("restored".to_owned());
         self.meta.labels.insert("restored_from".to_owned(), from.to_string());
         self
     }
 
-    /// The metadata of its changes; none if nothing is said.
+    /// The metadata of the changes; `None` if it is empty.
     pub(crate) fn recorded_meta(&self) -> Option<Arc<Meta>> {
         (!self.meta.is_empty()).then(|| Arc::new(self.meta.clone()))
     }
@@ -174,19 +192,19 @@ impl Batch {
         self.meta.commit_id()
     }
 
-    /// This batch, saying what `base` says where it says nothing itself.
+    /// This batch, with the metadata of `base` where it has none itself.
     pub(crate) fn stamped(mut self, base: &Meta) -> Self {
         self.meta = self.meta.over(base);
         self
     }
 
-    /// Bytes that it takes: keys, values, and the metadata for each write.
+    /// The size that counts against the limit, in bytes: keys, values, and the metadata once for each write.
     pub(crate) fn size(&self) -> usize {
         let meta = if self.meta.is_empty() { 0 } else { self.meta.encoded_len() };
         self.writes.iter().map(|write| write.size() + meta).sum()
     }
 
-    /// This batch as a store with these limits takes it: checked, and its conditions bounded by them.
+    /// Checks the batch against these limits, and gives its conditions their limit of keys.
     pub(crate) fn bounded(mut self, limits: &Limits) -> Result<Self> {
         self.check_input(limits)?;
         for condition in &mut self.conditions {
@@ -197,12 +215,12 @@ impl Batch {
         Ok(self)
     }
 
-    /// How many values it sets; each of them is recorded with a salt of its own.
+    /// How many values the batch sets; each of them is recorded with a salt of its own.
     pub(crate) fn values(&self) -> usize {
         self.writes.iter().filter(|write| matches!(write, Write::Set { .. })).count()
     }
 
-    /// Checks keys and limits: all that can be refused without knowing the state.
+    /// Checks keys and sizes, which needs no state.
     fn check_input(&self, limits: &Limits) -> Result<()> {
         Exceeded::check_limit(self.writes.len(), limits.batch_writes, "writes", || "the batch".into())?;
         Exceeded::check_limit(self.conditions.len(), MAX_CONDITIONS, "conditions", || "the batch".into())?;

@@ -1,4 +1,4 @@
-//! What changes, or why it is refused.
+//! Deciding a batch: its changes, or why it is refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,35 +9,40 @@ use crate::limits::Exceeded;
 use crate::log::{ChangeKind, Draft, Prev, Timestamp};
 use crate::seq::Seq;
 
-/// The state that a decision is taken on: the versions of the keys that the batch names, and what is
-/// under each prefix that it names.
+/// The state that a batch is decided on: the versions of the keys that it names, and the keys under each
+/// prefix that it names.
 pub(crate) trait KeyVersions {
-    /// The last change of the key.
+    /// The last change of the key; `None` if it never had one.
     fn key_version(&self, key: &str) -> Option<KeyVersion>;
-    /// What is under the prefix, where no more keys than `limit` need be counted.
+    /// The keys under the prefix. Counting may stop above `limit`.
     fn below(&self, prefix: &str, limit: usize) -> KeysBelow;
 }
 
-/// What is under a prefix.
+/// The keys under a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct KeysBelow {
-    /// How many keys, deleted and reserved ones included. Where it is more than was to be counted, the rest is unknown.
+    /// How many keys there are, deleted and reserved ones included. If this is above the limit, counting
+    /// stopped there, and `newest` is unknown.
     pub(crate) count: usize,
-    /// The newest change of the keys that the prefix shows, and its key.
+    /// The newest change of the keys under the prefix, and its key. Reserved keys count only if the prefix
+    /// names them.
     pub(crate) newest: Option<(String, Seq)>,
 }
 
-/// What a batch comes to.
+/// The result of a batch that is not refused.
 #[derive(Debug)]
 pub(crate) struct Decision {
     /// The changes, in the order of the writes; a deletion of an absent key leaves none.
     pub(crate) drafts: Vec<Draft>,
-    /// For each write the key's version after it; 0 if it is absent then.
+    /// For each write the key's version after it; 0 if the key is absent then.
     pub(crate) versions: Vec<u64>,
 }
 
-/// Decides a batch on the state before it. Nothing else counts: neither this machine nor the batches
-/// that are recorded in the same transaction, other than by the state that they leave.
+/// Decides a batch on the state before it.
+///
+/// IMPORTANT: the decision depends on the batch and that state alone: not on this machine, and on other
+/// batches of the same storage transaction only by the state that they leave. So every machine with the
+/// same log decides the same.
 pub(crate) fn decide(batch: &Batch, head: Seq, key_versions: &impl KeyVersions) -> Result<Decision, Refusal> {
     let mut failed = Vec::new();
     for condition in batch.conditions() {
@@ -83,7 +88,7 @@ pub(crate) fn decide(batch: &Batch, head: Seq, key_versions: &impl KeyVersions) 
     Ok(Decision { drafts, versions })
 }
 
-/// Where a key stands while its batch is decided.
+/// The state of a key while its batch is decided.
 #[derive(Clone, Copy)]
 struct Place {
     version: u64,
@@ -94,7 +99,7 @@ struct Place {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Absent,
-    /// It was created by this very batch.
+    /// The batch itself created the key.
     New,
     Living {
         since: Timestamp,
@@ -115,7 +120,7 @@ impl Place {
     }
 }
 
-/// How a condition fails; none if it holds.
+/// How a condition fails; `None` if it holds.
 fn failed_condition(
     condition: &Condition,
     head: Seq,
@@ -132,7 +137,8 @@ fn failed_condition(
         }
         Condition::UnchangedSince { prefix, seq: expected, limit } => {
             let KeysBelow { count, newest } = key_versions.below(prefix, *limit);
-            // Counting may stop anywhere beyond the limit; the error says the same everywhere.
+            // Counting may stop anywhere above the limit. The error names the first number above it, so that it is
+            // the same on every backend.
             let counted = count.min(limit.saturating_add(1));
             Exceeded::check_state(counted, *limit, "keys", || format!("the prefix {prefix:?}"))?;
             let (found, key) = match newest {

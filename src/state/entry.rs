@@ -10,36 +10,38 @@ use crate::error::{Result, StateError};
 use crate::log::Change;
 use crate::seq::Seq;
 
-/// The current state of a key. `Debug` does not show the value.
+/// The current state of a key that exists. `Debug` does not show the value.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// The value: any bytes.
+    /// The value, which may be any bytes.
     pub value: Vec<u8>,
-    /// The key's version: its count of changes, from 1 on. It never repeats, deletions count.
+    /// The key's version: how many times it has changed, deletions included. The first is 1. A version never
+    /// repeats, also if the key is deleted and set again.
     pub version: u64,
-    /// When this life of the key began.
+    /// When the key was created; a key that was deleted and set again was created then.
     pub created_at: SystemTime,
     /// When the value was written.
     pub updated_at: SystemTime,
-    /// The place in the log of the change that wrote it.
+    /// The position of the change that wrote the value.
     pub seq: Seq,
 }
 
 impl Entry {
-    /// The value, read as JSON.
+    /// Decodes the value as JSON.
     ///
     /// # Errors
-    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if it is not JSON of this shape.
+    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if the value is not JSON, or
+    /// not of the type `T`.
     pub fn value_json<T: DeserializeOwned>(&self) -> Result<T> {
         Ok(serde_json::from_slice(&self.value)?)
     }
 
-    /// The entry that this change left; none if it deleted the key.
+    /// The key's entry right after this change; `None` if the change deleted the key.
     ///
     /// # Errors
-    /// [`StateError::Erased`] if its value is gone.
+    /// [`StateError::Erased`] if the value was erased.
     pub(crate) fn left_by(change: &Change) -> Result<Option<Self>> {
         if change.is_erased() {
             Err(Self::erased(&change.key, change.seq))
@@ -48,12 +50,12 @@ impl Entry {
         }
     }
 
-    /// The error of reading a value that is gone.
+    /// The error of reading a value that was erased.
     pub(crate) fn erased(key: &str, seq: Seq) -> StateError {
         StateError::Erased(format!("the value that change {seq} gave {key} is gone; its hash remains"))
     }
 
-    /// The entry that this change left; none if it deleted the key or its value was erased.
+    /// The key's entry right after this change; `None` if the change deleted the key, or its value was erased.
     pub(crate) fn from_change(change: &Change) -> Option<Self> {
         Some(Self {
             key: change.key.as_ref().to_owned(),

@@ -18,8 +18,8 @@ pub(crate) struct KeyState {
     pub(crate) value: Option<Arc<[u8]>>,
 }
 
-/// What one takes in memory beside its key and value: itself, the counts of its three allocations
-/// and what they are rounded up by, and its share of the tree, whose nodes are two thirds full.
+/// Bytes that a key takes in memory beside its key and value: the struct, the counts of its three
+/// allocations and what they are rounded up by, and its share of the tree, whose nodes are two thirds full.
 const BESIDE: usize = 192;
 
 impl KeyState {
@@ -28,7 +28,7 @@ impl KeyState {
         Self { key: key.clone(), key_version: KeyVersion::from_change(change), at: *at, value: value.clone() }
     }
 
-    /// The last change of a key that has this entry.
+    /// The last change of the key of an entry.
     pub(crate) fn from_entry(entry: &Entry) -> Self {
         let life = Life::Live { created_at: entry.created_at.into() };
         let key_version = KeyVersion { version: entry.version, seq: entry.seq, life };
@@ -36,7 +36,8 @@ impl KeyState {
         Self { key, key_version, at: entry.updated_at.into(), value }
     }
 
-    /// The entry that the change left; none if it deleted the key, and an error if its value was erased.
+    /// The key's entry after the change; `None` if the change deleted the key, and an error if its value was
+    /// erased.
     pub(crate) fn entry(&self) -> Result<Option<Entry>> {
         let Some(created_at) = self.key_version.created_at() else { return Ok(None) };
         let value = self.value.as_deref().ok_or_else(|| Entry::erased(&self.key, self.key_version.seq))?;
@@ -50,7 +51,7 @@ impl KeyState {
         }))
     }
 
-    /// About the bytes that it takes in memory, its place in the projection counted.
+    /// About how many bytes this takes in memory, with its share of the projection's tree.
     pub(crate) fn size(&self) -> usize {
         BESIDE + self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
     }

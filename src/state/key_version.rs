@@ -1,10 +1,10 @@
-//! What a decision needs to know of a key.
+//! The version of a key, and whether it exists.
 
 use crate::log::{Change, ChangeKind, Timestamp};
 use crate::seq::Seq;
 
-/// The last change of a key, without its value: what a decision needs. Deleted keys keep theirs,
-/// so that versions go on.
+/// The last change of a key, without its value: what deciding a batch needs. A deleted key keeps it, so
+/// that its versions go on when it is set again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyVersion {
     pub(crate) version: u64,
@@ -32,7 +32,7 @@ impl KeyVersion {
         matches!(self.life, Life::Live { .. })
     }
 
-    /// When this life of the key began; none for a deleted key.
+    /// When the key was created; `None` for a deleted key.
     pub(crate) fn created_at(&self) -> Option<Timestamp> {
         match self.life {
             Life::Live { created_at } => Some(created_at),
@@ -40,7 +40,7 @@ impl KeyVersion {
         }
     }
 
-    /// The version that conditions compare: 0 for a deleted key.
+    /// The version that conditions compare with; 0 for a deleted key.
     pub(crate) fn live_version(&self) -> u64 {
         if self.is_live() { self.version } else { 0 }
     }

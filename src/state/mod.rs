@@ -1,4 +1,4 @@
-//! What the log means: requests, decisions, and the fold of changes into entries.
+//! The meaning of the log: batches, decisions on them, and the fold of changes into entries.
 //!
 //! All of it is pure: no I/O, no clock, no randomness.
 

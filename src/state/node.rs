@@ -1,49 +1,52 @@
 //! The nodes of a [`Tree`](super::tree::Tree).
 //!
-//! The keys of a node often share a long prefix. So that a search need not look at each key in
-//! memory of its own, a node has the eight bytes after the common prefix of its keys beside them, as
-//! numbers in the order of bytes (the poor man's normalized keys of Graefe and Larson, "B-tree
-//! indexes and CPU caches", 2001).
+//! A search in a node compares numbers, not keys. Each key is an allocation of its own, so comparing keys
+//! would cost a cache miss each. Instead a node keeps, side by side, the eight bytes of each key after the
+//! prefix that all its keys have in common: its hint. Only where hints are equal is a key itself compared.
+//! These are the poor man's normalized keys of Graefe and Larson ("B-tree indexes and CPU caches", 2001).
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// The most items of a node.
+/// The most items of a node. An insertion copies a node that a reader still holds, so a larger node makes
+/// writes dearer; a smaller one makes the tree deeper. The hints of 32 keys are four cache lines.
 const FULL: usize = 32;
 
-/// Bytes of the common prefix that a node has within itself.
+/// Bytes of the common prefix that lie within the node, so that comparing them takes no other memory.
 const BEGIN: usize = 32;
 
-/// What is kept under a key of its own.
+/// An item of the map, which carries its key.
 pub(crate) trait Keyed {
     /// The key.
     fn key(&self) -> &Arc<str>;
 }
 
-/// A node, shared between the copies of a tree that have it.
+/// A node, shared between copies of a tree.
 pub(super) struct Node<T> {
-    /// Bytes that all keys of this node begin with.
+    /// The length of the prefix that all keys of this node have in common.
     common: usize,
-    /// Those bytes, as far as they have room here.
+    /// The first [`BEGIN`] bytes of that prefix.
     begin: [u8; BEGIN],
-    /// The bytes after that of each key, as a number; in order.
+    /// The hint of each key, in order.
     hints: Vec<u64>,
     pub(super) entries: Entries<T>,
 }
 
-/// What a node holds.
+/// The entries of a node: items in a leaf, children above.
 pub(super) enum Entries<T> {
     Items(Vec<Arc<T>>),
     Children(Vec<Child<T>>),
 }
 
-/// A node with a key that is not after any key of it, and after all keys of the nodes before.
+/// A node, and a key that separates it: not greater than any key of the node, and greater than all keys of
+/// the nodes before it.
 pub(super) struct Child<T> {
     pub(super) first: Arc<str>,
     pub(super) node: Arc<Node<T>>,
 }
 
-/// The eight bytes after the first `common` ones, zeros where there are none.
+/// The hint of a key: the eight bytes after the first `common` ones, as a number that sorts as they do.
+/// Missing bytes are zeros.
 fn hint(key: &str, common: usize) -> u64 {
     let rest = key.as_bytes().get(common..).unwrap_or_default();
     match rest.first_chunk::<8>() {
@@ -52,12 +55,12 @@ fn hint(key: &str, common: usize) -> u64 {
     }
 }
 
-/// How many bytes two keys begin with alike.
+/// The length of the common prefix of two keys.
 fn shared(a: &str, b: &str) -> usize {
     a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
 }
 
-/// Splits into parts that leave room in a node for more.
+/// Splits entries into nodes that are three quarters full, which leaves room for insertions.
 pub(super) fn chunks<E>(entries: Vec<E>) -> impl Iterator<Item = Vec<E>> {
     let mut entries = entries.into_iter();
     std::iter::from_fn(move || {
@@ -103,10 +106,10 @@ impl<T: Keyed> Node<T> {
         node
     }
 
-    /// Computes what is kept beside the keys.
+    /// Computes the common prefix and the hints.
     fn take_hints(&mut self) {
         let ends = (self.entries.key(0), self.entries.key(self.entries.len().saturating_sub(1)));
-        // The keys are in order: what the first and the last begin with, all do.
+        // The keys are in order, so all have the prefix that the first and the last have in common.
         self.common = if let (Some(first), Some(last)) = ends { shared(first, last) } else { 0 };
         if let Some(first) = self.entries.key(0) {
             let within = self.common.min(BEGIN);
@@ -116,7 +119,7 @@ impl<T: Keyed> Node<T> {
         self.hints = keys.map(|key| hint(key, self.common)).collect();
     }
 
-    /// The index of the key, or where it belongs.
+    /// The index of the key; an error has the index to insert it at.
     pub(super) fn search(&self, key: &str) -> Result<usize, usize> {
         let (bytes, common) = (key.as_bytes(), self.common);
         let whole = || self.entries.key(0).and_then(|first| first.as_bytes().get(..common));
@@ -138,7 +141,7 @@ impl<T: Keyed> Node<T> {
         Err(index)
     }
 
-    /// The child that has the key, if any has.
+    /// The index of the child that has the key, if the tree has it.
     pub(super) fn child_of(&self, key: &str) -> usize {
         match self.search(key) {
             Ok(index) => index,
@@ -146,7 +149,8 @@ impl<T: Keyed> Node<T> {
         }
     }
 
-    /// Puts an entry with a new key in, and splits off the upper half if there are too many then.
+    /// Inserts an entry with a new key. If the node has too many entries then, splits off and returns the upper
+    /// half.
     fn put(&mut self, index: usize, key: &str, put: impl FnOnce(&mut Entries<T>)) -> Option<Child<T>> {
         put(&mut self.entries);
         let ends = [self.entries.key(0), self.entries.key(self.entries.len() - 1)];
@@ -164,7 +168,7 @@ impl<T: Keyed> Node<T> {
     }
 }
 
-/// Puts an item in; returns the one that it replaces, and the upper half of a node that was full.
+/// Inserts an item; returns the item that it replaces, and the upper half if the node was split.
 pub(super) fn insert<T: Keyed>(node: &mut Arc<Node<T>>, item: Arc<T>) -> (Option<Arc<T>>, Option<Child<T>>) {
     let node = Arc::make_mut(node);
     let key = item.key().clone();

@@ -9,8 +9,8 @@ use super::{KeyVersion, KeyVersions, KeysBelow};
 use crate::key::KeyRange;
 use crate::log::Change;
 
-/// The last change of every key, deleted ones included: the fold of the log. A copy shares all
-/// that is not changed since.
+/// The fold of the log: the last change of every key, deleted keys included. A copy is cheap and shares all
+/// nodes that neither side changes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Projection {
     last: Tree<KeyState>,
@@ -19,7 +19,7 @@ pub(crate) struct Projection {
 }
 
 impl Projection {
-    /// The fold that left these rows; of two of one key the later one counts.
+    /// The projection with these rows. If a key has several, the row with the greatest `seq` counts.
     pub(crate) fn from_rows(mut rows: Vec<KeyState>) -> Self {
         rows.sort_unstable_by(|a, b| a.key.cmp(&b.key).then(b.key_version.seq.cmp(&a.key_version.seq)));
         rows.dedup_by(|later, first| later.key == first.key);
@@ -28,12 +28,12 @@ impl Projection {
         Self { last: Tree::from_sorted(rows.into_iter().map(Arc::new).collect()), live, bytes }
     }
 
-    /// Folds in the next change; returns the key's last one before it.
+    /// Folds in the next change; returns the key's change before it.
     pub(crate) fn fold(&mut self, change: &Change) -> Option<Arc<KeyState>> {
         self.put(KeyState::from_change(change))
     }
 
-    /// Puts the last change of a key in the place of an earlier one, which is returned.
+    /// Sets the last change of a key; returns the change that was its last one before.
     pub(crate) fn put(&mut self, latest: impl Into<Arc<KeyState>>) -> Option<Arc<KeyState>> {
         let latest = latest.into();
         let (live, bytes) = (latest.key_version.is_live(), latest.size());
@@ -50,12 +50,12 @@ impl Projection {
         self.live
     }
 
-    /// How many keys there are, deleted ones included.
+    /// How many keys have changes, deleted ones included.
     pub(crate) fn len(&self) -> usize {
         self.last.len()
     }
 
-    /// About the bytes that it takes in memory.
+    /// About how many bytes the projection takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -65,7 +65,7 @@ impl Projection {
         self.last.get(key)
     }
 
-    /// The last changes of the keys in the range after `after`, in the order of keys.
+    /// The last changes of the keys in the range that are greater than `after`, in the order of keys.
     pub(crate) fn range(
         &self,
         range: &KeyRange,

@@ -3,16 +3,16 @@
 use crate::error::{Rejection, StateError};
 use crate::limits::Exceeded;
 
-/// Why a batch is refused. It follows from the batch and the state before it alone, so every machine
-/// that has the same log comes to the same one. What this machine cannot do is a failure instead, and
-/// a [`StateError`].
+/// Why a batch is refused. A refusal depends on the batch and the state before it alone, so every machine
+/// that has the same log refuses the same batches. A failure of this machine, such as a full disk, is no
+/// refusal but a [`StateError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Conditions do not hold.
+    /// At least one condition does not hold.
     Rejected(Rejection),
-    /// A condition on a prefix would have to look at more keys than its limit.
+    /// More keys have the prefix of a condition than its limit allows.
     LimitExceeded(Exceeded),
-    /// The commit id was used before, for other writes.
+    /// A batch with the same commit id and other writes was recorded before.
     CommitIdReused(String),
 }
 

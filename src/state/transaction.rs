@@ -10,19 +10,19 @@ use crate::error::Result;
 /// One operation of [`transaction`](crate::StateStore::transaction). `Debug` does not show values.
 #[derive(Clone, PartialEq, Eq)]
 pub enum TransactionOp {
-    /// Set a key to a value.
+    /// Sets a key to a value.
     Set {
         /// The key.
         key: String,
         /// The value.
         value: Vec<u8>,
     },
-    /// Delete a key; an absent one is no error.
+    /// Deletes a key; deleting an absent key is no error and records nothing.
     Delete {
         /// The key.
         key: String,
     },
-    /// Refuse the transaction unless the key has this version before it.
+    /// Requires that the key has this version before the transaction; otherwise nothing is written.
     CheckVersion {
         /// The key.
         key: String,
@@ -32,12 +32,12 @@ pub enum TransactionOp {
 }
 
 impl TransactionOp {
-    /// Set a key to a value.
+    /// Sets a key to a value.
     pub fn set(key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         Self::Set { key: key.into(), value: value.into() }
     }
 
-    /// Set a key to a value encoded as JSON.
+    /// Sets a key to a value that is encoded as JSON.
     ///
     /// # Errors
     /// [`StateError::SerializationError`](crate::StateError::SerializationError) if the value cannot be encoded.
@@ -45,19 +45,19 @@ impl TransactionOp {
         Ok(Self::Set { key: key.into(), value: serde_json::to_vec(value)? })
     }
 
-    /// Delete a key.
+    /// Deletes a key.
     pub fn delete(key: impl Into<String>) -> Self {
         Self::Delete { key: key.into() }
     }
 
-    /// Refuse the transaction unless the key has this version (0: absent).
+    /// Requires that the key has this version before the transaction (0: that it is absent).
     pub fn check_version(key: impl Into<String>, expected_version: u64) -> Self {
         Self::CheckVersion { key: key.into(), expected_version }
     }
 }
 
 impl From<Vec<TransactionOp>> for Batch {
-    /// Checks become conditions on the state before, the rest writes in order.
+    /// Checks become conditions on the state before the batch; the other operations become writes, in order.
     fn from(ops: Vec<TransactionOp>) -> Self {
         ops.into_iter().fold(Self::new(), |batch, op| match op {
             TransactionOp::Set { key, value } => batch.set(key, value),

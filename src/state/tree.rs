@@ -1,8 +1,8 @@
 //! A persistent ordered map: a B+ tree whose nodes are shared between its copies.
 //!
-//! A copy costs one pointer; an insertion copies the nodes on its way that another copy holds as
-//! well, and changes those in place that none does. So a reader keeps the state that it has, the
-//! writer waits for nobody, and a group of insertions copies each node once.
+//! A copy of the map costs one pointer. An insertion walks from the root to a leaf: it copies each node on
+//! this way that another copy of the map shares, and changes the others in place. So a reader keeps the
+//! state that it has, the writer never waits for readers, and a group of insertions copies a node once.
 
 use std::fmt;
 use std::ops::Bound;
@@ -17,7 +17,7 @@ pub(crate) struct Tree<T> {
 }
 
 impl<T: Keyed> Tree<T> {
-    /// The map of these items, which are in the order of their keys, each key once.
+    /// The map of these items. They must be in the order of their keys, without duplicates.
     pub(crate) fn from_sorted(items: Vec<Arc<T>>) -> Self {
         let len = items.len();
         let mut nodes: Vec<Child<T>> =
@@ -44,7 +44,7 @@ impl<T: Keyed> Tree<T> {
         }
     }
 
-    /// Puts an item in, in the place of the one of its key, which is returned.
+    /// Inserts an item; returns the item with the same key that it replaces.
     pub(crate) fn insert(&mut self, item: Arc<T>) -> Option<Arc<T>> {
         let (old, upper) = insert(&mut self.root, item);
         self.len += usize::from(old.is_none());
@@ -87,7 +87,7 @@ impl<T: Keyed> Tree<T> {
 
 /// Items in the order of their keys.
 pub(crate) struct Items<'a, T> {
-    /// What is still to come on each level above the leaf.
+    /// The children that are still to be visited, for each level above the leaf.
     above: Vec<std::slice::Iter<'a, Child<T>>>,
     leaf: std::slice::Iter<'a, Arc<T>>,
 }

@@ -125,7 +125,7 @@ fn a_cursor_of_another_log_is_an_error_and_never_a_gap() {
         &transcript,
         str![[r#"
 $ ustate watch --db other.db --cursor-file agent.cursor
-! error: cursor diverged: it is a position of store [STORE], but this is store [STORE]
+! error: cursor diverged: the cursor is of store [STORE], but this is store [STORE]
 !   the place was read from agent.cursor, which was left as it is
 !   move it away to start anew from now on; what happened in between is not shown then
 !   hint: mv agent.cursor agent.lost
