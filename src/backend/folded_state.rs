@@ -1,4 +1,4 @@
-//! One state in memory: a projection and where in the log it is of.
+//! One state in memory: a projection, and the head of the log that it is the fold of.
 
 use std::ops::ControlFlow;
 
@@ -9,7 +9,7 @@ use crate::log::{Change, Head, StoreId};
 use crate::seq::Seq;
 use crate::state::{Entry, KeyState, KeyVersion, Projection};
 
-/// The fold of a log up to a head. A copy is cheap.
+/// The fold of a log up to a head. A copy is cheap, because it shares the tree.
 #[derive(Debug, Clone)]
 pub(crate) struct FoldedState {
     pub(crate) store: StoreId,
@@ -18,7 +18,7 @@ pub(crate) struct FoldedState {
     pub(crate) missing: Missing,
 }
 
-/// What the log lacks that was folded: what is before a floor, and changes that are withheld.
+/// What the folded log lacks: the changes before its floor, and changes that are withheld.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Missing {
     pub(crate) floor: Seq,
@@ -43,7 +43,7 @@ impl FoldedState {
         self.projection.fold(change);
     }
 
-    /// The last change of the key; an error if the log may have one that is not known.
+    /// The last change of the key; an error if the key may have a change that the log lacks.
     fn last(&self, key: &str) -> Result<Option<&KeyState>> {
         let last = self.projection.last(key);
         if last.is_some() || self.missing.is_nothing() {
@@ -51,7 +51,9 @@ impl FoldedState {
         }
         Err(StateError::Erased(match self.missing {
             Missing { floor, withheld: 0 } => {
-                format!("the log begins after {floor} and has no change of {key}")
+                format!(
+                    "the log begins after change {floor} and has no change of {key}, which may have been set before"
+                )
             }
             Missing { withheld, .. } => {
                 format!("{withheld} changes are withheld, and {key} may be among them")
@@ -60,7 +62,7 @@ impl FoldedState {
     }
 }
 
-/// The row that a key's last change left.
+/// The row of a key, made from its last change.
 fn row(last: &KeyState) -> Result<Row> {
     let key = || last.key.as_ref().to_owned();
     let KeyVersion { version, seq, .. } = last.key_version;

@@ -14,17 +14,17 @@ use crate::log::{Change, Hash, Head, LastMeta, Meta, StoreId, Timestamp, Tip, ju
 use crate::seq::Seq;
 use crate::state::{Entry, KeyVersion, KeyVersions, KeysBelow, RowView};
 
-/// A log and its fold. Of a log file that was read it may be a part: after a floor, or with changes
-/// withheld.
+/// A log and its fold. If it was read from an export, it may be a part of a log: it may begin after a floor
+/// and lack changes that are withheld.
 #[derive(Debug)]
 pub(crate) struct Memory {
     floor: Head,
     log: Vec<Logged>,
     folded: FoldedState,
-    /// The time of the last change that is known.
+    /// The time of the last change that is not withheld.
     at: Timestamp,
     commit_ids: HashMap<String, (Seq, Seq)>,
-    /// The changes of each key, by version, and the version of the first of them.
+    /// The key history of each key: the positions of its changes, and the version of the first of them.
     histories: HashMap<Arc<str>, (u64, Vec<Seq>)>,
 }
 
@@ -48,7 +48,7 @@ impl Memory {
         Self::after(store, Head::genesis(store))
     }
 
-    /// A log that begins after a position.
+    /// An empty log that begins after a floor.
     pub(crate) fn after(store: StoreId, floor: Head) -> Self {
         let mut folded = FoldedState::genesis(store);
         folded.head = floor;
@@ -57,7 +57,7 @@ impl Memory {
         Self { floor, log: Vec::new(), folded, at: Timestamp::EPOCH, commit_ids, histories }
     }
 
-    /// The state without its log.
+    /// The fold, without the log.
     pub(crate) fn folded(&self) -> &FoldedState {
         &self.folded
     }
@@ -67,13 +67,13 @@ impl Memory {
         self.folded.missing.withheld
     }
 
-    /// The change of a key that has this version.
+    /// The position of the key's change with this version.
     fn of_version(&self, key: &str, version: u64) -> Option<Seq> {
         let (first, history) = self.histories.get(key)?;
         history.get(usize::try_from(version.checked_sub(*first)?).ok()?).copied()
     }
 
-    /// The place in the vector of a position.
+    /// The index of a position in the vector.
     fn index(&self, seq: Seq) -> Option<usize> {
         usize::try_from(seq.as_u64().checked_sub(self.floor.seq.as_u64())?.checked_sub(1)?).ok()
     }
@@ -92,12 +92,12 @@ impl Memory {
         Tip { head: self.folded.head, at: self.at }
     }
 
-    /// The last change of the key, if it is known.
+    /// The last change of the key, if the log has one.
     pub(crate) fn last(&self, key: &str) -> Option<KeyVersion> {
         self.folded.projection.key_version(key)
     }
 
-    /// Takes in a change that continues the log.
+    /// Appends the next change of the log, and folds it in.
     pub(crate) fn push(&mut self, change: Change) {
         if let Some(id) = change.meta.as_deref().and_then(Meta::commit_id)
             && change.closes_commit()
@@ -114,7 +114,7 @@ impl Memory {
         self.log.push(Logged::Change(change));
     }
 
-    /// Takes in a change of which there is only the hash of its header.
+    /// Appends a change that is withheld: only the hash of its header is known.
     pub(crate) fn push_withheld(&mut self, header: Hash, head: Head) {
         self.log.push(Logged::Withheld { header, hash: head.hash });
         self.folded.missing.withheld += 1;
@@ -130,7 +130,7 @@ impl Backend for Memory {
     }
 }
 
-/// Holds what is appended back until the commit.
+/// A transaction in memory. It holds the appended changes back until the commit.
 pub(crate) struct MemoryTransaction<'a> {
     memory: &'a mut Memory,
     appended: Vec<Change>,
@@ -164,7 +164,7 @@ impl Transaction for MemoryTransaction<'_> {
     }
 
     fn project(&mut self, _: &Change, _: Option<KeyVersion>) -> Result<()> {
-        Ok(()) // Done with the log, at the commit.
+        Ok(()) // The commit folds the changes when it appends them.
     }
 
     fn commit(self) -> Result<(), CommitError> {

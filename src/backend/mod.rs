@@ -1,4 +1,4 @@
-//! Where log and projection live. Backends store and read; they decide nothing.
+//! The storage of log and projection. Backends store and read; they decide nothing.
 
 mod folded_state;
 mod memory;
@@ -19,18 +19,18 @@ use crate::log::{Change, ChangeView, Hash, Head, StoreId, Timestamp, Tip};
 use crate::seq::Seq;
 use crate::state::{Entry, KeyVersion, KeysBelow, RowView};
 
-/// Where batches are recorded.
+/// A storage that batches are recorded in.
 pub(crate) trait Backend: Send {
     /// One storage transaction.
     type Transaction<'a>: Transaction
     where
         Self: 'a;
 
-    /// Begins a storage transaction, alone among all writers of the store.
+    /// Begins a storage transaction. Until it ends, no other writer of the store can begin one.
     fn begin(&mut self) -> Result<Self::Transaction<'_>>;
 }
 
-/// A storage transaction of the writer; dropped without commit, it leaves no trace.
+/// A storage transaction of the writer. If it is dropped without commit, it leaves no trace.
 pub(crate) trait Transaction {
     /// The end of the log.
     fn tip(&self) -> Tip;
@@ -38,7 +38,7 @@ pub(crate) trait Transaction {
     /// The last change of the key.
     fn key_version(&self, key: &str) -> Result<Option<KeyVersion>>;
 
-    /// What is under the prefix, where no more keys than `limit` need be counted.
+    /// The keys under the prefix. Counting may stop above `limit`.
     fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow>;
 
     /// The first and the last change of the commit with this id.
@@ -47,31 +47,32 @@ pub(crate) trait Transaction {
     /// The changes from `first` to `last`.
     fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>>;
 
-    /// Appends sealed changes of one commit, or of a part of one, to the log.
+    /// Appends sealed changes to the log: those of one commit, or a part of them.
     fn append(&mut self, changes: &[Change]) -> Result<()>;
 
-    /// Folds the last change of a key into the projection; `before` is what the key was when the transaction began.
+    /// Folds the last change of a key into the projection; `before` is the key's version when the transaction
+    /// began.
     fn project(&mut self, change: &Change, before: Option<KeyVersion>) -> Result<()>;
 
-    /// Makes it all visible, and durable where the store is.
+    /// Makes all of it visible to readers, and durable if the store is.
     fn commit(self) -> Result<(), CommitError>;
 }
 
 /// Why a storage transaction did not commit.
 #[derive(Debug)]
 pub(crate) enum CommitError {
-    /// Nothing of it was recorded.
+    /// Nothing was recorded.
     NotRecorded(StateError),
-    /// All of it was recorded, or nothing; nobody knows.
+    /// Either all of it was recorded or nothing; it is not known which.
     Unknown(StateError),
 }
 
-/// What exists in one state of a store, and since when. Every method answers from the same state.
+/// The projection in one state of a store. Every method answers from the same state.
 pub(crate) trait View {
     /// The store's identity.
     fn store_id(&self) -> StoreId;
 
-    /// The end of the log that this is the fold of.
+    /// The head of the log that this is the fold of.
     fn head(&self) -> Result<Head>;
 
     /// The current entry of the key.
@@ -85,8 +86,8 @@ pub(crate) trait View {
         Ok(self.key_version(key)?.is_some_and(|key_version| key_version.is_live()))
     }
 
-    /// The last change of the keys in the range after `after`, in the order of keys, until
-    /// `visit` breaks. Deleted keys come only if `deleted` asks for them.
+    /// Visits the rows of the keys in the range that are greater than `after`, in the order of keys, until
+    /// `visit` breaks. Deleted keys are visited only if `deleted` is set.
     fn rows(
         &self,
         range: &KeyRange,
@@ -95,7 +96,7 @@ pub(crate) trait View {
         visit: &mut Visit<'_, Row>,
     ) -> Result<()>;
 
-    /// The keys that exist in the range, in order, until `visit` breaks.
+    /// Visits the keys that exist in the range, in order, until `visit` breaks.
     fn keys(&self, range: &KeyRange, visit: &mut VisitKey<'_>) -> Result<()>;
 }
 
@@ -107,14 +108,14 @@ pub(crate) trait LogView {
     /// The change at a position.
     fn change(&self, seq: Seq) -> Result<Option<Change>>;
 
-    /// The links of the change at a position, as they stand there: nothing but the columns is checked.
+    /// The links of the change at a position. Only the types of the columns are checked.
     fn link(&self, seq: Seq) -> Result<Option<Link>>;
 
-    /// The changes after a position, in order, until `visit` breaks.
+    /// Visits the changes after a position, in order, until `visit` breaks.
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()>;
 
-    /// The changes after a position, up to another one, of the keys that start with a prefix, in order,
-    /// each checked against the hash of the one before it, until `visit` breaks.
+    /// Visits the changes of the keys with a prefix after a position, up to another one, in order, until
+    /// `visit` breaks. Each is checked against the chain hash of the change before it in the log.
     fn changes_below(
         &self,
         prefix: &str,
@@ -123,42 +124,43 @@ pub(crate) trait LogView {
         visit: &mut Visit<'_, Change>,
     ) -> Result<()>;
 
-    /// The changes after a position, in order and without copies, until `visit` breaks.
+    /// Visits the changes after a position, in order and borrowed, until `visit` breaks.
     fn views(&self, after: Seq, visit: &mut VisitView<'_>) -> Result<()>;
 
-    /// The hash of the header of the change at a position, where that is all there is of it.
+    /// The hash of the header of the change at a position, if that change is withheld.
     fn withheld(&self, _seq: Seq) -> Option<Hash> {
         None
     }
 
-    /// Whether there is all of the log: from its first change on, with none withheld.
+    /// Whether the log is complete: it begins with the first change, and no change is withheld.
     fn is_whole(&self) -> bool {
         true
     }
 
-    /// The position that the log begins after, and the hash there; the genesis of the store, unless it is a
-    /// part of a log.
+    /// The floor: the position that the log begins after, and the chain hash there; the genesis of the store,
+    /// unless it is a part of a log.
     fn floor(&self) -> Head;
 
-    /// The largest position at or below `seq` that ends a commit, and the hash there.
+    /// The largest position at or below `seq` that ends a commit, and the chain hash there.
     fn commit_end(&self, seq: Seq) -> Result<Head>;
 
-    /// The hash at a position; at the floor that of the floor.
+    /// The chain hash at a position; at the floor that of the floor.
     fn hash_at(&self, seq: Seq) -> Result<Option<Hash>>;
 }
 
 /// One state of a store: its projection, its log up to there, and what is stored around both.
 pub(crate) trait Snapshot: View + LogView {
-    /// Every row of the projection, in the order of the storage, without copies.
+    /// Visits every row of the projection, in the order of the storage and borrowed.
     fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()>;
 
-    /// The rows of the deleted keys in the range, in the order of keys, until `visit` breaks.
+    /// Visits the rows of the deleted keys in the range, in the order of keys, until `visit` breaks.
     fn tombstones(&self, range: &KeyRange, visit: &mut Visit<'_, Row>) -> Result<()>;
 
-    /// The remembered commit ids with the first and last change of their commits, until `visit` breaks.
+    /// Visits the remembered commit ids with the first and the last change of their commits, until `visit`
+    /// breaks.
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()>;
 
-    /// What is wrong with the file around the rows, in the words of the storage, until `visit` breaks.
+    /// Visits the flaws of the file that no row shows, in the words of the storage, until `visit` breaks.
     fn flaws(&self, _visit: &mut Visit<'_, String>) -> Result<()> {
         Ok(())
     }
@@ -169,30 +171,30 @@ pub(crate) trait Snapshot: View + LogView {
     }
 }
 
-/// What a reader calls with each item; breaking ends the read.
+/// A function that a read calls with each item. Breaking ends the read.
 pub(crate) type Visit<'a, T> = dyn FnMut(T) -> Result<ControlFlow<()>> + 'a;
 
-/// The same for keys, which are only borrowed.
+/// A function that a read calls with each key, borrowed. Breaking ends the read.
 pub(crate) type VisitKey<'a> = dyn FnMut(&str) -> Result<ControlFlow<()>> + 'a;
 
-/// Where a change stands among the changes of its key.
+/// The links of a change to the earlier changes of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) seq: Seq,
     pub(crate) at: Timestamp,
     pub(crate) key: Arc<str>,
     pub(crate) version: u64,
-    /// The key's change before; zero for its first.
+    /// The key's previous change; zero for its first.
     pub(crate) prev: Seq,
-    /// An earlier change of the key, to shorten the way back. Derived and not hashed, so it may be
-    /// anything in a damaged file.
+    /// The jump pointer: an earlier change of the key. It is derived and not hashed, so it may be wrong in a
+    /// damaged file.
     pub(crate) jump: Seq,
 }
 
-/// What a reader calls with each change that stays where it is.
+/// A function that a read calls with each change, borrowed. Breaking ends the read.
 pub(crate) type VisitView<'a> = dyn for<'v> FnMut(&ChangeView<'v>) -> Result<ControlFlow<()>> + 'a;
 
-/// What a reader calls with each row that stays where it is.
+/// A function that a read calls with each row, borrowed. Breaking ends the read.
 pub(crate) type VisitRow<'a> = dyn for<'v> FnMut(&RowView<'v>) -> Result<ControlFlow<()>> + 'a;
 
 /// A row of the projection.
@@ -200,11 +202,11 @@ pub(crate) type VisitRow<'a> = dyn for<'v> FnMut(&RowView<'v>) -> Result<Control
 pub(crate) enum Row {
     /// A key that exists.
     Live(Entry),
-    /// A key that exists, but whose value is gone.
+    /// A key that exists, but whose value was erased.
     Erased { key: String, version: u64, created_at: Timestamp, updated_at: Timestamp, seq: Seq },
     /// A key that was deleted.
     Deleted { key: String, version: u64, seq: Seq },
-    /// A row that contradicts its checksum or the schema; the key is empty if it cannot be read.
+    /// A row that does not match its checksum or the schema. The key is empty if it cannot be read.
     Damaged { key: String, what: String },
 }
 
@@ -218,7 +220,7 @@ impl Row {
         }
     }
 
-    /// The key and the seq of its last change; an error if the row is damaged.
+    /// The key and the position of its last change; an error if the row is damaged.
     pub(crate) fn place(&self) -> Result<(&str, Seq)> {
         match self {
             Self::Live(entry) => Ok((&entry.key, entry.seq)),
@@ -228,7 +230,7 @@ impl Row {
     }
 }
 
-/// The log has no change where it must have one.
+/// The error of a change that the log must have and lacks.
 pub(crate) fn missing(seq: Seq) -> StateError {
     StateError::Corrupted(format!("change {seq} is missing from the log"))
 }

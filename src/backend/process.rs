@@ -1,7 +1,8 @@
 //! Which process a store belongs to: the one that opened it.
 //!
-//! A fork has the memory of its parent, but neither its threads nor its locks on files, which SQLite
-//! believes to have there: who is asked would wait for ever, and who opens a file could damage it.
+//! A fork has the memory of its parent, but neither its threads nor its file locks, which SQLite believes
+//! that it still holds. A call that waits for a thread of the store would wait for ever, and a second
+//! opening of a file could damage it.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -9,27 +10,29 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 static FORKS: AtomicU32 = AtomicU32::new(0);
 /// Connections that are open or being opened.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
-/// Those of them that were opened before the last fork, by threads that are not here.
+/// The connections that were open at the last fork. The threads that use them are in the parent.
 static INHERITED: AtomicUsize = AtomicUsize::new(0);
 
-/// Called in a fork as its first step, where nothing may be locked or allocated.
+/// Counts the fork. `pthread_atfork` calls this in the child, before anything else.
+///
+/// IMPORTANT: it must not lock or allocate, because another thread of the parent may hold any lock.
 pub(crate) extern "C" fn forked() {
     FORKS.fetch_add(1, Ordering::SeqCst);
     INHERITED.store(OPEN.load(Ordering::SeqCst), Ordering::SeqCst);
 }
 
-/// A process, as one that is told from its forks.
+/// A process, told apart from its forks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process(u32);
 
 impl Process {
-    /// This one.
+    /// The current process.
     pub(crate) fn this() -> Self {
         Self(FORKS.load(Ordering::Relaxed))
     }
 }
 
-/// A connection that is counted while it is open, or being opened.
+/// Counts a connection while it is open or being opened.
 #[derive(Debug)]
 pub(crate) struct CountedConnection(());
 
@@ -46,7 +49,7 @@ impl Drop for CountedConnection {
     }
 }
 
-/// Whether this process has the connections of another one, of which it is a fork: it must open no file.
+/// Whether this process is a fork of one that had connections. Then it must open no file.
 pub(crate) fn has_inherited() -> bool {
     INHERITED.load(Ordering::SeqCst) > 0
 }

@@ -1,4 +1,4 @@
-//! What all who open a store's file must agree on.
+//! How a store's file is opened: durability, location, options, and the files beside it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,14 +6,28 @@ use std::time::Duration;
 use crate::failpoint::failpoint;
 use crate::log::StoreId;
 
-/// When a commit is acknowledged. It is a property of the file, chosen when it is created.
+/// When a commit is acknowledged. The durability is chosen when a file is created, and stays with the file:
+/// opening it with another one is refused.
+///
+/// ```
+/// use univrs_state::options::Durability;
+/// use univrs_state::{SqliteStore, StateError};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("state.db");
+/// let store = SqliteStore::options().durability(Durability::Buffered).open(&path).await?;
+/// store.close().await?;
+/// let refused = SqliteStore::options().durability(Durability::Synced).open(&path).await;
+/// assert!(matches!(refused, Err(StateError::CannotOpen { .. })));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// After it is on disk: it survives the loss of power. The default.
+    /// A commit is acknowledged when it is on disk, so it survives a loss of power. The default.
     #[default]
     Synced,
-    /// After it is with the operating system: it survives the process, but the newest commits
-    /// may be lost with the power. Faster.
+    /// A commit is acknowledged when the operating system has it. It survives a crash of the process, but a
+    /// loss of power may take the newest commits. No commit is torn. Faster, because commits are not synced.
     Buffered,
 }
 
@@ -46,44 +60,45 @@ pub(crate) enum Location {
 #[expect(clippy::struct_excessive_bools, reason = "independent options of whoever opens")]
 pub(crate) struct Opening {
     pub(crate) location: Location,
-    /// Make the file where it is missing or empty.
+    /// Whether to create the file if it is missing or empty.
     pub(crate) create: bool,
     pub(crate) read_only: bool,
-    /// None takes what the file says.
+    /// The durability; `None` takes that of the file.
     pub(crate) durability: Option<Durability>,
     pub(crate) busy_timeout: Duration,
-    /// Go on where changes are missing that were recorded.
+    /// Whether to open a store that has lost recorded changes.
     pub(crate) accept_loss: bool,
-    /// The id of the store, if this opening creates it.
+    /// The id of the new store, if this opening creates one.
     pub(crate) new_store: StoreId,
-    /// The id that the store must have.
+    /// The id that an existing store must have.
     pub(crate) expected: Option<StoreId>,
-    /// Take the file as one that nobody changes; set where a read-only file cannot be opened else.
+    /// Whether to open the file as one that does not change. Set if a read-only file cannot be opened in another
+    /// way.
     pub(crate) immutable: bool,
-    /// Files beside the database of an open store, and which they were.
+    /// The files beside the database of an open store, and their identities.
     pub(crate) beside: Vec<(PathBuf, (u64, u64))>,
-    /// SQLite's name of a simulated disk; the path is one of its files then.
+    /// The name of a simulated disk, of which the path then names a file.
     #[cfg(test)]
     pub(crate) vfs: Option<&'static str>,
 }
 
-/// A file beside the database: its name is that of the database with something behind it.
+/// A file beside the database. Its name is the name of the database and a suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SideFile {
     /// SQLite's write-ahead log.
     Log,
-    /// SQLite's index of that log, which processes share.
+    /// SQLite's index of the write-ahead log, in memory that processes share.
     Index,
-    /// SQLite's rollback journal, which a store has only while it is made or a loss is accepted.
+    /// SQLite's rollback journal. A store has one only while it is created or a loss is accepted.
     Journal,
-    /// The head file: how far the log of the store had reached.
+    /// The head file: a head that the log is known to have reached.
     Head,
-    /// The database before it has its name.
+    /// The draft of the database, before it has its final name.
     NewFile,
 }
 
 impl SideFile {
-    /// All there are.
+    /// All side files.
     pub(crate) const ALL: [Self; 5] = [Self::Log, Self::Index, Self::Journal, Self::Head, Self::NewFile];
 
     /// The path of this file beside a database.

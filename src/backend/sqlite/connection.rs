@@ -1,4 +1,4 @@
-//! The connections of an open store: the first one, which reads the head file, and others beside it.
+//! The connections of an open store: the first one reads the head file; others are opened beside it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -15,10 +15,11 @@ use crate::backend::process::CountedConnection;
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
 
-/// Memory for pages of the connection that writes. A commit on random keys reads and rewrites a page
-/// for each; SQLite's own 2 MiB hold few of them.
+/// The page cache of the connection that writes, 32 MiB. A commit on random keys reads and rewrites pages for
+/// each key, and SQLite's default of 2 MiB holds a fifth of 50 000 rows of 128 bytes. Measured with 512
+/// tasks: 15 000 page reads instead of 42 000 for 58 500 rows, and 0.90 of the processor time of a set.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
-/// The same while a store is built of an export, which is to take little memory.
+/// The page cache while a store is built from an export, 16 MiB, because an import should take little memory.
 const LOAD_CACHE_KIB: i64 = 16 << 10;
 
 /// `PRAGMA synchronous` for a rollback journal that survives the loss of power.
@@ -50,7 +51,7 @@ impl Sqlite {
         let file = match self.opening.head_file(&path, writes) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(()),
-            // Whoever writes must be able to keep it; else no later loss would be noticed.
+            // A writer must be able to record heads; otherwise a later loss would not be noticed.
             Err(error) if writes => return Err(StateError::at_path(&path, "cannot be opened", error)),
             Err(error) => {
                 self.warn(&path, &error);
@@ -60,7 +61,8 @@ impl Sqlite {
         let mut head_file = HeadFile::new(file, self.store);
         let recorded = match head_file.recorded() {
             Ok(recorded) => recorded,
-            // It stays as it is for whoever can read it: if it went on, it would forget a loss.
+            // IMPORTANT: a head file that cannot be read is not written. A new head would hide a loss that a
+            // process that can read the file would find.
             Err(error) => {
                 self.warn(&path, &error);
                 return Ok(());
@@ -83,11 +85,11 @@ impl Sqlite {
 
     fn warn(&mut self, head_file: &Path, why: &dyn Display) {
         let head_file = head_file.display();
-        let unknown = "whether the end of the log is missing is unknown";
+        let unknown = "a missing end of the log would not be noticed";
         self.warning = Some(format!("{head_file} cannot be read: {why}; {unknown}"));
     }
 
-    /// Refuses a loss, unless it is accepted and nobody else has the store open.
+    /// Refuses a loss, unless the option accepts it and no other connection has the store open.
     fn refuse_or_accept_loss(&self, loss: Loss) -> Result<()> {
         let (path, log) = (self.opening.shown(), SideFile::Log.beside(self.opening.shown()));
         let (path, log) = (path.display(), log.display());
@@ -98,15 +100,16 @@ impl Sqlite {
             )));
         }
         let mode = |sql| self.conn.query_row(sql, [], |row| row.get::<_, String>(0));
-        // Leaving the journal mode needs the file for oneself alone. The rollback journal that it takes
-        // is no safe one where it is synced as seldom as a buffered store's log.
+        // Leaving the WAL mode succeeds only if no other connection has the file open: that is the test.
+        // IMPORTANT: `synchronous` is set first, because a rollback journal that is synced as seldom as the
+        // log of a buffered store would not be safe.
         self.conn.pragma_update(None, "synchronous", FULL).map_err(fault::storage)?;
         match mode("PRAGMA journal_mode = DELETE") {
             Ok(mode) if mode == "delete" => {}
             _ => {
                 return Err(StateError::Busy(format!(
-                    "{path} is open elsewhere, too, but a loss is accepted by the only one who has it open: close the \
-                     store in all other processes"
+                    "{path} is also open elsewhere, but a loss can be accepted only while nobody else has the store open: \
+                    close it in all other processes"
                 )));
             }
         }
@@ -115,15 +118,17 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Another connection to the same store; one for reading refuses to write.
+    /// Another connection to the same store. With `reads_only` it refuses to write.
     pub(crate) fn another(&self, reads_only: bool) -> Result<Self> {
         self.opening.another(self.store, reads_only)
     }
 
-    /// Another connection for writing, in the place of this one, whose sync failed. What was to be
-    /// synced may stand in the write-ahead log, but nowhere else, though no later sync fails; so
-    /// that no later process finds it there and serves it, the log is emptied, if readers end in time;
-    /// else the next commit overwrites it.
+    /// A new connection for writing that replaces this one, whose sync failed.
+    ///
+    /// IMPORTANT: after a failed sync, the operating system may have dropped the pages that were not written,
+    /// and no later sync reports it. The write-ahead log in the page cache may then hold a commit that is not on
+    /// disk. No later process may serve it, so the log is emptied if readers end in time. Otherwise the next
+    /// commit overwrites it.
     pub(crate) fn renewed(&self) -> Result<Self> {
         let sqlite = self.another(false)?;
         if sqlite.opening.is_file() {
@@ -138,13 +143,15 @@ impl Sqlite {
         self.conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(fault::storage)
     }
 
-    /// Lets a file that nobody can see yet be written without syncs.
+    /// Turns syncs off, for a file that is still being built and has no name that others know.
     pub(crate) fn begin_load(&self) -> Result<()> {
         self.conn.pragma_update(None, "synchronous", 0).map_err(fault::storage)?;
         self.conn.pragma_update(None, "cache_size", -LOAD_CACHE_KIB).map_err(fault::storage)
     }
 
-    /// Moves all of it into the database file, which is synced by whoever shows it.
+    /// Moves the whole write-ahead log into the database file.
+    ///
+    /// IMPORTANT: the file is not synced here; whoever gives it its final name must sync it first.
     pub(crate) fn end_load(self) -> Result<()> {
         self.checkpoint(Some(Duration::ZERO))?;
         match self.wal_pages()? {
@@ -167,7 +174,7 @@ impl Sqlite {
 }
 
 impl Opening {
-    /// The storage of the head file; none if it is missing and nobody writes.
+    /// The storage of the head file; `None` if it is missing and `write` is not set.
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests have files of another kind"))]
     pub(super) fn head_file(&self, path: &Path, write: bool) -> io::Result<Option<Box<dyn HeadStorage>>> {
         #[cfg(test)]
@@ -178,7 +185,7 @@ impl Opening {
         Ok(HeadOnDisk::open(path, write)?.map(|file| Box::new(file) as Box<dyn HeadStorage>))
     }
 
-    /// Remembers which files are beside the database, so that others in their place are noticed.
+    /// Notes the identity of the files beside the database, so that their replacement is noticed.
     pub(super) fn note_beside(&mut self) {
         if let Location::File(file) = &self.location
             && self.is_real()
@@ -191,21 +198,22 @@ impl Opening {
         }
     }
 
-    /// Refuses to go on beside other files than those that were noted. SQLite does not look after them:
-    /// what is written into a log without a name is gone with the process, and who opens the store
-    /// meanwhile makes another.
+    /// Refuses to go on if a file beside the database was moved, replaced or removed.
+    ///
+    /// SQLite checks only the database itself. Commits into a removed write-ahead log would be gone with the
+    /// process, and another process that opens the store would make a new log.
     pub(super) fn check_beside(&self) -> Result<()> {
         match self.beside.iter().find(|(path, known)| path::identity(path) != Some(*known)) {
             None => Ok(()),
             Some((path, _)) => Err(StateError::Storage(format!(
-                "{} was moved, replaced or removed while the store was open, which takes no commits: move it back, or \
+                "{} was moved, replaced or removed while the store was open, so the store accepts no commits: move it back, or \
                  close the store in all processes and open it again",
                 path.display()
             ).into())),
         }
     }
 
-    /// Another connection to the store that this opening has opened.
+    /// Another connection to the store that this opening opened.
     pub(crate) fn another(&self, expected: StoreId, reads_only: bool) -> Result<Sqlite> {
         self.check_beside()?;
         let opening = Self { create: false, ..self.clone() };

@@ -1,7 +1,8 @@
-//! Making a store's file.
+//! Creating a store's file.
 //!
-//! It is written whole under another name, made durable, and only then given its own: no crash and
-//! no loss of power leaves half of one. What is left of an attempt is used by the next.
+//! IMPORTANT: the file is written completely under another name (the draft), synced, and only then renamed.
+//! So neither a crash nor a loss of power leaves half a file. If an attempt was cut off, the next one uses
+//! its draft.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
@@ -16,28 +17,28 @@ use crate::error::{Result, StateError};
 use crate::log::{Head, StoreId};
 use crate::seq::Seq;
 
-/// How long a creator sleeps before it looks again whether another one is done.
+/// How long a creator sleeps between two attempts to take the draft.
 const SLEEP: Duration = Duration::from_millis(5);
 
-/// The file before it has its name; behind a trait, so that tests can cut its power.
+/// The draft of a new file; a trait, so that tests can simulate a loss of power.
 pub(crate) trait NewFile {
-    /// Takes it for oneself, making it where it is missing; false while another creator has it.
+    /// Locks the draft, and makes it if it is missing; false while another creator has it locked.
     fn take(&mut self) -> io::Result<bool>;
-    /// Whether its name is free: nothing has it, or an empty file.
+    /// Whether a file is wanted: nothing, or an empty file, has the final name.
     fn is_wanted(&mut self) -> io::Result<bool>;
-    /// Whether something stands in the write-ahead log of that name.
+    /// Whether a write-ahead log with that name exists and is not empty.
     fn has_log(&mut self) -> io::Result<bool>;
-    /// Writes all of it, durably.
+    /// Writes the whole file and syncs it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Gives it its name, durably.
+    /// Gives the draft its final name, and syncs the folder.
     fn publish(&mut self) -> io::Result<()>;
-    /// Removes it.
+    /// Removes the draft.
     fn discard(&mut self) -> io::Result<()>;
 }
 
 impl Opening {
-    /// Makes the store's file where it is missing or empty, if that is asked for, unless what lies
-    /// beside it says that there was one.
+    /// Creates the store's file if it is missing or empty and `create` is set. Refuses if the files beside it
+    /// show that a store with changes was here.
     pub(super) fn make_file(&mut self) -> Result<()> {
         let Location::File(file) = &self.location else { return Ok(()) };
         let file = file.clone();
@@ -46,8 +47,9 @@ impl Opening {
         if !draft.is_wanted().map_err(failed)? {
             return Ok(());
         }
-        // Whoever creates it just now writes it before anything beside it: what was heard of a
-        // store while there was no file is of one that is gone.
+        // IMPORTANT: the files beside the database are read between two looks at the database itself. A
+        // creator makes the database before any file beside it. So if the database is missing after they
+        // were read, they belong to a store that is lost.
         let (reached, has_log) = (self.reached(&file), draft.has_log().map_err(failed)?);
         if !draft.is_wanted().map_err(failed)? {
             return Ok(());
@@ -57,7 +59,8 @@ impl Opening {
                 return Err(lost(&file, Loss { reached, ends: Head::genesis(store) }));
             }
             self.check_id(store)?;
-            // So that whoever opens it finds the loss, should this be cut off before it is recorded.
+            // The new store has the id of the lost one. If this opening is cut off before it records the loss,
+            // the next one still finds it in the head file.
             self.new_store = store;
         }
         if has_log {
@@ -86,8 +89,8 @@ impl Opening {
         Box::new(NewFileOnDisk::new(file.to_owned()))
     }
 
-    /// The store and the head that the head file names, whichever store that is. One that
-    /// cannot be read is told of when the new store hears it.
+    /// The store and the head that the head file names, of any store. A head file that cannot be read causes
+    /// a warning later, when the new store reads it.
     fn reached(&self, file: &Path) -> Option<(StoreId, Head)> {
         let head_file = self.head_file(&SideFile::Head.beside(file), false).ok()??;
         HeadFile::newest(head_file).ok()?.filter(|(_, head)| head.seq > Seq::ZERO)
@@ -103,7 +106,7 @@ fn lost(file: &Path, loss: Loss) -> StateError {
     ))
 }
 
-/// Makes the file, unless another creator does, or did, for whom it waits.
+/// Creates the file, unless another process has created it. Waits while another process is creating it.
 pub(super) fn create(
     draft: &mut dyn NewFile,
     bytes: &[u8],
@@ -125,18 +128,17 @@ pub(super) fn create(
 pub(super) struct NewFileOnDisk {
     own: PathBuf,
     draft: PathBuf,
-    /// Locked while it is taken.
+    /// The open draft, locked while this creator has it.
     taken: Option<File>,
 }
 
 impl NewFileOnDisk {
-    /// The draft of the file that is to have this absolute path.
+    /// The draft of the file with this absolute path.
     pub(super) fn new(file: PathBuf) -> Self {
         Self { draft: SideFile::NewFile.beside(&file), own: file, taken: None }
     }
 
-    /// The permissions of an empty file that somebody prepared are kept, and its owner where
-    /// that is allowed.
+    /// Gives the draft the permissions, and if allowed the owner, of an empty file that it will replace.
     fn inherit(&self, draft: &File) -> io::Result<()> {
         let prepared = match fs::symlink_metadata(&self.own) {
             Ok(prepared) => prepared,
@@ -164,7 +166,7 @@ impl NewFile for NewFileOnDisk {
             Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Whoever had it may have given it its name, or removed it: then this is no draft any more.
+        // Another creator may have renamed or removed the file before it was locked here.
         let is_draft = is_at(&file, &self.draft)?;
         self.taken = is_draft.then_some(file);
         Ok(is_draft)
@@ -209,7 +211,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Where an open file can be neither renamed nor removed, it is where it was.
+/// On a system where an open file can be neither renamed nor removed, it is still there.
 #[cfg(not(unix))]
 fn is_at(_: &File, _: &Path) -> io::Result<bool> {
     Ok(true)

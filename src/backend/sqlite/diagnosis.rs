@@ -1,4 +1,4 @@
-//! Why a store's file cannot be opened, where SQLite only says that it cannot.
+//! Why a store's file cannot be opened. SQLite only says that it cannot.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,7 +11,7 @@ use super::{fault, ffi};
 use crate::error::{Fault, StateError, has_no_descriptor};
 
 impl Opening {
-    /// The error of opening a connection, or of the first steps on it.
+    /// The error of opening a connection, or of the first statements on it.
     pub(super) fn fault(&self, conn: Option<&Connection>, error: rusqlite::Error) -> StateError {
         let failure = error.sqlite_error().copied();
         match (failure, fault::storage(error)) {
@@ -31,13 +31,16 @@ impl Opening {
         }
     }
 
-    /// What kept SQLite from opening a file. Nothing that it may have open is opened for that: closing it
-    /// would drop the locks of this process.
+    /// Finds out why SQLite could not open a file.
+    ///
+    /// IMPORTANT: this opens no file that SQLite may have open, because closing it would drop the locks that
+    /// SQLite holds on it in this process.
     fn diagnose(&self, failure: Failure, system: Option<io::Error>) -> StateError {
         if let Location::File(file) = &self.location
             && self.is_real()
         {
-            // Where SQLite has lost the number, it is seen by opening something else.
+            // If SQLite did not keep the system's error, opening another file shows whether descriptors are
+            // used up.
             let failed = system.or_else(|| File::open("/dev/null").err());
             match failed {
                 Some(error) if has_no_descriptor(&error) => return StateError::no_descriptor(file, &error),
@@ -55,7 +58,7 @@ impl Opening {
         StateError::ConnectionError(format!("{path} cannot be opened now: SQLite: {what} ({code})"))
     }
 
-    /// What is wrong with a file, with those beside it or with their folder.
+    /// The path that is in the way, and what is wrong with it: the file, a file beside it, or their folder.
     fn obstacle(&self, file: &Path) -> Option<(PathBuf, String)> {
         let is_there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.len() > 0);
         let [log, index, journal] =
@@ -68,7 +71,7 @@ impl Opening {
         }
         if self.read_only && is_there(&journal) {
             let why = format!(
-                "was left in the middle of a change, which {} undoes: let a program open it once that may write",
+                "was left in the middle of a change, which {} undoes: open it once with a program that may write",
                 journal.display()
             );
             return Some((file.to_owned(), why));
@@ -77,8 +80,8 @@ impl Opening {
         let error = ffi::access(folder, true).err()?;
         let why = if is_there(&log) && !is_there(&index) {
             format!(
-                "has a write-ahead log that cannot be recovered here, as {} cannot be made: {error}; let a program \
-                 open it that may write, or copy {} and {} to a folder that may be written",
+                "has a write-ahead log that cannot be recovered here, as {} cannot be made: {error}; open it with a \
+                 program that may write, or copy {} and {} to a folder that may be written",
                 index.display(),
                 file.display(),
                 log.display()
@@ -91,9 +94,9 @@ impl Opening {
 
     fn forbidden(&self, path: &Path, error: &io::Error) -> String {
         match error.kind() {
-            io::ErrorKind::NotFound => "does not exist any more".into(),
+            io::ErrorKind::NotFound => "no longer exists".into(),
             _ if self.read_only || ffi::access(path, false).is_err() => format!("cannot be read: {error}"),
-            _ => format!("cannot be written: {error}; open the store read-only, or have it permitted"),
+            _ => format!("cannot be written: {error}; open the store read-only, or change the permissions"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! SQLite's errors in the words of the store.
+//! SQLite's errors as errors of the store.
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
@@ -8,12 +8,12 @@ use crate::error::{Fault, StateError};
 /// The error of an operation on an open store.
 pub(super) fn storage(error: rusqlite::Error) -> StateError {
     let Some(failure) = error.sqlite_error() else {
-        // Conversion errors may quote what they read; say only what kind they are.
+        // Conversion errors may quote values, so only their kind is kept.
         return StateError::Corrupted(match error {
             rusqlite::Error::InvalidColumnType(_, column, _) => {
-                format!("column {column} of a row has another type than the schema says")
+                format!("column {column} of a row does not have the type that the schema requires")
             }
-            _ => "a row has another shape than the schema says".into(),
+            _ => "a row does not have the columns that the schema requires".into(),
         });
     };
     match (failure.code, failure.extended_code) {
@@ -22,7 +22,8 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
             "a write was refused: the file reached a size limit, a quota is full, or the disk is failing"
                 .into(),
         ),
-        // The last one: somebody who is recovering the write-ahead log does not get on with it.
+        // SQLite reports a locking protocol failure if another process takes too long to recover the
+        // write-ahead log.
         (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed, _) => {
             StateError::Busy("another process holds the store; try again, or raise the busy timeout".into())
         }
@@ -30,7 +31,7 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
             StateError::Corrupted(format!("SQLite cannot read the database file: {}", ffi::code_to_str(code)))
         }
         (ErrorCode::TooBig, _) => {
-            StateError::Corrupted("a row is longer than any that a store writes".into())
+            StateError::Corrupted("a row is longer than the longest that a store writes".into())
         }
         (_, code) => {
             let what = format!("SQLite: {} ({code})", ffi::code_to_str(code));
@@ -39,8 +40,8 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
     }
 }
 
-/// Whether a failed COMMIT is known to have recorded nothing: its frames could not be written,
-/// so the one that marks the commit was not.
+/// Whether a failed COMMIT certainly recorded nothing: its frames could not be written, so neither was the
+/// last frame, which marks the commit.
 pub(super) fn not_recorded(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|failure| {
         matches!(failure.code, ErrorCode::DiskFull | ErrorCode::DatabaseBusy)

@@ -1,8 +1,12 @@
-//! The head file: how far the log is known to have reached.
+//! The head file: a head that the log is known to have reached.
 //!
-//! The chain cannot see that its tail is gone, for example with a lost write-ahead log. So a small
-//! file beside the database names a head that the log must contain. It is written after each
-//! group, as a rule not synced, and never goes back: what it names was durable before.
+//! The hash chain cannot show that the end of the log is missing, for example because the write-ahead log
+//! was removed. So a small file beside the database names a head that the log must contain. It is written
+//! after each group of commits. It is not synced then: after a crash it may name an older head, which is
+//! still true.
+//!
+//! IMPORTANT: the head file never names a head before the log is durable up to it, and, unless a loss is
+//! accepted, never goes back.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -17,23 +21,23 @@ use crate::seq::Seq;
 
 /// Store id, seq, hash, and the first 16 bytes of the hash of all that.
 const SLOT_BYTES: usize = 16 + 8 + 32 + 16;
-/// The two slots lie in different sectors, so that a torn write spoils one of them at most.
+/// The offsets of the two slots. They lie in different sectors, so that a torn write damages at most one.
 const SLOTS: [usize; 2] = [0, 512];
 const FILE_BYTES: usize = 512 + SLOT_BYTES;
 
 static SLOT: Domain = Domain::new("univrs-state 1 witness slot");
 
-/// Where a head file is stored; behind a trait, so that tests can make it fail.
+/// The storage of a head file; a trait, so that tests can make it fail.
 pub(crate) trait HeadStorage: Send + std::fmt::Debug {
-    /// The first bytes of the file, as many as there are up to `limit`.
+    /// The first bytes of the file, at most `limit`.
     fn read(&mut self, limit: usize) -> io::Result<Vec<u8>>;
     /// Writes bytes at an offset.
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()>;
-    /// Makes durable what was written.
+    /// Syncs what was written.
     fn sync(&mut self) -> io::Result<()>;
-    /// Keeps other writers out; false if one does not let go.
+    /// Locks the file against other writers; false if another one keeps it locked.
     fn lock(&mut self) -> io::Result<bool>;
-    /// Lets other writers in.
+    /// Unlocks the file.
     fn unlock(&mut self) -> io::Result<()>;
 }
 
@@ -44,15 +48,15 @@ pub(crate) struct HeadFile {
     store: StoreId,
 }
 
-/// The key under which the newest loss that was accepted is recorded.
+/// The key whose value is the newest loss that was accepted.
 pub(crate) const ACCEPTED_LOSS: &str = "/.univrs/accepted-loss";
 
-/// Changes that were recorded and are not in the log any more.
+/// A loss: changes that were recorded are missing from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Loss {
-    /// What the log had reached.
+    /// The head that the log had reached.
     pub(crate) reached: Head,
-    /// Where it ends now.
+    /// The head where the log ends now.
     pub(crate) ends: Head,
 }
 
@@ -64,7 +68,7 @@ impl std::fmt::Display for Loss {
             let changes = if missing == 1 { "change is" } else { "changes are" };
             write!(f, "the log ends at {ends}, but had reached {reached}: {missing} {changes} missing")
         } else {
-            write!(f, "the log has another hash at {reached} than when that was written")
+            write!(f, "the log was at {reached}, but now has another hash there")
         }
     }
 }
@@ -72,11 +76,11 @@ impl std::fmt::Display for Loss {
 /// What a head file names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordedHead {
-    /// Nothing about this store: it is new, or was copied here without its head file.
+    /// No head of this store: the store is new, or was copied without its head file.
     Nothing,
     /// The log of this store reached this head.
     Reached(Head),
-    /// Something was written here, but neither slot can be read.
+    /// The file is not empty, but neither slot can be read.
     Unreadable,
 }
 
@@ -85,14 +89,14 @@ impl HeadFile {
         Self { file, store }
     }
 
-    /// The newest head that a file names, of whichever store.
+    /// The newest head that a file names, and the store that it is of.
     pub(super) fn newest(mut file: Box<dyn HeadStorage>) -> io::Result<Option<(StoreId, Head)>> {
         let bytes = file.read(FILE_BYTES)?;
         let slots = SLOTS.into_iter().filter_map(|offset| read_slot(&bytes, offset));
         Ok(slots.max_by_key(|(_, head)| head.seq))
     }
 
-    /// What the head file names now.
+    /// Reads the head that the file names now.
     pub(crate) fn recorded(&mut self) -> io::Result<RecordedHead> {
         let bytes = self.file.read(FILE_BYTES)?;
         let slots = SLOTS.map(|offset| read_slot(&bytes, offset));
@@ -106,7 +110,9 @@ impl HeadFile {
         })
     }
 
-    /// Names a head that is durable; does nothing if a later one is named already.
+    /// Records a head; does nothing if a later head is already recorded.
+    ///
+    /// IMPORTANT: the log must be durable up to this head.
     pub(crate) fn advance(&mut self, head: Head) -> io::Result<()> {
         self.locked(|head_file| {
             let bytes = head_file.file.read(FILE_BYTES)?;
@@ -116,14 +122,16 @@ impl HeadFile {
             if named.iter().flatten().any(|seq| *seq >= head.seq) {
                 return Ok(());
             }
-            // The older slot is rewritten, so that the newer one outlives a torn write.
+            // IMPORTANT: the slot with the older head is rewritten, so that the newer one survives a torn write.
             let offset = if named.first() <= named.last() { SLOTS[0] } else { SLOTS[1] };
             head_file.file.write(offset, &slot(head_file.store, head))
         })
     }
 
-    /// Names this head and no other: the only way back, after a loss was accepted. The newest slot
-    /// goes last, so that at any moment it is what the accepted loss says, or this head is named.
+    /// Sets the file back to this head, after a loss was accepted. Nothing else sets it back.
+    ///
+    /// IMPORTANT: the slot with the newest head is rewritten last. So after a crash at any moment the file names
+    /// the head of the accepted loss, which is recognized, or this one.
     pub(crate) fn reset(&mut self, head: Head) -> io::Result<()> {
         self.locked(|head_file| {
             let bytes = head_file.file.read(FILE_BYTES)?;
@@ -173,8 +181,8 @@ fn read_slot(file: &[u8], offset: usize) -> Option<(StoreId, Head)> {
 pub(crate) struct HeadOnDisk(File);
 
 impl HeadOnDisk {
-    /// Opens the file; makes it, for its owner alone, if it is missing and `create` is set. None if
-    /// it is missing.
+    /// Opens the file. If it is missing, makes it with permissions for its owner alone if `write` is set;
+    /// otherwise returns `None`.
     pub(crate) fn open(path: &Path, write: bool) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
         options.read(true).write(write).create(write);
@@ -208,7 +216,7 @@ impl HeadStorage for HeadOnDisk {
     }
 
     fn lock(&mut self) -> io::Result<bool> {
-        // Whoever holds it needs microseconds; one that was stopped meanwhile must not stop others.
+        // A process holds the lock for microseconds. One that was stopped meanwhile must not block others.
         let mut patience = Patience::new(Duration::from_millis(50), Duration::from_millis(1));
         loop {
             match self.0.try_lock() {

@@ -1,4 +1,4 @@
-//! Where a change that is appended jumps to.
+//! The jump pointer of a change that is appended.
 
 use rusqlite::OptionalExtension;
 
@@ -9,8 +9,8 @@ use crate::log::{Change, jump_version};
 use crate::seq::Seq;
 
 impl SqliteTransaction<'_> {
-    /// The earlier change of the key that this one jumps to: two jumps from the one before, or that
-    /// one itself, also where the rows to read are not as they should be.
+    /// The earlier change of the key that this change jumps to: two jumps from the change before. If a row on
+    /// this way is damaged, the change before itself, which is slower but right.
     pub(super) fn jump(&self, change: &Change) -> Result<Seq> {
         let Some(before) = change.version.checked_sub(1) else { return Ok(change.prev) };
         if jump_version(change.version) == before {
@@ -24,7 +24,7 @@ impl SqliteTransaction<'_> {
         Ok(twice.unwrap_or(change.prev))
     }
 
-    /// Where the key's change at this position jumps to, if it is the one with this version.
+    /// The jump pointer of the key's change at this position, if that change has this version.
     fn jumped(&self, change: &Change, seq: Seq, version: u64) -> Result<Option<Seq>> {
         let sql = "SELECT jump FROM changes WHERE seq = ?1 AND version = ?2 AND key = ?3";
         let due = (row::signed(seq.as_u64())?, row::signed(version)?, &*change.key);

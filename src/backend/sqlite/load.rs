@@ -1,4 +1,4 @@
-//! Reading the whole projection, a slice at a time, in the order of the tables and not of their indexes.
+//! Reading the whole projection in slices, in the order of the tables, so that no row is looked up by an index.
 
 use super::row::{self, select_deleted, select_live};
 use super::{Sqlite, fault};
@@ -26,7 +26,7 @@ impl Table {
 }
 
 impl Sqlite {
-    /// The rows after one, at most so many; returns the last one, if there may be more.
+    /// Reads at most `limit` rows after a row id; returns the last row id if there may be more rows.
     pub(crate) fn slice(
         &self,
         table: Table,
@@ -46,8 +46,8 @@ impl Sqlite {
         Ok(last.filter(|_| read == limit))
     }
 
-    /// How many keys exist and how many are deleted. An index that does not fit its table is an
-    /// error: it hides keys, or makes some up.
+    /// How many keys exist and how many are deleted. If an index has another number of rows than its table,
+    /// it hides keys or invents some, which is an error.
     pub(crate) fn counts(&self) -> Result<(u64, u64)> {
         let counts = |table: &str| -> Result<u64> {
             let count = |how: &str| {
@@ -59,7 +59,7 @@ impl Sqlite {
             if rows == indexed {
                 Ok(rows)
             } else {
-                let what = format!("the index of {table} has {indexed} rows, the table {rows}");
+                let what = format!("the index of {table} has {indexed} rows, but the table has {rows}");
                 Err(StateError::Corrupted(what))
             }
         };

@@ -18,7 +18,7 @@ mod schema;
 mod snapshot;
 mod transaction;
 
-/// A disk that can lose its power, for tests.
+/// A simulated disk for tests, which can lose power.
 #[cfg(test)]
 #[path = "../../../tests/sim/mod.rs"]
 pub(crate) mod sim;
@@ -46,7 +46,7 @@ use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::log::{Head, StoreId, Tip};
 
-/// The version of SQLite.
+/// The version of SQLite that is linked.
 pub(crate) fn version() -> &'static str {
     rusqlite::version()
 }
@@ -56,22 +56,22 @@ pub(crate) fn version() -> &'static str {
 pub(crate) struct Sqlite {
     conn: Connection,
     store: StoreId,
-    /// The tip as of `data_version`, so that a writer who is alone need not read it.
+    /// The tip at a value of `data_version`, so that a writer without other processes need not read it.
     known: Cell<Option<(i64, Tip)>>,
-    /// The tip of the read transaction that is open, once it was asked for.
+    /// The tip in the read transaction that is open, once it was read.
     read_tip: Cell<Option<Tip>>,
-    /// What opens another connection to the same store.
+    /// How to open another connection to the same store.
     opening: Opening,
-    /// How far the log has reached; only of the connection that writes.
+    /// The head file; only the connection that writes has it.
     head_file: RefCell<Option<HeadFile>>,
     accepted_loss: Cell<Option<Loss>>,
-    /// What whoever opened the store should know.
+    /// A warning of the opening for the program.
     warning: Option<String>,
     _counted: CountedConnection,
 }
 
 impl Sqlite {
-    /// The tip, where it is not as it was when this connection last looked.
+    /// The tip, if another connection has committed since this one last looked; otherwise `None`.
     pub(crate) fn foreign_tip(&self) -> Result<Option<Tip>> {
         let version = self.data_version()?;
         if self.known.get().is_some_and(|(known, _)| known == version) {
@@ -82,17 +82,17 @@ impl Sqlite {
         Ok(Some(tip))
     }
 
-    /// The index of the write-ahead log, kept mapped by this connection; none where it cannot be mapped.
+    /// The index of the write-ahead log, kept mapped by this connection; `None` if it cannot be mapped.
     pub(crate) fn into_wal_index(self) -> Result<Option<WalIndex>> {
         self.read_head()?; // It is mapped by the first read.
         ffi::WalIndex::mapped_by(self.conn).map_err(fault::storage)
     }
 
-    /// Moves what is in the write-ahead log into the database as far as readers allow; waits for
-    /// them so long, if a time is given, and then empties the file.
+    /// Moves the write-ahead log into the database, as far as readers allow. If a time is given, waits for
+    /// readers for at most that time, and then also empties the log file.
     pub(crate) fn checkpoint(&self, truncate: Option<Duration>) -> Result<()> {
         if self.opening.durability == Some(Durability::Buffered) && self.opening.is_file() {
-            self.sync()?; // Commits are not synced, and the head file names only what is.
+            self.sync()?; // IMPORTANT: commits are not synced, and the head file may name only synced ones.
         }
         let Some(wait) = truncate else {
             return self.checkpoint_counts("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ());
@@ -117,15 +117,20 @@ impl Sqlite {
         statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(fault::storage)
     }
 
-    /// Records a head that is durable in the head file. Where that fails, the file names an older head, and a
-    /// loss of what is newer would not be noticed; no commit fails for it.
+    /// Records a head in the head file. A failure is ignored: the file then names an older head, so that a
+    /// loss of newer commits would not be noticed, which is no reason to fail a commit.
+    ///
+    /// IMPORTANT: the log must be durable up to this head.
     fn record_head(&self, head: Head) {
         if let Some(head_file) = &mut *self.head_file.borrow_mut() {
             let _ = head_file.advance(head);
         }
     }
 
-    /// Syncs the write-ahead log, and records its head in the head file.
+    /// Syncs the write-ahead log, then records its head in the head file.
+    ///
+    /// IMPORTANT: in this order: the tip is read, the log is synced, the head file is written. The head file
+    /// then names a head that is on disk.
     fn sync(&self) -> Result<()> {
         let tip = self.read_tip()?;
         ffi::sync_wal(&self.conn).map_err(fault::storage)?;
@@ -133,7 +138,7 @@ impl Sqlite {
         Ok(())
     }
 
-    /// What the log lacks of what the head file names.
+    /// The loss, if the log does not contain the head that the head file names.
     fn loss(&self, recorded: RecordedHead) -> Result<Option<Loss>> {
         let RecordedHead::Reached(reached) = recorded else { return Ok(None) };
         if failpoint("head_file_ignored") {
@@ -144,21 +149,23 @@ impl Sqlite {
         Ok((!intact).then_some(Loss { reached, ends }))
     }
 
-    /// Whether this loss was accepted before and recorded in the log. The head file is reset a little later,
-    /// and a loss of power may undo that, as it is not synced.
+    /// Whether this loss was accepted earlier and recorded in the log. The head file is reset after that and
+    /// not synced, so a loss of power may leave the old head there.
     fn has_accepted(&self, loss: Loss) -> bool {
         let recorded = self.entry(ACCEPTED_LOSS).ok().flatten();
         let accepted = recorded.and_then(|entry| serde_json::from_slice::<Loss>(&entry.value).ok());
         accepted.is_some_and(|accepted| accepted.reached == loss.reached)
     }
 
-    /// The loss that this opening accepts. It is to be recorded in the log, and then the head file
+    /// The loss that this opening accepts.
+    ///
+    /// IMPORTANT: the loss is recorded in the log first; then the head file is
     /// [reset](Self::reset_head_file).
     pub(crate) fn accepted_loss(&self) -> Option<Loss> {
         self.accepted_loss.get()
     }
 
-    /// Sets the head file back to this head, once the loss is recorded in the log.
+    /// Sets the head file back to this head. The loss must be recorded in the log before.
     pub(crate) fn reset_head_file(&self, head: Head) -> Result<()> {
         if let Some(head_file) = &mut *self.head_file.borrow_mut() {
             head_file.reset(head)?;
@@ -173,7 +180,7 @@ impl Sqlite {
         statement.query_row([], |row| row.get(0)).map_err(fault::storage)
     }
 
-    /// What ends a statement of this connection from another thread.
+    /// A handle that interrupts a statement of this connection from another thread.
     pub(crate) fn interrupt_handle(&self) -> InterruptHandle {
         self.conn.get_interrupt_handle()
     }

@@ -18,32 +18,38 @@ use crate::limits::MOST_VALUE_BYTES;
 use crate::log::StoreId;
 use crate::sync::{Mutex, lock};
 
-/// Older ones have a bug that corrupts a database when two connections restart its log.
+/// Older versions have a bug that corrupts a database when two connections restart its write-ahead log.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// Bytes of the longest row: the longest value, and a mebibyte for everything else.
+/// Bytes of the longest row: the longest value, and 1 MiB for everything else.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "it is far below that")]
 const LONGEST_ROW: i32 = (MOST_VALUE_BYTES + (1 << 20)) as i32;
 
-/// How long an opening sleeps before it tries again.
+/// How long an opening sleeps between two attempts.
 const BUSY_SLEEP: Duration = Duration::from_millis(5);
 
-/// Creating a file and opening it must not be interleaved within a process: closing a file drops
-/// this process's locks on it.
+/// IMPORTANT: a process must not create a file while it opens the same one. On Unix, closing any descriptor
+/// of a file drops all locks that the process holds on it.
 static OPENING: Mutex<()> = Mutex::new(());
 
 impl Opening {
-    /// Opens the connection that writes, creating the store where that is asked for; or, of a
-    /// read-only store, its first connection.
+    /// Opens the first connection: the one that writes, or the first of a read-only store. Creates the store if
+    /// it is missing and `create` is set.
+    ///
+    /// IMPORTANT: the order of the steps. Forks are refused before anything is locked. The write-ahead log is
+    /// synced before anything is read from it. The head file is read before the log. The files beside the
+    /// database are noted last, when SQLite has made them.
     pub(crate) fn first(mut self) -> Result<Sqlite> {
         if rusqlite::version_number() < OLDEST_SQLITE {
             let found = rusqlite::version();
             return Err(self.refuse(&format!("needs SQLite 3.51.3 or newer, but {found} is linked")));
         }
         if self.is_file() && !ffi::watch_forks() {
-            return Err(StateError::Unavailable("the system has no memory to tell of forks".into()));
+            return Err(StateError::Unavailable(
+                "the system has no memory to register the handler of forks".into(),
+            ));
         }
-        // Before anything is locked: in a fork, nobody may be there to let it go.
+        // IMPORTANT: before anything is locked. In a fork, the thread that would unlock it may be missing.
         if self.is_file() && has_inherited() {
             return Err(StateError::Forked);
         }
@@ -56,9 +62,9 @@ impl Opening {
         }
         self.make_file()?;
         let (conn, store, durability) = match self.connect_in_time() {
-            // Where the folder cannot be written and nobody has the store open, SQLite has no
-            // place for its shared memory, and needs none. Never where it may only have failed this time:
-            // somebody may be writing the file.
+            // SQLite cannot make its shared memory in a folder that cannot be written, and needs none if
+            // nobody has the store open: then the file can be read as one that does not change. Not after a
+            // failure that may pass, because another process may be writing the file.
             Err(StateError::CannotOpen { .. } | StateError::StorageFull(_))
                 if self.read_only && self.has_no_log() =>
             {
@@ -69,16 +75,17 @@ impl Opening {
         };
         self.check_id(store)?;
         if self.is_file() && !failpoint("no_wal_sync") {
-            // A process that died may have left commits that are with the operating system only.
-            // They were never acknowledged, but this connection can see them: nothing is served
-            // that could still vanish. Read-only stores and a checkpoint that is busy need it, too.
+            // IMPORTANT: before anything is served. A process that died may have left commits in the page
+            // cache. They were never acknowledged, but this connection can read them, and a loss of power
+            // would take them back after they were read. A later checkpoint would sync them, too, but a
+            // read-only store makes none, and a busy one returns before it syncs.
             ffi::sync_wal(&conn).map_err(|error| self.fault(Some(&conn), error))?;
         }
         self.durability = Some(durability);
         let mut sqlite = Sqlite::new(conn, store, self);
         sqlite.load_head_file()?;
         if !sqlite.opening.read_only && sqlite.opening.is_file() && !failpoint("no_wal_sync") {
-            // A log that is full cannot be moved now; it is synced, and can be read.
+            // If the disk is full, the log cannot be moved now. It is synced, so it can be read as it is.
             match sqlite.checkpoint(Some(Duration::ZERO)) {
                 Ok(()) | Err(StateError::StorageFull(_)) => {}
                 Err(error) => return Err(error),
@@ -95,7 +102,7 @@ impl Opening {
         matches!(self.location, Location::File(_))
     }
 
-    /// Whether it is the operating system's files that it opens.
+    /// Whether it opens files of the operating system, and not of a simulated disk.
     #[cfg(not(test))]
     #[expect(clippy::unused_self)]
     pub(super) fn is_real(&self) -> bool {
@@ -107,7 +114,7 @@ impl Opening {
         self.vfs.is_none()
     }
 
-    /// Whether this opening makes what is missing.
+    /// Whether this opening creates a missing store.
     pub(super) fn creates(&self) -> bool {
         self.create && !self.read_only
     }
@@ -133,18 +140,18 @@ impl Opening {
         StateError::cannot_open(self.shown(), why)
     }
 
-    /// Refuses another store than was asked for.
+    /// Refuses a store with another id than the option names.
     pub(super) fn check_id(&self, store: StoreId) -> Result<()> {
         match self.expected {
             Some(asked) if asked != store => Err(self.refuse(&format!(
-                "has the store id {store}, but is opened with {asked}: ask for the one or for none"
+                "has the store id {store}, but option store_id asks for {asked}: correct the option, or leave it out"
             ))),
             _ => Ok(()),
         }
     }
 
-    /// Connects, again while another process creates or recovers the file: SQLite does not wait for
-    /// it at every step.
+    /// Connects, and tries again while another process creates or recovers the file, because SQLite does not
+    /// wait for that at every step.
     fn connect_in_time(&self) -> Result<(Connection, StoreId, Durability)> {
         let mut patience = Patience::new(self.busy_timeout, BUSY_SLEEP);
         loop {
@@ -155,7 +162,7 @@ impl Opening {
         }
     }
 
-    /// Connects; each step waits for other processes at most so long.
+    /// Connects; each step waits for other processes for at most `wait`.
     pub(super) fn connect(&self, wait: Duration) -> Result<(Connection, StoreId, Durability)> {
         let conn = match &self.location {
             Location::Memory => Connection::open_in_memory(),
@@ -172,7 +179,7 @@ impl Opening {
         let conn = conn.map_err(|error| self.fault(None, error))?;
         let fault = |error| self.fault(Some(&conn), error);
         Self::configure(&conn, wait).map_err(fault)?;
-        // SQLite opens a file that it may not write for reading, without a word.
+        // SQLite opens a file that it may not write for reading, without an error.
         if !self.read_only && conn.is_readonly("main").map_err(fault)? {
             return Err(self.refuse("cannot be written; check its permissions, or open it read-only"));
         }
@@ -206,26 +213,26 @@ impl Opening {
     fn configure(conn: &Connection, wait: Duration) -> rusqlite::Result<()> {
         conn.busy_timeout(wait)?;
         conn.set_prepared_statement_cache_capacity(64);
-        // The file is not trusted: nothing that stands in its schema runs.
+        // The file is not trusted: no trigger or view of its schema may run.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        // A database of something else must be left as it is, also by closing it again.
+        // A database that is not a store must stay unchanged, so closing it must not checkpoint it.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        // Nothing that a store writes is larger, so nothing larger is taken into memory.
+        // A store writes no longer row, so a longer one is damage and is not read into memory.
         conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_ROW)?;
         conn.execute_batch("PRAGMA cell_size_check = ON")?;
-        // The writer checkpoints itself and sees its errors; SQLite's own swallows them.
+        // The writer makes the checkpoints, because SQLite's automatic ones hide their errors.
         conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))
     }
 
-    /// Whether the file holds nothing at all. What is there but is no store of ours is an error.
+    /// Whether the file is empty. A database that is not a store is an error.
     fn is_empty(&self, conn: &Connection) -> Result<bool> {
         match marks(conn).map_err(|error| self.fault(Some(conn), error))? {
             (APPLICATION_ID, FORMAT, _) => Ok(false),
             (APPLICATION_ID, newer, _) if newer > FORMAT => Err(self.refuse(&format!(
-                "has format {newer}, but this version of univrs-state reads formats up to {FORMAT}; use a newer one"
+                "has format {newer}, but this version of univrs-state reads formats up to {FORMAT}; use a newer version"
             ))),
             (APPLICATION_ID, other, _) => Err(self.refuse(&format!("has format {other}, which never existed"))),
             (0, 0, 0) => Ok(true),
@@ -247,8 +254,9 @@ impl Opening {
 
     fn read_store_id(&self, conn: &Connection) -> Result<StoreId> {
         let id = self.read_meta(conn, "store_id")?;
-        let bytes =
-            id.try_into().map_err(|_| StateError::Corrupted("the store id has not 16 bytes".into()))?;
+        let bytes = id.try_into().map_err(|_| {
+            StateError::Corrupted("the store id in the table meta does not have 16 bytes".into())
+        })?;
         Ok(StoreId::from_bytes(bytes))
     }
 
@@ -256,10 +264,11 @@ impl Opening {
         let name = self.read_meta(conn, "durability")?;
         let recorded =
             [Durability::Synced, Durability::Buffered].into_iter().find(|d| d.name().as_bytes() == name);
-        let recorded = recorded.ok_or_else(|| StateError::Corrupted("the durability is unknown".into()))?;
+        let recorded = recorded
+            .ok_or_else(|| StateError::Corrupted("the durability in the table meta is unknown".into()))?;
         match self.durability {
             Some(asked) if asked != recorded => Err(self.refuse(&format!(
-                "was created with durability {}, but is opened with {}; ask for the one or for none",
+                "was created with durability {}, but option durability asks for {}: correct the option, or leave it out",
                 recorded.name(),
                 asked.name()
             ))),
@@ -267,7 +276,8 @@ impl Opening {
         }
     }
 
-    /// Sets how commits reach the disk, and reads it back: SQLite may refuse without an error.
+    /// Sets the journal mode and when SQLite syncs. Both are read back, because SQLite may refuse them without
+    /// an error.
     pub(super) fn set_journal(&self, conn: &Connection, durability: Durability) -> Result<()> {
         let fault = |error| self.fault(Some(conn), error);
         let read = |sql| conn.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(fault);
@@ -279,15 +289,18 @@ impl Opening {
         conn.pragma_update(None, "synchronous", wanted).map_err(fault)?;
         let found = conn.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0));
         if found.map_err(fault)? != wanted {
-            return Err(self.refuse("cannot be synced as its durability demands"));
+            return Err(self.refuse(
+                "cannot be synced in the way that its durability requires: SQLite refuses the setting",
+            ));
         }
         Ok(())
     }
 }
 
-/// The application id, the format, and how many objects the schema has. All of it from one state, as
-/// another process may be creating the store just now; and by no name that the file could give to
-/// a table of its own.
+/// The application id, the format, and the number of objects in the schema.
+///
+/// IMPORTANT: one statement reads all three, because another process may be creating the store just now. It
+/// uses only names that a hostile file cannot give to a table.
 fn marks(conn: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
     let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
     conn.execute_batch("SAVEPOINT marks")?;

@@ -1,26 +1,28 @@
-//! Keys as an index gives them.
+//! The order of the keys that an index returns.
 
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 
-/// Checks that keys lie in a range and ascend. A row vouches for itself, but not for its place: an
-/// index that is damaged may give one twice, or in the place of another, which it hides.
+/// Checks that keys lie in a range and ascend. The checksum of a row protects the row, but not its place in
+/// the index: a damaged index may return a row twice, or hide one.
 pub(super) struct InOrder<'a> {
     range: &'a KeyRange,
     last: String,
 }
 
 impl<'a> InOrder<'a> {
-    /// The keys of a range after one.
+    /// Checks the keys of a range that are greater than `after`.
     pub(super) fn in_range(range: &'a KeyRange, after: Option<&str>) -> Self {
         Self { range, last: after.unwrap_or_default().to_owned() }
     }
 
-    /// Takes the next key.
+    /// Checks the next key.
     pub(super) fn check_next(&mut self, key: &str) -> Result<()> {
         let inside = key >= self.range.start() && self.range.end().is_none_or(|end| key < end);
         if !inside || key <= self.last.as_str() {
-            return Err(StateError::Corrupted("the index of keys is not in order".into()));
+            return Err(StateError::Corrupted(
+                "the index of kv_store returns keys that are out of order".into(),
+            ));
         }
         self.last.clear();
         self.last.push_str(key);

@@ -14,14 +14,14 @@ const SMALLEST: u64 = 512;
 /// Bytes of the longest path that SQLite takes: its own limit of 512, less the name of a journal.
 const LONGEST_PATH: usize = 504;
 
-/// The absolute path of a store's file, its folder resolved; what is there, and beside it, is checked
-/// to be a regular file.
+/// The absolute path of a store's file, with symbolic links in its folder resolved. Whatever exists there,
+/// and beside it, must be a regular file. With `create`, a missing folder is made.
 ///
-/// An absolute path is never taken for a URL. With `create`, the folder is made where it is missing.
+/// SQLite takes a path that begins with `file:` for a URL. It never takes an absolute path for one.
 pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.is_empty() || bytes.contains(&0) {
-        return Err(StateError::cannot_open(path, "is no path: it is empty or has a NUL"));
+        return Err(StateError::cannot_open(path, "is not a path: it is empty, or has a NUL byte"));
     }
     if bytes.ends_with(b"/") {
         return Err(StateError::cannot_open(path, "ends with '/', but a store is a file"));
@@ -54,12 +54,13 @@ fn check_length(absolute: &Path) -> Result<()> {
     if bytes <= LONGEST_PATH {
         return Ok(());
     }
-    let why =
-        format!("has a path of {bytes} bytes, of which SQLite takes {LONGEST_PATH}: choose a shorter one");
+    let why = format!(
+        "has a path of {bytes} bytes, but SQLite allows at most {LONGEST_PATH}: choose a shorter path"
+    );
     Err(StateError::cannot_open(absolute, why))
 }
 
-/// Whether nothing is at a path, or an empty file.
+/// Whether the path does not exist, or names an empty file.
 pub(super) fn is_vacant(file: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(file) {
         Ok(found) => Ok(found.len() == 0),
@@ -68,14 +69,14 @@ pub(super) fn is_vacant(file: &Path) -> io::Result<bool> {
     }
 }
 
-/// Which file is at a path: another one there later has another number.
+/// The device and the inode number of the file at a path. A file that replaces it has another number.
 #[cfg(target_os = "linux")]
 pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    // To ask for its times as well would cost: newer kernels write them to the disk more often then.
+    // `file_number` does not ask for times, which would make each sync write the inode, too.
     super::ffi::file_number(path).or_else(|| numbers(path))
 }
 
-/// Which file is at a path: another one there later has another number.
+/// The device and the inode number of the file at a path. A file that replaces it has another number.
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
     numbers(path)
@@ -87,13 +88,13 @@ fn numbers(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Where files have no numbers, none can be missed.
+/// On a system without inode numbers, a replaced file is not noticed.
 #[cfg(not(unix))]
 pub(super) fn identity(_: &Path) -> Option<(u64, u64)> {
     None
 }
 
-/// The URL of a file that nobody changes; every byte but the plainest is escaped.
+/// The URL that opens a file as immutable. Every byte but letters, digits and the plainest marks is escaped.
 pub(super) fn immutable_url(file: &Path) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/.-_".contains(byte);
     let escape = |byte: &u8| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
@@ -101,7 +102,7 @@ pub(super) fn immutable_url(file: &Path) -> String {
     format!("file:{url}?immutable=1")
 }
 
-/// Whether a regular file is there; anything else there is an error.
+/// Whether a regular file exists at the path; anything else there is an error.
 fn exists_as_file(path: &Path) -> Result<bool> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
@@ -119,7 +120,7 @@ fn exists_as_file(path: &Path) -> Result<bool> {
     }
 }
 
-/// Makes a folder and those above it, each durable in the one above.
+/// Makes a folder and its missing parents, and syncs each parent.
 fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());

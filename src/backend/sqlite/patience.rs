@@ -1,27 +1,27 @@
-//! How long to try again what somebody else holds up.
+//! How long to retry an operation that another process blocks.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time for tries, with a pause between them.
+/// A limited time for attempts, with a pause between them.
 ///
-/// It ends by the clock. A sum of the pauses would leave out what the tries take, and a try at a lock can
-/// block for as long as all of them may take.
+/// It ends by the clock, not by the sum of the pauses: an attempt at a lock may itself block, for as long as
+/// all attempts together may take.
 pub(super) struct Patience<C = Machine> {
     clock: C,
     most: Duration,
     between: Duration,
 }
 
-/// What patience is measured by; behind a trait, so that tests can make time pass.
+/// The clock that measures the time; a trait, so that tests can let time pass.
 pub(super) trait Clock {
     /// How much time has passed.
     fn passed(&self) -> Duration;
-    /// Sleeps so long.
+    /// Sleeps for this time.
     fn sleep(&self, time: Duration);
 }
 
-/// The clock of the machine that is never set. It ends waits; no data has a time from it.
+/// The monotonic clock of the machine. It ends waits; no recorded time comes from it.
 pub(super) struct Machine(Instant);
 
 impl Clock for Machine {
@@ -35,24 +35,24 @@ impl Clock for Machine {
 }
 
 impl Patience {
-    /// From now on for so long, with pauses of so long.
+    /// Attempts for at most `most` from now on, with pauses of `between`.
     pub(super) fn new(most: Duration, between: Duration) -> Self {
         Self::by(Machine(Instant::now()), most, between)
     }
 }
 
 impl<C: Clock> Patience<C> {
-    /// The same by another clock, on which no time has passed yet.
+    /// Attempts for at most `most` by another clock, with pauses of `between`.
     pub(super) fn by(clock: C, most: Duration, between: Duration) -> Self {
         Self { clock, most, between }
     }
 
-    /// The time that is left: a try should not block for longer.
+    /// The time that is left. An attempt should not block for longer.
     pub(super) fn left(&self) -> Duration {
         self.most.saturating_sub(self.clock.passed())
     }
 
-    /// Sleeps before another try; false once the time is over, and the try before was the last one.
+    /// Sleeps before the next attempt; false if the time is over, so that no attempt may follow.
     pub(super) fn pause(&mut self) -> bool {
         let left = self.left();
         if left.is_zero() {

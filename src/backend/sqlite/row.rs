@@ -1,4 +1,4 @@
-//! Rows of the tables and what they mean.
+//! Reading and checking rows of the tables.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::log::{Change, ChangeKind, ChangeView, Domain, Hash, LastMeta, Meta, S
 use crate::seq::Seq;
 use crate::state::{Entry, KeyState, KeyVersion, Life, RowView};
 
-/// A query of `changes` in the columns that [`change`] reads.
+/// Begins a query of `changes` with the columns that [`change`] reads.
 macro_rules! select_changes {
     ($($rest:literal),+) => {
         concat!(
@@ -31,7 +31,7 @@ macro_rules! columns_of_kv_store {
 }
 pub(super) use columns_of_kv_store;
 
-/// A query of `kv_store` in the columns that [`checked`] reads.
+/// Begins a query of `kv_store` with the columns that [`checked`] reads.
 macro_rules! select_live {
     ($rest:literal) => {
         concat!("SELECT ", $crate::backend::sqlite::row::columns_of_kv_store!(), $rest)
@@ -39,7 +39,7 @@ macro_rules! select_live {
 }
 pub(super) use select_live;
 
-/// A query of `tombstones` in the same columns: a deleted key has no value and no times.
+/// Begins a query of `tombstones` with the same columns; a deleted key has neither value nor times.
 macro_rules! select_deleted {
     ($rest:literal) => {
         concat!("SELECT key, NULL, version, NULL, NULL, seq, checksum", $rest)
@@ -73,7 +73,7 @@ fn checksum(domain: &Domain, store: StoreId, key: &str, numbers: Numbers, value:
 /// Version, `created_at`, `updated_at`, seq.
 type Numbers = (u64, Timestamp, Timestamp, u64);
 
-/// A number that must not be negative.
+/// Reads a number that must not be negative.
 pub(super) fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
     u64::try_from(row.get::<_, i64>(column)?).map_err(|_| wrong(column, Type::Integer))
 }
@@ -90,7 +90,7 @@ pub(super) fn text<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::R
     row.get_ref(column)?.as_str().map_err(|_| wrong(column, Type::Text))
 }
 
-/// A blob, or none.
+/// Reads a blob, or null.
 fn blob<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<&'a [u8]>> {
     match row.get_ref(column)? {
         ValueRef::Null => Ok(None),
@@ -99,7 +99,7 @@ fn blob<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Optio
     }
 }
 
-/// A blob of `N` bytes, or none.
+/// Reads a blob of `N` bytes, or null.
 fn array<const N: usize>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<[u8; N]>> {
     let bytes = blob(row, column)?;
     bytes.map(|bytes| bytes.try_into().map_err(|_| wrong(column, Type::Blob))).transpose()
@@ -113,19 +113,19 @@ fn wrong(column: usize, expected: Type) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnType(column, String::new(), expected)
 }
 
-/// A change, where it stands in the table; `last` is the metadata of the rows before.
+/// Borrows a change from its row; `last` is the metadata of the row before.
 pub(super) fn view<'a>(row: &'a rusqlite::Row<'_>, last: &mut LastMeta) -> rusqlite::Result<ChangeView<'a>> {
     let view = columns(row)?;
     decoded(&view, last)?;
     Ok(view)
 }
 
-/// The metadata of a change.
+/// Decodes the metadata of a change.
 fn decoded(view: &ChangeView<'_>, last: &mut LastMeta) -> rusqlite::Result<Option<Arc<Meta>>> {
     view.meta.map(|meta| last.decode(meta).ok_or_else(|| wrong(11, Type::Blob))).transpose()
 }
 
-/// The columns of a change. Its metadata may be anything.
+/// Reads the columns of a change. The metadata is not decoded.
 fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
     Ok(ChangeView {
         seq: seq(row, 0)?,
@@ -144,7 +144,7 @@ fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
     })
 }
 
-/// A change, as it stands in the table; `last` is the metadata of the rows before.
+/// Reads a change; `last` is the metadata of the row before.
 pub(super) fn change(row: &rusqlite::Row<'_>, last: &mut LastMeta) -> rusqlite::Result<Change> {
     let view = columns(row)?;
     let meta = decoded(&view, last)?;
@@ -171,7 +171,7 @@ pub(super) fn change(row: &rusqlite::Row<'_>, last: &mut LastMeta) -> rusqlite::
 /// The columns that [`link`] reads.
 pub(super) const LINK: &str = "SELECT seq, at, key, version, prev, jump FROM changes WHERE seq = ?1";
 
-/// The links of a change, as they stand in the table.
+/// Reads the links of a change, unchecked.
 pub(super) fn link(row: &rusqlite::Row<'_>) -> rusqlite::Result<Link> {
     Ok(Link {
         seq: seq(row, 0)?,
@@ -179,7 +179,7 @@ pub(super) fn link(row: &rusqlite::Row<'_>) -> rusqlite::Result<Link> {
         key: text(row, 2)?.into(),
         version: unsigned(row, 3)?,
         prev: seq(row, 4)?,
-        // What it points to is checked where it is followed.
+        // The change that it names is checked where the link is followed.
         jump: seq(row, 5).unwrap_or_default(),
     })
 }
@@ -190,12 +190,12 @@ pub(super) const LIVE: &str = select_live!(" FROM kv_store WHERE key = ?1");
 /// The row of a key in `tombstones`, in the same columns.
 pub(super) const DELETED: &str = select_deleted!(" FROM tombstones WHERE key = ?1");
 
-/// A row of `kv_store`, or of `tombstones` in the same columns with no value; checksum checked.
+/// A row of `kv_store`, or of `tombstones` in the same columns without a value. Its checksum is checked.
 struct Checked<'a> {
     key: &'a str,
-    /// None in `tombstones`.
+    /// `None` in `tombstones`.
     value: Option<&'a [u8]>,
-    /// The key exists, but its value is gone.
+    /// Whether the key exists, but its value was erased.
     erased: bool,
     numbers: Numbers,
 }
@@ -228,7 +228,7 @@ fn checked<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<Checked<'a>
     Ok(found)
 }
 
-/// A row of `kv_store`, or of `tombstones` in the same columns with no value; checksum checked.
+/// A row of `kv_store`, or of `tombstones` in the same columns without a value. Its checksum is checked.
 pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Row> {
     let Checked { key, value, erased, numbers } = checked(store, row)?;
     let (version, created_at, updated_at, seq) = numbers;
@@ -247,7 +247,7 @@ pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Ro
     })
 }
 
-/// The same, where it lies.
+/// Borrows a row of `kv_store` or `tombstones`. Its checksum is checked.
 pub(super) fn row_view<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<RowView<'a>> {
     let Checked { key, value, erased, numbers: (version, created_at, updated_at, seq) } =
         checked(store, row)?;
@@ -255,7 +255,8 @@ pub(super) fn row_view<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result
     Ok(RowView { key, version, seq: Seq::new(seq), times, value: value.filter(|_| !erased) })
 }
 
-/// The same, where a damaged row is one, too.
+/// Reads a row of `kv_store` or `tombstones`. A row with a wrong checksum is returned as damaged, not as an
+/// error.
 pub(super) fn any(store: StoreId, found: &rusqlite::Row<'_>) -> Result<backend::Row> {
     match row(store, found) {
         Err(StateError::Corrupted(what)) => {
@@ -266,7 +267,7 @@ pub(super) fn any(store: StoreId, found: &rusqlite::Row<'_>) -> Result<backend::
     }
 }
 
-/// An entry, its checksum checked.
+/// Reads an entry. Its checksum is checked.
 pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
     match self::row(store, row)? {
         backend::Row::Live(entry) => Ok(entry),
@@ -275,8 +276,8 @@ pub(super) fn entry(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Entry> {
     }
 }
 
-/// Reads the row that was looked up by a key, if it is that key's: a row vouches for itself, but an index
-/// that is damaged may name another.
+/// Reads a row that was looked up by a key, and checks that it has this key. The checksum protects the row,
+/// but a damaged index may lead to the row of another key.
 pub(super) fn of_key<T>(
     key: &str,
     row: &rusqlite::Row<'_>,
@@ -285,16 +286,18 @@ pub(super) fn of_key<T>(
     if text(row, 0).map_err(fault::storage)? == key {
         read(row)
     } else {
-        Err(StateError::Corrupted(format!("the index of keys names the row of another key for {key}")))
+        Err(StateError::Corrupted(format!(
+            "the index of kv_store leads from {key} to the row of another key"
+        )))
     }
 }
 
-/// The key of such a row.
+/// Reads the key of a row of `kv_store` or `tombstones`.
 pub(super) fn key(row: &rusqlite::Row<'_>) -> Result<String> {
     text(row, 0).map(str::to_owned).map_err(fault::storage)
 }
 
-/// A row of either table, as the projection keeps it; checksum checked.
+/// Reads a row of `kv_store` or `tombstones` as the last change of its key. Its checksum is checked.
 pub(super) fn latest(store: StoreId, row: &rusqlite::Row<'_>) -> Result<KeyState> {
     let Checked { key, value, erased, numbers: (version, created_at, at, seq) } = checked(store, row)?;
     let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
@@ -302,14 +305,14 @@ pub(super) fn latest(store: StoreId, row: &rusqlite::Row<'_>) -> Result<KeyState
     Ok(KeyState { key: key.into(), key_version, at, value: value.filter(|_| !erased).map(Arc::from) })
 }
 
-/// The same without a copy of the value.
+/// Reads the version of a key from its row, without copying the value. Its checksum is checked.
 pub(super) fn key_version(store: StoreId, row: &rusqlite::Row<'_>) -> Result<KeyVersion> {
     let Checked { value, numbers: (version, created_at, _, seq), .. } = checked(store, row)?;
     let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
     Ok(KeyVersion { version, seq: Seq::new(seq), life })
 }
 
-/// The checksum of a key's row in `kv_store`; one of its own where the value is gone.
+/// The checksum of a key's row in `kv_store`. If the value was erased, another domain is hashed.
 pub(super) fn entry_checksum(store: StoreId, change: &Change) -> [u8; 16] {
     let numbers = (change.version, change.created_at, change.at, change.seq.as_u64());
     let domain = if change.value.is_some() { &KV_STORE_ROW } else { &ERASED_ROW };
@@ -321,7 +324,7 @@ pub(super) fn tombstone_checksum(store: StoreId, key: &str, version: u64, seq: S
     checksum(&TOMBSTONES_ROW, store, key, (version, Timestamp::EPOCH, Timestamp::EPOCH, seq.as_u64()), &[])
 }
 
-/// A number as SQLite stores it; positions and versions stay far below the bound.
+/// A number as SQLite stores it, which is signed. Positions and versions stay far below the bound.
 pub(super) fn signed(value: u64) -> Result<i64> {
     i64::try_from(value).map_err(|_| StateError::Storage("a number is too large for the file format".into()))
 }

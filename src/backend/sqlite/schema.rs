@@ -1,8 +1,7 @@
-//! The schema that a store's file must have: exactly the one that this code makes, and a new file
-//! with it.
+//! The schema of a store's file, and a new file with it.
 //!
-//! Whoever could plant a trigger, a view or an index, or alter a table, could make SQLite do or
-//! answer something else than was asked.
+//! A file must have exactly this schema. An additional trigger, view or index, or an altered table, could
+//! make SQLite do something else than the store asks for.
 
 use std::sync::OnceLock;
 
@@ -19,7 +18,7 @@ pub(super) const FORMAT: i64 = 1;
 /// The statements that make a store.
 const SCHEMA: &str = include_str!("../../../schema/001_store.sql");
 
-/// Makes an empty database a store without changes.
+/// Makes an empty database into a store without changes.
 pub(super) fn fill(conn: &Connection, store: StoreId, durability: Durability) -> Result<()> {
     conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; BEGIN IMMEDIATE")?;
     conn.execute_batch(SCHEMA)?;
@@ -42,13 +41,14 @@ pub(super) fn image(store: StoreId, durability: Durability) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where the header says that writers and readers use a write-ahead log.
+/// The bytes of SQLite's header that say that writers and readers use a write-ahead log.
 const WAL_MARKS: std::ops::Range<usize> = 18..20;
 
-/// Name, kind, table and text of an object of the schema; an index that SQLite makes itself has no text.
+/// The name, kind, table and SQL text of an object of the schema. An index that SQLite makes itself has no
+/// text.
 type Object = (String, String, String, Option<String>);
 
-/// What the file has that no store has, or what it lacks; none if it is as it must be.
+/// The first difference from the schema of a store, in words; `None` if there is none.
 pub(super) fn difference(conn: &Connection) -> Result<Option<String>> {
     let (expected, found) = (expected()?, objects(conn)?);
     for object in &found {
@@ -68,7 +68,7 @@ pub(super) fn difference(conn: &Connection) -> Result<Option<String>> {
     Ok((found.len() != expected.len()).then(|| "has an object of its schema twice".to_owned()))
 }
 
-/// What SQLite makes of the statements.
+/// The objects that the statements of the schema make in an empty database.
 fn expected() -> Result<&'static [Object]> {
     static EXPECTED: OnceLock<Vec<Object>> = OnceLock::new();
     if let Some(expected) = EXPECTED.get() {

@@ -1,4 +1,4 @@
-//! Reading one state: the methods answer from the read transaction that the caller holds open.
+//! Reading one state. All methods read in the read transaction that the caller has begun.
 
 use std::ops::ControlFlow;
 
@@ -15,14 +15,14 @@ use crate::log::{Change, Follow, Hash, Head, LastMeta, StoreId, Tip};
 use crate::seq::Seq;
 use crate::state::{Entry, KeyVersion};
 
-/// The rows of the projection in a range, and those of deleted keys in the same columns.
+/// A query of the rows of existing and of deleted keys in a range, in the same columns.
 const ROWS_AND_TOMBSTONES: &str = concat!(
     select_live!(" FROM kv_store WHERE key >= ?1 AND key < ?2 UNION ALL "),
     select_deleted!(" FROM tombstones WHERE key >= ?1 AND key < ?2 ORDER BY 1")
 );
 
 impl Sqlite {
-    /// Gives one state to `read`: a read transaction around it, however it ends.
+    /// Runs `read` in a read transaction, so that it sees one state.
     pub(crate) fn with_snapshot<T>(&self, read: impl FnOnce(Result<&dyn Snapshot>) -> T) -> T {
         if let Err(error) = self.run_statement("BEGIN") {
             return read(Err(fault::storage(error)));
@@ -31,7 +31,8 @@ impl Sqlite {
         let result = read(Ok(self));
         self.read_tip.set(None);
         if self.run_statement("COMMIT").is_err() {
-            // A read transaction has nothing to lose; it must only not stay open.
+            // A failure to roll back loses nothing. The transaction must only be closed, because it would keep the
+            // write-ahead log from starting over.
             let _ = self.run_statement("ROLLBACK");
         }
         result
@@ -66,7 +67,7 @@ impl Sqlite {
         Ok(())
     }
 
-    /// The versions of the keys in a range, deleted ones too; values are checked, not copied.
+    /// The versions of the keys in a range, deleted keys included. Rows are checked; values are not copied.
     pub(super) fn key_versions(
         &self,
         range: &KeyRange,
@@ -80,14 +81,15 @@ impl Sqlite {
         })
     }
 
-    /// The end of the log as it stands there.
+    /// The head of the log, as the last row has it; the row is not checked.
     pub(crate) fn read_head(&self) -> Result<Head> {
         let sql = "SELECT seq, hash FROM changes ORDER BY seq DESC LIMIT 1";
         let head = self.first(sql, [], |r| Ok(Head { seq: row::seq(r, 0)?, hash: row::hash(r, 1)? }))?;
         Ok(head.unwrap_or_else(|| Head::genesis(self.store)))
     }
 
-    /// The end of the log, hash and value checked: what is sealed next rests on it.
+    /// The tip of the log. The hash and the value of the last change are checked, because the next change is
+    /// chained onto it.
     pub(super) fn read_tip(&self) -> Result<Tip> {
         match self.read_head()?.seq {
             Seq::ZERO => Ok(Tip::genesis(self.store)),
@@ -99,15 +101,15 @@ impl Sqlite {
     }
 }
 
-/// The bounds of a range after a key, as SQL compares them. The text just after a key is the key
-/// and a NUL; a blob is greater than every text.
+/// The bounds of a range after a key, as SQL values. The smallest text greater than a key is the key and a
+/// NUL. Where a range has no end, the bound is a blob, because SQL sorts blobs after every text.
 pub(super) fn bounds(range: &KeyRange, after: Option<&str>) -> (String, Value) {
     let start = after.map(|after| format!("{after}\0")).filter(|start| start.as_str() > range.start());
     let end = range.end().map_or(Value::Blob(Vec::new()), |end| Value::Text(end.to_owned()));
     (start.unwrap_or_else(|| range.start().to_owned()), end)
 }
 
-/// The change, if it follows onto this hash.
+/// The change, if it matches the chain hash of the change before.
 fn intact(change: Change, before: Hash) -> Result<Change> {
     let before = Head { seq: change.seq.previous(), hash: before };
     match Follow::after(before).check(&change) {
@@ -152,7 +154,7 @@ impl View for Sqlite {
         };
         let mut order = InOrder::in_range(range, after);
         self.each(sql, bounds(range, after), |r| row::any(self.store, r), &mut |row: Row| {
-            // What is damaged has no key to rely on.
+            // The key of a damaged row cannot be relied on.
             if let Ok((key, _)) = row.place() {
                 order.check_next(key)?;
             }
@@ -182,7 +184,7 @@ impl LogView for Sqlite {
             return Ok(tip);
         }
         let tip = self.read_tip()?;
-        // Outside of a read transaction it does not stay so.
+        // IMPORTANT: only inside a read transaction does the tip stay the same.
         self.read_tip.set((!self.conn.is_autocommit()).then_some(tip));
         Ok(tip)
     }

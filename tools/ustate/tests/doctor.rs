@@ -256,7 +256,7 @@ fn a_database_with_a_journal_of_another_program_is_not_read_around_it() {
         &place.transcript(&["get /a"]),
         str![[r#"
 $ ustate get /a
-! error: cannot open [FOLDER]/state.db: it was left in the middle of a change, which [FOLDER]/state.db-journal undoes: let a program open it once that may write
+! error: cannot open [FOLDER]/state.db: it was left in the middle of a change, which [FOLDER]/state.db-journal undoes: open it once with a program that may write
 [exit 3]
 
 "#]],
