@@ -88,8 +88,8 @@ async fn hostile_files_are_refused_without_memory_for_what_they_claim() {
 
     for (bad, why) in [
         (&b""[..], "cut off"),
-        (b"SQLite format 3\0", "no exported log"),
-        (b"{\"v\":1}", "no exported log"),
+        (b"SQLite format 3\0", "not an exported log"),
+        (b"{\"v\":1}", "not an exported log"),
         (&[0x85, 0x70], "cut off"),
     ] {
         let error = refused(bad).to_string();

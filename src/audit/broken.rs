@@ -1,22 +1,23 @@
-//! What exactly is wrong with a change that breaks the chain.
+//! Finding out which field of a change was altered.
 
 use super::VerifyReport;
 use crate::log::{Break, Change, ChangeKind, Follow, Hash};
 use crate::seq::Seq;
 use crate::state::{KeyVersion, Life};
 
-/// A change that broke the chain, while the one behind it has not been seen.
+/// A change that broke the hash chain, until the next change is read.
 #[derive(Debug)]
 pub(super) struct Broken {
-    /// Its place among the findings.
+    /// The index of its finding.
     finding: usize,
     stored: Hash,
     computed: Hash,
 }
 
 impl Broken {
-    /// Looks for the one field whose repair makes the change fit: what it must be is known from its
-    /// neighbours and the key's last change.
+    /// Looks for the one field whose repair makes the change match its chain hash. What each field should be
+    /// follows from the change before and the key's last change. An operator thereby learns what was altered,
+    /// and not only where.
     pub(super) fn at(
         before: &Follow,
         change: &Change,
@@ -39,7 +40,7 @@ impl Broken {
         Self { finding, stored: change.hash, computed: change.chained_onto(onto) }
     }
 
-    /// Learns from the next change which hash it follows.
+    /// Sets from the next change whether it continues the chain hash of the broken one.
     pub(super) fn look_back(self, next: &Change, report: &mut VerifyReport) {
         let Some(finding) = report.findings.get_mut(self.finding) else { return };
         let holds = next.chained_onto(self.stored) == next.hash;
@@ -50,12 +51,13 @@ impl Broken {
     }
 }
 
-/// Value and salt do not match their hash: if the chain has that hash, one of them was altered.
+/// Value and salt do not match their hash. If that hash matches the chain, the value or the salt was altered;
+/// otherwise the hash was.
 fn value_or_hash(change: &Change, onto: Hash) -> &'static str {
     if change.chained_onto(onto) == change.hash { "value" } else { "value_hash" }
 }
 
-/// The change with one field as its surroundings say it must be.
+/// Copies of the change, each with one field as its neighbours say that it should be.
 fn repairs<'a>(
     before: &Follow,
     change: &'a Change,

@@ -1,16 +1,16 @@
-//! Changes on their way from one thread to another: a few buffers that go to and fro, so that a row
-//! costs no allocation.
+//! Buffers that carry changes from one thread to another. A few buffers go to and fro, so that a change costs
+//! no allocation.
 
 use std::ops::Range;
 
 use crate::log::{ChangeKind, ChangeView, Encoder, Hash, SALT_BYTES, Timestamp};
 use crate::seq::Seq;
 
-/// Bytes after which a pack is full, and changes.
+/// A buffer is full with this many bytes, or this many changes.
 const BYTES: usize = 192 << 10;
 const CHANGES: usize = 1_000;
 
-/// Some changes in a row, each with its encoded header.
+/// Consecutive changes, each with its encoded header.
 #[derive(Default)]
 pub(crate) struct ChangeBuffer {
     bytes: Vec<u8>,
@@ -22,7 +22,7 @@ enum Entry {
     Withheld(Hash),
 }
 
-/// The fields of a change; key, value and metadata are ranges of the bytes.
+/// The fields of a change. Key, value and metadata are ranges of the bytes.
 struct Fields {
     seq: Seq,
     commit_seq: Seq,
@@ -40,11 +40,11 @@ struct Fields {
     header: Range<usize>,
 }
 
-/// What comes out of a pack.
+/// An item of a buffer.
 pub(crate) enum Buffered<'a> {
     /// A change and its encoded header.
     Change(ChangeView<'a>, &'a [u8]),
-    /// The hash of the header of one that is withheld.
+    /// The hash of the header of a change that is withheld.
     Withheld(Hash),
 }
 
@@ -52,7 +52,7 @@ impl ChangeBuffer {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.items.clear();
-        // A large value was in it.
+        // A large value was in the buffer: give its memory back.
         self.bytes.shrink_to(4 * BYTES);
     }
 
@@ -102,7 +102,7 @@ impl ChangeBuffer {
         self.items.push(Entry::Withheld(header));
     }
 
-    /// What is in it, in order.
+    /// The items of the buffer, in order.
     pub(crate) fn unpack(&self) -> impl Iterator<Item = Buffered<'_>> {
         let bytes = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         self.items.iter().map(move |item| match item {

@@ -7,26 +7,26 @@ use crate::seq::Seq;
 pub(super) const MAGIC: &str = "univrs-state log";
 /// The layout of the file that this code writes and reads.
 pub(super) const FORMAT: u64 = 1;
-/// Bytes of the largest value that any store takes.
+/// Bytes of the largest value that any store can hold.
 const MOST_VALUE: usize = 256 << 20;
-/// Bytes that no item but its value exceeds: a key, metadata, and some numbers and hashes.
+/// Bytes of the largest item: the largest value, and a key, metadata, numbers and hashes.
 pub(super) const MOST_ITEM: usize = MOST_VALUE + (128 << 10);
 
-/// What a log file begins with: whose log it is, and after which position it begins.
+/// The first item of a log file: the store, and the floor that the log begins after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
     pub(crate) store: StoreId,
     pub(crate) floor: Head,
 }
 
-/// An item behind the start.
+/// An item after the first one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LogItem {
-    /// A change without its hash in the chain, and the hash of its header.
+    /// A change without its chain hash, and the hash of its header.
     Change(Change, Hash),
     /// The hash of the header of a change that is withheld.
     Withheld(Hash),
-    /// How many changes there were, and the head that they lead to.
+    /// The last item: the number of changes, and the head that they lead to.
     End(u64, Head),
 }
 
@@ -42,8 +42,8 @@ pub(super) fn start(start: &Start) -> Vec<u8> {
     encoder.finish()
 }
 
-/// `[header, salt, value]`, or `[header]` for a deletion and where the value is gone. Given without
-/// the value itself, which follows.
+/// `[header, salt, value]`, or `[header]` for a deletion and for an erased value. Without the bytes of the
+/// value, which the caller appends.
 pub(super) fn change(header: &[u8], value: Option<(&[u8; SALT_BYTES], usize)>) -> Vec<u8> {
     let mut encoder = Encoder::with_capacity(header.len() + 32);
     encoder.array(if value.is_some() { 3 } else { 1 });
@@ -73,7 +73,7 @@ pub(super) fn end(count: u64, head: Head) -> Vec<u8> {
     encoder.finish()
 }
 
-/// Why a file is refused at its first item.
+/// Why the first item of a file is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoStart {
     NoLogFile,
@@ -87,10 +87,10 @@ impl From<Flaw> for NoStart {
     }
 }
 
-/// Bytes that tell what kind of file it is.
+/// How many bytes suffice to recognize a log file.
 pub(crate) const TELLING_BYTES: u64 = 32;
 
-/// Whether a file that starts with these bytes is a log file, in whichever format.
+/// Whether a file that starts with these bytes is a log file, of any format version.
 pub(crate) fn is_log_file(start: &[u8]) -> bool {
     has_magic(&Decoder::new(start)) == Ok(true)
 }
@@ -115,12 +115,14 @@ pub(super) fn read_start(decoder: &mut Decoder<'_>) -> Result<Start, NoStart> {
     let store = StoreId::from_bytes(decoder.fixed()?);
     let floor = Head { seq: position(decoder)?, hash: Hash::from_bytes(decoder.fixed()?) };
     if floor.seq == Seq::ZERO && floor != Head::genesis(store) {
-        return Err(Flaw::Malformed("the hash before the first change is not that of the store").into());
+        return Err(
+            Flaw::Malformed("the hash before the first change is not the genesis hash of the store").into()
+        );
     }
     Ok(Start { store, floor })
 }
 
-/// The item that is next; `last` is the metadata of the changes before.
+/// Reads the next item; `last` is the metadata of the change before.
 pub(super) fn read_item(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Result<LogItem, Flaw> {
     if decoder.major()? == 2 {
         return Ok(LogItem::Withheld(Hash::from_bytes(decoder.fixed()?)));
@@ -152,5 +154,9 @@ pub(super) fn read_item(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Resul
 
 fn position(decoder: &mut Decoder<'_>) -> Result<Seq, Flaw> {
     let seq = Seq::new(decoder.unsigned()?);
-    if seq <= Seq::MAX { Ok(seq) } else { Err(Flaw::Malformed("a position is beyond the last one")) }
+    if seq <= Seq::MAX {
+        Ok(seq)
+    } else {
+        Err(Flaw::Malformed("a position is larger than the largest possible one"))
+    }
 }

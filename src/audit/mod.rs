@@ -1,5 +1,4 @@
-//! Is it true? Checks of logs and projections, wherever they come from, and the file that carries a
-//! log elsewhere.
+//! Checks of logs and projections, of any backend, and the log file that an export writes.
 
 mod broken;
 mod change_buffer;

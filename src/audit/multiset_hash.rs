@@ -1,12 +1,14 @@
 //! Whether the projection is the fold of the log, without a table of all keys.
 //!
-//! Each change leaves a state of its key behind, and each but the first takes one up. A keyed hash
-//! draws a random number for each state; the number of a state that is left behind is added, that of
-//! one that is taken up is subtracted. What remains is the sum of the last states, which must be that of
-//! the rows of the projection. This is the additive multiset hash MSet-Add-Hash of Clarke, Devadas, van
-//! Dijk, Gassend and Suh ("Incremental Multiset Hash Functions and Their Application to Memory Integrity
-//! Checking", ASIACRYPT 2003), with sums of 64 bits: with a secret key, two multisets that differ have
-//! equal sums with a probability of 2^-64. A sum cannot say which key contradicts; where the sums differ,
+//! Each change leaves its key in a new state, and replaces the state before it. A keyed hash maps each state
+//! to a number. The number of each new state is added, that of each replaced state is subtracted. What
+//! remains is the sum of the last states, and must equal the sum of the rows of the projection. So a
+//! verification needs no table of keys, and log and projection can be summed on two threads.
+//!
+//! This is the additive multiset hash MSet-Add-Hash of Clarke, Devadas, van Dijk, Gassend and Suh
+//! ("Incremental Multiset Hash Functions and Their Application to Memory Integrity Checking", ASIACRYPT
+//! 2003), with sums of 64 bits: with a secret key, two multisets that differ have equal sums with a
+//! probability of 2^-64. A sum cannot say which key contradicts. If the sums differ,
 //! [`Verification`](super::Verification) looks again.
 
 use std::hash::BuildHasher;
@@ -15,13 +17,13 @@ use crate::log::{ChangeKind, ChangeView, Meta, Timestamp};
 use crate::seq::Seq;
 use crate::state::RowView;
 
-/// Which seqs are the last ones of their keys: a bit each.
+/// A bit for each position: whether it is the last change of its key.
 #[derive(Debug, Default)]
 pub(crate) struct Lasts(Vec<u64>);
 
 impl Lasts {
     fn add(&mut self, seq: Seq, head: Seq) {
-        // A row that names more than there is contradicts by its sum.
+        // A row with a position beyond the head is found by its sum.
         if let (true, Ok(place)) = (seq <= head, usize::try_from(seq.as_u64() / 64)) {
             if self.0.len() <= place {
                 self.0.resize(place + 1, 0);
@@ -38,7 +40,7 @@ impl Lasts {
     }
 }
 
-/// The sums of a log or of a projection.
+/// The sum of a log or of a projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Sums {
     states: u64,
@@ -46,11 +48,14 @@ pub(crate) struct Sums {
     commit_ids: u64,
 }
 
-/// The two sides of the comparison; `hash` must be keyed at random.
+/// The sums of both sides of the comparison.
+///
+/// IMPORTANT: `hash` must have a random, secret key. With a known key, damage could be made that keeps the
+/// sums.
 pub(crate) struct MultisetHash<H> {
     hash: H,
     sums: Sums,
-    /// Where the open commit begins.
+    /// The first position of the current commit.
     first: Seq,
 }
 
@@ -63,7 +68,7 @@ impl<H: BuildHasher> MultisetHash<H> {
         self.sums
     }
 
-    /// A state of a key: what it was at this seq, and since when, if it existed.
+    /// The number of a state of a key: its version and position, and when it was created if it exists.
     fn state(&self, key: &str, version: u64, seq: Seq, since: Option<Timestamp>) -> u64 {
         self.hash.hash_one((1_u8, key, version, seq, since))
     }
@@ -77,7 +82,7 @@ impl<H: BuildHasher> MultisetHash<H> {
         self.sums.commit_ids = self.sums.commit_ids.wrapping_add(token);
     }
 
-    /// The next change of a log that was checked so far.
+    /// Adds the next change of the log. The log must have been checked up to it.
     pub(crate) fn change(&mut self, change: &ChangeView<'_>, lasts: &Lasts) {
         let lives = change.kind != ChangeKind::Deleted;
         let left = self.state(change.key, change.version, change.seq, lives.then_some(change.created_at));
@@ -100,7 +105,7 @@ impl<H: BuildHasher> MultisetHash<H> {
         }
     }
 
-    /// A row of the projection.
+    /// Adds a row of the projection.
     pub(crate) fn row(&mut self, row: &RowView<'_>, lasts: &mut Lasts, head: Seq) {
         let state = self.state(row.key, row.version, row.seq, row.times.map(|(created_at, _)| created_at));
         self.sums.states = self.sums.states.wrapping_add(state);
@@ -111,7 +116,7 @@ impl<H: BuildHasher> MultisetHash<H> {
         }
     }
 
-    /// A remembered commit id.
+    /// Adds a remembered commit id.
     pub(crate) fn commit_id(&mut self, id: &str, first: Seq, last: Seq) {
         self.add_commit_id(id, first, last);
     }

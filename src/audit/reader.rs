@@ -1,4 +1,5 @@
-//! Reading a log file: a piece at a time, every change checked and chained, the end compared.
+//! Reading a log file in pieces. Every change is checked and chained, and the end is compared with the head
+//! that the file names.
 
 use std::io::Read;
 
@@ -7,24 +8,24 @@ use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::log::{Change, Decoder, Flaw, Follow, Hash, Head, LastMeta};
 
-/// How the errors about what is given as an export begin.
+/// The beginning of errors about an input that is not an export.
 pub(crate) const EXPORT: &str = "this input ";
 
-/// Bytes that are read at once.
+/// The bytes that are read at once.
 const PIECE: usize = 256 << 10;
 
-/// A change of a log file, or the hash of the header of one that is withheld.
+/// A change of a log file, or the hash of the header of a change that is withheld.
 #[derive(Debug)]
 pub(crate) enum LoggedChange {
     Change(Change),
     Withheld(Hash),
 }
 
-/// The changes of a log file, in order. Memory is taken for bytes that are there, never for what a
-/// length claims: at most twice the largest item.
+/// Reads the changes of a log file, in order. Memory is allocated for bytes that were read, never for a length
+/// that the file claims: at most twice the largest item.
 ///
-/// Nothing is proved before the end: whoever takes changes from here must not show them to anybody
-/// before [`next`](Self::next) has returned none.
+/// IMPORTANT: nothing is proved before the end. The caller must not show any change before
+/// [`next`](Self::next) has returned `None`.
 pub(crate) struct LogReader<R> {
     source: Source<R>,
     start: Start,
@@ -35,7 +36,7 @@ pub(crate) struct LogReader<R> {
 }
 
 impl<R: Read> LogReader<R> {
-    /// Reads the start of the file.
+    /// A reader behind the first item of the file, which is read and checked.
     pub(crate) fn new(read: R) -> Result<Self> {
         let mut source = Source { read, buffer: Vec::new(), taken: 0, offset: 0 };
         let start = loop {
@@ -49,7 +50,7 @@ impl<R: Read> LogReader<R> {
                 Err(NoStart::Flaw(Flaw::Cut)) if source.fill()? => {}
                 Err(NoStart::Flaw(flaw)) => return Err(source.refuse(flaw)),
                 Err(NoStart::NoLogFile) => {
-                    return Err(StateError::InvalidArgument(format!("{EXPORT}is no exported log")));
+                    return Err(StateError::InvalidArgument(format!("{EXPORT}is not an exported log")));
                 }
                 Err(NoStart::OtherFormat(format)) => {
                     return Err(StateError::InvalidArgument(format!(
@@ -67,13 +68,13 @@ impl<R: Read> LogReader<R> {
         self.start
     }
 
-    /// The head of what was read so far; after the end that of the file.
+    /// The head after the last change that was read; after the end the head of the file.
     pub(crate) fn head(&self) -> Head {
         self.follow.head()
     }
 
-    /// The next change; none at the end, when everything led to the head that the file names, and
-    /// nothing follows.
+    /// The next change. `None` at the end, which is reached only if the changes lead to the head that the file
+    /// names, and no bytes follow.
     pub(crate) fn next(&mut self) -> Result<Option<LoggedChange>> {
         if self.ended {
             return Ok(None);
@@ -100,7 +101,7 @@ impl<R: Read> LogReader<R> {
     fn end(&mut self, count: u64, head: Head) -> Result<()> {
         let found = self.follow.head();
         let wrong = if !self.follow.is_whole() {
-            Some(format!("the commit of change {} is cut off", found.seq))
+            Some(format!("the log file is cut off within the commit of change {}", found.seq))
         } else if count != self.count || head.seq != found.seq {
             Some(format!(
                 "the log file names {count} changes up to {}, but has {} up to {}",
@@ -109,7 +110,7 @@ impl<R: Read> LogReader<R> {
         } else if head != found && !failpoint("import_unchecked") {
             Some(format!("the hashes of the log file do not lead to the head that it names at {}", head.seq))
         } else if !self.source.is_at_end()? {
-            Some("something follows the end of the log file".into())
+            Some("the log file has more bytes after its end item".into())
         } else {
             None
         };
@@ -118,12 +119,12 @@ impl<R: Read> LogReader<R> {
     }
 }
 
-/// Bytes of a file, and how far they were taken.
+/// The bytes of a file that were read and not yet taken.
 struct Source<R> {
     read: R,
     buffer: Vec<u8>,
     taken: usize,
-    /// Bytes that were taken in all.
+    /// How many bytes were taken in all.
     offset: u64,
 }
 
@@ -132,14 +133,14 @@ impl<R: Read> Source<R> {
         Decoder::new(self.buffer.get(self.taken..).unwrap_or_default())
     }
 
-    /// Takes everything but so many bytes of what there is.
+    /// Takes all bytes that were read, except the last `rest` ones.
     fn take_but(&mut self, rest: usize) {
         let end = self.buffer.len() - rest;
         self.offset += (end - self.taken) as u64;
         self.taken = end;
     }
 
-    /// Reads on, at least as much as there is already; false at the end of the file.
+    /// Reads at least as many bytes as are held already; false at the end of the file.
     fn fill(&mut self) -> Result<bool> {
         self.buffer.drain(..self.taken);
         self.taken = 0;
@@ -170,7 +171,7 @@ impl<R: Read> Source<R> {
     fn refuse(&self, flaw: Flaw) -> StateError {
         let at = self.offset;
         StateError::Corrupted(match flaw {
-            Flaw::Cut => format!("the log file is cut off in its item at byte {at}"),
+            Flaw::Cut => format!("the log file is cut off within its item at byte {at}"),
             Flaw::Malformed(what) => format!("the log file is malformed in its item at byte {at}: {what}"),
         })
     }

@@ -1,4 +1,4 @@
-//! What a verification says.
+//! The report of a verification.
 
 use std::fmt;
 
@@ -9,58 +9,77 @@ use crate::seq::Seq;
 /// The most findings that a report lists.
 const LISTED: usize = 100;
 
-/// How much a verification looks at.
+/// How much a verification checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Level {
-    /// The newest changes, what their keys are now, and the anchors: milliseconds.
+    /// The newest 1 000 changes, the current entries of their keys, and the anchors. Takes milliseconds.
     Quick,
-    /// The whole chain: every header and every link, and every value against its hash.
+    /// The whole log: every header and every link of the hash chain, every value against its hash, and the
+    /// anchors.
     Chain,
-    /// All there is: the chain, the projection against the log, and the storage around the rows.
+    /// Everything: the whole log, the projection against the log, and the structure of the file (indexes and
+    /// pages).
     #[default]
     Full,
 }
 
-/// How far a verification has come.
+/// The progress of a verification or an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Changes that were looked at.
+    /// How many changes were checked or read.
     pub done: u64,
-    /// Changes in all.
+    /// How many changes there are in all.
     pub total: u64,
 }
 
-/// What a verification found: what is proved, what contradicts, and what no log can prove about itself.
+/// The result of a verification: what is proved, what contradicts, and what no log can prove about itself.
+///
+/// Damage is not an error of the verification but a finding in the report. [`is_intact`](Self::is_intact)
+/// says whether the store is sound, as far as it was checked. What is [`Proved`] and [`NotProvable`] prints
+/// as text.
+///
+/// ```
+/// use univrs_state::verify::Proved;
+/// use univrs_state::{MemoryStore, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// store.set("/a", b"1".to_vec()).await?;
+/// let report = store.verify().await?;
+/// assert!(report.is_intact() && report.findings.is_empty());
+/// assert!(report.proved.contains(&Proved::Values(1)));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// How much was looked at.
+    /// How much was checked.
     pub level: Level,
-    /// The end of the log; to be kept elsewhere, so that a cut or rewritten tail shows later.
+    /// The end of the log. Keep it outside of the store as an anchor: a later verification with it finds a log
+    /// that was cut off or rewritten.
     pub head: Head,
-    /// Changes whose place, value and hash were checked; without those that are withheld.
+    /// How many changes had their position, value and hash checked. Withheld changes do not count.
     pub changes: u64,
-    /// Keys of the projection that were compared with the log.
+    /// How many keys that exist were compared with the log.
     pub keys: u64,
-    /// Deleted keys that were compared with it.
+    /// How many deleted keys were compared with the log.
     pub tombstones: u64,
-    /// What was proved; nothing where something contradicts.
+    /// What was proved; empty if anything contradicts.
     pub proved: Vec<Proved>,
-    /// What could not be proved, whatever was found.
+    /// What could not be proved, even if nothing contradicts.
     pub not_provable: Vec<NotProvable>,
     /// The first contradictions, in the order of the log, then of keys; at most 100.
     pub findings: Vec<Finding>,
-    /// How many there are in all.
+    /// How many contradictions there are in all.
     pub contradictions: u64,
-    /// Values that are gone.
+    /// How many values were erased.
     pub(crate) erased: u64,
-    /// Changes that are withheld.
+    /// How many changes are withheld.
     pub(crate) withheld: u64,
-    /// Where what was looked at begins.
+    /// The position that the check began after.
     pub(crate) before: Seq,
-    /// Where the log begins.
+    /// The position that the log begins after.
     pub(crate) floor: Seq,
     anchors: Vec<Seq>,
 }
@@ -69,20 +88,20 @@ pub struct VerifyReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proved {
-    /// Every value matches its hash, in so many changes.
+    /// Every value matches its hash, in this many changes.
     Values(u64),
-    /// Every change follows the one before it, in so many changes.
+    /// Every change continues the hash chain of the change before it, in this many changes.
     Links(u64),
     /// The projection equals the fold of the log.
     Projection {
-        /// Keys that exist.
+        /// How many keys exist.
         keys: u64,
-        /// Keys that were deleted.
+        /// How many keys are deleted.
         tombstones: u64,
     },
-    /// The storage around the rows is whole.
+    /// The structure of the file, such as indexes and pages, is sound.
     Storage,
-    /// These anchors are in this chain.
+    /// The log leads to the anchors at these positions.
     Anchors(Vec<Seq>),
 }
 
@@ -90,20 +109,20 @@ pub enum Proved {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotProvable {
-    /// So many changes after the newest anchor could have been cut off or rewritten.
+    /// Changes after the newest anchor could have been cut off or rewritten.
     AfterAnchor {
-        /// The newest anchor; none if there is none.
+        /// The position of the newest anchor; `None` if no anchor was given.
         anchor: Option<Seq>,
-        /// Changes after it.
+        /// How many changes the log has after it.
         changes: u64,
     },
-    /// What came up to this position, where the log begins.
+    /// The changes up to this position, after which the log begins.
     BelowFloor(Seq),
-    /// So many values are gone.
+    /// This many values were erased, so that only their hashes were checked.
     Erased(u64),
-    /// So many changes are withheld.
+    /// This many changes are withheld, so that only their hashes were checked.
     Withheld(u64),
-    /// Changes up to this one were not looked at.
+    /// The changes up to this position, which were not checked.
     Before(Seq),
 }
 
@@ -111,17 +130,17 @@ pub enum NotProvable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The position of the change; none where it is a row of the projection without one.
+    /// The position of the change; `None` if the finding is about a row of the projection without one.
     pub seq: Option<Seq>,
-    /// The key, if it is known.
+    /// The key, if it could be read.
     pub key: Option<String>,
     /// What contradicts what.
     pub what: String,
-    /// The field that is not what it was, where that can be told: the one whose repair makes
-    /// everything fit.
+    /// The field of the change that was altered, if that can be determined: the only field whose repair makes
+    /// the change match the hash chain.
     pub field: Option<&'static str>,
-    /// Whether the change after it follows the hash that stands here: then the rest of the log is
-    /// the one that was written, and only this change was altered.
+    /// Whether the next change continues the chain hash of this one. If so, only this change was altered, and
+    /// the rest of the log is as it was written.
     pub links_hold: Option<bool>,
 }
 
@@ -145,13 +164,13 @@ impl VerifyReport {
         }
     }
 
-    /// With one more contradiction.
+    /// This report with one more contradiction.
     pub(crate) fn with(mut self, seq: Option<Seq>, key: Option<&str>, what: impl Into<String>) -> Self {
         self.find(seq, key, what);
         self
     }
 
-    /// Compares an anchor with the hash that the log has there.
+    /// Compares an anchor with the chain hash at its position.
     pub(crate) fn anchor(&mut self, store: StoreId, anchor: &Anchor, hash: Option<Hash>) {
         let Head { seq, hash: kept } = anchor.head;
         if anchor.store != store {
@@ -176,7 +195,7 @@ impl VerifyReport {
         }
     }
 
-    /// Sums up what is proved and what is not.
+    /// Fills in what is proved and what could not be proved.
     pub(crate) fn concluded(mut self) -> Self {
         self.anchors.sort_unstable();
         self.anchors.dedup();
@@ -206,7 +225,7 @@ impl VerifyReport {
         self
     }
 
-    /// Whether nothing contradicts.
+    /// Whether nothing contradicts: there are no findings.
     pub fn is_intact(&self) -> bool {
         self.contradictions == 0
     }
@@ -220,7 +239,7 @@ impl VerifyReport {
     }
 }
 
-/// A number of things, in words.
+/// A number of things, which prints in words.
 struct Quantity(u64, &'static str);
 
 impl fmt::Display for Quantity {

@@ -1,4 +1,4 @@
-//! Checking a whole store, and saying what contradicts what.
+//! Checking a whole store with a table of all keys, so that each contradiction is found.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,14 +8,15 @@ use crate::log::{Change, ChangeKind, Follow, Hash, Head, Meta, StoreId, Timestam
 use crate::seq::Seq;
 use crate::state::{Entry, KeyVersion};
 
-/// A verification under way: takes the whole log in order, then the projection, wherever they come from.
+/// A verification in progress. It takes the log in order, then the commit ids and the projection, of any
+/// backend.
 pub(crate) struct Verification {
     follow: Follow,
-    /// The last change of each key, its value dropped once it was checked.
+    /// The last change of each key. Its value is dropped after it was checked.
     fold: BTreeMap<Arc<str>, Change>,
     /// The first and last change of each commit that has an id.
     commit_ids: BTreeMap<String, (Seq, Seq)>,
-    /// Where the open commit begins.
+    /// The first position of the current commit.
     first: Seq,
     floor: Seq,
     /// The last change, if it broke the chain.
@@ -24,7 +25,7 @@ pub(crate) struct Verification {
 }
 
 impl Verification {
-    /// Of the log after a head.
+    /// A verification of the log after a floor.
     pub(crate) fn new(store: StoreId, floor: Head, level: Level) -> Self {
         let (follow, first) = (Follow::from_floor(store, floor), floor.seq.next());
         let (fold, commit_ids) = (BTreeMap::new(), BTreeMap::new());
@@ -33,7 +34,7 @@ impl Verification {
         Self { follow, fold, commit_ids, floor: floor.seq, first, broken: None, report }
     }
 
-    /// Goes on over changes that are withheld, up to a position.
+    /// Moves on behind withheld changes, up to a position.
     pub(crate) fn pass_withheld(&mut self, to: Seq, header: impl Fn(Seq) -> Option<Hash>) {
         while self.follow.head().seq.next() < to
             && let Some(header) = header(self.follow.head().seq.next())
@@ -44,7 +45,7 @@ impl Verification {
         }
     }
 
-    /// What was found in the log.
+    /// The report on the log alone.
     pub(crate) fn report(self) -> VerifyReport {
         self.report
     }
@@ -77,30 +78,30 @@ impl Verification {
         self.fold.insert(change.key.clone(), Change { value: None, ..change });
     }
 
-    /// The log has ended, or could not be read on.
+    /// Ends the log; `unreadable` says why it could not be read to its end.
     pub(crate) fn end_of_log(&mut self, unreadable: Option<String>) {
         self.report.head = self.follow.head();
         if let Some(what) = unreadable {
             self.report.find(Some(self.follow.head().seq.next()), None, what);
         } else if !self.follow.is_whole() {
-            self.report.find(Some(self.follow.head().seq), None, "the last commit is cut off");
+            self.report.find(Some(self.follow.head().seq), None, "the last commit of the log is incomplete");
         }
     }
 
     /// Compares a remembered commit id with the log.
     pub(crate) fn commit_id(&mut self, id: &str, first: Seq, last: Seq) {
         if self.commit_ids.remove(id) != Some((first, last)) {
-            self.report.find(Some(last), None, "commit_ids names a commit that the log does not have so");
+            self.report.find(Some(last), None, "a row of commit_ids does not match any commit of the log");
         }
     }
 
-    /// The commit ids have ended, or could not be read on.
+    /// Ends the commit ids; `unreadable` says why they could not be read to their end.
     pub(crate) fn end_of_commit_ids(&mut self, unreadable: Option<String>) {
         if let Some(what) = unreadable {
             self.report.find(None, None, what);
         } else {
             for (_, last) in self.commit_ids.values() {
-                self.report.find(Some(*last), None, "commit_ids lacks the id of the commit");
+                self.report.find(Some(*last), None, "commit_ids has no row for this commit");
             }
         }
     }
@@ -112,7 +113,7 @@ impl Verification {
         self.compare(entry.seq, &entry.key, last.is_some_and(|last| is_of(entry, &last)));
     }
 
-    /// Compares an entry whose value is gone: version, both times and seq.
+    /// Compares an entry whose value was erased: its version, both times and position.
     pub(crate) fn erased(&mut self, key: &str, numbers: (u64, Timestamp, Timestamp, Seq)) {
         self.report.keys += 1;
         let last = self.fold.remove(key);
@@ -133,7 +134,7 @@ impl Verification {
         self.compare(seq, key, last.is_some_and(deleted));
     }
 
-    /// A row of the projection cannot be what was written.
+    /// Notes a damaged row of the projection.
     pub(crate) fn damaged(&mut self, key: &str, what: &str) {
         self.report.keys += 1;
         let seq = self.fold.remove(key).map(|last| last.seq);
@@ -146,35 +147,35 @@ impl Verification {
         }
     }
 
-    /// The projection has ended, or could not be read on.
+    /// Ends the projection; `unreadable` says why it could not be read to its end. Returns the report.
     pub(crate) fn finish(mut self, unreadable: Option<String>) -> VerifyReport {
         if let Some(what) = unreadable {
             self.report.find(None, None, what);
         } else {
             for last in self.fold.values() {
-                self.report.find(Some(last.seq), Some(&last.key), "the projection lacks the key");
+                self.report.find(Some(last.seq), Some(&last.key), "the projection has no row for this key");
             }
         }
         self.report
     }
 }
 
-/// How a change contradicts the key's last change before it.
+/// How a change contradicts the previous change of its key; `None` if it does not.
 pub(crate) fn contradicts(change: &Change, last: Option<KeyVersion>) -> Option<&'static str> {
     let (seq, version) = last.map_or((Seq::ZERO, 0), |last| (last.seq, last.version));
     let since = last.and_then(|last| last.created_at());
     if change.prev != seq || change.version.checked_sub(1) != Some(version) {
-        Some("it does not follow the key's last change")
+        Some("its version or prev does not continue the key's previous change")
     } else if (change.kind == ChangeKind::Created) == since.is_some() {
-        Some("its kind does not fit whether the key existed")
+        Some("its kind contradicts whether the key existed before")
     } else if since.is_some_and(|since| since != change.created_at) {
-        Some("it has another time of creation than the key's last change")
+        Some("its created_at is not that of the key's previous change")
     } else {
         None
     }
 }
 
-/// Whether an entry is what a change left; the change has lost its value, but not its hash.
+/// Whether an entry is the state that a change left. The change has lost its value, but not its hash.
 fn is_of(entry: &Entry, last: &Change) -> bool {
     let with_value = Change { value: Some(entry.value.as_slice().into()), ..last.clone() };
     last.kind != ChangeKind::Deleted

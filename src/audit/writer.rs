@@ -1,4 +1,4 @@
-//! Writing a log file, or the same for people and pipes.
+//! Writing a log file, or lines of JSON.
 
 use std::io::{self, Write};
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::log_item::{self, Start};
 use crate::log::{ChangeView, Hash, Head, Meta};
 
-/// How an export is written.
+/// The format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
-    /// The log file of `schema/change.cddl`: a sequence of CBOR items. It can be imported.
+    /// A log file: a sequence of CBOR items, described in `schema/change.cddl`. It can be imported.
     #[default]
     Cbor,
-    /// Lines of JSON, one object each, for people and pipes.
+    /// Lines of JSON, one object each, for people and scripts. It cannot be imported.
     Ndjson,
 }
 
@@ -35,7 +35,7 @@ impl<W: Write> LogWriter<W> {
         Ok(Self { write, form })
     }
 
-    /// A change and its encoded header.
+    /// Writes a change, given with its encoded header.
     pub(crate) fn change(&mut self, change: &ChangeView<'_>, header: &[u8]) -> io::Result<()> {
         match self.form {
             Form::Cbor => {
@@ -48,7 +48,7 @@ impl<W: Write> LogWriter<W> {
         }
     }
 
-    /// A change that is withheld: the hash of its header, and the place and hash that it leads to.
+    /// Writes a withheld change: the hash of its header. `head` is the head after it.
     pub(crate) fn withheld(&mut self, header: Hash, head: Head) -> io::Result<()> {
         match self.form {
             Form::Cbor => self.write.write_all(&log_item::withheld(header)),
@@ -72,7 +72,7 @@ impl<W: Write> LogWriter<W> {
     }
 }
 
-/// One object a line, with the version of its shape and its type first.
+/// Writes an object as a line of JSON. The version of the format and the type come first.
 fn line(write: &mut impl Write, kind: &str, fields: &Value) -> io::Result<()> {
     let fields = fields.to_string();
     let rest = fields.strip_prefix('{').unwrap_or(&fields);

@@ -208,7 +208,7 @@ $ ustate import late.log --into new.db
 !   hint: ustate list --db late.log
 [exit 6]
 $ ustate import lines.log --into new.db
-! error: lines.log: this input is no exported log
+! error: lines.log: this input is not an exported log
 !   a log can be imported as 'ustate export' writes it, without --text
 !   hint: ustate export -O state.log
 [exit 3]

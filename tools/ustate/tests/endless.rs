@@ -56,7 +56,7 @@ $ ustate verify --anchor - < /dev/zero
 ! error: standard input is too large for a list of anchors
 [exit 2]
 $ ustate import - --into new.db < /dev/zero
-! error: standard input: this input is no exported log
+! error: standard input: this input is not an exported log
 !   a log can be imported as 'ustate export' writes it, without --text
 !   hint: ustate export -O state.log
 [exit 3]

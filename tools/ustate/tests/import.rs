@@ -68,17 +68,17 @@ a length of 2^63
 !   hint: ustate import COPY --into deep/new.db
 [exit 5]
 something behind it
-! error: bad.log: something follows the end of the log file
+! error: bad.log: the log file has more bytes after its end item
 !   nothing was made of it; see whether another copy is whole
 !   hint: ustate import COPY --into deep/new.db
 [exit 5]
 nothing
-! error: bad.log: the log file is cut off in its item at byte 0
+! error: bad.log: the log file is cut off within its item at byte 0
 !   nothing was made of it; see whether another copy is whole
 !   hint: ustate import COPY --into deep/new.db
 [exit 5]
 a database
-! error: bad.log: this input is no exported log
+! error: bad.log: this input is not an exported log
 !   a log can be imported as 'ustate export' writes it, without --text
 !   hint: ustate export -O state.log
 [exit 3]
