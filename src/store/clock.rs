@@ -1,11 +1,11 @@
-//! Where times come from.
+//! Clocks: the source of commit times.
 
 use std::time::SystemTime;
 
 use crate::log::Timestamp;
 
-/// A source of commit times. A store takes the later of the clock and the moment just after its
-/// last commit, so that times strictly increase whatever the clock does.
+/// A source of commit times. A commit gets the time of the clock, or a microsecond after the last commit if
+/// the clock is not later. So commit times increase even if the clock is set back.
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> Timestamp;

@@ -1,4 +1,4 @@
-//! Where randomness comes from.
+//! Sources of randomness.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use crate::sync::whole;
 
 /// A source of random bytes, for the salts of values and the ids of stores.
 pub trait Entropy: Send + Sync {
-    /// Fills the buffer with random bytes; false if there are none to be had.
+    /// Fills the buffer with random bytes; returns false if it cannot.
     fn fill(&self, buffer: &mut [u8]) -> bool;
 }
 

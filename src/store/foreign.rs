@@ -1,5 +1,5 @@
-//! Code that the program gives to the store: a panic in it is an error that says whose it was, and
-//! harms nobody else.
+//! Calling code that the program gave to the store. A panic in it becomes an error that names the code, and
+//! affects no other call.
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,12 +10,12 @@ use crate::audit::Progress;
 use crate::error::{Fault, Panicked, Result, StateError};
 use crate::log::Timestamp;
 
-/// What a clock says.
+/// Reads a clock.
 pub(crate) fn now(clock: &dyn Clock) -> Result<Timestamp> {
     guarded("the clock", || clock.now())
 }
 
-/// Fills a buffer with random bytes.
+/// Fills a buffer with random bytes of a source.
 pub(crate) fn fill(entropy: &dyn Entropy, buffer: &mut [u8]) -> Result<()> {
     if guarded("the source of randomness", || entropy.fill(buffer))? {
         Ok(())
@@ -24,7 +24,7 @@ pub(crate) fn fill(entropy: &dyn Entropy, buffer: &mut [u8]) -> Result<()> {
     }
 }
 
-/// Tells a progress function, if there is one.
+/// Calls a progress function, if there is one.
 pub(crate) fn tell(progress: Option<&(dyn Fn(Progress) + Send + Sync)>, done: u64, total: u64) -> Result<()> {
     progress.map_or(Ok(()), |tell| guarded("the progress function", || tell(Progress { done, total })))
 }
@@ -33,7 +33,7 @@ fn guarded<T>(whose: &'static str, run: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|_| StateError::Panicked(whose))
 }
 
-/// A reader or a writer of the program. After a panic it is not called again.
+/// A reader or a writer that the program gave. It is not called again after a panic.
 pub(crate) struct Foreign<T> {
     inner: T,
     whose: &'static str,
@@ -81,12 +81,12 @@ impl<W: Write> Write for Foreign<W> {
     }
 }
 
-/// The system has no thread to give.
+/// The error of a thread that cannot be started.
 pub(crate) fn no_thread(error: io::Error) -> StateError {
     StateError::Unavailable(Fault::caused(format!("no thread can be started: {error}"), error))
 }
 
-/// A thread of the store ended before it answered.
+/// The error of a thread of the store that panicked before it answered.
 pub(crate) fn broken() -> StateError {
     StateError::Storage("a thread of the store panicked, which is a bug of the store".into())
 }

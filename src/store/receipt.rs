@@ -1,27 +1,39 @@
-//! What a write returns.
+//! Receipts: what a write returns.
 
 use crate::log::{Change, ChangeKind, Head, Timestamp, Tip};
 use crate::seq::Seq;
 use crate::state::{Batch, Refusal, Write};
 
-/// What a commit came to. When it arrives, the commit is recorded as durably as the store is.
+/// What a write returns: where the commit is in the log, and the new versions. When the receipt arrives, the
+/// commit is on disk, unless the store is in memory or was created with `Durability::Buffered`.
+///
+/// ```
+/// use univrs_state::{Batch, MemoryStore, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// let receipt = store.commit(Batch::new().set("/a", "1").set("/b", "2").delete("/c")).await?;
+/// assert_eq!((receipt.first.as_u64(), receipt.last.as_u64()), (1, 2)); // "/c" was absent
+/// assert_eq!(receipt.versions, [1, 1, 0]);
+/// assert_eq!(receipt.head, store.head().await?);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The position of its first change; one after `last` if it changed nothing.
+    /// The position of the first change; the position after `last` if nothing was recorded.
     pub first: Seq,
-    /// The position of its last change; that of the head if it changed nothing.
+    /// The position of the last change; the position of the head if nothing was recorded.
     pub last: Seq,
-    /// When it was recorded.
+    /// The commit time.
     pub at: Timestamp,
-    /// The head right after it.
+    /// The head of the log right after the commit.
     pub head: Head,
-    /// For each write the key's version after it, in the order of the batch; 0 for a deletion.
+    /// For each write, in the order of the batch, the key's version after it; 0 after a deletion.
     pub versions: Vec<u64>,
 }
 
 impl Receipt {
-    /// Whether nothing was recorded: the batch had no writes, or only deletions of absent keys.
+    /// Whether nothing was recorded, because the batch had no writes, or only deletions of absent keys.
     pub fn is_empty(&self) -> bool {
         self.first > self.last
     }
@@ -31,7 +43,7 @@ impl Receipt {
         Self { first: before.head.seq.next(), last: after.head.seq, at: after.at, head: after.head, versions }
     }
 
-    /// The receipt that a recorded commit gave, for a batch that repeats its id.
+    /// The receipt of a recorded commit, for a batch that repeats its commit id.
     pub(super) fn again(batch: &Batch, changes: &[Change]) -> Result<Self, Refusal> {
         let reused = || Refusal::CommitIdReused(batch.id().unwrap_or_default().to_owned());
         let mut recorded = changes.iter().peekable();

@@ -1,66 +1,79 @@
-//! What an open store has been doing.
+//! Statistics of an open store.
 
 use std::time::Duration;
 
 use crate::log::Head;
 use crate::seq::Seq;
 
-/// What an open store has been doing since it was opened by this process.
+/// Statistics of an open store, since this process opened it. Sizes are in bytes.
+///
+/// ```
+/// use univrs_state::stats::Residency;
+/// use univrs_state::{MemoryStore, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// store.set("/a", b"1".to_vec()).await?;
+/// let _watch = store.watch("/*")?;
+/// let stats = store.stats().await?;
+/// assert_eq!((stats.batches, stats.watchers.len()), (1, 1));
+/// assert_eq!(stats.residency, Residency::Whole);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The newest recorded head that this store knows of.
+    /// The newest head that this open store has seen.
     pub head: Head,
-    /// Batches that were recorded or refused.
+    /// How many batches were recorded or refused.
     pub batches: u64,
-    /// Storage transactions that they shared.
+    /// How many storage transactions the batches shared.
     pub groups: u64,
-    /// The most batches that shared one.
+    /// The most batches of one storage transaction.
     pub largest_group: u64,
-    /// Bytes in use in the write-ahead log.
+    /// How many bytes of the write-ahead log are in use.
     pub wal_bytes: u64,
-    /// Checkpoints: moves of the write-ahead log into the database.
+    /// How many checkpoints were made: moves of the write-ahead log into the database.
     pub checkpoints: u64,
-    /// Checkpoints that failed; their data stays in the write-ahead log.
+    /// How many checkpoints failed. The data stay in the write-ahead log then, and nothing is lost.
     pub failed_checkpoints: u64,
     /// How long the last checkpoint took.
     pub last_checkpoint: Duration,
     /// How long the longest checkpoint took.
     pub longest_checkpoint: Duration,
-    /// What of the projection is in memory.
+    /// Which part of the current state is in memory.
     pub residency: Residency,
-    /// About the bytes that this takes.
+    /// About how many bytes the current state takes in memory.
     pub resident_bytes: u64,
     /// The open watches, the one that lags most first.
     pub watchers: Vec<WatcherStats>,
 }
 
-/// What of the current state an open store has in memory.
+/// Which part of the current state an open store has in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Residency {
-    /// It is being loaded; reads go to the storage meanwhile.
+    /// The state is being loaded. Until then reads go to the storage.
     #[default]
     Loading,
-    /// All of it: reads take no I/O.
+    /// All of it, so that reads need no I/O.
     Whole,
-    /// The entries that were read last: all of it does not fit
+    /// The entries that were read last, because the whole state does not fit into
     /// [`resident_bytes`](crate::Options::resident_bytes).
     Partial,
-    /// The entries that were read last: loading all of it met a damaged row, an index that does not
-    /// fit its table, or a failure of the storage. [`verify`](crate::LocalStore::verify) says more.
+    /// The entries that were read last, because loading failed: a row is damaged, an index contradicts its table,
+    /// or the storage failed. [`LocalStore::verify`](crate::LocalStore::verify) says more.
     Failed,
 }
 
-/// An open watch.
+/// Statistics of an open watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatcherStats {
     /// Its pattern.
     pub pattern: String,
-    /// Everything up to here was delivered or passed over.
+    /// The position up to which every matching change was delivered.
     pub position: Seq,
-    /// Changes between there and the head, matching or not.
+    /// How many changes the log has after that position, matching or not.
     pub lag: u64,
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::error::Result;
 use crate::store::foreign::{broken, no_thread};
 
-/// Batches that may wait between the two.
+/// How many batches may wait between the two threads.
 const WAITING: usize = 4;
 
 fn named(name: &str) -> Builder {
@@ -20,7 +20,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
     named(name).spawn(run).map_err(no_thread)
 }
 
-/// Runs what takes long, so that no runtime is blocked.
+/// Runs a long operation on a thread of its own, so that it blocks no runtime.
 pub(crate) async fn on_a_thread<T: Send + 'static>(
     run: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -29,8 +29,8 @@ pub(crate) async fn on_a_thread<T: Send + 'static>(
     answer.await.unwrap_or_else(|_| Err(broken()))
 }
 
-/// Runs `take` on a thread of its own, with what `give` sends from this one. Sending gives back
-/// something that was taken care of, to be filled again; none if nobody takes any more.
+/// Runs `take` on a thread of its own, with the batches that `give` sends from this thread. Sending returns a
+/// batch that was used, to be filled again, or `None` if `take` has ended.
 pub(crate) fn alongside<T: Send + Default, R: Send>(
     give: impl FnOnce(&mut dyn FnMut(T) -> Option<T>) -> Result<()>,
     take: impl FnOnce(&mut Taken<T>) -> Result<R> + Send,
@@ -49,7 +49,7 @@ pub(crate) fn alongside<T: Send + Default, R: Send>(
         }
         drop(sender);
         let taken = thread.join().unwrap_or_else(|_| Err(broken()));
-        // Where giving failed, taking ends with an error of its own, which says less.
+        // If `give` fails, `take` ends with an error as well, which says less.
         given.and(taken)
     })
 }
@@ -59,7 +59,7 @@ enum Message<T> {
     End,
 }
 
-/// What was sent.
+/// The receiving end.
 pub(crate) struct Taken<T> {
     receiver: Receiver<Message<T>>,
     empty: Sender<T>,
@@ -68,7 +68,7 @@ pub(crate) struct Taken<T> {
 }
 
 impl<T> Taken<T> {
-    /// The next batch; the one before goes back. None at the end.
+    /// The next batch; returns the one before to the sender. `None` at the end.
     pub(crate) fn next(&mut self) -> Option<&T> {
         if let Some(done) = self.current.take() {
             let _ = self.empty.send(done);
@@ -81,7 +81,7 @@ impl<T> Taken<T> {
         self.current.as_ref()
     }
 
-    /// Whether everything came: the other side did not fail.
+    /// Whether everything was received, because the sender did not fail.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole
     }

@@ -68,7 +68,7 @@ impl std::fmt::Display for Loss {
             let changes = if missing == 1 { "change is" } else { "changes are" };
             write!(f, "the log ends at {ends}, but had reached {reached}: {missing} {changes} missing")
         } else {
-            write!(f, "the log was at {reached}, but now has another hash there")
+            write!(f, "the log has another hash at {reached} than it had when it reached that position")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A group of batches in one storage transaction.
+//! A group of batches in one storage transaction, so that they share one sync.
 
 use super::group_state::{GroupState, Verdict};
 use super::proposal::{Proposal, Sources};
@@ -8,42 +8,42 @@ use crate::log::{Change, Head, Tip};
 use crate::state::Batch;
 use crate::store::receipt::Receipt;
 
-/// What one storage transaction recorded.
+/// The changes that one storage transaction recorded.
 pub(crate) struct Recorded {
-    /// Where the log ended before.
+    /// The head before it.
     pub(crate) before: Head,
     pub(crate) changes: Vec<Change>,
-    /// Where it ended then.
+    /// The head after it.
     pub(crate) head: Head,
 }
 
-/// What became of a group.
+/// The outcome of a group.
 pub(crate) struct Outcome {
     /// One result for each batch, in order.
     pub(crate) results: Vec<Result<Receipt>>,
-    /// What was recorded, in order.
+    /// The storage transactions that recorded something, in order.
     pub(crate) recorded: Vec<Recorded>,
-    /// The end of the log, as far as it is known.
+    /// The tip of the log, if it is known.
     pub(crate) tip: Option<Tip>,
-    /// Nobody knows whether the group was recorded: the connection must not be trusted.
+    /// Whether it is unknown if the group was recorded. The connection must not be used any more then.
     pub(crate) unknown: bool,
 }
 
 impl Outcome {
-    /// All batches failed alike.
+    /// The outcome if all batches fail with the same error.
     pub(crate) fn failed(batches: usize, error: &StateError) -> Self {
         Self { results: vec![Err(error.clone()); batches], recorded: Vec::new(), tip: None, unknown: false }
     }
 
-    /// All batches were judged.
+    /// The outcome if all batches have a verdict.
     fn judged(run: Run) -> Self {
         let results = run.verdicts.into_iter().map(|verdict| verdict.map_err(StateError::from)).collect();
         let recorded = run.recorded.into_iter().collect();
         Self { results, recorded, tip: Some(run.tip), unknown: false }
     }
 
-    /// None of the batches was recorded, or nobody knows. Verdicts do not stand then either: they may
-    /// rest on a batch of the group that failed.
+    /// The outcome if the storage transaction failed. No verdict stands then, because it may depend on an earlier
+    /// batch of the group, which was not recorded.
     fn of_failure(batches: usize, failure: CommitError) -> Self {
         match failure {
             CommitError::NotRecorded(error) => Self::failed(batches, &error),
@@ -54,7 +54,7 @@ impl Outcome {
         }
     }
 
-    /// Adds what became of the batches that follow.
+    /// Adds the outcome of the batches that follow.
     fn extend(&mut self, next: Self) {
         self.results.extend(next.results);
         self.recorded.extend(next.recorded);
@@ -63,11 +63,13 @@ impl Outcome {
     }
 }
 
-/// Commits batches in order, together. Each is decided on the state that the ones before it
-/// leave, and refused ones leave no trace; a failure of storage is one of the whole group. Where
-/// the disk is full or a row is damaged, the batches are tried again one by one, so that only
-/// those fail that do not fit or meet it. What is `known` answers for the storage where it is of the
-/// same state.
+/// Commits batches in order, in one storage transaction.
+///
+/// Each batch is decided on the state that the ones before it leave, and a refused one leaves no trace. A
+/// failure of the storage fails the whole group. If the disk is full or a row is damaged, the batches are
+/// tried again one by one, so that only those fail that do not fit or that read the damaged row. `known` is
+/// the state in memory: if it is the state before the group, versions are read from it and not from the
+/// storage.
 pub(crate) fn commit_group<B: Backend>(
     backend: &mut B,
     sources: &Sources,
@@ -78,8 +80,8 @@ pub(crate) fn commit_group<B: Backend>(
         Ok(transaction) => transaction,
         Err(error) => return Outcome::failed(batches.len(), &error),
     };
-    // Times are taken inside of the transaction: to begin it may have taken long, while another process
-    // wrote, and a commit must not be dated back to before that wait.
+    // IMPORTANT: the clock is read inside of the transaction. Beginning it may have taken long, while another
+    // process wrote, and a commit must not have a time before that wait.
     let proposals: Vec<Proposal<'_>> =
         match batches.iter().map(|batch| sources.propose(batch)).collect::<Result<_>>() {
             Ok(proposals) => proposals,
@@ -105,7 +107,7 @@ fn one_by_one<B: Backend>(
     let mut all = Outcome { results: Vec::new(), recorded: Vec::new(), tip: None, unknown: false };
     for proposal in proposals {
         if all.unknown {
-            let error = "it was not tried, because the outcome of a commit before it is unknown";
+            let error = "the batch was not tried, because the outcome of a commit before it is unknown";
             all.results.push(Err(StateError::Storage(error.into())));
             continue;
         }
@@ -118,11 +120,11 @@ fn one_by_one<B: Backend>(
     all
 }
 
-/// What a run of batches came to.
+/// The verdicts on batches that were recorded together.
 pub(super) struct Run {
-    /// One for each batch, in order.
+    /// A verdict for each batch, in order.
     pub(super) verdicts: Vec<Verdict>,
-    /// What was recorded; none if the batches changed nothing.
+    /// The recorded changes; `None` if the batches changed nothing.
     pub(super) recorded: Option<Recorded>,
     pub(super) tip: Tip,
 }
@@ -141,7 +143,8 @@ pub(super) fn record<T: Transaction>(
     let mut group = GroupState::new(before, known);
     let mut verdicts = Vec::with_capacity(run.len());
     for proposal in run {
-        // After a failed read SQLite may have rolled the transaction back: none of it stands.
+        // IMPORTANT: a failed read ends the group. SQLite may have rolled the transaction back, and what was
+        // written after that would commit alone.
         verdicts.push(group.take(&transaction, proposal).map_err(CommitError::NotRecorded)?);
     }
     let tip = group.tip();

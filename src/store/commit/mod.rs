@@ -1,5 +1,5 @@
-//! The write path, in the order of its steps: what waits becomes a group of proposals, each is decided
-//! on the state that the ones before it leave and sealed, and all are recorded in one storage
+//! The write path, in the order of its steps. The waiting batches become a group of proposals. Each proposal
+//! is decided on the state that the ones before it leave, and sealed. All are recorded in one storage
 //! transaction.
 
 mod group;

@@ -1,4 +1,4 @@
-//! A batch with what it is sealed with.
+//! Proposals: batches with the time and the salts that they are sealed with.
 
 use std::sync::Arc;
 
@@ -9,16 +9,17 @@ use crate::store::clock::Clock;
 use crate::store::entropy::Entropy;
 use crate::store::foreign;
 
-/// A batch with the time and the salts that its changes get if it is not refused. What becomes of it
-/// follows from this and the state before it alone.
+/// A batch with the time and the salts that its changes get if it is not refused.
+///
+/// IMPORTANT: the verdict and the changes follow from the proposal and the state before it alone.
 pub(super) struct Proposal<'a> {
     pub(super) batch: &'a Batch,
     pub(super) clock: Timestamp,
-    /// One for each value, in the order of the writes.
+    /// A salt for each value, in the order of the writes.
     pub(super) salts: Vec<[u8; SALT_BYTES]>,
 }
 
-/// Where the write path gets times and randomness from.
+/// The sources of times and randomness for the write path.
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) clock: Arc<dyn Clock>,
@@ -26,7 +27,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Proposes a batch now.
+    /// Makes a proposal of a batch, with the present time.
     pub(super) fn propose<'a>(&self, batch: &'a Batch) -> Result<Proposal<'a>> {
         let mut bytes = vec![0; batch.values() * SALT_BYTES];
         foreign::fill(&*self.entropy, &mut bytes)?;

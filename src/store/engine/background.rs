@@ -1,4 +1,4 @@
-//! The thread of the follower: follows the commits of others, and loads the state into memory.
+//! The thread of the follower. It follows the commits of other processes, and loads the state into memory.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::error::{Result, StateError};
 use crate::store::resident::Shared;
 use crate::store::threads::spawn;
 
-/// Starts the thread of a follower. It ends when the follower is stopped.
+/// Starts a follower and its thread. The thread ends when the follower is stopped.
 pub(super) fn start(sqlite: Sqlite, shared: Arc<Shared>) -> Result<Arc<Follower>> {
     let follower = Arc::new(Follower::new(sqlite, shared));
     let follows = follower.clone();
@@ -24,7 +24,7 @@ fn follow_until_stopped(follower: &Follower) {
         match follower.follow().and_then(|()| loader.load_if_due(follower)) {
             Err(StateError::Closed) => return,
             Ok(()) | Err(StateError::Busy(_)) => failing = false,
-            // The watches look for themselves, and end with the cause.
+            // The watches are made to read the log, so that each ends with the cause of the failure.
             Err(_) if !failing => {
                 failing = true;
                 follower.shared().registry().alarm();

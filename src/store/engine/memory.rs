@@ -11,7 +11,7 @@ use crate::store::feed::Wakers;
 use crate::store::resident::Shared;
 use crate::sync::{RwLock, read_lock, write_lock};
 
-/// Orders by a lock and runs everything on the caller's thread: nothing of it blocks for long.
+/// Puts batches in order by a lock, and runs everything on the caller's thread, where nothing blocks for long.
 pub(crate) struct MemoryEngine {
     pub(crate) memory: Arc<RwLock<Memory>>,
     pub(crate) shared: Arc<Shared>,
@@ -26,7 +26,7 @@ impl Engine for MemoryEngine {
         }
         let outcome = commit_group(&mut *memory, &self.sources, std::slice::from_ref(&request.batch), None);
         self.shared.count(|counters| counters.group(1));
-        // Published before anybody can read the log again: what is visible in one is in the other.
+        // IMPORTANT: published while the lock on the log is held, so that log and published state always agree.
         let published = |recorded: Recorded| self.shared.publish(&recorded, None, Some(memory.folded()));
         let wakers: Vec<Wakers> = outcome.recorded.into_iter().filter_map(published).collect();
         drop(memory);
@@ -47,7 +47,7 @@ impl Engine for MemoryEngine {
     }
 
     fn close(&self, closed: Closed) {
-        // A commit under way ends first.
+        // Waits for a commit in progress.
         let memory = write_lock(&self.memory);
         self.shared.close();
         drop(memory);

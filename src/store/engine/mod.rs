@@ -1,4 +1,4 @@
-//! Who puts batches in order and runs reads.
+//! Engines: they put batches in order and run reads.
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -30,11 +30,11 @@ pub(crate) mod writer;
 
 pub(crate) use memory::MemoryEngine;
 
-/// A batch on its way to the writer.
+/// A batch that waits for the writer.
 pub(crate) struct CommitRequest {
     pub(crate) batch: Batch,
     pub(crate) reply: oneshot::Sender<Result<Receipt>>,
-    /// Room in the queue, given back when the batch has been taken care of.
+    /// The batch's share of the queue, given back when the batch is answered.
     pub(crate) room: OwnedSemaphorePermit,
 }
 
@@ -44,29 +44,29 @@ pub(crate) type Read = Box<dyn FnOnce(Result<&dyn Snapshot>) + Send>;
 /// Called when the store has closed.
 pub(crate) type Closed = Box<dyn FnOnce(Result<()>) + Send>;
 
-/// Puts batches in order and runs reads. A request or read that meets a closed engine is dropped,
-/// and its caller learns it by that.
+/// Puts batches in order and runs reads. A closed engine drops requests and reads, by which their callers
+/// learn that it is closed.
 pub(crate) trait Engine: Send + Sync {
-    /// Takes a batch; it is recorded even if nobody waits for the reply.
+    /// Takes a batch. It is recorded even if its caller no longer waits for the reply.
     fn order(&self, request: CommitRequest);
 
     /// Runs a read, on another thread if it may block.
     fn start_read(&self, read: Read);
 
-    /// Runs a read that takes long, so that others need not wait for it.
+    /// Runs a long read, so that other reads need not wait for it.
     fn read_alone(&self, read: Read) {
         self.start_read(read);
     }
 
-    /// The newest recorded head, of other processes too.
+    /// The newest recorded head, including commits of other processes.
     fn now(&self) -> Result<Head>;
 
-    /// Called when there is something newer than what is published.
+    /// Called when the storage has a newer state than the published one.
     fn stale(&self) {}
 
-    /// Called when a watch has joined: commits of other processes must wake it from now on.
+    /// Called when a watch has joined. From now on commits of other processes must wake it.
     fn attend(&self) {}
 
-    /// Finishes what was ordered, then lets go of the storage.
+    /// Finishes the waiting batches, then closes the storage.
     fn close(&self, closed: Closed);
 }

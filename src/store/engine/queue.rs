@@ -1,4 +1,4 @@
-//! What waits for the writer.
+//! The queue of the writer.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,25 +16,31 @@ use crate::sync::queue::{Receiver, Sender, TryRecvError, unbounded};
 /// The most batches of one group, and bytes after which it is closed.
 const GROUP_BATCHES: usize = 4096;
 const GROUP_BYTES: usize = 16 << 20;
-/// How long the writer looks for work before it sleeps. A scheduler knows no time.
+/// How long the writer looks for work before it sleeps. A caller that waits for one commit often asks for the
+/// next at once, and waking a thread takes longer than this.
+///
+/// Measured as ratios to plain `rusqlite`, without and with it: one task 0.76 and 0.80 (0.85 and 0.83 in a
+/// second run), 8 tasks 0.60 and 0.66, 64 tasks 0.65 and 0.72; processor time with 8 tasks 0.89. The writer
+/// yields meanwhile: spinning without yielding gave 0.51 with 8 tasks. The scheduler of `tests/kernels` has no
+/// time.
 const SPIN: Duration = Duration::from_micros(if cfg!(kernels) { 0 } else { 50 });
 
-/// What the writer is asked for.
+/// A task of the writer.
 pub(crate) enum Task {
     Commit(CommitRequest),
-    /// Only of a store in memory, which has one connection.
+    /// A read; only for a store in memory, which has one connection.
     Read(Read),
     Close(Closed),
 }
 
-/// The end of the queue that the writer has.
+/// The writer's end of the queue.
 pub(crate) struct Queue(Receiver<Task>);
 
-/// Batches that are committed together, and who waits for them.
+/// Batches that are committed together, and the callers that wait for them.
 pub(crate) struct CommitGroup {
     pub(crate) batches: Vec<Batch>,
     replies: Vec<(oneshot::Sender<Result<Receipt>>, OwnedSemaphorePermit)>,
-    /// A task that was met behind them.
+    /// The task behind them that ended the group, if it is no batch.
     pub(crate) met: Option<Task>,
 }
 
@@ -45,9 +51,7 @@ pub(crate) fn queue() -> (Sender<Task>, Queue) {
 }
 
 impl Queue {
-    /// The next task; none when nobody is left who could ask. Looks for it a little before it sleeps:
-    /// who waits for one commit often asks for the next at once, and to wake a thread takes longer
-    /// than that.
+    /// The next task; `None` if no sender is left. Looks for one for [`SPIN`] before it sleeps.
     pub(crate) fn next(&self) -> Option<Task> {
         let start = Instant::now();
         loop {
@@ -60,7 +64,8 @@ impl Queue {
         }
     }
 
-    /// Everything that waits behind a request and may be committed with it.
+    /// Takes the batches that wait behind a request, up to the bounds of a group. It does not wait for more:
+    /// lingering before a commit was measured and gains nothing.
     pub(crate) fn gather(&self, first: CommitRequest) -> CommitGroup {
         let mut bytes = first.batch.size();
         let (batches, replies) = (vec![first.batch], vec![(first.reply, first.room)]);
@@ -84,7 +89,7 @@ impl Queue {
 }
 
 impl CommitGroup {
-    /// Gives everybody their result.
+    /// Sends each caller its result.
     pub(crate) fn answer(self, results: Vec<Result<Receipt>>) {
         for ((reply, _room), result) in self.replies.into_iter().zip(results) {
             undisturbed(|| drop(reply.send(result)));

@@ -1,4 +1,4 @@
-//! Telling callers and watches what became of their batches.
+//! Answering callers and waking watches after a group was published.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,10 +12,15 @@ use crate::store::receipt::Receipt;
 use crate::store::resident::Shared;
 use crate::store::threads::spawn;
 
-/// Groups of fewer batches are told of by the writer itself: to wake a thread takes longer than that.
+/// The fewest batches of a group that a thread beside the writer answers; the writer answers smaller groups
+/// itself. Measured with the thread: 1.08 to 1.12 times the rate with 512 tasks on ext4, and 1.12 to 1.23 on
+/// tmpfs, but 7 % less with 64 tasks, where waking the thread takes longer than answering.
 const FEW: usize = 128;
 
-/// What a published group leaves to be done. Nobody waits for it but those whom it tells.
+/// The answers and wake-ups of a published group. Only the callers and the watches wait for them, not the next
+/// group.
+///
+/// IMPORTANT: a group is durable and published before it is answered.
 pub(super) struct Replies {
     pub(super) group: CommitGroup,
     pub(super) results: Vec<Result<Receipt>>,
@@ -30,8 +35,8 @@ impl Replies {
     }
 }
 
-/// Answers beside the writer, which goes on with the next group: on a thread that is started when
-/// there is a large group for the first time.
+/// Answers large groups on a thread, so that the writer goes on with the next group. The thread is started at
+/// the first large group.
 pub(super) struct Replier {
     shared: Arc<Shared>,
     thread: Option<(Sender<Replies>, JoinHandle<()>)>,
@@ -47,7 +52,7 @@ impl Replier {
             let shared = self.shared.clone();
             let (sender, all) = bounded::<Replies>(1);
             let run = move || all.into_iter().for_each(|replies| replies.answer(&shared));
-            // Where there is no thread to be had, it is done here.
+            // If no thread can be started, the writer answers.
             self.thread = spawn("univrs-state replies", run).ok().map(|thread| (sender, thread));
         }
         match &self.thread {
@@ -60,7 +65,7 @@ impl Replier {
         }
     }
 
-    /// Ends the thread, once everybody is told.
+    /// Ends the thread, after it has answered every group.
     pub(super) fn stop(&mut self) {
         if let Some((sender, thread)) = self.thread.take() {
             drop(sender);

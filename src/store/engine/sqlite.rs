@@ -18,11 +18,11 @@ pub(crate) struct SqliteEngine {
     pub(crate) immutable: bool,
     pub(crate) warning: Option<String>,
     pub(super) tasks: Sender<Task>,
-    /// None in a store in memory.
+    /// The other connections; `None` in a store in memory.
     pub(super) beside: Option<Beside>,
 }
 
-/// What only a store on disk has: connections beside the writer's.
+/// The connections beside the writer's, which only a store on disk has.
 #[derive(Clone)]
 pub(super) struct Beside {
     pub(super) readers: Arc<Readers>,
@@ -77,7 +77,7 @@ impl Engine for SqliteEngine {
     }
 
     fn close(&self, closed: Closed) {
-        // It was closed before where nobody takes it, and who waits learns that.
+        // If the writer has ended already, the task is dropped, and the caller learns that by it.
         let _ = self.tasks.send(Task::Close(closed));
     }
 }

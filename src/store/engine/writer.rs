@@ -25,7 +25,7 @@ use crate::store::receipt::Receipt;
 use crate::store::resident::{EntryCache, InMemory, Shared, Token};
 use crate::store::threads;
 
-/// Starts the threads of a store; `started` learns when they serve.
+/// Starts the threads of a store; sends the engine to `started` when it serves.
 pub(crate) fn spawn(
     opening: Opening,
     sources: Sources,
@@ -34,7 +34,7 @@ pub(crate) fn spawn(
 ) -> Result<()> {
     let run = move || match Writer::open(opening, sources, resident_bytes) {
         Ok((writer, engine)) => {
-            // Where nobody waits any more, the engine is dropped, and the writer ends.
+            // If the caller no longer waits, the engine is dropped, by which the writer ends.
             let _ = started.send(Ok(engine));
             writer.run_until_closed();
         }
@@ -51,7 +51,7 @@ struct Writer {
     beside: Option<Beside>,
     checkpoints: Checkpoints,
     replier: Replier,
-    /// The connection could not be opened anew after an unknown outcome.
+    /// Whether the connection must be opened anew, after an unknown outcome.
     lost: bool,
 }
 
@@ -63,7 +63,7 @@ impl Writer {
         }
         let head = match sqlite.foreign_tip() {
             Ok(Some(tip)) => tip.head,
-            // A damaged store can still be read and verified, as far as it goes.
+            // A damaged store can still be read and verified.
             Ok(None) => sqlite.read_head()?,
             Err(StateError::Corrupted(_)) if sqlite.opening().read_only => sqlite.read_head()?,
             Err(error) => return Err(error),
@@ -88,11 +88,11 @@ impl Writer {
         Ok((Self { sqlite, sources, shared, queue, beside, checkpoints, replier, lost: false }, engine))
     }
 
-    /// What is beside the writer: the published state, and the threads that read.
+    /// Makes the published state and, for a store on disk, starts the threads that read.
     fn surround(sqlite: &Sqlite, head: Head, budget: usize) -> Result<(Arc<Shared>, Option<Beside>)> {
         let opening = sqlite.opening();
         if !opening.is_file() {
-            // A store in memory is empty when it is opened, and nobody else can write it.
+            // A store in memory is empty when it is opened, and no other process can write it.
             let shared =
                 Shared::alone(sqlite.id(), head, InMemory::All(FoldedState::genesis(sqlite.id())), budget);
             return Ok((Arc::new(shared.of_this_process()), None));
@@ -118,12 +118,12 @@ impl Writer {
     }
 
     fn run_until_closed(mut self) {
-        // However it ends, nothing is left running or open.
+        // Also after a panic, all threads are ended and all files closed.
         let closed = catch_unwind(AssertUnwindSafe(|| self.serve())).unwrap_or(None);
         self.close(closed);
     }
 
-    /// Works until it is told to close, or nobody is left who could ask.
+    /// Runs tasks until one closes the store, or no sender is left.
     fn serve(&mut self) -> Option<Closed> {
         let mut met = None;
         loop {
@@ -135,7 +135,10 @@ impl Writer {
         }
     }
 
-    /// Commits everything that waits as one group; returns a task that was met behind it.
+    /// Commits the waiting batches as one group; returns the task behind them, if it is no batch.
+    ///
+    /// IMPORTANT: the order of the write path: record (durable when it returns), publish, then reply and wake.
+    /// So no caller and no watch learns of a commit that a loss of power could take back.
     fn commit(&mut self, first: CommitRequest) -> Option<Task> {
         let mut group = self.queue.gather(first);
         let met = group.met.take();
@@ -144,20 +147,20 @@ impl Writer {
         let wakers = self.publish(recorded);
         self.replier.reply(Replies { group, results, wakers });
         if self.checkpoints.run_if_due(&self.sqlite, &self.shared) {
-            // What had outgrown its memory may fit again.
+            // The follower tries to load the projection, which may fit into memory now.
             self.beside.iter().for_each(|beside| beside.follower.wake());
         }
         met
     }
 
-    /// Publishes what was recorded. Where another process committed in between, the follower does.
+    /// Publishes recorded changes. If another process has committed in between, the follower publishes them.
     fn publish(&self, recorded: Vec<Recorded>) -> Vec<Wakers> {
         let known = self.shared.published().token;
         let visible = self.shared.visible();
         let mut wakers = Vec::new();
         for (transactions, recorded) in (1..).zip(recorded) {
-            // The newest state is labelled with what is visible, if all commits since the last label are
-            // these ones.
+            // IMPORTANT: the state gets the visible token only if all commits since the last known token are
+            // these transactions. Otherwise a commit of another process would count as published.
             let own = |now: &Token| known.is_some_and(|known| now.is_after(&known, transactions));
             let token = visible.filter(own);
             match self.shared.publish(&recorded, token, None) {
@@ -174,7 +177,7 @@ impl Writer {
         {
             return Outcome::failed(batches.len(), &error);
         }
-        // Nothing should panic here; where it does, nobody knows how far it came.
+        // Nothing should panic here. After a panic it is unknown whether the group was recorded.
         let recorded = catch_unwind(AssertUnwindSafe(|| {
             let published = self.shared.published();
             let mut outcome =
@@ -188,7 +191,7 @@ impl Writer {
             Outcome { unknown: true, ..Outcome::failed(batches.len(), &error) }
         });
         if outcome.unknown {
-            // The failed connection may hold on to what it could not sync: start from the file. If
+            // IMPORTANT: the connection is replaced, because it may serve pages that it could not sync. If
             // that fails, it is tried again before the next group.
             self.lost = true;
             let _ = self.reopen();
@@ -202,8 +205,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Where there was no room, starts the write-ahead log over, most of which may be in the
-    /// database already or superseded, and tries what failed once more.
+    /// If the disk was full, empties the write-ahead log, and tries the failed batches once more. The log can be
+    /// large while most of its pages are in the database already, or superseded.
     fn make_room(&mut self, batches: &[Batch], outcome: &mut Outcome) {
         let full = |result: &Result<Receipt>| matches!(result, Err(StateError::StorageFull(_)));
         if outcome.unknown || !self.sqlite.opening().is_file() || !outcome.results.iter().any(full) {
@@ -232,7 +235,7 @@ impl Writer {
             Ok(())
         };
         drop(self.sqlite);
-        // Whoever else closes finds it done, and whatever else waits learns that nobody answers.
+        // Other requests to close find the store closed, and waiting batches and reads are dropped.
         drop(self.queue);
         if let Some(closed) = closed {
             closed(result);
@@ -240,10 +243,13 @@ impl Writer {
     }
 }
 
-/// Records a loss that this opening accepts, in the log, where everybody can see it.
+/// Records the loss that this opening accepts as a change in the log.
+///
+/// IMPORTANT: the head file is set back after that. If the opening is cut off in between, the next one
+/// recognizes the loss in the log.
 pub(crate) fn record_loss(sqlite: &mut Sqlite, sources: &Sources, loss: Loss) -> Result<()> {
-    let value =
-        serde_json::to_vec(&loss).map_err(|_| StateError::Storage("a loss cannot be written down".into()))?;
+    let value = serde_json::to_vec(&loss)
+        .map_err(|_| StateError::Storage("the accepted loss cannot be encoded as JSON".into()))?;
     let batch = Batch::new().set(ACCEPTED_LOSS, value).caused("loss_accepted", loss.to_string());
     let outcome = commit_group(sqlite, sources, &[batch], None);
     for receipt in outcome.results {

@@ -1,4 +1,4 @@
-//! A change that a watch delivers, with what the key was before.
+//! A change that a watch delivers, with the state of the key before it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ pub(crate) struct Matching {
     pub(crate) old: Old,
 }
 
-/// What the key was before.
+/// The state of the key before the change.
 #[derive(Debug, Clone)]
 pub(crate) enum Old {
-    /// It is at hand, or there was nothing.
+    /// It was read; `None` if the key was absent.
     Read(Option<Before>),
-    /// It is still to be read.
+    /// It must still be read.
     Due,
 }
 
-/// What a change replaced. `Debug` does not show the value.
+/// The state that a change replaced. `Debug` does not show the value.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Before {
     pub(crate) value: Option<Arc<[u8]>>,
@@ -30,12 +30,12 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// What a change left, where the next one replaces it.
+    /// The state that this change left, for the next change of the key.
     pub(crate) fn change(change: &Change) -> Self {
         Self { value: change.value.clone(), erased: change.is_erased() }
     }
 
-    /// What the projection has of a key, where the next change replaces it.
+    /// The state that the projection has of a key, for the next change of the key.
     pub(crate) fn latest(last: &KeyState) -> Self {
         Self { value: last.value.clone(), erased: last.key_version.is_live() && last.value.is_none() }
     }
@@ -49,13 +49,13 @@ impl fmt::Debug for Before {
 }
 
 impl Matching {
-    /// A change of which nothing else is at hand.
+    /// A change whose state before must still be read.
     pub(crate) fn alone(change: Change) -> Self {
         let old = if change.kind == ChangeKind::Created { Old::Read(None) } else { Old::Due };
         Self { change, old }
     }
 
-    /// About the bytes that it takes in memory.
+    /// About how many bytes it takes in memory.
     pub(crate) fn size(&self) -> usize {
         let old = match &self.old {
             Old::Read(Some(Before { value: Some(value), .. })) => value.len(),

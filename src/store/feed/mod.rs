@@ -1,5 +1,5 @@
-//! Who is woken: the watches that have joined, the newest commits for those that keep up, and the index
-//! of patterns that says whom a commit concerns.
+//! Waking watches: the watches that have joined, the newest commits for watches that keep up, and the index
+//! that finds the watches whose pattern matches a key.
 
 mod matching;
 mod pattern_index;

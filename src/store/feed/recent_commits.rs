@@ -1,4 +1,4 @@
-//! The newest commits, in memory, for the watches that keep up.
+//! The newest commits, in memory, for watches that keep up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use crate::log::{Change, ChangeKind, Head};
 use crate::seq::Seq;
 use crate::state::KeyState;
 
-/// The most bytes of commits that are held; the newest one is, however large.
+/// The most bytes of commits that are held, 16 MiB: as much as one batch may have by default. The newest
+/// commit is held even if it is larger. A watch that is further behind reads the log.
 const RECENT_BYTES: usize = 16 << 20;
 
-/// The newest commits in order, without a gap. Whoever is behind the oldest of them reads the log.
+/// The newest commits, in order and without a gap. A watch that is behind the oldest of them reads the log.
 pub(super) struct RecentCommits {
-    /// Where the first of them follows.
+    /// The head before the first of them.
     start: Head,
     commits: VecDeque<Arc<RecentCommit>>,
     bytes: usize,
@@ -22,9 +23,9 @@ pub(super) struct RecentCommits {
 
 /// A commit that was published.
 pub(crate) struct RecentCommit {
-    /// Where the log ended before it.
+    /// The head before the commit.
     pub(super) before: Head,
-    /// Where it ends.
+    /// The head after the commit.
     pub(crate) head: Head,
     pub(crate) changes: Vec<Matching>,
     bytes: usize,
@@ -35,8 +36,8 @@ impl RecentCommits {
         Self { start, commits: VecDeque::new(), bytes: 0 }
     }
 
-    /// The commits after a position, as many as make a page, and whether they are all; none if the
-    /// position is older than what is held.
+    /// A page of the commits after a position, and whether it has all of them; `None` if the position is before
+    /// the oldest commit that is held.
     pub(super) fn after(&self, seq: Seq) -> Option<(Vec<Arc<RecentCommit>>, bool)> {
         if seq < self.start.seq {
             return None;
@@ -54,7 +55,7 @@ impl RecentCommits {
         Some((page, true))
     }
 
-    /// Adds the next commit, and lets go of old ones above the bound.
+    /// Adds the next commit, and drops old ones while there are more than [`RECENT_BYTES`].
     pub(super) fn push(&mut self, commit: Arc<RecentCommit>) {
         self.bytes += commit.bytes;
         self.commits.push_back(commit);
@@ -67,8 +68,8 @@ impl RecentCommits {
     }
 }
 
-/// The commits that these changes make, each change with what it replaced as far as that is at hand:
-/// among the changes, or in the projection before them, of which `last` gives a key's last change.
+/// The commits of these changes. Each change has the state that it replaced, if that is in memory: among the
+/// changes, or in the projection before them, where `last` finds a key's last change.
 pub(super) fn commits<'a>(
     before: Head,
     changes: &[Change],

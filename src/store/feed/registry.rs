@@ -1,4 +1,4 @@
-//! The watches of an open store, and what publication hands on to them.
+//! The watches of an open store, and the commits that publication hands to them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,13 +14,16 @@ use crate::store::stats::WatcherStats;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 
-/// The watches of an open store. Whoever publishes a state holds the lock meanwhile, so that states have
-/// one order, and a watch that joins is either told of a commit or starts behind it.
+/// The watches of an open store.
+///
+/// IMPORTANT: a state is published while the lock is held. So states have one order, and a watch that joins
+/// is either marked by a commit or starts after it. The lock is taken before that of the standby tree
+/// (`Shared`) and before that of a watcher, never after them.
 pub(crate) struct Registry {
     watches: Mutex<Watches>,
     next_watcher: AtomicU64,
     alarms: AtomicU64,
-    /// How many watches there are, to be read without the lock.
+    /// How many watches there are, for reading without the lock.
     watching: AtomicUsize,
 }
 
@@ -32,7 +35,7 @@ pub(crate) struct Watches {
 }
 
 impl Registry {
-    /// Of a store whose log ends at this head.
+    /// The registry of a store whose log ends at this head.
     pub(crate) fn new(head: Head) -> Self {
         let (index, watchers) = (PatternIndex::default(), HashMap::new());
         Self {
@@ -47,8 +50,8 @@ impl Registry {
         lock(&self.watches)
     }
 
-    /// Adds a watch from one head on; `published` says which head is published, and is asked while nothing
-    /// else can be.
+    /// Adds a watch that starts after `from`. `published` returns the published head; it is called while the lock
+    /// is held, so that nothing else is published meanwhile.
     pub(crate) fn join(
         &self,
         pattern: Pattern,
@@ -79,7 +82,7 @@ impl Registry {
         wakers.wake();
     }
 
-    /// Makes every watch read, even where there is nothing new: the storage may have failed.
+    /// Makes every watch read the log, even if nothing is new, so that it meets a failure of the storage.
     pub(crate) fn alarm(&self) {
         self.alarms.fetch_add(1, Ordering::SeqCst);
         self.ring();
@@ -95,8 +98,8 @@ impl Registry {
         self.watching.load(Ordering::SeqCst)
     }
 
-    /// The commits after what a watch has read, as many as make a page, and where they end; none if it
-    /// must read them from the log.
+    /// A page of the commits after `read`, which the watch has read, and the head after them; `None` if the watch
+    /// must read the log.
     pub(crate) fn recent(&self, watcher: &Watcher, read: Head) -> Option<(Vec<Arc<RecentCommit>>, Head)> {
         let joined = self.lock();
         let passed = watcher.pass(read);
@@ -108,7 +111,7 @@ impl Registry {
         Some((page, end))
     }
 
-    /// The watches, the one that lags most first.
+    /// The statistics of the watches, the one that lags most first.
     pub(crate) fn stats(&self, published: impl FnOnce() -> Head) -> Vec<WatcherStats> {
         let joined = self.lock();
         let head = published().seq;
@@ -129,13 +132,13 @@ impl Watches {
         self.watchers.is_empty()
     }
 
-    /// Starts over with nothing at hand before this head.
+    /// Drops the recent commits; those after this head are held again.
     pub(crate) fn forget(&mut self, head: Head) {
         self.recent = RecentCommits::new(head);
     }
 
-    /// Holds the commits that these changes make for the watches, and marks those that they concern;
-    /// returns whom to wake. `old` finds what the first change of a key replaced, if that is at hand.
+    /// Holds the commits of these changes for the watches, marks the watches whose pattern matches, and returns
+    /// their wakers. `old` finds the state that the first change of a key replaced, if it is in memory.
     pub(crate) fn dispatch<'a>(
         &mut self,
         before: Head,
@@ -157,7 +160,7 @@ impl Watches {
     }
 
     fn join(&mut self, watcher: &Arc<Watcher>, from: Head, published: Head) {
-        // What was published since that head was looked up is not to be missed.
+        // IMPORTANT: something may have been published since `from` was looked up. The watch must read it.
         if published.seq > from.seq {
             drop(watcher.mark(from));
         }
@@ -168,7 +171,7 @@ impl Watches {
         self.watchers.insert(watcher.id(), watcher.clone());
     }
 
-    /// Says whether the watch was there.
+    /// Removes a watch; returns whether it was there.
     fn leave(&mut self, watcher: &Watcher, published: impl FnOnce() -> Head) -> bool {
         let left = self.watchers.remove(&watcher.id()).is_some();
         if left {

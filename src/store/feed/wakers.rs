@@ -1,4 +1,4 @@
-//! To wake what waits, without harm from a program's waker.
+//! Waking watches. A waker is code of the program, and may panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
@@ -14,8 +14,8 @@ impl Wakers {
     }
 }
 
-/// Runs what calls a waker. That is the program's: a panic in one must not cost others theirs, or end
-/// the thread that calls it.
+/// Runs code that calls a waker of the program. If the waker panics, the others are still woken, and the
+/// calling thread goes on.
 pub(crate) fn undisturbed(wake: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(wake));
 }

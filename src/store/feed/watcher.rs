@@ -16,16 +16,16 @@ pub(crate) struct Watcher {
 
 struct State {
     waker: Option<Waker>,
-    /// Whether something that concerns it was published which it has not read.
+    /// Whether a matching change was published that the watch has not read.
     behind: bool,
-    /// Nothing up to here concerns it but what it has read.
+    /// Up to this head, the watch has read every matching change.
     passed: Head,
-    /// Where its delivery stands, while it has not delivered all that it has read.
+    /// The position up to which it has delivered, while it has not delivered all that it has read.
     delivered: Option<Seq>,
 }
 
 impl Watcher {
-    /// A watch that has passed over everything up to here.
+    /// A watch that starts after this head.
     pub(crate) fn new(id: u64, pattern: Pattern, passed: Head) -> Self {
         Self { id, pattern, state: Mutex::new(State { waker: None, behind: false, passed, delivered: None }) }
     }
@@ -38,7 +38,7 @@ impl Watcher {
         &self.pattern
     }
 
-    /// Something that concerns it follows this head; returns what wakes it, if it waits.
+    /// Marks that a matching change follows this head; returns the waker, if the watch waits.
     pub(crate) fn mark(&self, before: Head) -> Option<Waker> {
         let mut state = lock(&self.state);
         if !state.behind {
@@ -48,40 +48,43 @@ impl Watcher {
         state.waker.take()
     }
 
-    /// What wakes it, if it waits.
+    /// The waker, if the watch waits.
     pub(crate) fn wake(&self) -> Option<Waker> {
         lock(&self.state).waker.take()
     }
 
-    /// Whether there is something to read; if not, the waker is called when there is.
+    /// Whether there is something to read. If not, the waker is called when there is.
     pub(crate) fn listen(&self, waker: &Waker) -> bool {
         let mut state = lock(&self.state);
         let known = state.waker.as_ref().is_some_and(|known| known.will_wake(waker));
         let old = if known { None } else { state.waker.replace(waker.clone()) };
         let behind = state.behind;
         drop(state);
-        drop(old); // It may own a task, and that another watch: nothing is locked meanwhile.
+        // IMPORTANT: the old waker is dropped after the lock is released. It may own a task, and the task another
+        // watch, whose drop takes locks.
+        drop(old);
         behind
     }
 
-    /// It has read everything up to here; returns how far it has passed over the log.
+    /// Notes that the watch has read everything up to a head; returns the head up to which it needs no more.
     pub(crate) fn pass(&self, read: Head) -> Head {
         let mut state = lock(&self.state);
         state.pass(read);
         state.passed
     }
 
-    /// It has read all that was published.
+    /// Notes that the watch has read all that was published.
     pub(crate) fn keeps_up(&self) {
         lock(&self.state).behind = false;
     }
 
-    /// It has delivered everything up to here, and holds more; or all that it has read.
+    /// Notes the position up to which the watch has delivered, if it holds more; `None` if it has delivered all
+    /// that it has read.
     pub(crate) fn delivers(&self, delivered: Option<Seq>) {
         lock(&self.state).delivered = delivered;
     }
 
-    /// Everything up to here was delivered or passed over.
+    /// The position up to which every matching change was delivered.
     pub(crate) fn position(&self, head: Seq) -> Seq {
         let state = lock(&self.state);
         state.delivered.unwrap_or(if state.behind { state.passed.seq } else { head })

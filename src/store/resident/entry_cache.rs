@@ -1,12 +1,12 @@
-//! The entries that were read last, where the projection does not fit in memory.
+//! A cache of the entries that were read last, for a projection that does not fit in memory.
 
 use std::sync::Arc;
 
 use crate::log::Change;
 use crate::state::{KeyState, Projection};
 
-/// Bounded by bytes: when the newer half of the budget is used up, it becomes the older half, and
-/// what was that is let go. A copy is cheap.
+/// A cache of entries with a budget of bytes. When the newer half of the budget is used up, it becomes the
+/// older half, and the older half before it is dropped. A copy is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct EntryCache {
     newer: Projection,
@@ -19,17 +19,17 @@ impl EntryCache {
         Self { newer: Projection::default(), older: Projection::default(), budget }
     }
 
-    /// About the bytes that it takes in memory.
+    /// About how many bytes it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.newer.bytes() + self.older.bytes()
     }
 
-    /// The last change of the key, if it is here.
+    /// The last change of the key, if it is in the cache.
     pub(crate) fn get(&self, key: &str) -> Option<&Arc<KeyState>> {
         self.newer.last(key).or_else(|| self.older.last(key))
     }
 
-    /// Puts in what was read.
+    /// Adds the last change of a key that was read.
     pub(crate) fn put(&mut self, latest: KeyState) {
         if latest.size() > self.budget / 2 {
             return;
@@ -40,14 +40,14 @@ impl EntryCache {
         self.newer.put(latest);
     }
 
-    /// Takes in a change, so that what is here stays what is newest.
+    /// Applies a change, so that the cache never has an older state of a key.
     pub(crate) fn follow(&mut self, change: &Change) {
         if self.get(&change.key).is_none() {
             return;
         }
         let latest = KeyState::from_change(change);
         if latest.size() > self.budget / 2 {
-            // It may no longer answer, and there is no room for what would.
+            // The cached state of the key is out of date, and the new one does not fit.
             *self = Self::new(self.budget);
         } else {
             self.put(latest);

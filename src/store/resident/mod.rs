@@ -1,5 +1,5 @@
-//! What is in memory: the published state, as much of the projection as fits, and what tells whether it is
-//! the newest.
+//! The published state in memory: as much of the projection as fits, and how to tell whether it is the
+//! newest.
 
 mod entry_cache;
 mod published;

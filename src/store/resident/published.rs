@@ -1,4 +1,4 @@
-//! What is published: how far the log has come, and what of the projection is kept in memory.
+//! A published state: the head of the log, and the part of the projection that is in memory.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,32 +13,32 @@ use crate::state::{Entry, KeyState, KeyVersion};
 
 use super::entry_cache::EntryCache;
 
-/// Names a commit of a store on disk; a store without other writers needs none.
+/// The token of a commit of a store on disk. A build without SQLite has no other writers, and no tokens.
 #[cfg(not(feature = "sqlite"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {}
 
-/// One published state. It is never changed, only followed by another.
+/// A published state. It is never changed; the next one replaces it.
 #[derive(Debug)]
 pub(crate) struct Published {
     /// The end of the log.
     pub(crate) head: Head,
-    /// What is visible in the storage while this is the newest state; none where that is unknown.
+    /// The token of the storage while this is the newest state; `None` if it is unknown.
     pub(crate) token: Option<Token>,
     pub(crate) in_memory: InMemory,
 }
 
-/// What of the projection is in memory.
+/// The part of the projection that is in memory.
 #[derive(Debug, Clone)]
 pub(crate) enum InMemory {
     /// The entries that were read last.
     Some(EntryCache),
-    /// All of it.
+    /// The whole projection.
     All(FoldedState),
 }
 
 impl InMemory {
-    /// The whole projection, if it is kept.
+    /// The whole projection, if it is in memory.
     pub(crate) fn all(&self) -> Option<&FoldedState> {
         match self {
             Self::All(folded) => Some(folded),
@@ -46,7 +46,7 @@ impl InMemory {
         }
     }
 
-    /// About the bytes that it takes in memory.
+    /// About how many bytes it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::All(folded) => folded.projection.bytes(),
@@ -70,8 +70,9 @@ impl InMemory {
         }
     }
 
-    /// What is kept after these changes, and what they left of each key if all of it is: only while it
-    /// fits the budget. The same state in a tree of its own, where there is one, saves copying what the published one shares with it.
+    /// The part of the projection in memory after these changes, and, if that is all of it, the state that they
+    /// left of each key. If the projection outgrows the budget, an empty cache replaces it. `standby` is the same
+    /// state in a tree that no reader shares, so that no node must be copied.
     pub(super) fn followed_by(
         &self,
         changes: &[Change],
@@ -105,19 +106,19 @@ impl InMemory {
     }
 }
 
-/// Tells open stores of one process apart, also those of one file.
+/// Identifies an open store within the process. A file that is opened twice has two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InstanceId(u64);
 
 impl InstanceId {
-    /// An id that no other has.
+    /// A new id.
     pub(super) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// A published state that a scan goes on reading, so that all its pages are one state.
+/// The published state that the next page of a scan reads, so that all pages are of one state.
 #[derive(Clone)]
 pub(crate) struct Pinned {
     pub(crate) published: Arc<Published>,
@@ -132,7 +133,7 @@ impl fmt::Debug for Pinned {
 }
 
 impl PartialEq for Pinned {
-    /// It only saves work: what a scan reads is said by its position.
+    /// Always true: a pinned state only saves work. The position of a scan says which state it reads.
     fn eq(&self, _: &Self) -> bool {
         true
     }

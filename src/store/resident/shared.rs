@@ -1,4 +1,4 @@
-//! What the writer, the watches and the handles of an open store share.
+//! The state that the writer, the watches and the handles of an open store share.
 
 use std::sync::Arc;
 
@@ -27,26 +27,29 @@ use crate::sync::{ArcSwap, Guard, Mutex, lock};
 pub(crate) struct Shared {
     pub(crate) store: StoreId,
     pub(crate) instance: InstanceId,
-    /// The one that opened it, if no other may use it.
+    /// The process that opened the store, if forks of it must not use it.
     process: Option<Process>,
-    /// What tells of commits that are not published yet; none where nobody else writes the store.
+    /// The index of the write-ahead log, which shows commits that are not published yet; none if no other process
+    /// can write the store.
     #[cfg(feature = "sqlite")]
     index: ArcSwapOption<WalIndex>,
-    /// Others may write the store, but nothing tells of it: the storage answers every read.
+    /// Whether other processes may write the store and their commits cannot be noticed: then the storage answers
+    /// every read.
     blind: bool,
     published: ArcSwap<Published>,
-    /// Locked while something is published, so that there is one order of it.
+    /// IMPORTANT: locked while a state is published, so that states have one order.
     registry: Registry,
-    /// IMPORTANT: whoever holds this lock does not ask for that of the registry, which is taken first.
+    /// IMPORTANT: the lock of the registry is taken before this one. A thread that holds this one must not take
+    /// that of the registry.
     standby: Mutex<Option<StandbyTree>>,
-    /// Bytes that the projection may take in memory.
+    /// How many bytes the projection may take in memory.
     budget: usize,
     closed: AtomicBool,
     counters: Mutex<Counters>,
 }
 
 impl Shared {
-    /// Of a store that nobody else writes.
+    /// For a store that no other process can write.
     pub(crate) fn alone(store: StoreId, head: Head, in_memory: InMemory, budget: usize) -> Self {
         Self {
             store,
@@ -64,22 +67,23 @@ impl Shared {
         }
     }
 
-    /// Of a store that a fork of this process must not use.
+    /// The same state, for a store that forks of this process must not use.
     #[cfg(feature = "sqlite")]
     pub(crate) fn of_this_process(self) -> Self {
         Self { process: Some(Process::this()), ..self }
     }
 
-    /// Of a store that other processes may write; without an index, nothing tells of it.
+    /// The same state, for a store that other processes may write. Without an index their commits cannot be
+    /// noticed.
     #[cfg(feature = "sqlite")]
     pub(crate) fn beside_others(self, index: Option<WalIndex>) -> Self {
         let blind = index.is_none();
-        // What could never be served is not kept.
+        // Nothing is kept in memory, because it could never be served.
         let budget = if blind { 0 } else { self.budget };
         Self { blind, budget, index: ArcSwapOption::from(index.map(Arc::new)), ..self }
     }
 
-    /// A watch from this head on.
+    /// Adds a watch that starts after this head.
     pub(crate) fn join(&self, pattern: Pattern, from: Head) -> Arc<Watcher> {
         self.registry.join(pattern, from, || self.head())
     }
@@ -91,17 +95,17 @@ impl Shared {
         }
     }
 
-    /// The watches, the one that lags most first.
+    /// The statistics of the watches, the one that lags most first.
     pub(crate) fn watcher_stats(&self) -> Vec<WatcherStats> {
         self.registry.stats(|| self.head())
     }
 
-    /// Who is woken.
+    /// The watches.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// What is visible in the storage now; none where nobody else writes.
+    /// The token of the newest commit in the storage; `None` if no other process can write the store.
     #[cfg(feature = "sqlite")]
     pub(crate) fn visible(&self) -> Option<Token> {
         self.index.load().as_ref().map(|index| index.token())
@@ -113,12 +117,12 @@ impl Shared {
         None
     }
 
-    /// The published state, whether or not there is something newer.
+    /// The published state, even if the storage has a newer one.
     pub(crate) fn published(&self) -> Guard<Arc<Published>> {
         self.published.load()
     }
 
-    /// The published state, if there is nothing newer by now, from whomever.
+    /// The published state, if no process has committed a newer one by now.
     pub(crate) fn current(&self) -> Option<Guard<Arc<Published>>> {
         let published = self.published.load();
         let visible = self.visible();
@@ -126,14 +130,17 @@ impl Shared {
         (newest || crate::failpoint::failpoint("stale_read")).then_some(published)
     }
 
-    /// The end of the log as it was published.
+    /// The published head.
     pub(crate) fn head(&self) -> Head {
         self.published.load().head
     }
 
-    /// Publishes what continues the published state: none if it does not. It is in the projection and
-    /// among the recent commits then, and whoever waits for it is to be woken.
-    /// `token` is what is visible when it is the newest; `folded` is the state after it, where somebody has it.
+    /// Publishes recorded changes, and returns the wakers of the watches that must be woken; `None`, and nothing
+    /// is published, if the changes do not continue the published state. `token` is the token of the storage
+    /// while this is the newest state. `folded` is the state after the changes, if the caller has it.
+    ///
+    /// IMPORTANT: the order. The changes must be durable. The watches are marked; then the state is stored, so
+    /// that reads see it; then the caller wakes the watches and acknowledges the batches.
     pub(crate) fn publish(
         &self,
         news: &Recorded,
@@ -160,20 +167,21 @@ impl Shared {
             None => known.in_memory.followed_by(&news.changes, standby, self.budget),
         };
         let takes_turns = folded.is_none() && in_memory.all().is_some();
-        // IMPORTANT: after the watches that it concerns are marked. A watch that is not marked takes it that
-        // everything up to the published head is none of its concern.
+        // IMPORTANT: after the matching watches are marked. A watch that is not marked concludes that no change
+        // up to the published head matches its pattern.
         self.published.store(Arc::new(Published { head: news.head, token, in_memory }));
         *next = takes_turns.then_some(StandbyTree::Behind { state: known, left, head: news.head });
         Some(wakers)
     }
 
-    /// Does what the next publication would have to do first. Nobody waits for it.
+    /// Brings the standby tree up to date, so that the next publication need not. No caller waits for this.
     pub(crate) fn prepare(&self) {
         let mut standby = lock(&self.standby);
         *standby = standby.take().map(StandbyTree::brought_forward);
     }
 
-    /// Publishes a head without what leads to it, where nobody watches and not all of the state is kept.
+    /// Publishes a head without the changes up to it. Returns false, and publishes nothing, if there are watches
+    /// or the whole projection is in memory.
     #[cfg(feature = "sqlite")]
     pub(crate) fn skip(&self, before: Head, head: Head, token: Option<Token>) -> bool {
         let mut watches = self.registry.lock();
@@ -187,13 +195,13 @@ impl Shared {
         true
     }
 
-    /// Whether nothing tells of the commits of others.
+    /// Whether the commits of other processes cannot be noticed.
     #[cfg(feature = "sqlite")]
     pub(crate) fn is_blind(&self) -> bool {
         self.blind
     }
 
-    /// Keeps something else in memory of the published state, if `keep` has something for it.
+    /// Replaces the part of the projection in memory by what `keep` returns, if it returns something.
     pub(crate) fn keep(&self, keep: impl FnOnce(&Published) -> Option<InMemory>) -> bool {
         let _order = self.registry.lock();
         let known = self.published.load();
@@ -203,12 +211,12 @@ impl Shared {
         true
     }
 
-    /// Keeps an entry that was just read, if it is of the published state.
+    /// Adds an entry that was just read to the cache, if it is of the published state.
     pub(crate) fn remember(&self, snapshot: &dyn Snapshot, entry: &Entry) -> Result<()> {
         if self.budget > 0 && self.published.load().in_memory.all().is_none() {
             let head = snapshot.head()?;
             self.keep(|known| match &known.in_memory {
-                // A newer state may have another entry, and an older one must not be put over it.
+                // IMPORTANT: an entry of an older state must not replace a newer one.
                 InMemory::Some(cache) if known.head == head => {
                     let mut cache = cache.clone();
                     cache.put(KeyState::from_entry(entry));
@@ -220,23 +228,23 @@ impl Shared {
         Ok(())
     }
 
-    /// Bytes that the projection may take in memory.
+    /// How many bytes the projection may take in memory.
     pub(crate) fn budget(&self) -> usize {
         self.budget
     }
 
-    /// Whether it was closed; in a fork it always is.
+    /// Whether the store was closed; in a fork it always is.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_forked() || self.closed.load(Ordering::SeqCst)
     }
 
-    /// Whether another process opened it, of which this one is a fork: who would answer is not here,
-    /// and what was locked then stays so.
+    /// Whether this process is a fork of the one that opened the store. The threads that would answer are in the
+    /// parent, and a lock that was held at the fork stays locked.
     pub(crate) fn is_forked(&self) -> bool {
         self.process.is_some_and(|process| process != Process::this())
     }
 
-    /// Refuses what is asked of a store that was closed, or opened by another process.
+    /// An error if the store was closed, or was opened by the parent of this process.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.is_forked() {
             return Err(StateError::Forked);
@@ -244,16 +252,16 @@ impl Shared {
         if self.is_closed() { Err(StateError::Closed) } else { Ok(()) }
     }
 
-    /// Why nobody answers: what closes the store drops what still waits.
+    /// The error of a request that was dropped without an answer, as closing does with waiting ones.
     pub(crate) fn unanswered(&self) -> StateError {
         self.check_open().err().unwrap_or_else(broken)
     }
 
-    /// Ends the watches. Says whether the store was open until now.
+    /// Closes the store and ends the watches; returns whether the store was open.
     pub(crate) fn close(&self) -> bool {
         let was_open = !self.closed.swap(true, Ordering::SeqCst);
         self.registry.ring();
-        // It keeps the files open.
+        // The index keeps the files open.
         #[cfg(feature = "sqlite")]
         self.index.store(None);
         was_open
@@ -267,7 +275,7 @@ impl Shared {
         lock(&self.counters).clone()
     }
 
-    /// What of the projection is in memory, and about the bytes that it takes.
+    /// Which part of the projection is in memory, and about how many bytes it takes.
     pub(crate) fn residency(&self) -> (Residency, u64) {
         let published = self.published.load();
         let residency = match &published.in_memory {

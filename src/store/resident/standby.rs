@@ -1,4 +1,4 @@
-//! The tree that is published next.
+//! The standby tree: the tree that will be published next.
 
 use std::sync::Arc;
 
@@ -7,23 +7,24 @@ use crate::backend::FoldedState;
 use crate::log::Head;
 use crate::state::KeyState;
 
-/// The state that was published before. Brought forward in place, it is published next: two trees take
-/// turns, and no node is copied that no reader holds.
+/// The state that was published before the current one, to be published next after it was brought up to date.
+/// Two trees take turns, so that publishing changes nodes in place, and copies only those that a reader still
+/// holds.
 #[derive(Debug)]
 pub(super) enum StandbyTree {
-    /// As it was, with what leads from it to the published one.
+    /// The previous state, with the key states that lead from it to the published one.
     Behind {
         state: Arc<Published>,
         left: Vec<Arc<KeyState>>,
-        /// The end of what leads on.
+        /// The head of the published state.
         head: Head,
     },
-    /// The published state once more.
+    /// A second copy of the published state, in nodes of its own.
     Level(FoldedState),
 }
 
 impl StandbyTree {
-    /// Brings it forward, unless somebody reads it still.
+    /// Brings the previous state up to date, unless a reader still holds it.
     pub(super) fn brought_forward(self) -> Self {
         let Self::Behind { state, left, head } = self else { return self };
         match Arc::try_unwrap(state) {
@@ -39,7 +40,7 @@ impl StandbyTree {
         }
     }
 
-    /// The state at this head, in nodes that it alone has; none if it is of another, or read still.
+    /// The state at this head, in nodes of its own; `None` if it is of another head, or a reader still holds it.
     pub(super) fn at(self, head: Head) -> Option<FoldedState> {
         match self.brought_forward() {
             Self::Level(folded) if folded.head == head => Some(folded),
