@@ -24,7 +24,7 @@ pub type Result<T, E = StateError> = std::result::Result<T, E>;
 /// The error of every operation. Messages name keys and positions, never values.
 ///
 /// [`kind`](StateError::kind) sorts the variants by what to do next;
-/// [`is_retryable`](StateError::is_retryable) says whether the same call may succeed later.
+/// [`is_retryable`](StateError::is_retryable) says whether reading again and retrying may succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateError {
@@ -40,8 +40,8 @@ pub enum StateError {
     /// The batch was refused, because conditions do not hold. The rejection lists all that failed.
     Rejected(Rejection),
 
-    /// A limit of the store is exceeded: by the input, or, if [`of_input`](Exceeded::of_input) is false, by
-    /// the number of keys in the store that a condition would have to look at.
+    /// A limit of the store is exceeded. If [`of_input`](Exceeded::of_input) is true, the input is too large.
+    /// If it is false, a condition would have to look at too many keys of the store.
     LimitExceeded(Exceeded),
     /// A batch with the same `commit_id`, but with other keys or kinds of writes, was recorded before.
     CommitIdReused(String),
@@ -52,8 +52,8 @@ pub enum StateError {
     InvalidArgument(String),
     /// A value cannot be encoded or decoded. The message gives the place, not the content.
     SerializationError(String),
-    /// A key does not exist. The stores return `None` instead; this is for programs that treat an absent key
-    /// as an error.
+    /// A key does not exist. Nothing in this crate returns it: reads return `None`. It is for programs that
+    /// treat an absent key as an error.
     KeyNotFound(String),
     /// Code that the program gave to the store panicked: a clock, a source of randomness, a progress
     /// function, a reader or a writer. The call recorded nothing, and the store remains usable.
@@ -64,8 +64,8 @@ pub enum StateError {
     /// This store does not support the operation, whatever the arguments are. The message says why, and what
     /// to use instead.
     Unsupported(String),
-    /// This process is a fork of a process that has a store open. It must not use that store, nor open
-    /// another one: fork before opening a store, or start a new program.
+    /// This process was made by `fork` in a process that has a store open. It must not use that store, nor
+    /// open another one: call `fork` before opening a store, or start a new program.
     Forked,
 
     /// Changes after the requested position were dropped from the log, so reading cannot start there.
@@ -107,7 +107,7 @@ pub enum StateError {
         /// What is wrong with the path, and what to do.
         why: Fault,
     },
-    /// The transaction logic of a program failed. The stores never return this; it is for programs.
+    /// The transaction logic of a program failed. Nothing in this crate returns it; it is for programs.
     TransactionFailed(String),
     /// The store was closed.
     Closed,

@@ -94,8 +94,9 @@ impl Batch {
     /// Adds the condition that no key with this prefix was created, changed or deleted after `seq`. The
     /// prefix is bytes, never a pattern.
     ///
-    /// The store refuses the batch with [`StateError::LimitExceeded`](crate::StateError::LimitExceeded) if
-    /// more keys than [`Limits::page_entries`] have the prefix. Deleted keys count.
+    /// Choose a prefix that few keys have: if more than [`Limits::page_entries`] of the store have it, deleted
+    /// keys included, the store refuses the batch with
+    /// [`StateError::LimitExceeded`](crate::StateError::LimitExceeded).
     pub fn expect_unchanged_since(mut self, prefix: impl Into<String>, seq: impl Into<Seq>) -> Self {
         let limit = Limits::default().page_entries;
         self.conditions.push(Condition::UnchangedSince { prefix: prefix.into(), seq: seq.into(), limit });
@@ -122,8 +123,8 @@ impl Batch {
         self
     }
 
-    /// Sets who writes and why; replaces earlier metadata. The [`commit_id`](Self::commit_id) of the batch
-    /// stays. If `meta` was read from a commit, its commit id and its cause are not copied.
+    /// Sets who writes and why; replaces earlier metadata. The [`commit_id`](Self::commit_id) that this batch
+    /// has is kept. If `meta` was read from a commit, its commit id and its cause are not copied.
     pub fn meta(mut self, meta: Meta) -> Self {
         self.meta = Meta { commit_id: self.meta.commit_id.take(), cause: None, ..meta };
         self
@@ -133,8 +134,9 @@ impl Batch {
     /// nothing and returns the first receipt again.
     ///
     /// If that batch wrote other keys, or set where this one deletes, the error is
-    /// [`StateError::CommitIdReused`](crate::StateError::CommitIdReused). Values are not compared, nor are
-    /// deletions of absent keys. A batch that records nothing is not remembered.
+    /// [`StateError::CommitIdReused`](crate::StateError::CommitIdReused). Values are not compared: never use
+    /// an id for a second batch, because the store would return the first receipt and write nothing.
+    /// Deletions of absent keys are not compared either. A batch that records nothing is not remembered.
     ///
     /// ```
     /// use univrs_state::{Batch, MemoryStore, StateStore};

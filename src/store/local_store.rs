@@ -1,4 +1,4 @@
-//! What a store can do that this process holds open.
+//! The operations of a store that this process has open.
 
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::audit::VerifyReport;
 use crate::error::Result;
 use crate::log::{Anchor, StoreId};
 
-/// What a store can do that this process holds open, beside [`StateStore`]: verify, export, tell its
+/// The operations of a store that this process has open, beside those of [`StateStore`]: verify, export,
 /// statistics, and close.
 ///
 /// [`SqliteStore`](crate::SqliteStore), [`MemoryStore`](crate::MemoryStore) and
@@ -82,9 +82,9 @@ pub trait LocalStore: StateStore + sealed::Opened {
     /// Writes the log to a writer, checked on the way. Reads one state throughout.
     ///
     /// # Errors
-    /// Those of [`StateStore::at`] for its points; what writing returns;
-    /// [`StateError::Corrupted`](crate::StateError::Corrupted) where the log contradicts itself: what was
-    /// written then has no end, and is refused by every reader.
+    /// Those of [`StateStore::at`] for its points; the error of the writer;
+    /// [`StateError::Corrupted`](crate::StateError::Corrupted) if the log contradicts itself. What was written
+    /// until then lacks the end line, so every reader refuses it.
     async fn export<W>(&self, export: Export, write: W) -> Result<Exported>
     where
         Self: Sized,

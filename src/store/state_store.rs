@@ -27,25 +27,26 @@ const REPLAY_PAGE: usize = 1_000;
 ///
 /// **Strict serializability.** Operations of all tasks, handles and processes appear to take effect one
 /// at a time, in real-time order: an operation that starts after another one has returned takes effect
-/// after it. The order of writes is that of [`Seq`]. No read is older than anything already
-/// acknowledged or read, by whomever. The exception is a file that was opened as one that nobody
-/// changes, see `SqliteStore::is_immutable`.
+/// after it. The order of writes is that of [`Seq`]. A read sees every write that had returned, and
+/// everything that another read had returned, before it started, in whichever process. The exception is
+/// a file that was opened as one that nobody changes, see `SqliteStore::is_immutable`.
 ///
 /// **Atomicity.** A batch is recorded as a whole or not at all, and is seen as a whole or not at all by
 /// readers and watches. A refused batch takes no position and leaves no trace.
 ///
-/// **Durability at return.** When a write returns `Ok`, its changes are on disk, unless the file was
-/// created with `Durability::Buffered`. When a read returns or a watch delivers, what it shows is on
-/// disk as well. A store in memory ends with its last handle.
+/// **Durability at return.** A store on disk with `Durability::Synced`, which is the default, promises
+/// this: when a write returns `Ok`, its changes are on disk, and what a read returns or a watch delivers
+/// is on disk before. With `Durability::Buffered` the last commits may be lost when the machine
+/// stops. A store in memory is gone with its last handle.
 ///
 /// **Errors.** After any error but [`StateError::OutcomeUnknown`], nothing of the batch is or will be
-/// recorded. After an unknown outcome, retry with the same [`commit_id`](Batch::commit_id) to learn
-/// which, or read the log.
+/// recorded. After an unknown outcome the batch may or may not be recorded: retry it with the same
+/// [`commit_id`](Batch::commit_id), which records it at most once, or read the log.
 ///
 /// **Dropped futures.** A future may be dropped at any time. If a write has already reached the queue,
-/// it is recorded or refused as if its caller had waited, and watches see it; else nothing happens. The
-/// caller cannot tell which, as with an unknown outcome. Dropping a read has no effect. Futures are
-/// lazy: nothing is queued before the first poll.
+/// it is recorded or refused as if its caller had waited, and watches see it; else nothing happens.
+/// The caller cannot tell the two apart, and treats a dropped write as an unknown outcome. Dropping a
+/// read has no effect. Nothing is queued before the first poll of a future.
 ///
 /// **Which state a method reads.**
 ///
@@ -142,15 +143,15 @@ pub trait StateStore: Send + Sync {
     /// See the trait.
     async fn head(&self) -> Result<Head>;
 
-    /// Whole commits after a position, in order: until `limit` changes or 4 MiB are reached, then
-    /// to the end of that commit. A position inside a commit counts as the one before it.
+    /// Whole commits after a position, in order. The answer ends with the commit that reaches `limit`
+    /// changes or 4 MiB. If `after` lies inside a commit, that whole commit is the first.
     ///
     /// # Errors
     /// [`StateError::CursorDiverged`] for a position beyond the head; [`StateError::Compacted`].
     async fn changes(&self, after: Seq, limit: usize) -> Result<Vec<Commit>>;
 
-    /// Changes of a key, deletions included, newest first: until `limit` changes or 4 MiB are reached,
-    /// only those before a position if one is given. Go on before the last one that came.
+    /// Changes of a key, deletions included, newest first, until `limit` changes or 4 MiB are reached.
+    /// With a position, only changes before it: pass the position of the last change to get the next page.
     ///
     /// # Errors
     /// See the trait.
@@ -176,18 +177,18 @@ pub trait StateStore: Send + Sync {
     /// See the trait.
     async fn list_deleted(&self, prefix: &str) -> Result<Vec<DeletedKey>>;
 
-    /// The changes of matching keys from now on: those that were acknowledged before the call, to
-    /// whomever, are not among them; those that are committed after it are. Looks for the newest
-    /// position on the caller's thread, which takes microseconds; where another process wrote, and this
-    /// one is reading what, some milliseconds.
+    /// The changes of matching keys from now on. A change that was acknowledged before the call, in
+    /// whichever process, is not among them; every change that is committed after it is. The call looks
+    /// for the newest position on the caller's thread. That takes microseconds, or milliseconds while this
+    /// process reads what another one wrote.
     ///
     /// # Errors
     /// [`StateError::InvalidKey`] for a bad pattern; [`StateError::Unsupported`] of an export that
     /// withholds changes or begins later than its log.
     fn watch(&self, pattern: &str) -> Result<WatchStream>;
 
-    /// The changes of matching keys after a position: resumes a watch. Whether the log still has
-    /// the position shows at the first poll.
+    /// The changes of matching keys after a position: resumes a watch. If the log does not have the
+    /// position, the first poll returns the error.
     ///
     /// # Errors
     /// Those of [`watch`](Self::watch); [`StateError::CursorDiverged`] for a cursor of another store.
@@ -363,9 +364,9 @@ pub trait StateStore: Send + Sync {
         self.compare_and_set(key, expected_version, json(key, value)?).await
     }
 
-    /// Reads a key as JSON, changes it, and writes it if nobody else did meanwhile; else again.
-    /// `change` gets none for an absent key, and deletes by returning none. Returns the version
-    /// after; 0 if the key is absent then.
+    /// Reads a key as JSON, changes it, and writes it. If somebody else wrote the key meanwhile, it starts
+    /// again with what they wrote. `change` gets `None` for an absent key, and deletes the key by returning
+    /// `None`. Returns the new version; 0 if the key is absent afterwards.
     ///
     /// ```
     /// use univrs_state::{MemoryStore, StateStore};

@@ -63,7 +63,8 @@ const FEW_OF: u64 = 500;
 ///
 /// # Recovery
 /// [`cursor`](Self::cursor) always names the last whole commit that was delivered or passed over, also
-/// after the end.
+/// after the end. A stream that ended within a commit delivers that commit's changes again when it is
+/// resumed: a program recognises them by their [`seq`](super::WatchEvent::seq).
 ///
 /// | cause | what to do next |
 /// |---|---|
@@ -77,7 +78,7 @@ const FEW_OF: u64 = 500;
 /// call that starts a watch refuses it ([`Unsupported`](StateError::Unsupported)). Read its changes with
 /// [`changes`](crate::StateStore::changes).
 ///
-/// A program that holds a copy of a part of the store recovers from all of them like this:
+/// A program that holds a copy of a part of the store resumes, or reads anew, where a program can:
 ///
 /// ```
 /// use univrs_state::{Cursor, ErrorKind, MemoryStore, Result, Scan, StateStore};
