@@ -20,6 +20,8 @@ use crate::support::{Local, Store, Subject, folder, on_every_backend, options, v
 on_every_backend!(
     a_progress_function_that_panics_fails_its_call_alone,
     a_writer_that_panics_fails_its_export_alone,
+    a_writer_that_says_too_much_fails_its_export_alone,
+    a_writer_that_panics_when_it_is_dropped_harms_nothing,
 );
 
 /// Panics while it is armed.
@@ -150,6 +152,72 @@ async fn export_into(store: &Local, write: impl io::Write + Send + 'static) -> R
 async fn a_writer_that_panics_fails_its_export_alone<S: Store>(store: S, subject: &Subject) {
     store.set("/a", value(1)).await.unwrap();
     check(&export_into(&subject.local, Broken).await.unwrap_err(), "the writer");
+    assert_eq!(store.set("/a", value(2)).await, Ok(2));
+}
+
+/// Says that it wrote or read more than it was given.
+struct Boasting;
+
+impl io::Write for Boasting {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        Ok(buffer.len() + 1)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl io::Read for Boasting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(buffer.len() + 1)
+    }
+}
+
+/// What is said of a number that cannot be.
+fn check_boast(error: &StateError, whose: &str) {
+    let says = error.to_string();
+    assert!(says.contains(whose) && says.contains("bytes of a buffer of"), "{says}");
+}
+
+async fn a_writer_that_says_too_much_fails_its_export_alone<S: Store>(store: S, subject: &Subject) {
+    store.set("/a", value(1)).await.unwrap();
+    check_boast(&export_into(&subject.local, Boasting).await.unwrap_err(), "the writer");
+    assert_eq!(store.set("/a", value(2)).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_reader_that_says_too_much_fails_its_import_and_leaves_nothing() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    check_boast(&MemoryStore::import(Boasting).unwrap_err(), "the reader");
+    check_boast(&Archive::read(Boasting).unwrap_err(), "the reader");
+    check_boast(&SqliteStore::import(Boasting, &path).await.unwrap_err(), "the reader");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something is left behind");
+}
+
+/// Panics when it is dropped, after it took everything.
+struct Parting;
+
+impl io::Write for Parting {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        panic!("planted");
+    }
+}
+
+async fn a_writer_that_panics_when_it_is_dropped_harms_nothing<S: Store>(store: S, subject: &Subject) {
+    store.set("/a", value(1)).await.unwrap();
+    assert_eq!(export_into(&subject.local, Parting).await.map(|exported| exported.changes), Ok(1));
     assert_eq!(store.set("/a", value(2)).await, Ok(2));
 }
 

@@ -33,47 +33,69 @@ fn guarded<T>(whose: &'static str, run: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|_| StateError::Panicked(whose))
 }
 
-/// A reader or a writer that the program gave. It is not called again after a panic.
+/// A reader or a writer that the program gave. It is not called again after a panic, and a panic when it is
+/// dropped ends there.
 pub(crate) struct Foreign<T> {
-    inner: T,
+    /// None after it was dropped, or after a panic of it.
+    inner: Option<T>,
     whose: &'static str,
-    panicked: bool,
 }
 
 impl<R: Read> Foreign<R> {
     pub(crate) fn reader(inner: R) -> Self {
-        Self { inner, whose: "the reader", panicked: false }
+        Self { inner: Some(inner), whose: "the reader" }
     }
 }
 
 impl<W: Write> Foreign<W> {
     pub(crate) fn writer(inner: W) -> Self {
-        Self { inner, whose: "the writer", panicked: false }
+        Self { inner: Some(inner), whose: "the writer" }
     }
 }
 
 impl<T> Foreign<T> {
     fn call<R>(&mut self, call: impl FnOnce(&mut T) -> io::Result<R>) -> io::Result<R> {
-        if self.panicked {
-            return Err(Panicked(self.whose).into());
-        }
-        let called = catch_unwind(AssertUnwindSafe(|| call(&mut self.inner)));
+        let Some(inner) = &mut self.inner else { return Err(Panicked(self.whose).into()) };
+        let called = catch_unwind(AssertUnwindSafe(|| call(inner)));
         called.unwrap_or_else(|_| {
-            self.panicked = true;
+            self.end();
             Err(Panicked(self.whose).into())
         })
+    }
+
+    /// Passes on how many bytes of a buffer it took or filled. A larger number than there are would make the
+    /// buffers around it panic, `BufWriter` even while it is dropped.
+    fn within(&self, most: usize, bytes: usize) -> io::Result<usize> {
+        if bytes <= most {
+            return Ok(bytes);
+        }
+        Err(io::Error::other(format!("{} said {bytes} bytes of a buffer of {most}", self.whose)))
+    }
+
+    fn end(&mut self) {
+        let inner = self.inner.take();
+        // Nothing depends on it any more, and the hook of panics has told of this one.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(inner)));
+    }
+}
+
+impl<T> Drop for Foreign<T> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
 impl<R: Read> Read for Foreign<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.call(|inner| inner.read(buffer))
+        let bytes = self.call(|inner| inner.read(buffer))?;
+        self.within(buffer.len(), bytes)
     }
 }
 
 impl<W: Write> Write for Foreign<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.call(|inner| inner.write(buffer))
+        let bytes = self.call(|inner| inner.write(buffer))?;
+        self.within(buffer.len(), bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
