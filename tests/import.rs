@@ -52,7 +52,7 @@ async fn every_flipped_bit_and_every_cut_of_an_export_is_found() {
     }
     for behind in [&[0][..], &[0xf6], &bytes] {
         let error = refused(&[&bytes, behind].concat());
-        assert!(error.to_string().contains("something follows"), "{error}");
+        assert!(error.to_string().contains("more bytes after its end"), "{error}");
     }
 }
 
@@ -201,4 +201,18 @@ async fn an_export_is_told_from_other_files_by_its_beginning() {
         assert!(!is_one(other), "{other:02x?}");
     }
     assert!(Archive::is_one(folder.path().join("none")).is_err());
+}
+
+#[tokio::test]
+async fn an_import_onto_an_open_store_blames_the_store_and_not_the_files_beside_it() {
+    let (bytes, _) = sample().await;
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.set("/a", value(1)).await.unwrap();
+    let error = SqliteStore::import(std::io::Cursor::new(bytes), &path).await.unwrap_err();
+    let StateError::CannotOpen { path: blamed, why } = &error else { panic!("{error}") };
+    assert!(blamed == &path && why.to_string().contains("not written over"), "{error}");
+    store.close().await.unwrap();
+    assert_eq!(audit(&Local::Sqlite(SqliteStore::open(&path).await.unwrap())).await.len(), 1);
 }

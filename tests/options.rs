@@ -5,7 +5,7 @@ use std::time::Duration;
 use univrs_state::archive::Export;
 use univrs_state::log::StoreId;
 use univrs_state::options::Durability;
-use univrs_state::{LocalStore, MemoryStore, Options, SqliteStore, StateError, StateStore};
+use univrs_state::{Limits, LocalStore, MemoryStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::{STORE, Subject, folder, options, value};
 
@@ -58,6 +58,12 @@ async fn options_that_contradict_each_other_are_refused() {
     let (export, store) = export().await;
     let import = async |options: Options| options.import(std::io::Cursor::new(export.clone()), &path).await;
     assert_eq!(blamed(&import(Options::new().create(false)).await.unwrap_err()), "create");
+    let lossy = Options::new().read_only(true).accept_loss(true);
+    assert_eq!(blamed(&import(lossy).await.unwrap_err()), "accept_loss");
+    let mut limits = Limits::default();
+    limits.value_bytes = 0;
+    let error = import(Options::new().limits(limits)).await.unwrap_err().to_string();
+    assert!(error.contains("value_bytes"), "{error}");
     let other = Options::new().store_id(StoreId::from_bytes([9; 16]));
     for error in
         [import(other.clone()).await.unwrap_err(), other.clone().import_memory(&export[..]).unwrap_err()]

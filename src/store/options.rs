@@ -241,15 +241,16 @@ impl Options {
         Ok(())
     }
 
-    /// Refuses to make no store where one is to be made.
+    /// Refuses what the new store of an import could not be opened with, before it is made.
     #[cfg(feature = "sqlite")]
-    pub(super) fn check_creates(&self) -> Result<()> {
-        if self.create {
-            return Ok(());
+    pub(super) fn check_import(&self) -> Result<()> {
+        if !self.create {
+            return Err(StateError::InvalidArgument(
+                "option create is false, but an import makes a new store: leave it out".into(),
+            ));
         }
-        Err(StateError::InvalidArgument(
-            "option create is false, but an import makes a new store: leave it out".into(),
-        ))
+        self.check_in_file()?;
+        self.limits.check_ranges()
     }
 
     /// Refuses an export of another store than was asked for.

@@ -186,7 +186,7 @@ impl Options {
         export: impl Read + Send + 'static,
         into: impl AsRef<Path>,
     ) -> Result<SqliteStore> {
-        self.check_creates()?;
+        self.check_import()?;
         let into = into.as_ref();
         let absolute = std::path::absolute(into);
         let into = absolute.map_err(|error| StateError::at_path(into, "cannot be made absolute", error))?;

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::backend::sqlite::SideFile;
 use crate::error::{Result, StateError};
 
+/// Why nothing is made at a path.
+pub(super) const EXISTS: &str = "exists, and is not written over; choose another path";
+
 /// A file that is written beside its place and moved there when it is complete. The name beside, and
 /// what SQLite keeps there, is removed in any case.
 #[derive(Debug)]
@@ -44,8 +47,7 @@ impl AtomicFile {
             return Err(StateError::cannot_open(place, "is no name of a file"));
         };
         if fs::symlink_metadata(place).is_ok() {
-            let why = "exists, and is not written over; choose another path";
-            return Err(StateError::cannot_open(place, why));
+            return Err(StateError::cannot_open(place, EXISTS));
         }
         loop {
             // What a process of the same number left is passed over.

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::atomic_file::AtomicFile;
+use super::atomic_file::{AtomicFile, EXISTS};
 use super::load::{check_floor, check_follows, withheld};
 use crate::audit::{LogReader, LoggedChange, Start};
 use crate::backend::sqlite::{Location, Opening, SideFile, Sqlite};
@@ -29,6 +29,10 @@ pub(crate) async fn import(
     opening: impl FnOnce(Location) -> Result<Opening>,
     check: impl FnOnce(StoreId) -> Result<()> + Send + 'static,
 ) -> Result<()> {
+    // First, because the files beside a store that is there belong to it, and must not be removed.
+    if std::fs::symlink_metadata(into).is_ok() {
+        return Err(StateError::cannot_open(into, EXISTS));
+    }
     // A draft that somebody left is used up or passed over, and no part of a store.
     for side in SideFile::ALL.into_iter().filter(|side| *side != SideFile::NewFile) {
         let beside = side.beside(into);
