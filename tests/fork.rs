@@ -82,6 +82,20 @@ pub(crate) async fn fork(path: &Path) -> String {
     said
 }
 
+/// In a child of the test: forks with a store of SQLite in memory; what the fork was told.
+pub(crate) async fn fork_in_memory() -> String {
+    let store = SqliteStore::in_memory().await.unwrap();
+    store.set("/a", value(1)).await.unwrap();
+    let shared = store.clone();
+    let said = in_a_fork(move || {
+        let (read, written) = run(async { (shared.get("/a").await, shared.set("/a", value("fork")).await) });
+        format!("{:?} {:?}", read.map(|_| ()), written)
+    });
+    store.set("/a", value(2)).await.unwrap();
+    assert!(store.verify().await.unwrap().is_intact());
+    said
+}
+
 /// In a child of the test: forks after it has closed its store; what the fork could do.
 pub(crate) async fn close_and_fork(path: &Path) -> String {
     let store = SqliteStore::open(path).await.unwrap();
@@ -106,6 +120,12 @@ async fn a_fork_is_told_that_the_store_is_not_its_own_and_harms_nothing() {
     let said = child.ask(&format!("fork\t{}", path.display())).unwrap();
     assert_eq!(said, format!("{:?}", [true; 8]));
     assert_eq!(Subject::open(Options::new(), &path).await.audit().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_fork_with_nothing_but_a_store_in_memory_is_told_too() {
+    let told = Child::start().ask("fork in memory").unwrap();
+    assert_eq!(told, "Err(Forked) Err(Forked)");
 }
 
 #[tokio::test]

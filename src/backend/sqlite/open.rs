@@ -44,7 +44,7 @@ impl Opening {
             let found = rusqlite::version();
             return Err(self.refuse(&format!("needs SQLite 3.51.3 or newer, but {found} is linked")));
         }
-        if self.is_file() && !ffi::watch_forks() {
+        if !ffi::watch_forks() {
             return Err(StateError::Unavailable(
                 "the system has no memory to register the handler of forks".into(),
             ));
