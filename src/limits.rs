@@ -81,9 +81,18 @@ impl Limits {
     }
 }
 
+/// Keys are counted only up to the first number above the limit.
+fn at_least(of_input: bool) -> &'static str {
+    if of_input { "" } else { "at least " }
+}
+
+fn advice(of_input: bool) -> &'static str {
+    if of_input { "" } else { "; deleted keys count: name a longer prefix, or raise the limit page_entries" }
+}
+
 /// A limit, and the number that exceeds it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("limit exceeded: {what} has {actual} {unit}, the limit is {limit}")]
+#[error("limit exceeded: {what} has {}{actual} {unit}, the limit is {limit}{}", at_least(*of_input), advice(*of_input))]
 #[non_exhaustive]
 pub struct Exceeded {
     /// What is too large, such as `the batch` or `the value of /a`.
