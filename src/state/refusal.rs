@@ -14,6 +14,8 @@ pub(crate) enum Refusal {
     LimitExceeded(Exceeded),
     /// A batch with the same commit id and other writes was recorded before.
     CommitIdReused(String),
+    /// The newest commit has the latest time that the file format can hold.
+    EndOfTime,
 }
 
 impl From<Refusal> for StateError {
@@ -22,6 +24,9 @@ impl From<Refusal> for StateError {
             Refusal::Rejected(rejection) => Self::Rejected(rejection),
             Refusal::LimitExceeded(exceeded) => Self::LimitExceeded(exceeded),
             Refusal::CommitIdReused(id) => Self::CommitIdReused(id),
+            Refusal::EndOfTime => Self::Unsupported(
+                "the newest commit has the latest time that the file format can hold, so no commit can follow it".into(),
+            ),
         }
     }
 }

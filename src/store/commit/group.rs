@@ -92,27 +92,32 @@ pub(crate) fn commit_group<B: Backend>(
         Err(CommitError::NotRecorded(StateError::StorageFull(_) | StateError::Corrupted(_)))
             if batches.len() > 1 =>
         {
-            one_by_one(backend, &proposals, known)
+            one_by_one(backend, sources, proposals, known)
         }
         Err(failure) => Outcome::of_failure(batches.len(), failure),
     }
 }
 
-/// Commits each batch in a storage transaction of its own.
+/// Commits each batch in a storage transaction of its own, with the time at which it began.
 fn one_by_one<B: Backend>(
     backend: &mut B,
-    proposals: &[Proposal<'_>],
+    sources: &Sources,
+    proposals: Vec<Proposal<'_>>,
     known: Option<&FoldedState>,
 ) -> Outcome {
     let mut all = Outcome { results: Vec::new(), recorded: Vec::new(), tip: None, unknown: false };
-    for proposal in proposals {
+    for mut proposal in proposals {
         if all.unknown {
             let error = "the batch was not tried, because the outcome of a commit before it is unknown";
             all.results.push(Err(StateError::Storage(error.into())));
             continue;
         }
-        let begun = backend.begin().map_err(CommitError::NotRecorded);
-        all.extend(match begun.and_then(|begun| record(begun, std::slice::from_ref(proposal), known)) {
+        let begun = backend.begin().and_then(|begun| {
+            proposal.clock = sources.now()?;
+            Ok(begun)
+        });
+        let begun = begun.map_err(CommitError::NotRecorded);
+        all.extend(match begun.and_then(|begun| record(begun, std::slice::from_ref(&proposal), known)) {
             Ok(run) => Outcome::judged(run),
             Err(failure) => Outcome::of_failure(1, failure),
         });

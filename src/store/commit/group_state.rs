@@ -111,8 +111,7 @@ impl<'a> GroupState<'a> {
         let before = self.tip;
         if !decision.drafts.is_empty() {
             if before.at == Timestamp::MAX {
-                let what = "the newest commit has the latest time that the file format can hold, so no commit can follow it";
-                return Err(StateError::Storage(what.into()));
+                return Ok(Err(Refusal::EndOfTime));
             }
             let mut salts = proposal.salts.iter().copied();
             let salt = || salts.next().unwrap_or([0; SALT_BYTES]);

@@ -1,5 +1,7 @@
 //! What becomes of a batch does not depend on which batches share its storage transaction.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::Config;
@@ -9,7 +11,8 @@ use super::group_state::Verdict;
 use super::proposal::Proposal;
 use crate::backend::{Backend, FoldedState, Memory, Snapshot};
 use crate::limits::Limits;
-use crate::log::{Meta, StoreId, Timestamp};
+use crate::log::{ChangeKind, Draft, Meta, Prev, StoreId, Timestamp, Tip, seal};
+use crate::seq::Seq;
 use crate::state::{Batch, Refusal};
 #[cfg(feature = "sqlite")]
 use crate::store::Options;
@@ -121,6 +124,7 @@ fn kinds(verdicts: &[Verdict]) -> [usize; 4] {
             Err(Refusal::Rejected(_)) => 1,
             Err(Refusal::LimitExceeded(_)) => 2,
             Err(Refusal::CommitIdReused(_)) => 3,
+            Err(Refusal::EndOfTime) => unreachable!("the clocks stand near the epoch"),
         };
         kinds[kind] += 1;
     }
@@ -200,5 +204,33 @@ fn keys_that_were_created_just_before_count_for_a_condition_on_their_prefix() {
         let (verdicts, _) = grouped(memory(), &proposals, sizes, |_| None);
         let Err(Refusal::LimitExceeded(exceeded)) = &verdicts[2] else { panic!("{:?}", verdicts[2]) };
         assert_eq!((exceeded.limit, exceeded.actual), (2, 3), "{sizes:?}");
+    }
+}
+
+// The last moment that the format can hold was once a failure of the machine, which failed the whole group.
+#[test]
+fn at_the_end_of_time_a_batch_is_refused_and_not_its_group() {
+    let near = || {
+        let tip = Tip { at: Timestamp::from_micros(i64::MAX - 2), ..Tip::genesis(STORE) };
+        let draft = Draft {
+            kind: ChangeKind::Created,
+            key: "/x".into(),
+            version: 1,
+            created_at: None,
+            prev: Prev::Recorded(Seq::ZERO),
+            value: Some(Arc::from(&b"1"[..])),
+        };
+        let mut memory = memory();
+        seal(vec![draft], None, tip, Timestamp::EPOCH, || [1; 16])
+            .0
+            .into_iter()
+            .for_each(|change| memory.push(change));
+        memory
+    };
+    let requests = ["/a", "/b"].map(|key| (Batch::new().set(key, "1"), 1));
+    let proposals = proposals(&requests);
+    for sizes in [&[1, 1][..], &[2]] {
+        let (verdicts, _) = grouped(near(), &proposals, sizes, |_| None);
+        assert!(matches!(verdicts[..], [Ok(_), Err(Refusal::EndOfTime)]), "{sizes:?} {verdicts:?}");
     }
 }

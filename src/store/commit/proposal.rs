@@ -32,6 +32,11 @@ impl Sources {
         let mut bytes = vec![0; batch.values() * SALT_BYTES];
         foreign::fill(&*self.entropy, &mut bytes)?;
         let (salts, _) = bytes.as_chunks();
-        Ok(Proposal { batch, clock: foreign::now(&*self.clock)?, salts: salts.to_vec() })
+        Ok(Proposal { batch, clock: self.now()?, salts: salts.to_vec() })
+    }
+
+    /// The present time.
+    pub(super) fn now(&self) -> Result<Timestamp> {
+        foreign::now(&*self.clock)
     }
 }
