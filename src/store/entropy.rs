@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use crate::sync::whole;
 
 /// A source of random bytes, for the salts of values and the ids of stores.
+///
+/// The store draws a salt for each value of a batch before it decides, also of a batch that it then refuses.
 pub trait Entropy: Send + Sync {
     /// Fills the buffer with random bytes; returns false if it cannot.
     fn fill(&self, buffer: &mut [u8]) -> bool;

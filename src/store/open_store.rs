@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::log::{Anchor, Head};
 use crate::pattern::Pattern;
 use crate::state::{Batch, Entry};
-use crate::store::engine::{CommitRequest, Engine, Read};
+use crate::store::engine::{Caller, CommitRequest, Engine, Read};
 use crate::store::feed::undisturbed;
 use crate::store::read::{Page, Scan, current};
 use crate::store::receipt::Receipt;
@@ -126,7 +126,7 @@ impl OpenStore {
         };
         let (reply, receiver) = oneshot::channel();
         self.shared.check_open()?;
-        self.engine.order(CommitRequest { batch, reply, room });
+        self.engine.order(CommitRequest { batch, caller: Caller::new(reply, room) });
         receiver.await.unwrap_or_else(|_| Err(self.shared.unanswered()))
     }
 

@@ -31,7 +31,7 @@ impl Engine for MemoryEngine {
         let wakers: Vec<Wakers> = outcome.recorded.into_iter().filter_map(published).collect();
         drop(memory);
         if let Some(result) = outcome.results.into_iter().next() {
-            let _ = request.reply.send(result);
+            request.caller.answer(result);
         }
         wakers.into_iter().for_each(Wakers::wake);
     }

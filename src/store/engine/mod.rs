@@ -1,15 +1,13 @@
 //! Engines: they put batches in order and run reads.
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-
 use crate::backend::Snapshot;
 use crate::error::Result;
 use crate::log::Head;
 use crate::state::Batch;
-use crate::store::receipt::Receipt;
 
 #[cfg(feature = "sqlite")]
 mod background;
+mod caller;
 #[cfg(feature = "sqlite")]
 mod checkpoints;
 #[cfg(feature = "sqlite")]
@@ -28,14 +26,13 @@ mod sqlite;
 #[cfg(feature = "sqlite")]
 pub(crate) mod writer;
 
+pub(crate) use caller::Caller;
 pub(crate) use memory::MemoryEngine;
 
 /// A batch that waits for the writer.
 pub(crate) struct CommitRequest {
     pub(crate) batch: Batch,
-    pub(crate) reply: oneshot::Sender<Result<Receipt>>,
-    /// The batch's share of the queue, given back when the batch is answered.
-    pub(crate) room: OwnedSemaphorePermit,
+    pub(crate) caller: Caller,
 }
 
 /// A read that runs on one state.

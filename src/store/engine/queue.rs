@@ -3,13 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::oneshot;
-
-use super::{Closed, CommitRequest, Read};
-use crate::error::Result;
+use super::{Caller, Closed, CommitRequest, Read};
+use crate::error::{Result, StateError};
 use crate::state::Batch;
-use crate::store::feed::undisturbed;
+use crate::store::foreign::broken;
 use crate::store::receipt::Receipt;
 use crate::sync::queue::{Receiver, Sender, TryRecvError, unbounded};
 
@@ -36,10 +33,11 @@ pub(crate) enum Task {
 /// The writer's end of the queue.
 pub(crate) struct Queue(Receiver<Task>);
 
-/// Batches that are committed together, and the callers that wait for them.
+/// Batches that are committed together, and the callers that wait for them. If the group is dropped before it
+/// is answered, as a panic does, the callers learn that the outcome is unknown.
 pub(crate) struct CommitGroup {
     pub(crate) batches: Vec<Batch>,
-    replies: Vec<(oneshot::Sender<Result<Receipt>>, OwnedSemaphorePermit)>,
+    callers: Vec<Caller>,
     /// The task behind them that ended the group, if it is no batch.
     pub(crate) met: Option<Task>,
 }
@@ -68,14 +66,14 @@ impl Queue {
     /// lingering before a commit was measured and gains nothing.
     pub(crate) fn gather(&self, first: CommitRequest) -> CommitGroup {
         let mut bytes = first.batch.size();
-        let (batches, replies) = (vec![first.batch], vec![(first.reply, first.room)]);
-        let mut group = CommitGroup { batches, replies, met: None };
+        let (batches, callers) = (vec![first.batch], vec![first.caller]);
+        let mut group = CommitGroup { batches, callers, met: None };
         while group.batches.len() < GROUP_BATCHES && bytes < GROUP_BYTES {
             match self.0.try_recv() {
                 Ok(Task::Commit(request)) => {
                     bytes += request.batch.size();
                     group.batches.push(request.batch);
-                    group.replies.push((request.reply, request.room));
+                    group.callers.push(request.caller);
                 }
                 Ok(task) => {
                     group.met = Some(task);
@@ -90,9 +88,45 @@ impl Queue {
 
 impl CommitGroup {
     /// Sends each caller its result.
-    pub(crate) fn answer(self, results: Vec<Result<Receipt>>) {
-        for ((reply, _room), result) in self.replies.into_iter().zip(results) {
-            undisturbed(|| drop(reply.send(result)));
+    pub(crate) fn answer(mut self, results: Vec<Result<Receipt>>) {
+        let callers = std::mem::take(&mut self.callers);
+        callers.into_iter().zip(results).for_each(|(caller, result)| caller.answer(result));
+    }
+}
+
+impl Drop for CommitGroup {
+    fn drop(&mut self) {
+        for caller in std::mem::take(&mut self.callers) {
+            caller.answer(Err(StateError::OutcomeUnknown(broken().to_string())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_dropped_unanswered_has_an_unknown_outcome() {
+        let room = Arc::new(Semaphore::new(2));
+        let (sender, queue) = queue();
+        let mut replies = Vec::new();
+        for key in ["/a", "/b"] {
+            let (reply, receiver) = oneshot::channel();
+            let caller = Caller::new(reply, room.clone().try_acquire_owned().unwrap());
+            let _ = sender.send(Task::Commit(CommitRequest { batch: Batch::new().delete(key), caller }));
+            replies.push(receiver);
+        }
+        let Some(Task::Commit(first)) = queue.next() else { panic!("a batch was sent") };
+        drop(queue.gather(first));
+        for mut reply in replies {
+            let answer = reply.try_recv().unwrap();
+            assert!(matches!(answer, Err(StateError::OutcomeUnknown(_))), "{answer:?}");
+        }
+        assert_eq!(room.available_permits(), 2);
     }
 }
