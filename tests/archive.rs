@@ -277,7 +277,7 @@ async fn an_export_after_a_point_shows_what_came_then<S: Store>(store: S, subjec
     assert_eq!(archive.changes(floor.seq, 9).await.unwrap(), store.changes(floor.seq, 9).await.unwrap());
     cannot_be_watched(&archive);
     assert!(archive.verify().await.unwrap().is_intact());
-    refused_as_a_store(&bytes, "begins after 2").await;
+    refused_as_a_store(&bytes, "begins after change 2").await;
 }
 
 async fn lines_of_json_say_all_that_the_log_says<S: Store>(store: S, subject: &Subject) {

@@ -103,13 +103,13 @@ async fn a_point_that_is_none_is_a_clear_error<S: Store>(store: S, subject: &Sub
         error
     }
     let now = Timestamp::from(SystemTime::now());
-    refused(&store, now, "nothing had been recorded at that time").await;
+    refused(&store, now, "nothing was recorded at or before that time").await;
     assert_eq!(store.at(Point::Head).await.unwrap().at(), None);
 
     let log = random_log(&store, 10).await;
     let head = store.head().await.unwrap();
     let before = Timestamp::from_micros(log[0].at.as_micros() - 1);
-    let error = refused(&store, before, "nothing had been recorded at that time").await;
+    let error = refused(&store, before, "nothing was recorded at or before that time").await;
     assert!(matches!(error, StateError::InvalidArgument(_)));
     let error = refused(&store, head.seq.next(), "beyond the end of the log").await;
     assert!(matches!(error, StateError::CursorDiverged(_)));

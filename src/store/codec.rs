@@ -1,4 +1,4 @@
-//! Values of a type, and what the simple verbs make of receipts and errors.
+//! Encoding and decoding of typed values, and the receipts and errors of the simple verbs.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::Receipt;
 use crate::error::{FailedCondition, Result, StateError};
 
-/// An error of a codec that names the key.
+/// An error of a codec, with the name of the key.
 pub(super) fn of_key(key: &str, error: StateError) -> StateError {
     match error {
         StateError::SerializationError(why) => {
@@ -16,7 +16,7 @@ pub(super) fn of_key(key: &str, error: StateError) -> StateError {
     }
 }
 
-/// A value as JSON.
+/// Encodes a value as JSON.
 pub(super) fn json<T: Serialize>(key: &str, value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| of_key(key, error.into()))
 }
@@ -26,7 +26,7 @@ pub(super) fn last_version(receipt: &Receipt) -> u64 {
     receipt.versions.last().copied().unwrap_or(0)
 }
 
-/// The first failed version condition in the words of the simple verbs.
+/// The first failed version condition, as the error of the simple verbs.
 pub(super) fn conflict(error: StateError) -> StateError {
     match error {
         StateError::Rejected(rejection) => match rejection.failed.first() {
@@ -39,7 +39,7 @@ pub(super) fn conflict(error: StateError) -> StateError {
     }
 }
 
-/// A value from CBOR, all of it.
+/// Decodes a value from CBOR. No bytes may follow it.
 pub(super) fn decode_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     use ciborium::de::Error;
     let mut rest = bytes;
@@ -48,14 +48,14 @@ pub(super) fn decode_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         Ok(_) => format!("{} bytes follow the value", rest.len()),
         Err(Error::Io(_)) => "CBOR ends too early".into(),
         Err(Error::Syntax(at)) => format!("not CBOR (byte {at})"),
-        Err(Error::Semantic(Some(at), _)) => format!("CBOR of another shape (byte {at})"),
-        Err(Error::Semantic(None, _)) => "CBOR of another shape".into(),
+        Err(Error::Semantic(Some(at), _)) => format!("CBOR of another type than expected (byte {at})"),
+        Err(Error::Semantic(None, _)) => "CBOR of another type than expected".into(),
         Err(Error::RecursionLimitExceeded) => "CBOR is nested too deeply".into(),
     };
     Err(StateError::SerializationError(why))
 }
 
-/// A value as CBOR.
+/// Encodes a value as CBOR.
 pub(super) fn encode_cbor<T: Serialize>(key: &str, value: &T) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // The messages of both codecs may quote the value.

@@ -1,4 +1,4 @@
-//! Implementations that pass every method on.
+//! Implementations of the trait that pass every method on to another store.
 
 use std::sync::Arc;
 

@@ -1,21 +1,21 @@
-//! How programs reach the log and its projection: the trait, the queue, watches.
+//! The stores as programs see them: the trait, the writer's queue, watches.
 //!
-//! The only clock and the only randomness of the crate are here. The rooms, from the ground: each uses
-//! those above it in this list, and none below.
+//! The crate reads a clock and draws randomness only here. The modules, in order: each uses those above it in
+//! this list, and none below.
 //!
-//! | room | |
+//! | module | what it does |
 //! |---|---|
-//! | `clock` `entropy` `stats` `foreign` `threads` `receipt` | what the rooms share |
-//! | `feed/` | who is woken |
+//! | `clock` `entropy` `stats` `foreign` `threads` `receipt` | what all modules share |
+//! | `feed/` | wakes watches |
 //! | `commit/` | the write path: load, decide, seal, record |
-//! | `resident/` | what is in memory |
+//! | `resident/` | keeps the published state in memory |
 //! | `read/` | pure reads of one state |
-//! | `engine/` | who puts batches in order and runs reads |
+//! | `engine/` | puts batches in order and runs reads |
 //! | `open_store` | an open store: state, start, read, close |
-//! | `history/` `watch/` | what was; what comes |
+//! | `history/` `watch/` | past states and restoring them; watches |
 //! | `transfer/` | exports and imports |
-//! | `verify/` | is it true? |
-//! | the rest | the trait, on an open store and as programs see it; the stores; how they are opened |
+//! | `verify/` | verifications |
+//! | the rest | the trait, and its implementation by an open store; the stores; their options |
 
 mod archive;
 mod clock;

@@ -22,20 +22,20 @@ use crate::sync::Guard;
 /// How long dropping the last handle waits for the writer.
 pub(crate) const DROP_WAIT: Duration = Duration::from_secs(5);
 
-/// Bytes of batches that may wait for the writer; more callers wait for room.
+/// The bytes of batches that may wait for the writer. Further callers wait for room.
 const QUEUE_BYTES: usize = 64 << 20;
 /// A batch's share of the queue is counted in these units.
 const QUEUE_UNIT: usize = 256;
 
 /// An open store. Its engine closes when the last handle is dropped.
 pub(crate) struct OpenStore {
-    /// Itself, for its watches: they find it again without keeping it open.
+    /// A weak pointer to itself for its watches, so that they do not keep it open.
     this: Weak<OpenStore>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) engine: Box<dyn Engine>,
     limits: Limits,
     read_only: bool,
-    /// Whether it has all of its log.
+    /// Whether the log is complete.
     whole: bool,
     queue: Arc<Semaphore>,
 }
@@ -61,7 +61,7 @@ impl OpenStore {
         receiver
     }
 
-    /// Itself, for watches and past states.
+    /// A weak pointer to itself, for watches and past states.
     pub(crate) fn weak(&self) -> Weak<Self> {
         self.this.clone()
     }
@@ -86,7 +86,7 @@ impl OpenStore {
         self.engine.close(Box::new(move |result| {
             let _ = reply.send(result);
         }));
-        // An engine that is gone has closed.
+        // An engine that has ended is closed.
         receiver.await.unwrap_or(Ok(()))
     }
 
@@ -110,7 +110,7 @@ impl OpenStore {
         })
     }
 
-    /// Orders a batch, once there is room for it, and waits for what becomes of it.
+    /// Puts a batch into the queue, when there is room for it, and waits for its receipt.
     pub(crate) async fn order(&self, batch: Batch) -> Result<Receipt> {
         let batch = batch.bounded(&self.limits)?;
         self.shared.check_open()?;
@@ -119,7 +119,7 @@ impl OpenStore {
         }
         let share = (batch.size() / QUEUE_UNIT + 1).min(QUEUE_BYTES / QUEUE_UNIT);
         let share = u32::try_from(share).unwrap_or(u32::MAX);
-        // Mostly there is room; asking for it first costs no turn of the runtime.
+        // Mostly there is room. Trying first costs no turn of the runtime.
         let room = match self.queue.clone().try_acquire_many_owned(share) {
             Ok(room) => room,
             Err(_) => self.queue.clone().acquire_many_owned(share).await.map_err(|_| StateError::Closed)?,
@@ -143,13 +143,13 @@ impl OpenStore {
         Ok(Anchor::new(self.shared.store, self.newest().await?))
     }
 
-    /// What the published state answers, if it is the newest and has the answer.
+    /// Reads the published state, if it is the newest and has the answer.
     pub(crate) fn at_hand<T>(
         &self,
         read: impl FnOnce(&Guard<Arc<Published>>) -> Option<Result<T>>,
     ) -> Option<Result<T>> {
         let current = self.shared.current();
-        // Closing lets go of what tells whether it is the newest.
+        // IMPORTANT: checked after `current`. Closing drops the index that shows whether the state is the newest.
         if let Err(error) = self.shared.check_open() {
             return Some(Err(error));
         }
@@ -160,7 +160,7 @@ impl OpenStore {
         read(&published)
     }
 
-    /// What the whole projection answers, if it is in memory and the newest.
+    /// Reads the whole projection, if it is in memory and the newest.
     pub(crate) fn folded<T>(&self, read: impl FnOnce(&FoldedState) -> Result<T>) -> Option<Result<T>> {
         self.at_hand(|published| published.in_memory.all().map(read))
     }
@@ -189,7 +189,7 @@ impl OpenStore {
         self.engine.attend();
     }
 
-    /// Starts to read a page of what a pattern may match, or of what that goes on with.
+    /// Starts to read a page of the entries that a pattern may match; `next` is the request of a further page.
     pub(crate) fn start_snapshot(
         &self,
         pattern: &Pattern,
@@ -212,7 +212,7 @@ impl OpenStore {
         })
     }
 
-    /// The pattern of a watch, which promises every change: a part of a log cannot.
+    /// Parses the pattern of a watch; an error if the log is incomplete, because a watch promises every change.
     pub(crate) fn watchable(&self, pattern: &str) -> Result<Pattern> {
         let pattern = pattern.parse()?;
         self.shared.check_open()?;
@@ -225,7 +225,7 @@ impl OpenStore {
         }
     }
 
-    /// Reads an entry from the storage, and keeps it.
+    /// Reads an entry from the storage, and adds it to the cache.
     pub(crate) async fn read_entry(&self, key: &str) -> Result<Option<Entry>> {
         let (key, shared) = (key.to_owned(), self.shared.clone());
         self.read_snapshot(move |snapshot| {
@@ -238,7 +238,7 @@ impl OpenStore {
         .await
     }
 
-    /// A read that takes long.
+    /// Runs a long read.
     pub(crate) async fn read_alone<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
@@ -247,7 +247,7 @@ impl OpenStore {
         self.finish_alone(started).await
     }
 
-    /// Starts a read that takes long, so that short ones need not wait for it.
+    /// Starts a long read beside the short ones, so that they need not wait for it.
     pub(crate) fn start_alone<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
@@ -258,23 +258,23 @@ impl OpenStore {
         Ok(receiver)
     }
 
-    /// Waits for a read that takes long.
+    /// Waits for a long read.
     pub(crate) async fn finish_alone<T>(&self, started: oneshot::Receiver<Result<T>>) -> Result<T> {
         match started.await {
-            // Closing interrupts what runs, which is a storage error then.
+            // Closing interrupts a running statement, which is reported as a storage error.
             Err(_) | Ok(Err(_)) if self.shared.is_closed() => Err(StateError::Closed),
             result => result.unwrap_or_else(|_| Err(self.shared.unanswered())),
         }
     }
 }
 
-/// A read that sends what it answers.
+/// A read that sends its result.
 pub(crate) fn answered<T: Send + 'static>(
     read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
 ) -> (Read, oneshot::Receiver<Result<T>>) {
     let (reply, receiver) = oneshot::channel();
     let read = move |snapshot: Result<&dyn Snapshot>| {
-        // Nobody waits for a read whose caller is gone.
+        // If the caller is gone, the read is skipped.
         if !reply.is_closed() {
             let answer = snapshot.and_then(read);
             undisturbed(|| drop(reply.send(answer)));
@@ -286,13 +286,13 @@ pub(crate) fn answered<T: Send + 'static>(
 impl Drop for OpenStore {
     fn drop(&mut self) {
         if self.shared.is_forked() {
-            return; // It is its parent's to close.
+            return; // In a fork: the parent closes it.
         }
         let (reply, receiver) = std::sync::mpsc::channel();
         self.engine.close(Box::new(move |result| {
             let _ = reply.send(result);
         }));
-        // Nobody is left to tell; what was acknowledged is recorded.
+        // No caller is left to get the result. Everything acknowledged is recorded.
         let _ = receiver.recv_timeout(DROP_WAIT);
     }
 }

@@ -15,23 +15,24 @@ use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::StoreId;
 
-/// How a store is opened. Every option has a default.
+/// How a store is opened. Every option has a default. Options are checked when the store is opened.
 ///
-/// | option | default | |
+/// | option | default | meaning |
 /// |---|---|---|
-/// | `limits` | [`Limits::default`] | sizes that are refused above |
-/// | `clock` | [`SystemClock`] | where commit times come from |
-/// | `entropy` | [`OsEntropy`] | where salts and store ids come from |
+/// | `limits` | [`Limits::default`] | sizes above which something is refused |
+/// | `clock` | [`SystemClock`] | the source of commit times |
+/// | `entropy` | [`OsEntropy`] | the source of salts and store ids |
 /// | `store_id` | random | the id of a store that is created; that of an existing one must be the same |
 /// | `durability` | that of the file; `Synced` when it is created | when a commit is acknowledged |
-/// | `create` | yes | make folder and file where they are missing |
+/// | `create` | yes | make the folder and the file if they are missing |
 /// | `read_only` | no | open without writing anything |
 /// | `busy_timeout` | 5 s | how long a commit waits for other processes |
-/// | `resident_bytes` | 64 MiB | memory that the current state may take, so that reads need no I/O |
-/// | `accept_loss` | no | go on where recorded changes are missing |
+/// | `resident_bytes` | 64 MiB | memory for the current state, so that reads need no I/O |
+/// | `accept_loss` | no | open a store that has lost recorded changes |
 ///
-/// The last six are of a store in a file. What a store in memory cannot keep of them is refused there as
-/// [`StateError::InvalidArgument`], which names the option; only `busy_timeout` holds by itself.
+/// The last six are for a store in a file. A store in memory refuses them with
+/// [`StateError::InvalidArgument`], which names the option; only `busy_timeout` is accepted, because it has no
+/// effect there.
 ///
 /// ```
 /// use univrs_state::{MemoryStore, StateStore};
@@ -110,37 +111,37 @@ impl Options {
         Self::default()
     }
 
-    /// Sizes above which something is refused.
+    /// Sets the sizes above which something is refused.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Where commit times come from.
+    /// Sets the source of commit times.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Where salts and store ids come from.
+    /// Sets the source of salts and store ids.
     #[must_use]
     pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
         self.entropy = Arc::new(entropy);
         self
     }
 
-    /// The id of a store that is created by this opening. An existing one keeps its own, and opening or
-    /// importing one with another id is refused.
+    /// Sets the id of a store that this opening creates. An existing store keeps its id: opening or importing a
+    /// store with another id is refused.
     #[must_use]
     pub fn store_id(mut self, store: StoreId) -> Self {
         self.store_id = Some(store);
         self
     }
 
-    /// When a commit is acknowledged. A file keeps what it was created with, and opening it with
-    /// another durability is refused.
+    /// Sets when a commit is acknowledged. A file keeps the durability that it was created with: opening it with
+    /// another one is refused.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
@@ -148,7 +149,7 @@ impl Options {
         self
     }
 
-    /// Whether to make folder and file where they are missing.
+    /// Sets whether to make the folder and the file if they are missing.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
@@ -156,9 +157,10 @@ impl Options {
         self
     }
 
-    /// Whether to open without writing anything; commits are refused then, and a path that does
-    /// not exist is an error. Where no write-ahead log can be made, as in a folder that cannot be
-    /// written, and no process has the store open, it is read as a file that nobody changes: see [`SqliteStore::is_immutable`](crate::SqliteStore::is_immutable).
+    /// Sets whether to open without writing anything. Commits are refused then, and a path that does not exist is an
+    /// error. If no write-ahead log can be made, for example because the folder cannot be written, and no process
+    /// has the store open, it is read as a file that does not change: see
+    /// [`SqliteStore::is_immutable`](crate::SqliteStore::is_immutable).
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
@@ -166,20 +168,19 @@ impl Options {
         self
     }
 
-    /// How long a commit waits for other processes that write, before it is [`StateError::Busy`]. For a
-    /// store in memory there are none.
+    /// Sets how long a commit waits for other processes that write. After that it returns [`StateError::Busy`].
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        // What SQLite can count: 24 days.
+        // SQLite counts milliseconds in 31 bits: at most 24 days.
         self.busy_timeout = timeout.min(Duration::from_millis(i32::MAX.unsigned_abs().into()));
         self
     }
 
-    /// How many bytes of memory the current state may take, about: keys, values, and some 200 bytes
-    /// for each key, deleted ones included. While it fits, reads of it need no I/O and run on the
-    /// caller's task; it is loaded after opening. Above that, and while it is loaded, SQLite answers,
-    /// and the memory holds the entries that were read last. 0 keeps nothing.
+    /// Sets about how many bytes of memory the current state may take: keys, values, and some 200 bytes for each
+    /// key, deleted keys included. The state is loaded after opening. If it fits, reads need no I/O and run on the
+    /// caller's task. If it does not fit, and while it is being loaded, SQLite answers, and the memory holds the
+    /// entries that were read last. 0 keeps nothing in memory.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn resident_bytes(mut self, bytes: usize) -> Self {
@@ -187,10 +188,10 @@ impl Options {
         self
     }
 
-    /// Whether to go on where the log lacks changes that it is known to have had, such as those of
-    /// a lost `-wal` file, of an older copy, or of a database that is gone. Without it, opening such a store is
-    /// [`StateError::Corrupted`]. The loss is recorded as a change of the key
-    /// `/.univrs/accepted-loss`; no other process may have the store open.
+    /// Sets whether to open a store whose log lacks changes that were recorded, because the `-wal` file or the
+    /// database was removed or replaced by an older copy. Without this option, opening such a store is
+    /// [`StateError::Corrupted`]. With it, the loss is recorded as a change of the key `/.univrs/accepted-loss`. No
+    /// other process may have the store open then.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn accept_loss(mut self, accept: bool) -> Self {
@@ -198,7 +199,7 @@ impl Options {
         self
     }
 
-    /// How its connections are opened.
+    /// How the connections of the store are opened.
     #[cfg(feature = "sqlite")]
     pub(super) fn opening(&self, location: Location) -> Result<Opening> {
         Ok(Opening {
@@ -217,7 +218,7 @@ impl Options {
         })
     }
 
-    /// Refuses what would have no effect on a store that lives in memory.
+    /// Refuses options that have no effect on a store in memory.
     #[cfg(feature = "sqlite")]
     pub(super) fn check_in_memory(&self) -> Result<()> {
         let asked = [
@@ -253,7 +254,7 @@ impl Options {
         self.limits.check_ranges()
     }
 
-    /// Refuses an export of another store than was asked for.
+    /// Refuses an export of a store with another id than `store_id`.
     pub(super) fn check_imported(&self, store: StoreId) -> Result<()> {
         match self.store_id {
             Some(asked) if asked != store => Err(StateError::InvalidArgument(format!(
@@ -263,7 +264,7 @@ impl Options {
         }
     }
 
-    /// Bytes of memory that the state of a store in a file may take.
+    /// How many bytes of memory the state of a store in a file may take.
     #[cfg(feature = "sqlite")]
     pub(super) fn budget(&self) -> usize {
         self.resident_bytes.unwrap_or(RESIDENT_BYTES)
@@ -281,13 +282,13 @@ impl Options {
         Ok(())
     }
 
-    /// The checked limits, and where times and randomness come from.
+    /// The checked limits, and the sources of times and randomness.
     pub(super) fn limits_and_sources(self) -> Result<(Limits, Sources)> {
         self.limits.check_ranges()?;
         Ok((self.limits, Sources { clock: self.clock, entropy: self.entropy }))
     }
 
-    /// The id of a store that is created.
+    /// The id of a store that this opening creates.
     pub(super) fn new_store_id(&self) -> Result<StoreId> {
         if let Some(store) = self.store_id {
             return Ok(store);

@@ -17,7 +17,7 @@ use crate::log::{Change, Commit, Cursor, Head, Meta};
 use crate::seq::Seq;
 use crate::state::{Batch, Entry, TransactionOp};
 
-/// Changes that a replay reads at once.
+/// How many changes a replay reads at once.
 const REPLAY_PAGE: usize = 1_000;
 
 /// A store of versioned entries under hierarchical keys, whose source of truth is a log.
@@ -101,13 +101,13 @@ pub trait StateStore: Send + Sync {
     /// [`StateError::Rejected`] lists every condition that failed; [`StateError::CommitIdReused`].
     async fn commit(&self, batch: Batch) -> Result<Receipt>;
 
-    /// The current entry of a key; none if it is absent.
+    /// The current entry of a key; `None` if it is absent.
     ///
     /// # Errors
     /// See the trait.
     async fn get(&self, key: &str) -> Result<Option<Entry>>;
 
-    /// The entries of several keys in one state, in the order asked, absent ones left out.
+    /// The entries of several keys in one state, in the order of `keys`. Absent keys are left out.
     ///
     /// # Errors
     /// [`StateError::LimitExceeded`] for more keys than a page may have entries.
@@ -125,7 +125,7 @@ pub trait StateStore: Send + Sync {
     /// See the trait.
     async fn list(&self, prefix: &str) -> Result<Vec<String>>;
 
-    /// Whether a key exists; its row is checked, its value not copied.
+    /// Whether a key exists. Its row is checked, and its value is not copied.
     ///
     /// # Errors
     /// See the trait.
@@ -164,7 +164,7 @@ pub trait StateStore: Send + Sync {
     /// [`StateError::InvalidArgument`] for a time before the first commit; [`StateError::Compacted`].
     async fn at(&self, point: Point) -> Result<Past>;
 
-    /// A page of what changed between two points: each key that is not the same, in order.
+    /// A page of the differences between the states at two points: each key that differs, in order.
     ///
     /// # Errors
     /// Those of [`at`](Self::at); [`StateError::LimitExceeded`] for a larger page than the store's
@@ -183,8 +183,8 @@ pub trait StateStore: Send + Sync {
     /// process reads what another one wrote.
     ///
     /// # Errors
-    /// [`StateError::InvalidKey`] for a bad pattern; [`StateError::Unsupported`] of an export that
-    /// withholds changes or begins later than its log.
+    /// [`StateError::InvalidKey`] for a pattern that breaks the rules; [`StateError::Unsupported`] for an export that
+    /// withholds changes or begins after the first change of its log.
     fn watch(&self, pattern: &str) -> Result<WatchStream>;
 
     /// The changes of matching keys after a position: resumes a watch. If the log does not have the
@@ -194,14 +194,14 @@ pub trait StateStore: Send + Sync {
     /// Those of [`watch`](Self::watch); [`StateError::CursorDiverged`] for a cursor of another store.
     fn watch_after(&self, pattern: &str, after: Cursor) -> Result<WatchStream>;
 
-    /// The entries of matching keys in one state, then every change to them after it: to hold a copy
-    /// of a part of the store that is never wrong and never misses anything.
+    /// The entries of matching keys in one state, then every change of matching keys after it. A program that holds a
+    /// copy of a part of the store needs this.
     ///
     /// # Errors
     /// Those of [`watch`](Self::watch).
     fn watch_with_snapshot(&self, pattern: &str) -> Result<SnapshotWatch>;
 
-    /// Sets a key to a value; returns its new version.
+    /// Sets a key to a value; returns the new version of the key.
     ///
     /// # Errors
     /// See the trait.
@@ -210,7 +210,7 @@ pub trait StateStore: Send + Sync {
         Ok(last_version(&receipt))
     }
 
-    /// Deletes a key. An absent one is no error, and nothing is recorded then.
+    /// Deletes a key. If it is absent, that is no error, and nothing is recorded.
     ///
     /// # Errors
     /// See the trait.
@@ -218,16 +218,16 @@ pub trait StateStore: Send + Sync {
         self.commit(Batch::new().delete(key)).await.map(|_| ())
     }
 
-    /// Sets a key if it has this version (0: absent); returns the new one.
+    /// Sets a key if it has this version (0: if it is absent); returns the new version.
     ///
     /// # Errors
-    /// [`StateError::VersionConflict`] if it has another.
+    /// [`StateError::VersionConflict`] if it has another version.
     async fn compare_and_set(&self, key: &str, expected_version: u64, value: Vec<u8>) -> Result<u64> {
         let batch = Batch::new().expect(key, expected_version).set(key, value);
         Ok(last_version(&self.commit(batch).await.map_err(conflict)?))
     }
 
-    /// Sets a key that is absent; returns its version, which goes on from before a deletion.
+    /// Sets a key that is absent; returns its version: 1, or one more than before if the key was deleted.
     ///
     /// # Errors
     /// [`StateError::AlreadyExists`].
@@ -238,13 +238,13 @@ pub trait StateStore: Send + Sync {
         }
     }
 
-    /// Brings back what was at a point, as new changes in one commit. Where nothing is different,
-    /// nothing is recorded.
+    /// Restores keys to their state at a point, by new changes in one commit. If nothing differs, nothing is
+    /// recorded.
     ///
     /// # Errors
     /// Those of [`at`](Self::at); [`StateError::Rejected`] if one of the keys changes meanwhile;
-    /// [`StateError::Erased`] if a value of then is gone; [`StateError::LimitExceeded`] if it is too
-    /// much for a batch: restore narrower prefixes one by one, or raise the limit.
+    /// [`StateError::Erased`] if a value to restore was erased; [`StateError::LimitExceeded`] if a batch cannot hold
+    /// all writes: restore narrower prefixes one by one, or raise the limit.
     async fn restore(&self, restore: Restore) -> Result<Receipt> {
         let mut plan = RestorePlan::new(restore);
         while let Some(diff) = plan.next_page() {
@@ -257,8 +257,8 @@ pub trait StateStore: Send + Sync {
         self.commit(plan.into_batch()?).await
     }
 
-    /// Gives each commit after a point up to another one to `visit`, in order, until it breaks;
-    /// returns the position of the last one, or the first point if there was none.
+    /// Calls `visit` with each commit after one point and up to another, in order, until it breaks. Returns the
+    /// position of the last commit that was visited, or that of the first point if there was none.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -305,7 +305,8 @@ pub trait StateStore: Send + Sync {
         Ok(after)
     }
 
-    /// Records operations together. Checks are judged on the state before, wherever they stand.
+    /// Records operations together, or none of them. Checks are judged against the state before the transaction,
+    /// wherever they stand among the operations.
     ///
     /// # Errors
     /// [`StateError::VersionConflict`] of the first check that failed.
@@ -313,10 +314,10 @@ pub trait StateStore: Send + Sync {
         self.commit(ops.into()).await.map_err(conflict)
     }
 
-    /// The value of a key, read as JSON; none if it is absent.
+    /// The value of a key, decoded as JSON; `None` if the key is absent.
     ///
     /// # Errors
-    /// [`StateError::SerializationError`] if it is not JSON of this shape.
+    /// [`StateError::SerializationError`] if the value is not JSON, or not of the type `T`.
     async fn get_json<T: DeserializeOwned + Send>(&self, key: &str) -> Result<Option<T>>
     where
         Self: Sized,
@@ -324,10 +325,10 @@ pub trait StateStore: Send + Sync {
         self.get(key).await?.map(|entry| entry.value_json().map_err(|error| of_key(key, error))).transpose()
     }
 
-    /// The value of a key, read as JSON, and its version.
+    /// The value of a key, decoded as JSON, and its version; `None` if the key is absent.
     ///
     /// # Errors
-    /// [`StateError::SerializationError`] if it is not JSON of this shape.
+    /// [`StateError::SerializationError`] if the value is not JSON, or not of the type `T`.
     async fn get_json_versioned<T: DeserializeOwned + Send>(&self, key: &str) -> Result<Option<(T, u64)>>
     where
         Self: Sized,
@@ -337,10 +338,10 @@ pub trait StateStore: Send + Sync {
         Ok(Some((value, entry.version)))
     }
 
-    /// Sets a key to a value written as JSON; returns its new version.
+    /// Sets a key to a value that is encoded as JSON; returns its new version.
     ///
     /// # Errors
-    /// [`StateError::SerializationError`] if it cannot be written as JSON.
+    /// [`StateError::SerializationError`] if the value cannot be encoded.
     async fn set_json<T: Serialize + Send + Sync>(&self, key: &str, value: &T) -> Result<u64>
     where
         Self: Sized,
@@ -348,7 +349,8 @@ pub trait StateStore: Send + Sync {
         self.set(key, json(key, value)?).await
     }
 
-    /// Sets a key to a value written as JSON if it has this version (0: absent); returns the new one.
+    /// Sets a key to a value that is encoded as JSON, if the key has this version (0: if it is absent); returns the
+    /// new version.
     ///
     /// # Errors
     /// [`StateError::VersionConflict`], [`StateError::SerializationError`].
@@ -380,7 +382,7 @@ pub trait StateStore: Send + Sync {
     /// ```
     ///
     /// # Errors
-    /// [`StateError::SerializationError`] if it is not JSON of this shape or cannot be written so.
+    /// [`StateError::SerializationError`] if the value is not JSON of the type `T`, or cannot be encoded.
     async fn update_json<T, F>(&self, key: &str, mut change: F) -> Result<u64>
     where
         Self: Sized,
@@ -402,10 +404,10 @@ pub trait StateStore: Send + Sync {
         }
     }
 
-    /// The value of a key, read as CBOR; none if it is absent.
+    /// The value of a key, decoded as CBOR; `None` if the key is absent.
     ///
     /// # Errors
-    /// [`StateError::SerializationError`] if it is not CBOR of this shape.
+    /// [`StateError::SerializationError`] if the value is not CBOR, or not of the type `T`.
     async fn get_cbor<T: DeserializeOwned + Send>(&self, key: &str) -> Result<Option<T>>
     where
         Self: Sized,
@@ -416,10 +418,10 @@ pub trait StateStore: Send + Sync {
             .transpose()
     }
 
-    /// Sets a key to a value written as CBOR; returns its new version.
+    /// Sets a key to a value that is encoded as CBOR; returns its new version.
     ///
     /// # Errors
-    /// [`StateError::SerializationError`] if it cannot be written as CBOR.
+    /// [`StateError::SerializationError`] if the value cannot be encoded as CBOR.
     async fn set_cbor<T: Serialize + Send + Sync>(&self, key: &str, value: &T) -> Result<u64>
     where
         Self: Sized,
@@ -427,7 +429,7 @@ pub trait StateStore: Send + Sync {
         self.set(key, encode_cbor(key, value)?).await
     }
 
-    /// A handle that says who writes and why in every batch that says nothing itself.
+    /// A handle that adds metadata to every batch. Fields that a batch sets itself are kept.
     ///
     /// ```
     /// use univrs_state::{MemoryStore, Meta, Seq, StateStore};

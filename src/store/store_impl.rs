@@ -1,7 +1,8 @@
-//! The trait, on an open store: what each method asks of memory first, and of the storage then.
+//! The implementation of the trait by an open store. Each method reads the state in memory if it is the newest,
+//! and otherwise the storage.
 
 use async_trait::async_trait;
-// Reads are mostly ready at once: a task that does nothing else must let others run all the same.
+// Reads are mostly ready at once. A task that only reads must nevertheless let other tasks run.
 use tokio::task::consume_budget;
 
 use crate::error::{Result, StateError};

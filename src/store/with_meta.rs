@@ -1,4 +1,4 @@
-//! A handle that says who writes and why.
+//! A handle that adds metadata to every batch.
 
 use super::delegate::delegate;
 use super::local_store::LocalStore;
@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::log::Meta;
 use crate::state::Batch;
 
-/// A store whose every batch carries metadata; what a batch says itself goes first. Made by
-/// [`StateStore::with_meta`].
+/// A handle on a store that adds metadata to every batch. Fields and labels that the batch sets itself are kept.
+/// Made by [`StateStore::with_meta`].
 #[derive(Debug, Clone)]
 pub struct WithMeta<S> {
     store: S,
@@ -18,7 +18,7 @@ pub struct WithMeta<S> {
 }
 
 impl<S> WithMeta<S> {
-    /// A handle on the store that says this in every batch.
+    /// A handle on the store that adds this metadata to every batch.
     pub fn new(store: S, meta: Meta) -> Self {
         Self { store, meta }
     }
@@ -32,7 +32,7 @@ impl<S: Opened> Opened for WithMeta<S> {
 
 impl<S: LocalStore> LocalStore for WithMeta<S> {}
 
-// The verbs stay those of the trait, over this commit: none escapes the stamp.
+// IMPORTANT: the verbs are those that the trait provides over this `commit`, so that none omits the metadata.
 delegate!([S: StateStore] WithMeta<S>, |this| this.store, {
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         self.store.commit(batch.stamped(&self.meta)).await

@@ -1,4 +1,4 @@
-//! What reads of an earlier state mean: pure functions over one snapshot.
+//! Reads of an earlier state: pure functions over one snapshot.
 
 use std::ops::ControlFlow;
 
@@ -57,8 +57,8 @@ pub(crate) fn list_deleted_now(snapshot: &dyn Snapshot, prefix: &str) -> Result<
     Ok(keys)
 }
 
-/// Every shown key that had a change at a position: its row, and its last change as of then where
-/// the row is a newer one.
+/// Visits every key with a prefix that had a change at or before a position: its row, and its last change as of
+/// the position if the row is newer. Reserved keys are visited only if the prefix names them.
 fn each(
     snapshot: &dyn Snapshot,
     prefix: &str,

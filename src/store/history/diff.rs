@@ -1,4 +1,4 @@
-//! What changed between two points.
+//! Differences between the states at two points.
 
 use std::ops::ControlFlow;
 
@@ -11,8 +11,8 @@ use crate::log::{Change, ChangeKind, Cursor};
 use crate::seq::Seq;
 use crate::store::read::key_history;
 
-/// What to compare: the states at two points, of all keys, of those with a prefix, or of some keys,
-/// a page at a time. Either point may be the earlier one.
+/// What to compare: the states at two points, of all keys, of the keys with a prefix, or of some keys. Passed to
+/// [`diff`](crate::StateStore::diff), which returns a page at a time. Either point may be the earlier one.
 ///
 /// ```
 /// use univrs_state::history::{Diff, Point};
@@ -45,67 +45,69 @@ pub struct Diff {
     limit: Option<usize>,
 }
 
-/// Which keys.
+/// The keys that are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
     Prefix(String),
-    /// In order, none twice.
+    /// These keys, in order and without duplicates.
     Keys(Vec<String>),
 }
 
-/// One key that is not the same at the two points.
+/// A key that differs between the two points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {
     /// The key.
     pub key: String,
-    /// Its last change as of the first point; none where it had none yet, or had been deleted.
+    /// Its last change as of the first point; `None` if the key was absent there.
     pub before: Option<Change>,
-    /// Its last change as of the second point; none where it had none yet. A deletion says by whom.
+    /// Its last change as of the second point; `None` if the key had no change yet. If the key was deleted, this is
+    /// the deletion, with who deleted it and why.
     pub after: Option<Change>,
 }
 
-/// Differences between two points, in the order of keys.
+/// A page of the differences between two points, in the order of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DiffPage {
     /// The differences.
     pub differences: Vec<Difference>,
-    /// The first point, as it was found.
+    /// The position of the first point.
     pub from: Cursor,
-    /// The second point, as it was found.
+    /// The position of the second point.
     pub to: Cursor,
-    /// What reads on from here; none at the end.
+    /// The request of the next page; `None` at the end.
     pub next: Option<Diff>,
 }
 
 impl Diff {
-    /// What is different at `to` from what was at `from`, of all keys but the reserved ones.
+    /// Compares the states at `from` and `to`, of all keys except reserved ones.
     pub fn between(from: impl Into<Point>, to: impl Into<Point>) -> Self {
         let scope = Scope::Prefix(String::new());
         Self { from: from.into(), to: to.into(), scope, after: None, limit: None }
     }
 
-    /// Only keys that start with these bytes; never a pattern. Reserved keys only if the prefix names them.
+    /// Compares only keys that start with these bytes, which are never a pattern. Reserved keys are compared only if
+    /// the prefix names them.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         Self { scope: Scope::Prefix(prefix.into()), ..self }
     }
 
-    /// Only these keys.
+    /// Compares only these keys.
     #[must_use]
     pub fn keys<K: Into<String>>(self, keys: impl IntoIterator<Item = K>) -> Self {
         Self { scope: Scope::keys(keys), ..self }
     }
 
-    /// Only keys after this one, in the order of bytes.
+    /// Compares only keys after this one, in the order of bytes.
     #[must_use]
     pub fn after(self, key: impl Into<String>) -> Self {
         Self { after: Some(key.into()), ..self }
     }
 
-    /// At most so many differences in a page; by default as many as the store's limit of entries
-    /// allows. A page of large values ends earlier.
+    /// The most differences of a page. The default is [`Limits::page_entries`]; more is an error. A page ends early
+    /// after 4 MiB.
     #[must_use]
     pub fn limit(self, differences: usize) -> Self {
         Self { limit: Some(differences), ..self }
@@ -135,7 +137,7 @@ impl Scope {
         }
     }
 
-    /// Visits each key that has changed after a position, with the place of its last change.
+    /// Visits each key that has changed after a position, with the position of its last change.
     fn each(
         &self,
         snapshot: &dyn Snapshot,
@@ -169,7 +171,7 @@ impl Scope {
 }
 
 impl Difference {
-    /// What happened to the key on the way from the first point to the second, taken together.
+    /// What happened to the key from the first point to the second, as one change.
     pub fn kind(&self) -> ChangeKind {
         let lives = self.after.as_ref().is_some_and(|after| after.kind != ChangeKind::Deleted);
         match (&self.before, lives) {
@@ -179,13 +181,13 @@ impl Difference {
         }
     }
 
-    /// Whether the key has the same value at both points, though it was written in between.
+    /// Whether the key has the same value at both points, although it was written in between.
     pub fn is_same_value(&self) -> bool {
         let value = |change: &Option<Change>| change.as_ref().and_then(|change| change.value.clone());
         value(&self.before).is_some_and(|before| value(&self.after) == Some(before))
     }
 
-    /// The difference of a key; none if it is the same, or absent at both points.
+    /// The difference of a key; `None` if its last change is the same, or it is absent at both points.
     fn between(key: String, before: Option<Change>, after: Option<Change>) -> Option<Self> {
         let place = |change: &Option<Change>| change.as_ref().map(|change| change.seq);
         let lives = |change: &Change| change.kind != ChangeKind::Deleted;

@@ -1,4 +1,4 @@
-//! What was: points of the past, states as of them, differences between two, and bringing one back.
+//! The past: points of the history, states at them, differences between two, and restoring one.
 
 pub(crate) mod as_of;
 pub(crate) mod diff;

@@ -1,4 +1,4 @@
-//! Reading a store as it was.
+//! Reading a past state.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::store::read::{DeletedKey, Page, Scan, current, key_history};
 /// A store as it was at a point of its history: a handle for reading. Made by
 /// [`StateStore::at`](crate::StateStore::at).
 ///
-/// Every method answers from the same state, however the store goes on. A key is found through the
-/// chain of its changes, so that a read takes some microseconds, and at most 60 rows however far back
-/// it goes. The handle keeps the store open.
+/// Every method answers from the same state, even if the store goes on. A key is found through its history, by
+/// pointers that skip changes: a read takes some microseconds, and reads at most 60 rows however far back it
+/// goes. The handle keeps the store open.
 ///
 /// ```
 /// use univrs_state::{MemoryStore, Scan, Seq, StateStore};
@@ -55,27 +55,27 @@ impl Past {
         Self { core, cursor, head, at }
     }
 
-    /// The position; a watch resumed from here has everything that came after.
+    /// The position as a cursor. A watch that resumes from it delivers every later change.
     pub fn cursor(&self) -> Cursor {
         self.cursor
     }
 
-    /// The head of the log as it was.
+    /// The head of the log at the point.
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// The position of the last change that is seen; the end of a commit.
+    /// The position of the last change of this state: the end of a commit.
     pub fn seq(&self) -> Seq {
         self.head.seq
     }
 
-    /// When the last commit that is seen was recorded; none before the first.
+    /// The time of the last commit of this state; `None` before the first commit.
     pub fn at(&self) -> Option<Timestamp> {
         self.at
     }
 
-    /// The entry of a key; none if it was absent.
+    /// The entry of a key; `None` if it was absent.
     ///
     /// # Errors
     /// See the type.
@@ -86,7 +86,7 @@ impl Past {
         self.core.read_snapshot(read).await
     }
 
-    /// The entries of several keys, in the order asked, absent ones left out.
+    /// The entries of several keys, in the order of `keys`. Absent keys are left out.
     ///
     /// # Errors
     /// [`StateError::LimitExceeded`](crate::StateError::LimitExceeded) for more keys than a page may have entries.

@@ -9,10 +9,10 @@ use crate::log::{Cursor, Head, Timestamp};
 use crate::seq::Seq;
 use crate::store::read::log::{recorded, resolve};
 
-/// A point in the history of a store: the end of a commit, named by its place, its time or its hash.
+/// A point in the history of a store: the end of a commit, named by its position, its time or its hash.
 ///
-/// A place inside a commit counts as the end of the commit before, and a time as the last commit at
-/// or before it. Commit times strictly increase, so a time names one state exactly.
+/// A position inside a commit means the end of the commit before. A time means the last commit at or before it;
+/// commit times strictly increase, so a time names exactly one state.
 ///
 /// ```
 /// use univrs_state::history::Point;
@@ -32,16 +32,16 @@ use crate::store::read::log::{recorded, resolve};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Point {
-    /// The end of the log, as it is when the point is looked for.
+    /// The end of the log at the moment of the call.
     #[default]
     Head,
-    /// A place in the log; zero is before the first change.
+    /// A position; zero is before the first change.
     Seq(Seq),
     /// The last commit at or before this time.
     Time(Timestamp),
-    /// A place with the hash there and the store that it belongs to, all of which are checked.
+    /// A position with the hash there and the id of the store, both of which are checked.
     Cursor(Cursor),
-    /// A place with the hash there, which is checked: a head that was kept elsewhere.
+    /// A position with the hash there, which is checked: a head that was kept outside of the store.
     Anchor(Head),
 }
 
@@ -75,7 +75,7 @@ impl From<Head> for Point {
     }
 }
 
-/// Where a point is: the end of a commit, and its time; no time before the first commit.
+/// Finds a point: the head at the end of a commit, and its time; no time before the first commit.
 pub(crate) fn find(snapshot: &dyn Snapshot, point: Point) -> Result<(Head, Option<Timestamp>)> {
     let head = match point {
         Point::Head => snapshot.tip()?.head,
@@ -89,7 +89,8 @@ pub(crate) fn find(snapshot: &dyn Snapshot, point: Point) -> Result<(Head, Optio
     Ok((head, at))
 }
 
-/// The end of the last commit at or before a time: found by halving, then checked on both sides.
+/// The end of the last commit at or before a time. It is found by binary search, then the changes on both sides
+/// are checked.
 fn at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
     let tip = snapshot.tip()?;
     if snapshot.withheld(tip.head.seq).is_some() {
@@ -122,7 +123,8 @@ fn at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
     }
 }
 
-/// The same where changes are withheld, whose times are not known: by those that are.
+/// The end of the last commit at or before a time, in a log with withheld changes. Their times are unknown, so
+/// only the other changes are compared.
 fn at_known_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
     let floor = snapshot.floor().seq;
     let mut last = floor;
@@ -142,12 +144,12 @@ fn at_known_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
 
 fn too_early() -> StateError {
     StateError::InvalidArgument(
-        "nothing had been recorded at that time; name a time after the first commit, or the position 0"
+        "nothing was recorded at or before that time; name a time after the first commit, or the position 0"
             .into(),
     )
 }
 
-/// The first change of the log; zero if there is none.
+/// The position of the first change of the log; zero if there is none.
 fn first(snapshot: &dyn Snapshot) -> Result<Seq> {
     let mut first = Seq::ZERO;
     snapshot.changes(snapshot.floor().seq, &mut |change| {

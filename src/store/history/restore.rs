@@ -1,4 +1,4 @@
-//! Bringing back what was, as new changes.
+//! Restoring a past state by new changes.
 
 use super::diff::{Diff, DiffPage, Difference, Scope};
 use super::point::Point;
@@ -7,16 +7,17 @@ use crate::log::{ChangeKind, Meta};
 use crate::seq::Seq;
 use crate::state::{Batch, Entry};
 
-/// No store takes larger batches: where one grows beyond, it is refused without reading on.
+/// No store accepts larger batches, so a restore that needs more writes is refused without reading on.
 const MOST_WRITES: usize = 1_000_000;
 const MOST_BYTES: usize = 512 << 20;
 
-/// What to bring back, and as of when.
+/// Which keys to restore, and to which point of the history. Passed to
+/// [`restore`](crate::StateStore::restore).
 ///
-/// Every key that has another value now is set to its value of then, or deleted if it did not exist,
-/// in one commit of new changes; nothing of the history goes. Their metadata has the cause `restored`,
-/// and the label `restored_from` says of which position. What it would do beforehand:
-/// [`Restore::diff`].
+/// Each key that has another value now is set to the value that it had at the point, or deleted if it did not
+/// exist. All of it is one commit of new changes, so the history stays and the restore can itself be undone.
+/// The metadata has the cause `restored`, and the label `restored_from` names the position.
+/// [`Restore::diff`] shows beforehand what would change. A restore must fit the limits of a batch.
 ///
 /// ```
 /// use univrs_state::history::Restore;
@@ -46,12 +47,12 @@ pub struct Restore {
 }
 
 impl Restore {
-    /// All keys that start with these bytes, but for reserved ones.
+    /// Restores all keys that start with these bytes, except reserved keys.
     pub fn prefix(prefix: impl Into<String>, to: impl Into<Point>) -> Self {
         Self::in_scope(Scope::Prefix(prefix.into()), to.into())
     }
 
-    /// These keys.
+    /// Restores these keys.
     pub fn keys<K: Into<String>>(keys: impl IntoIterator<Item = K>, to: impl Into<Point>) -> Self {
         Self::in_scope(Scope::keys(keys), to.into())
     }
@@ -60,27 +61,27 @@ impl Restore {
         Self { scope, to, meta: Meta::new(), unchanged_since: None }
     }
 
-    /// Refuse it if a key that it would change was changed after this position: by others than those
-    /// whose work it takes back.
+    /// Refuses the restore if a key that it would change has changed after this position. So a restore that takes
+    /// back a commit does not take back later changes of others.
     pub fn expect_unchanged_since(self, seq: Seq) -> Self {
         Self { unchanged_since: Some(seq), ..self }
     }
 
-    /// Say who restores and why.
+    /// Sets who restores and why.
     pub fn meta(self, meta: Meta) -> Self {
         Self { meta, ..self }
     }
 
-    /// What it would do now: what is different at the point from what is. Keys with the
-    /// [same value](crate::history::Difference::is_same_value) are left alone.
+    /// The differences that the restore would undo now: between the current state and the point. Keys with the
+    /// [same value](crate::history::Difference::is_same_value) are not changed.
     #[must_use]
     pub fn diff(&self) -> Diff {
         Diff::in_scope(Point::Head, self.to, self.scope.clone())
     }
 }
 
-/// The way from the differences to the batch that brings a store back: it asks for pages, and for what
-/// they do not say of deleted keys.
+/// Turns the differences into the batch that restores a state. It asks for pages of differences, and for the
+/// last changes of deleted keys, which the pages do not have.
 pub(crate) struct RestorePlan {
     meta: Meta,
     unchanged_since: Option<Seq>,
@@ -97,12 +98,12 @@ impl RestorePlan {
         Self { meta, unchanged_since, batch: Batch::new(), from: Seq::ZERO, next, failed: Vec::new() }
     }
 
-    /// The page of differences that is due; none if there are no more.
+    /// The next page of differences to read; `None` if there are no more.
     pub(crate) fn next_page(&mut self) -> Option<Diff> {
         self.next.take()
     }
 
-    /// Takes in a page; returns the keys that are deleted now and of which it must be known since when.
+    /// Adds a page; returns the keys that are deleted now, whose last change must be looked up.
     pub(crate) fn take(&mut self, page: DiffPage) -> Result<Vec<String>> {
         self.from = page.to.seq();
         let mut unknown = Vec::new();
@@ -120,7 +121,7 @@ impl RestorePlan {
         Ok(unknown)
     }
 
-    /// Learns where a key that would be brought back was changed last.
+    /// Adds the position of the last change of a key that is deleted now.
     pub(crate) fn changed_at(&mut self, key: &str, found: Seq) {
         if let Some(expected) = self.unchanged_since.filter(|since| found > *since) {
             let (prefix, key) = (key.to_owned(), Some(key.to_owned()));
@@ -128,7 +129,8 @@ impl RestorePlan {
         }
     }
 
-    /// The batch; refused if a key was changed by others than those whose work it takes back.
+    /// The batch; an error if a key has changed after the position of
+    /// [`expect_unchanged_since`](Restore::expect_unchanged_since).
     pub(crate) fn into_batch(mut self) -> Result<Batch> {
         if self.failed.is_empty() {
             return Ok(self.batch.meta(self.meta).restored(self.from));
@@ -145,7 +147,7 @@ fn changed_key(failed: &FailedCondition) -> Option<&str> {
     }
 }
 
-/// The batch with what brings one key back; refused if the key changes meanwhile.
+/// Adds the write that restores one key, on the condition that the key does not change meanwhile.
 fn bring_back(batch: Batch, difference: &Difference) -> Result<Batch> {
     let version = difference.before.as_ref().map_or(0, |before| before.version);
     let key = difference.key.clone();

@@ -1,4 +1,4 @@
-//! Reads of what the keys of one state are.
+//! Reads of the entries and keys of one state.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use crate::log::{Cursor, Head};
 use crate::seq::Seq;
 use crate::state::Entry;
 
-/// The entries of these keys, in the order asked.
+/// The entries of these keys, in their order.
 pub(crate) fn get_many(view: &(impl View + ?Sized), keys: &[impl AsRef<str>]) -> Result<Page> {
     let cursor = Cursor::new(view.store_id(), view.head()?);
     let entries =
@@ -29,7 +29,7 @@ pub(crate) fn scan(snapshot: &dyn Snapshot, limits: &Limits, scan: &Scan) -> Res
     scan_page(snapshot, limits, scan, as_of, older, |row| entry_as_of(snapshot, row, as_of.seq))
 }
 
-/// One page of a scan of the state in memory; none if the scan is of another state.
+/// One page of a scan of the state in memory; `None` if the scan is of another state.
 pub(crate) fn scan_folded(folded: &FoldedState, limits: &Limits, scan: &Scan) -> Result<Option<Page>> {
     if scan.as_of.is_some_and(|cursor| cursor.head() != Some(folded.head)) {
         return Ok(None);
@@ -37,7 +37,8 @@ pub(crate) fn scan_folded(folded: &FoldedState, limits: &Limits, scan: &Scan) ->
     scan_page(folded, limits, scan, folded.head, false, Row::entry).map(Some)
 }
 
-/// One page of a scan as of a position, of the rows and what the keys were there.
+/// One page of a scan as of a position. It goes through the current rows; `entry_as_of` finds what each key was
+/// at the position.
 fn scan_page(
     view: &(impl View + ?Sized),
     limits: &Limits,
@@ -82,7 +83,7 @@ fn scan_page(
     Ok(page)
 }
 
-/// What a key was at a position: its row, or an older change of it.
+/// The entry of a key at a position: of its row, or of an older change.
 fn entry_as_of(snapshot: &dyn Snapshot, row: Row, as_of: Seq) -> Result<Option<Entry>> {
     let (key, seq) = row.place()?;
     if seq <= as_of {

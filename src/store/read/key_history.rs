@@ -1,9 +1,8 @@
-//! The way back through the changes of a key.
+//! Key histories: the way back through the changes of a key.
 //!
-//! Steps are taken by columns that nothing vouches for but their row. So the last two changes of a
-//! way are read in full and checked against the chain: the oldest after the position, whose `prev`
-//! is hashed, and the one that it names. Whatever the steps before said, the answer is right, or an
-//! error.
+//! IMPORTANT: the steps follow columns that no hash covers. So the last two changes of a way are read in full
+//! and checked against the hash chain: the oldest change after the position, whose `prev` is hashed, and the
+//! change that it names. Then the answer is right or an error, even if a step before was wrong.
 
 use super::log::recorded;
 use crate::backend::{Link, LogView, Snapshot, missing};
@@ -21,7 +20,7 @@ pub(crate) fn last_at(snapshot: &dyn Snapshot, key: &str, at: Seq) -> Result<Opt
     }
 }
 
-/// The newest change of a key at or before a position, where its last change is the one at `newest`.
+/// The newest change of a key at or before a position; the key's last change is at `newest`.
 pub(crate) fn back_to(log: &dyn LogView, key: &str, newest: Seq, at: Seq) -> Result<Option<Change>> {
     if newest <= at {
         return of_key(log, key, newest).map(Some);
@@ -53,7 +52,7 @@ fn step(log: &dyn LogView, seq: Seq) -> Result<Link> {
     log.link(seq)?.ok_or_else(|| missing(seq))
 }
 
-/// Where a link jumps to, if that shortens the way and is what it should be.
+/// The change that a link jumps to, if that shortens the way and the change has the expected version.
 fn jump(log: &dyn LogView, from: &Link, at: Seq) -> Result<Option<Link>> {
     if from.jump <= at || from.jump >= from.prev {
         return Ok(None);
@@ -74,7 +73,7 @@ fn step_back(log: &dyn LogView, from: &Link) -> Result<Link> {
     }
 }
 
-/// The changes of a key before a position, newest first.
+/// Visits the changes of a key before a position, newest first.
 pub(crate) fn history(
     snapshot: &dyn Snapshot,
     key: &str,
@@ -95,7 +94,7 @@ pub(crate) fn history(
     Ok(history)
 }
 
-/// The change before `change` of the same key; none if it is the first.
+/// The change of the same key before `change`; `None` if it is the first.
 pub(crate) fn previous(log: &dyn LogView, change: &Change) -> Result<Option<Change>> {
     if change.prev == Seq::ZERO {
         return Ok(None);

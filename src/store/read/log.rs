@@ -8,13 +8,13 @@ use crate::limits::Limits;
 use crate::log::{Change, Commit, Cursor, Follow, Head};
 use crate::seq::Seq;
 
-/// The change at a position that the log must have.
+/// The change at a position; an error if the log lacks it.
 pub(crate) fn recorded(log: &dyn LogView, seq: Seq) -> Result<Change> {
     let change = log.change(seq)?;
     change.ok_or_else(|| missing(seq))
 }
 
-/// Where a cursor stands: checked against the log, and rounded down to the end of a commit.
+/// The head that a cursor names: checked against the log, and rounded down to the end of a commit.
 pub(crate) fn resolve(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
     cursor.belongs_to(snapshot.store_id())?;
     let (seq, end) = (cursor.seq(), snapshot.tip()?.head.seq);
@@ -37,8 +37,8 @@ pub(crate) fn resolve(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
     snapshot.commit_end(seq)
 }
 
-/// Whole commits after a position, checked against the chain: at most `limit` changes and
-/// [`Limits::PAGE_BYTES`], but for those that finish the last commit.
+/// Visits whole commits after a position, checked against the hash chain: until `limit` changes or
+/// [`Limits::PAGE_BYTES`] are reached, then to the end of that commit.
 pub(crate) fn follow(
     log: &dyn LogView,
     after: Head,
@@ -62,11 +62,11 @@ pub(crate) fn follow(
     if follow.is_whole() {
         Ok(follow.head())
     } else {
-        Err(StateError::Corrupted(format!("the commit of change {} is cut off", follow.head().seq)))
+        Err(StateError::Corrupted(format!("the log ends within the commit of change {}", follow.head().seq)))
     }
 }
 
-/// Goes on over the changes that are withheld, up to one that is not.
+/// Moves on behind withheld changes, up to the next change that is not withheld.
 pub(crate) fn pass_withheld(log: &dyn LogView, follow: &mut Follow, to: Seq) {
     while follow.head().seq.next() < to
         && let Some(header) = log.withheld(follow.head().seq.next())

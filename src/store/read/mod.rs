@@ -1,4 +1,4 @@
-//! What reads of one state mean: pure functions over a snapshot.
+//! Reads of one state: pure functions over a snapshot.
 
 pub(crate) mod current;
 pub(crate) mod key_history;

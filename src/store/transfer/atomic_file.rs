@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files that appear complete or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,8 +12,8 @@ use crate::error::{Result, StateError};
 /// Why nothing is made at a path.
 pub(super) const EXISTS: &str = "exists, and is not written over; choose another path";
 
-/// A file that is written beside its place and moved there when it is complete. The name beside, and
-/// what SQLite keeps there, is removed in any case.
+/// A file that is written under a temporary name and gets its final name when it is complete. The temporary
+/// file, and the files that SQLite makes beside it, are removed in any case.
 #[derive(Debug)]
 pub(super) struct AtomicFile {
     temporary: PathBuf,
@@ -21,13 +21,13 @@ pub(super) struct AtomicFile {
     made: Folders,
 }
 
-/// Folders that were made for a file, the innermost first. Those that are empty in the end go again.
+/// The folders that were made for a file, the innermost first. Those that are empty at the end are removed.
 #[derive(Debug, Default)]
 struct Folders(Vec<PathBuf>);
 
 impl AtomicFile {
-    /// Makes an empty file, for its owner alone, beside a place where nothing must be yet; makes its folder
-    /// where it is missing.
+    /// Makes an empty temporary file, with permissions for its owner alone, for a path that must not exist yet.
+    /// Makes the folder if it is missing.
     pub(super) fn in_folder(place: &Path) -> Result<Self> {
         let missing = |folder: &&Path| fs::symlink_metadata(folder).is_err();
         let made = Folders(place.ancestors().skip(1).take_while(missing).map(Path::to_owned).collect());
@@ -40,17 +40,17 @@ impl AtomicFile {
         Ok(staged)
     }
 
-    /// Makes an empty file, for its owner alone, beside a place where nothing must be yet.
+    /// Makes an empty temporary file, with permissions for its owner alone, for a path that must not exist yet.
     pub(super) fn beside(place: &Path) -> Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let Some(name) = place.file_name() else {
-            return Err(StateError::cannot_open(place, "is no name of a file"));
+            return Err(StateError::cannot_open(place, "does not name a file"));
         };
         if fs::symlink_metadata(place).is_ok() {
             return Err(StateError::cannot_open(place, EXISTS));
         }
         loop {
-            // What a process of the same number left is passed over.
+            // A file that an earlier process with the same id left is not used.
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let mut temporary = name.to_owned();
             temporary.push(format!(".{}-{count}.partial", std::process::id()));
@@ -68,7 +68,7 @@ impl AtomicFile {
         }
     }
 
-    /// Where it is written.
+    /// The temporary path.
     pub(super) fn path(&self) -> &Path {
         &self.temporary
     }
@@ -78,7 +78,8 @@ impl AtomicFile {
         OpenOptions::new().write(true).open(&self.temporary).map_err(|error| self.fault(error))
     }
 
-    /// Moves it to its place, durably. Nothing that came there meanwhile is lost.
+    /// Gives the file its final name, and syncs it and the folder. A file that another process made there meanwhile
+    /// is not replaced.
     pub(super) fn publish(self) -> Result<()> {
         File::open(&self.temporary).and_then(|file| file.sync_all()).map_err(|error| self.fault(error))?;
         match fs::hard_link(&self.temporary, &self.place) {
@@ -87,7 +88,7 @@ impl AtomicFile {
                 let why = "was made by another process meanwhile; choose another path";
                 return Err(StateError::cannot_open(&self.place, why));
             }
-            // A file system without links.
+            // A file system without hard links.
             Err(_) if fs::symlink_metadata(&self.place).is_err() => {
                 fs::rename(&self.temporary, &self.place).map_err(|error| self.fault(error))?;
             }

@@ -1,4 +1,4 @@
-//! A store on disk, built of an export.
+//! Building a store on disk from an export.
 
 use std::io::Read;
 use std::path::Path;
@@ -14,15 +14,15 @@ use crate::state::KeyVersion;
 use crate::store::foreign::Foreign;
 use crate::store::threads::{Taken, alongside, on_a_thread};
 
-/// Changes that are written at once, and bytes after which it is fewer.
+/// The most changes, and the bytes, of a batch.
 const BATCH_CHANGES: usize = 4_000;
 const BATCH_BYTES: usize = 2 << 20;
-/// Such batches that share a storage transaction.
+/// How many batches share a storage transaction.
 const BATCHES: usize = 4;
 
-/// Builds a closed store of an export at an absolute path, where nothing must be yet. It is built beside
-/// its path, and appears there when it is complete. `opening` says how, given where; `check` may refuse
-/// the store whose log it is.
+/// Builds a store from an export, and closes it. `into` is an absolute path that must not exist yet. The store is
+/// built under a temporary name and appears at the path when it is complete. `opening` makes the options for
+/// a path; `check` may refuse the store id of the export.
 pub(crate) async fn import(
     export: impl Read + Send + 'static,
     into: &Path,
@@ -33,12 +33,11 @@ pub(crate) async fn import(
     if std::fs::symlink_metadata(into).is_ok() {
         return Err(StateError::cannot_open(into, EXISTS));
     }
-    // A draft that somebody left is used up or passed over, and no part of a store.
+    // The draft of an earlier creation is not a part of a store.
     for side in SideFile::ALL.into_iter().filter(|side| *side != SideFile::NewFile) {
         let beside = side.beside(into);
         if std::fs::symlink_metadata(&beside).is_ok() {
-            let why =
-                "exists, and would be taken for a part of the new store; remove it, or choose another path";
+            let why = "exists, and SQLite would take it for a part of the new store; remove it, or choose another path";
             return Err(StateError::cannot_open(Path::new(&beside), why));
         }
     }
@@ -53,7 +52,7 @@ pub(crate) async fn import(
     on_a_thread(build).await
 }
 
-/// Builds a closed store of an export: reads and hashes on this thread, writes on another.
+/// Builds a store from an export, and closes it. This thread reads and hashes; another one writes.
 fn build<R: Read>(opening: Opening, mut reader: LogReader<R>) -> Result<()> {
     let Start { store, floor } = reader.start();
     check_floor(floor.seq)?;
@@ -86,7 +85,7 @@ fn read_batches<R: Read>(
             bytes = 0;
             match send(batch) {
                 Some(empty) => batch = empty,
-                None => return Ok(()), // The other thread has failed, and says why.
+                None => return Ok(()), // The other thread has failed, and returns the error.
             }
             batch.clear();
         }
@@ -105,7 +104,7 @@ fn write_batches(sqlite: &mut Sqlite, taken: &mut Taken<Vec<Change>>) -> Result<
                 break;
             };
             write_batch(&mut transaction, batch)?;
-            // A commit of any size is in one transaction.
+            // IMPORTANT: a storage transaction ends with a whole commit, however large.
             if written >= BATCHES && batch.last().is_some_and(Change::closes_commit) {
                 break;
             }
@@ -118,8 +117,8 @@ fn write_batches(sqlite: &mut Sqlite, taken: &mut Taken<Vec<Change>>) -> Result<
     Ok(())
 }
 
-/// Appends changes that may begin and end within a commit, and projects the last one of each key: in
-/// the order of keys, in which their rows are found faster.
+/// Appends changes, which may begin and end within a commit, and projects the last change of each key, in the
+/// order of keys, so that neighbouring rows are written together.
 fn write_batch(transaction: &mut impl Transaction, batch: &[Change]) -> Result<()> {
     let mut by_key: Vec<&Change> = batch.iter().collect();
     by_key.sort_by(|a, b| a.key.cmp(&b.key));

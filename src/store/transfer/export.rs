@@ -1,4 +1,4 @@
-//! Writing a log elsewhere.
+//! Exporting a log.
 
 use std::fmt;
 use std::io::{BufWriter, Write};
@@ -19,13 +19,15 @@ use crate::store::history::{Point, point};
 use crate::store::open_store::OpenStore;
 use crate::store::threads::{Taken, alongside};
 
-/// Bytes that are written at once.
+/// The bytes that are written at once.
 const BUFFER: usize = 256 << 10;
 
-/// What to export, and how. By default the whole log as a file that can be imported.
+/// What to export, and in which format. By default it is the whole log, as a file that can be imported.
 ///
-/// Whatever is left out, the export leads to the same head and so proves the rest: of changes that
-/// are withheld it has the hash of their header, of values that are redacted their hash.
+/// An export proves what it shows: its hashes lead to the head of the log even if parts are left out. For a
+/// change that is withheld it has the hash of the header, for a value that is redacted the hash of the value.
+/// An export with withheld changes, or one that begins after a point, can be read with
+/// [`Archive`](crate::archive::Archive) but not imported.
 ///
 /// ```
 /// use univrs_state::archive::Export;
@@ -55,62 +57,62 @@ pub struct Export {
     progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
-/// What an export came to.
+/// The result of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exported {
     /// The store whose log it is.
     pub store: StoreId,
-    /// Where it begins, exclusive: the position 0, unless another was asked for.
+    /// The head that the export begins after: position 0, unless it was restricted by [`Export::after`].
     pub floor: Head,
-    /// Where it ends.
+    /// The head that the export ends with.
     pub head: Head,
-    /// Changes that are in it.
+    /// How many changes are in the export.
     pub changes: u64,
-    /// Changes of which only the hash of the header is in it.
+    /// How many changes are withheld: only the hashes of their headers are in the export.
     pub withheld: u64,
-    /// Values that were redacted.
+    /// How many values were redacted.
     pub redacted: u64,
 }
 
 impl Export {
-    /// The whole log.
+    /// Exports the whole log.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only changes of keys that match this pattern, or another one that is given so; of the others
-    /// the hash of the header.
+    /// Exports only changes of keys that match this pattern, and withholds the others. If called several times, a key
+    /// must match one of the patterns.
     pub fn only(mut self, pattern: Pattern) -> Self {
         self.only.push(pattern);
         self
     }
 
-    /// Without the values, and their salts, of keys that match this pattern.
+    /// Leaves out the values, and their salts, of keys that match this pattern.
     pub fn redact(mut self, pattern: Pattern) -> Self {
         self.redact.push(pattern);
         self
     }
 
-    /// Only what came after this point. Such an export cannot be imported.
+    /// Exports only changes after this point. Such an export cannot be imported.
     pub fn after(mut self, point: impl Into<Point>) -> Self {
         self.after = Some(point.into());
         self
     }
 
-    /// Only what came up to this point.
+    /// Exports only changes up to this point.
     pub fn to(mut self, point: impl Into<Point>) -> Self {
         self.to = point.into();
         self
     }
 
-    /// How it is written.
+    /// Sets the format.
     pub fn form(mut self, form: Form) -> Self {
         self.form = form;
         self
     }
 
-    /// Calls this now and then, from a thread of the store, with the changes that were read.
+    /// Sets a function that a thread of the store calls from time to time with the number of changes read so far.
     pub fn progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(progress));
         self
@@ -144,7 +146,7 @@ impl OpenStore {
         .await
     }
 
-    /// Exports to a file that appears when it is complete.
+    /// Exports to a file, which appears when it is complete.
     pub(crate) async fn export_to(&self, export: Export, path: &Path) -> Result<Exported> {
         let staged = AtomicFile::beside(path)?;
         let shared = self.shared.clone();
@@ -190,7 +192,7 @@ pub(crate) fn export_snapshot<W: Write + Send>(
     )
 }
 
-/// Sends what is recorded after one position up to another.
+/// Sends the changes after one position, up to another.
 pub(crate) fn send_log(
     snapshot: &dyn Snapshot,
     after: Seq,

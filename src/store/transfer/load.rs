@@ -1,4 +1,4 @@
-//! An export, read into memory.
+//! Reading an export into memory.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use crate::log::Change;
 use crate::seq::Seq;
 use crate::state::KeyVersion;
 
-/// Reads a whole export into memory. A store that can be written needs all of the log.
+/// Reads an export into memory. With `whole` it must have the whole log, as a store that can be written needs it.
 pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Memory> {
     let start = reader.start();
     if whole {
@@ -34,7 +34,7 @@ pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Me
     Ok(memory)
 }
 
-/// Checks a change against the last one of its key.
+/// Checks a change against the previous change of its key.
 pub(super) fn check_follows(change: &Change, last: Option<KeyVersion>) -> Result<()> {
     match contradicts(change, last) {
         Some(what) => Err(StateError::Corrupted(format!("change {}: {what}", change.seq))),
@@ -48,13 +48,13 @@ pub(super) fn check_floor(floor: Seq) -> Result<()> {
         return Ok(());
     }
     Err(StateError::Erased(format!(
-        "the export begins after {floor}: it can be read, but a store to be written needs all before it, too"
+        "the export begins after change {floor}: it can be read, but a store that can be written needs the changes before it, too"
     )))
 }
 
 /// The error of a change that an export withholds.
 pub(super) fn withheld(seq: Seq) -> StateError {
     StateError::Erased(format!(
-        "the export withholds change {seq}: it can be read, but a store to be written needs all of them"
+        "the export withholds change {seq}: it can be read, but a store that can be written needs all changes"
     ))
 }

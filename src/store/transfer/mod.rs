@@ -1,4 +1,4 @@
-//! A log on its way elsewhere and back: exports, and the stores that are made of them.
+//! Exports of a log, and stores that are made of exports.
 
 mod atomic_file;
 #[cfg(feature = "sqlite")]

@@ -1,8 +1,8 @@
-//! Corruption is a finding of a verification, and not its failure.
+//! A verification that meets corruption reports it, and does not fail.
 
 use crate::error::{Result, StateError};
 
-/// The message of a corruption.
+/// The message, if the read met corruption; other errors stay errors.
 pub(super) fn corruption(read: Result<()>) -> Result<Option<String>> {
     match read {
         Ok(()) => Ok(None),

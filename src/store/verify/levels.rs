@@ -12,7 +12,7 @@ use crate::audit::{Level, VerifyReport};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 
-/// Verifies a store, until `cancelled`. Corruption is a finding; other errors stay errors.
+/// Verifies a store, until `cancelled` returns true. Corruption is a finding; other errors stay errors.
 #[cfg(test)]
 pub(crate) fn verify(
     snapshot: &dyn Snapshot,
@@ -22,7 +22,7 @@ pub(crate) fn verify(
     Ok(conclude(rows(snapshot, verify, cancelled)?, &flaws(snapshot, cancelled)?))
 }
 
-/// Verifies what stands in the rows.
+/// Verifies the rows of the log and the projection.
 pub(super) fn rows(
     snapshot: &dyn Snapshot,
     verify: &Verify,
@@ -32,7 +32,7 @@ pub(super) fn rows(
     let mut report = if verify.level == Level::Quick {
         quick(snapshot)?
     } else {
-        // A part of a log has no sum that must come out.
+        // The sums of log and projection are equal only for a whole log.
         let quickly = if snapshot.is_whole() { at_once(snapshot, verify.level, &observer)? } else { None };
         match quickly {
             Some(report) => report,
@@ -49,7 +49,7 @@ pub(super) fn rows(
     Ok(report)
 }
 
-/// What is wrong with the storage around the rows: an index or a table that no row shows.
+/// The flaws of the file that no row shows, such as in an index or a page.
 pub(super) fn flaws(snapshot: &dyn Snapshot, cancelled: &dyn Fn() -> bool) -> Result<Vec<String>> {
     let mut flaws = Vec::new();
     let read = snapshot.flaws(&mut |what| {
@@ -60,7 +60,7 @@ pub(super) fn flaws(snapshot: &dyn Snapshot, cancelled: &dyn Fn() -> bool) -> Re
     Ok(flaws)
 }
 
-/// The report of both.
+/// The report on rows and file.
 pub(super) fn conclude(report: VerifyReport, flaws: &[String]) -> VerifyReport {
     flaws.iter().fold(report, |report, what| report.with(None, None, what)).concluded()
 }

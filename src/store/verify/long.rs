@@ -9,7 +9,7 @@ use crate::store::open_store::OpenStore;
 impl OpenStore {
     pub(crate) async fn verify(&self, verify: Verify) -> Result<VerifyReport> {
         let (shared, beside) = (self.shared.clone(), self.shared.clone());
-        // At the same time, as each takes long.
+        // The file is checked beside the rows, on a thread of its own, because both take long.
         let flaws = if verify.is_full() {
             Some(self.start_alone(move |snapshot| levels::flaws(snapshot, &|| beside.is_closed()))?)
         } else {

@@ -1,4 +1,4 @@
-//! Verifying a store: what is looked at, and in which order.
+//! Verifying a store: what is checked, and in which order.
 
 mod corruption;
 mod levels;

@@ -1,4 +1,4 @@
-//! Who is told how far a verification is.
+//! Reporting the progress of a verification, and cancelling it.
 
 use std::ops::ControlFlow;
 
@@ -6,7 +6,7 @@ use crate::audit::Progress;
 use crate::error::{Result, StateError};
 use crate::store::foreign::tell;
 
-/// Who is told how far it is, and who may end it.
+/// Reports the progress of a verification, and says whether it was cancelled.
 pub(super) struct Observer<'a> {
     pub(super) total: u64,
     pub(super) progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
@@ -14,7 +14,7 @@ pub(super) struct Observer<'a> {
 }
 
 impl Observer<'_> {
-    /// Tells how many changes are done; an error if it is to end.
+    /// Reports how many changes are done; an error if the verification was cancelled.
     pub(super) fn at(&self, done: u64) -> Result<ControlFlow<()>> {
         if (self.cancelled)() {
             return Err(StateError::Closed);

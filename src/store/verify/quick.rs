@@ -13,10 +13,10 @@ use crate::seq::Seq;
 use crate::state::{Entry, KeyVersion};
 use crate::store::read::log::{pass_withheld, resolve};
 
-/// Changes that a quick verification looks at.
+/// How many of the newest changes a quick verification checks.
 const RECENT: u64 = 1_000;
 
-/// The newest changes, and the rows of their keys.
+/// Checks the newest changes, and the rows of their keys.
 pub(super) fn quick(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
     let tip = match snapshot.tip() {
         Err(StateError::Corrupted(what)) => {
@@ -42,7 +42,7 @@ pub(super) fn quick(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
         if follow.head() == tip {
             Ok(())
         } else {
-            Err(StateError::Corrupted("the log does not end in its head".into()))
+            Err(StateError::Corrupted("the last change of the log does not match the head of the log".into()))
         }
     });
     if let Some(what) = corruption(recent)? {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::audit::{Level, Progress};
 use crate::log::Anchor;
 
-/// What to verify.
+/// What to verify. Passed to `verify_with`, which returns a [`VerifyReport`](crate::verify::VerifyReport).
 ///
 /// ```
 /// use univrs_state::verify::{Level, Verify};
@@ -36,23 +36,23 @@ impl Verify {
         self.level == Level::Full
     }
 
-    /// All there is.
+    /// Verifies everything, as [`Level::Full`].
     pub fn full() -> Self {
         Self::default()
     }
 
-    /// This much.
+    /// Verifies as much as the level says.
     pub fn level(level: Level) -> Self {
         Self { level, ..Self::default() }
     }
 
-    /// Also whether these anchors are in the log.
+    /// Also checks that the log leads to these anchors.
     pub fn anchors(mut self, anchors: impl IntoIterator<Item = Anchor>) -> Self {
         self.anchors.extend(anchors);
         self
     }
 
-    /// Calls this now and then, from a thread of the store.
+    /// Sets a function that a thread of the store calls from time to time with the progress.
     pub fn progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(progress));
         self

@@ -1,4 +1,4 @@
-//! A verification with a table of all keys, which finds what contradicts what.
+//! A verification with a table of all keys, which finds each contradiction.
 
 use std::ops::ControlFlow;
 
@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::key::KeyRange;
 use crate::seq::Seq;
 
-/// Checks the log and the projection with a table of all keys, which finds what contradicts what.
+/// Checks the log and the projection with a table of all keys, which finds each contradiction. It takes more
+/// time and memory than the sums, so it runs only if they differ.
 pub(super) fn look_again(
     snapshot: &dyn Snapshot,
     level: Level,
@@ -35,7 +36,7 @@ pub(super) fn look_again(
         return Ok(verification.report());
     }
     let on = || observer.at(reached.as_u64());
-    // Of a part of a log it is unknown where its commits begin.
+    // In a part of a log it is unknown where commits begin, so commit ids cannot be compared.
     if snapshot.is_whole() {
         let commit_ids = snapshot.commit_ids(&mut |(id, first, last)| {
             verification.commit_id(&id, first, last);

@@ -1,4 +1,4 @@
-//! A watch by whole commits.
+//! A watch that delivers whole commits.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,38 +12,39 @@ use super::stream::{WatchStream, proceed};
 use crate::error::{Result, StateError};
 use crate::log::Cursor;
 
-/// A watch by whole commits: each item has the matching events of one commit, in order.
+/// A watch that delivers whole commits: each item has the matching events of one commit, in order. Made by
+/// [`WatchStream::commits`].
 #[derive(Debug)]
 pub struct Commits(WatchStream);
 
 impl WatchStream {
-    /// The same stream by whole commits: the matching events of each, in order. A commit is then
-    /// in memory as a whole, with the values before it.
+    /// Turns this stream into one that delivers whole commits: the matching events of each, in order. Each commit
+    /// is then in memory as a whole, with its old values.
     pub fn commits(self) -> Commits {
         Commits(self)
     }
 }
 
 impl Commits {
-    /// The next commit's events, waiting for them; none after the stream has ended.
+    /// Waits for the events of the next commit; `None` after the end, see [`error`](Self::error).
     pub async fn next(&mut self) -> Option<Vec<WatchEvent>> {
         self.try_next().await.ok().flatten()
     }
 
-    /// The next commit's events, waiting for them.
+    /// Waits for the events of the next commit.
     ///
     /// # Errors
-    /// As those of [`WatchStream::try_next`].
+    /// Those of [`WatchStream::try_next`].
     pub async fn try_next(&mut self) -> Result<Option<Vec<WatchEvent>>> {
         poll_fn(|context| self.poll_commit(context)).await.transpose()
     }
 
-    /// Where to resume: after the last commit that was delivered or passed over.
+    /// Where to resume: after the last commit that was delivered, or that has no matching change.
     pub fn cursor(&self) -> Cursor {
         self.0.cursor()
     }
 
-    /// Why the stream ended; none while it has not.
+    /// The cause of the end; `None` if the stream has not ended.
     pub fn error(&self) -> Option<&StateError> {
         self.0.error()
     }

@@ -1,4 +1,4 @@
-//! What a watch delivers.
+//! The events that a watch delivers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,36 +19,37 @@ pub struct WatchEvent {
     pub key: String,
     /// What happened to it.
     pub event_type: ChangeKind,
-    /// The value before; none where the key was created.
+    /// The value before the change; `None` if the key was absent.
     pub old_value: Option<Vec<u8>>,
-    /// The value after; none where the key was deleted.
+    /// The value after the change; `None` if the key was deleted.
     pub new_value: Option<Vec<u8>>,
-    /// The version after; 0 where the key was deleted.
+    /// The version that the key has after the change; 0 if it was deleted.
     pub new_version: u64,
-    /// The key's count of changes up to this one, deletions included.
+    /// How many times the key has changed up to this change, deletions included.
     pub version: u64,
-    /// The place of the change in the log.
+    /// The position of the change in the log.
     pub seq: Seq,
-    /// The place of the last change of its commit, which may be one that the pattern does not match.
+    /// The position of the last change of the same commit, which the pattern may not match.
     pub commit_seq: Seq,
-    /// When it was recorded.
+    /// The commit time.
     pub at: Timestamp,
-    /// Who wrote it, and why.
+    /// Who wrote the change, and why.
     pub meta: Option<Arc<Meta>>,
-    /// Whether a value that belongs here was erased since, so that it is none.
+    /// Whether `old_value` or `new_value` is `None` because the value was erased later.
     pub erased: bool,
 }
 
 impl WatchEvent {
-    /// The value after, read as JSON; none where the key was deleted.
+    /// Decodes the new value as JSON; `None` if the key was deleted.
     ///
     /// # Errors
-    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if it is not JSON of this shape.
+    /// [`StateError::SerializationError`](crate::StateError::SerializationError) if the value is not JSON, or
+    /// not of the type `T`.
     pub fn value_json<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         Ok(self.new_value.as_deref().map(serde_json::from_slice).transpose()?)
     }
 
-    /// The event of a change and of what it replaced.
+    /// The event of a change and the state that it replaced.
     pub(super) fn from_change(change: &Change, old: Option<&Before>) -> Self {
         Self {
             key: change.key.as_ref().to_owned(),

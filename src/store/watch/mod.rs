@@ -1,4 +1,4 @@
-//! Watches: cursors over the log that are woken.
+//! Watches: streams that read the log from a cursor, and are woken by commits.
 
 mod commits;
 mod event;

@@ -1,4 +1,4 @@
-//! A page of a watch: whole commits of the log, and what their changes replaced.
+//! A page of a watch: whole commits of the log, and the states that their changes replaced.
 
 use std::ops::ControlFlow;
 
@@ -12,20 +12,21 @@ use crate::store::feed::{Before, Matching, Old};
 use crate::store::read::key_history::previous;
 use crate::store::read::log::{follow, resolve};
 
-/// How far a page reaches where few changes match: what SQLite passes over in some milliseconds.
+/// How many changes a page passes over if few match. SQLite passes over them in some milliseconds.
 const SPARSE_CHANGES: u64 = 50_000;
 
 /// A page of a watch.
 pub(crate) struct WatchPage {
-    /// The matching changes of each commit that has any, and the head at its end.
+    /// For each commit with matching changes, these changes and the head after the commit.
     pub(crate) commits: Vec<(Vec<Matching>, Head)>,
-    /// Where the page ends: everything up to here was delivered or passed over.
+    /// The head at the end of the page: every matching change up to it is in `commits`.
     pub(crate) end: Head,
 }
 
-/// The commits after a cursor, as a watch of the pattern sees them. Of the changes before, those
-/// that fit a page come along; what is left is read in slices of its own, so that a commit that
-/// deletes much takes no more memory than others.
+/// Reads a page of the commits after a cursor, with the changes that match the pattern.
+///
+/// The states that the changes replaced are read with them as far as they fit a page. The rest is read later
+/// in slices, so that a commit that deletes large values takes no more memory than others.
 pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
     let after = resolve(snapshot, after)?;
     let mut commits: Vec<(Vec<Matching>, Head)> = Vec::new();
@@ -45,7 +46,9 @@ pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
     Ok(WatchPage { commits, end })
 }
 
-/// The same where few changes match: the storage passes over the others, which are not checked then.
+/// Reads a page of the commits after a cursor where few changes match. The storage passes over the others.
+/// Each matching change is checked against the chain hash of the change before it; the others are not
+/// checked.
 pub(crate) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
     let from = resolve(snapshot, after)?;
     let mut end = snapshot.head()?;
@@ -84,7 +87,7 @@ pub(crate) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, after: Curso
     Ok(WatchPage { commits, end })
 }
 
-/// Reads what the changes replaced, as much of it as fits a page.
+/// Reads the states that the changes replaced, as many as fit a page.
 fn read_old(snapshot: &dyn Snapshot, commits: &mut [(Vec<Matching>, Head)]) -> Result<()> {
     let mut bytes = 0;
     let due = commits.iter_mut().flat_map(|(changes, _)| changes).filter(|m| matches!(m.old, Old::Due));
@@ -99,7 +102,8 @@ fn read_old(snapshot: &dyn Snapshot, commits: &mut [(Vec<Matching>, Head)]) -> R
     Ok(())
 }
 
-/// The changes before these ones of their keys, one at least, until [`Limits::PAGE_BYTES`] are read.
+/// Reads, for each of these changes, the state that it replaced: at least one, until [`Limits::PAGE_BYTES`]
+/// are read.
 pub(crate) fn old_changes(snapshot: &dyn Snapshot, changes: &[Change]) -> Result<Vec<Option<Before>>> {
     let (mut old, mut bytes) = (Vec::new(), 0);
     for change in changes {

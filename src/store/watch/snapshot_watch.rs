@@ -1,4 +1,4 @@
-//! What there is, and then every change to it, in one stream without a gap.
+//! The entries of a state and then every change after it, in one stream without a gap.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,25 +21,28 @@ use crate::store::open_store::OpenStore;
 use crate::store::read::{Page, Scan};
 use crate::store::resident::Shared;
 
-/// What a [`SnapshotWatch`] delivers.
+/// An item of a [`SnapshotWatch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotEvent {
     /// An entry of the snapshot.
     Entry(Entry),
-    /// The snapshot is complete, and empty if no entry came before; it is of this position.
+    /// The end of the snapshot, and the position that it is of. If no entry came before, no key matches.
     End(Cursor),
-    /// A change after it.
+    /// A change after the snapshot.
     Change(WatchEvent),
 }
 
-/// The entries of one state whose keys match a pattern, in the order of keys; then
-/// [`SnapshotEvent::End`], also where there are none; then every matching change after that state, in
-/// order, each once.
+/// The entries of one state and then every change after it: what a program needs that holds a copy of a part
+/// of the store. Made by [`watch_with_snapshot`](crate::StateStore::watch_with_snapshot).
 ///
-/// The snapshot is read in pages, so it may be larger than memory. Until its end there is nothing to
-/// resume from; afterwards [`cursor`](Self::cursor) is, with
-/// [`watch_after`](crate::StateStore::watch_after).
+/// The stream delivers the entries of one state whose keys match a pattern, in the order of keys; then
+/// [`SnapshotEvent::End`], even if there are no entries; then every matching change after that state, in order
+/// and once. The snapshot is read in pages, so it may be larger than memory.
+///
+/// Before the end of the snapshot the stream cannot be resumed: start a new one. After it, resume from
+/// [`cursor`](Self::cursor) with [`watch_after`](crate::StateStore::watch_after). The stream ends like a
+/// [`WatchStream`], with the same [causes](WatchStream#recovery), and like it does not keep the store open.
 ///
 /// ```
 /// use univrs_state::watch::SnapshotEvent;
@@ -62,15 +65,15 @@ pub struct SnapshotWatch {
 }
 
 enum Phase {
-    /// A page of the snapshot is due, of what it goes on with.
+    /// The next page of the snapshot must be read; `None` is the first page.
     Due(Option<Scan>),
-    /// Waiting for it.
+    /// A page is being read.
     Reading(oneshot::Receiver<Result<Page>>),
-    /// Delivering it.
+    /// The entries of a page are being delivered.
     Page { entries: VecDeque<Entry>, cursor: Cursor, next: Option<Scan> },
     /// The snapshot is complete.
     Changes(WatchStream),
-    /// Over before that; the cause is told once by `try_next` and kept for `error`.
+    /// The stream ended within the snapshot. `try_next` returns the cause once; `error` keeps it.
     Ended { cause: StateError, told: bool },
 }
 
@@ -84,7 +87,7 @@ impl SnapshotWatch {
         self.pattern.as_str()
     }
 
-    /// Where to resume, once the snapshot is complete: as [`WatchStream::cursor`].
+    /// Where to resume, as [`WatchStream::cursor`]; `None` before the end of the snapshot.
     pub fn cursor(&self) -> Option<Cursor> {
         match &self.phase {
             Phase::Changes(watch) => Some(watch.cursor()),
@@ -92,7 +95,7 @@ impl SnapshotWatch {
         }
     }
 
-    /// Why the stream ended; none while it has not.
+    /// The cause of the end; `None` if the stream has not ended.
     pub fn error(&self) -> Option<&StateError> {
         match &self.phase {
             Phase::Changes(watch) => watch.error(),
@@ -101,21 +104,21 @@ impl SnapshotWatch {
         }
     }
 
-    /// The next item, waiting for it; none after the stream has ended, see [`error`](Self::error).
+    /// Waits for the next item; `None` after the end, see [`error`](Self::error). Cancel safe.
     pub async fn next(&mut self) -> Option<SnapshotEvent> {
         self.try_next().await.ok().flatten()
     }
 
-    /// The next item, waiting for it. Cancel safe.
+    /// Waits for the next item. Cancel safe.
     ///
     /// # Errors
-    /// As those of [`WatchStream::try_next`].
+    /// Those of [`WatchStream::try_next`].
     pub async fn try_next(&mut self) -> Result<Option<SnapshotEvent>> {
         poll_fn(|context| self.poll_item(context)).await.transpose()
     }
 
     fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<SnapshotEvent>>> {
-        // Nobody answers in a fork.
+        // In a fork, no thread would answer.
         if self.shared.is_forked() && !matches!(self.phase, Phase::Changes(_) | Phase::Ended { .. }) {
             self.phase = ended(self.shared.check_open().err().unwrap_or(StateError::Closed));
         }
@@ -166,7 +169,7 @@ impl SnapshotWatch {
         Phase::Page { entries, cursor: page.cursor, next: page.next }
     }
 
-    /// The changes after the state of the snapshot.
+    /// The phase of the changes after the snapshot.
     fn changes_after(&self, cursor: Cursor) -> Phase {
         let (core, shared, pattern) = (self.core.clone(), self.shared.clone(), self.pattern.clone());
         let watch = match cursor.head() {

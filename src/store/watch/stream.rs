@@ -1,4 +1,4 @@
-//! Live streams: cursors over the log, woken by publication.
+//! The stream of a watch: it reads the log from a cursor, and is woken when a matching change is published.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,16 +23,16 @@ use crate::store::feed::{Before, Matching, RecentCommit, Watcher};
 use crate::store::open_store::OpenStore;
 use crate::store::resident::Shared;
 
-/// Where less than one change in so many matches, the storage looks for them.
+/// If fewer than one change in this many matches, the storage looks for the matching ones.
 const FEW: u64 = 8;
-/// The changes that tell.
+/// The fewest changes of a page from which this is judged.
 const FEW_OF: u64 = 500;
 
-/// The changes of matching keys after a position: in order, each once, none left out.
+/// The changes of the keys that match a pattern, after a position: in order, each once, and without a gap.
 ///
-/// A stream never skips a change. However slow its reader is, it reads the log from its own cursor, a
-/// page at a time, so its memory is bounded. All methods are cancel safe. A stream does not keep the
-/// store open.
+/// A stream never skips a change, however slow its reader is: it reads the log from its own cursor. It reads a
+/// page at a time (1 000 changes or 4 MiB), so its memory is bounded. A change is delivered only when it is
+/// durable. All methods are cancel safe. A stream does not keep the store open.
 ///
 /// ```
 /// use univrs_state::{MemoryStore, StateStore};
@@ -118,25 +118,26 @@ pub struct WatchStream {
     shared: Arc<Shared>,
     watcher: Arc<Watcher>,
     cursor: Cursor,
-    /// Whole commits that were read and not yet delivered in full.
+    /// The commits that were read and not yet delivered in full.
     commits: VecDeque<Pending>,
-    /// Where `commits` end: passed over once they are delivered.
+    /// The end of `commits`: the cursor after all of them are delivered.
     end: Cursor,
-    /// The page of the log behind them, read while they are delivered.
+    /// The next page of the log, which is read while `commits` are delivered.
     ahead: Option<Reading>,
-    /// Whether the last page of the log had few changes that match.
+    /// Whether few changes of the last page matched.
     few: bool,
-    /// The alarms that were looked into.
+    /// The number of alarms after which the log was read.
     alarms: u64,
     state: State,
 }
 
-/// Lets the other tasks of a runtime run from time to time: what is in memory is always ready.
+/// Lets other tasks of the runtime run from time to time, because events in memory are always ready.
 pub(super) fn proceed(context: &mut Context<'_>) -> Poll<()> {
     pin!(consume_budget()).poll(context)
 }
 
-/// A page of the log on its way. It must reach beyond where it starts if that was not known as the end.
+/// A page of the log that is being read. If the log was known to be longer than where the page starts, the
+/// page must not be empty.
 struct Reading {
     page: oneshot::Receiver<Result<WatchPage>>,
     after: Seq,
@@ -144,20 +145,20 @@ struct Reading {
 }
 
 enum State {
-    /// Nothing of the log was read yet: the cursor is still to be checked.
+    /// Nothing of the log was read yet, so the cursor must still be checked.
     Fresh,
-    /// Waiting for a page of the log.
+    /// A page of the log is being read.
     Reading(Reading),
-    /// Waiting for the changes before those of the commit that is due.
+    /// The states that the changes of the next commit replaced are being read.
     ReadingOld(oneshot::Receiver<Result<Vec<Option<Before>>>>),
-    /// Everything that was read is delivered.
+    /// Nothing is being read.
     Idle,
-    /// Over; the cause is told once by `try_next` and kept for `error`.
+    /// The stream has ended. `try_next` returns the cause once; `error` keeps it.
     Ended { cause: StateError, told: bool },
 }
 
 impl WatchStream {
-    /// The changes after a head that is known to be one of the log.
+    /// A stream that starts after a head that the log is known to have.
     pub(crate) fn from_head(
         core: Weak<OpenStore>,
         shared: Arc<Shared>,
@@ -168,7 +169,7 @@ impl WatchStream {
         Self::with(core, watcher, Cursor::new(shared.store, head), State::Idle, shared)
     }
 
-    /// The changes after a cursor, which is checked when it is first polled.
+    /// A stream that starts after a cursor. The cursor is checked at the first poll.
     pub(crate) fn after(core: Weak<OpenStore>, shared: Arc<Shared>, pattern: Pattern, after: Cursor) -> Self {
         let watcher = shared.join(pattern, Head::genesis(shared.store));
         watcher.delivers(Some(after.seq()));
@@ -202,13 +203,13 @@ impl WatchStream {
         self.watcher.pattern().as_str()
     }
 
-    /// Where to resume: after the last whole commit that was delivered or passed over. It
-    /// advances while nothing matches, each time the stream is polled.
+    /// Where to resume: after the last whole commit that was delivered, or that has no matching change. At each
+    /// poll it also moves on over commits without a matching change.
     pub fn cursor(&self) -> Cursor {
         self.cursor
     }
 
-    /// Why the stream ended; none while it has not.
+    /// The cause of the end; `None` if the stream has not ended.
     pub fn error(&self) -> Option<&StateError> {
         match &self.state {
             State::Ended { cause, .. } => Some(cause),
@@ -216,16 +217,17 @@ impl WatchStream {
         }
     }
 
-    /// The next event, waiting for it; none after the stream has ended, see [`error`](Self::error).
+    /// Waits for the next event; `None` after the end, see [`error`](Self::error). Cancel safe.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         self.try_next().await.ok().flatten()
     }
 
-    /// The next event, waiting for it.
+    /// Waits for the next event. Cancel safe.
     ///
     /// # Errors
-    /// The cause of the end, once; after it `Ok(None)`. The [causes](Self#recovery), and what to do
-    /// next, are listed above. Where few changes match, only the hashes of those are checked.
+    /// The cause of the end, once; after that `Ok(None)`. The [causes](Self#recovery), and what to do next, are
+    /// listed above. The hashes of all changes that are read are checked; where few changes match, only those of
+    /// the matching ones.
     pub async fn try_next(&mut self) -> Result<Option<WatchEvent>> {
         poll_fn(|context| self.poll_event(context)).await.transpose()
     }
@@ -237,11 +239,12 @@ impl WatchStream {
         if pending.changes.is_empty() {
             self.delivered();
         }
-        // A commit that is pending has changes.
+        // A pending commit has at least one change.
         Poll::Ready(first.map(|matching| Ok(event(matching))))
     }
 
-    /// The commit that is due, or none at the end: with the change before its first one, or all, read.
+    /// The next commit; `None` at the end. The states that its first change replaced, or with `all` all of its
+    /// changes, are read.
     pub(super) fn poll_commit(&mut self, context: &mut Context<'_>, all: bool) -> Poll<Option<&mut Pending>> {
         if self.shared.is_forked() && !matches!(self.state, State::Ended { .. }) {
             self.finish(self.shared.check_open().err().unwrap_or(StateError::Closed));
@@ -272,9 +275,10 @@ impl WatchStream {
         }
     }
 
-    /// Waits until there is something to read, and reads it or starts to.
+    /// Waits until there is something to read, then takes it from memory or starts to read the log.
     fn poll_news(&mut self, context: &Context<'_>) -> Poll<()> {
-        // The head first: whoever is not behind then has passed over all up to it.
+        // IMPORTANT: the head is read before `behind`. A watch that is not behind after that has no matching
+        // change up to this head, because watches are marked before a head is published.
         let head = self.shared.head();
         let behind = self.watcher.listen(context.waker());
         let alarms = self.shared.registry().alarms();
@@ -287,7 +291,7 @@ impl WatchStream {
             self.alarms = alarms;
             self.read_log(self.end);
         } else if behind {
-            // What was just published is in memory; what is older is in the log.
+            // The newest commits are in memory; older ones must be read from the log.
             let read = self.end.head().unwrap_or_else(|| Head::genesis(self.shared.store));
             match self.shared.registry().recent(&self.watcher, read) {
                 Some((commits, end)) => self.take(self.matching(&commits, end)),
@@ -303,7 +307,7 @@ impl WatchStream {
         Poll::Ready(())
     }
 
-    /// The page of what matches among these commits.
+    /// A page of the matching changes of these commits.
     fn matching(&self, commits: &[Arc<RecentCommit>], end: Head) -> WatchPage {
         let pattern = self.watcher.pattern();
         let matching = |commit: &Arc<RecentCommit>| {
@@ -345,7 +349,7 @@ impl WatchStream {
     }
 
     fn take_read(&mut self, page: WatchPage, after: Seq, known: Seq) {
-        // What was recorded before the read began must be there.
+        // Changes that were recorded before the read began must be there.
         if page.end.seq == after && page.end.seq < known {
             let what = format!("the log ends at {}, but {known} was recorded", page.end.seq);
             return self.finish(StateError::Corrupted(what));
@@ -380,7 +384,7 @@ impl WatchStream {
         self.move_to(if self.commits.is_empty() { self.end } else { self.cursor });
     }
 
-    /// The first commit has been delivered in full; with the last one, so has the page.
+    /// Notes that the first commit was delivered in full. With the last one, the page was delivered.
     pub(super) fn delivered(&mut self) {
         if let Some(done) = self.commits.pop_front() {
             let cursor = Cursor::new(self.shared.store, done.head);
@@ -397,7 +401,7 @@ impl WatchStream {
         self.state = State::Ended { cause, told: false };
     }
 
-    /// The cause of the end, the first time.
+    /// The cause of the end, once.
     pub(super) fn tell<T>(&mut self) -> Option<Result<T>> {
         match &mut self.state {
             State::Ended { cause, told: told @ false } => {

@@ -200,11 +200,11 @@ fn a_part_of_a_log_is_read_where_it_is() {
         ]),
         str![[r#"
 $ ustate import billing.log --into new.db
-! error: billing.log: the export withholds change 3: it can be read, but a store to be written needs all of them
+! error: billing.log: the export withholds change 3: it can be read, but a store that can be written needs all changes
 !   hint: ustate list --db billing.log
 [exit 6]
 $ ustate import late.log --into new.db
-! error: late.log: the export begins after 2: it can be read, but a store to be written needs all before it, too
+! error: late.log: the export begins after change 2: it can be read, but a store that can be written needs the changes before it, too
 !   hint: ustate list --db late.log
 [exit 6]
 $ ustate import lines.log --into new.db

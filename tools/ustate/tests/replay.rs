@@ -203,7 +203,7 @@ $ ustate replay --into state.db
 [exit 1]
 $ ustate replay --into new.db --db part.log
 ! note: 3 changes of other keys are withheld from this export
-! error: erased: the export withholds change 2: it can be read, but a store to be written needs all of them
+! error: erased: the export withholds change 2: it can be read, but a store that can be written needs all changes
 [exit 6]
 $ ustate replay --into new.db --db late.log
 ! note: this export begins after 2
