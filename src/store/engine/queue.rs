@@ -23,6 +23,7 @@ const GROUP_BYTES: usize = 16 << 20;
 const SPIN: Duration = Duration::from_micros(if cfg!(kernels) { 0 } else { 50 });
 
 /// A task of the writer.
+#[expect(clippy::large_enum_variant, reason = "nearly all tasks are commits")]
 pub(crate) enum Task {
     Commit(CommitRequest),
     /// A read; only for a store in memory, which has one connection.
