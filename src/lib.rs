@@ -24,7 +24,8 @@
 //!
 //! What programs name daily stands at the root of the crate, and most of it in the [`prelude`]. The rest
 //! has modules by subject: [`archive`], [`error`], [`history`], [`key`], [`limits`], [`log`], [`options`],
-//! [`pattern`], [`stats`], [`verify`] and [`watch`].
+//! [`pattern`], [`stats`], [`verify`] and [`watch`]. Import `*` from the prelude alone: the root has modules
+//! such as `log` and `error`, which other crates have, too.
 //!
 //! # Write
 //! | call | effect |
@@ -115,7 +116,7 @@
 //!
 //! # Errors
 //! [`StateError::kind`] sorts errors by what to do next, see [`ErrorKind`].
-//! [`StateError::is_retryable`] says whether the same call can succeed later. [`StateError::code`] is a
+//! [`StateError::is_retryable`] says whether reading again and retrying may succeed. [`StateError::code`] is a
 //! stable name for machines. Messages name keys and positions, never values.
 //!
 //! ```

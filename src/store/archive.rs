@@ -77,7 +77,7 @@ impl Archive {
         })
     }
 
-    /// The same from anything that can be read, on the caller's thread.
+    /// Reads an exported log from any reader, on the caller's thread.
     ///
     /// # Errors
     /// Those of [`open`](Self::open), but [`StateError::InvalidArgument`] for what is no export, or has

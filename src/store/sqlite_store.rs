@@ -27,7 +27,8 @@ use crate::limits::Limits;
 /// writes, and everything that waits for it shares one storage transaction; reads run on threads
 /// of their own. No runtime is blocked, and none in particular is needed.
 ///
-/// A fork of the process must not use it, and is told so: fork first, or start another program.
+/// A process that `fork` made must not use the store of its parent; its calls return
+/// [`StateError::Forked`]. Call `fork` before opening a store, or start another program.
 ///
 /// [`close`](Self::close) ends it in an orderly way. Dropping the last handle does the same, but
 /// waits for it 5 seconds at most.
@@ -107,8 +108,8 @@ impl SqliteStore {
         self.immutable
     }
 
-    /// What whoever opened it should know, such as that it cannot be told whether the end of the
-    /// log is missing.
+    /// A warning of the opening, for the operator: for example, that the store cannot tell whether the end
+    /// of the log is missing.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }

@@ -58,7 +58,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let (first, cursor) = match follow(&store, cursor, at_start.seq, written).await {
         Err(StateError::CursorDiverged(why)) => {
             // A program would read the state anew with `scan`, and follow from the page's cursor.
-            println!("  the cursor is no place in this log: {why}");
+            println!("  the cursor is no position in this log: {why}");
             follow(&store, Seq::ZERO.into(), at_start.seq, written).await?
         }
         followed => followed?,

@@ -57,7 +57,7 @@ pub(crate) enum Location {
 
 /// How a connection is opened.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "independent options of whoever opens")]
+#[expect(clippy::struct_excessive_bools, reason = "independent options of an opening")]
 pub(crate) struct Opening {
     pub(crate) location: Location,
     /// Whether to create the file if it is missing or empty.

@@ -151,7 +151,7 @@ impl Sqlite {
 
     /// Moves the whole write-ahead log into the database file.
     ///
-    /// IMPORTANT: the file is not synced here; whoever gives it its final name must sync it first.
+    /// IMPORTANT: the file is not synced here; the caller syncs it before it gives it its final name.
     pub(crate) fn end_load(self) -> Result<()> {
         self.checkpoint(Some(Duration::ZERO))?;
         match self.wal_pages()? {

@@ -67,13 +67,13 @@ impl Shared {
         }
     }
 
-    /// The same state, for a store that forks of this process must not use.
+    /// Marks the store as one that forks of this process must not use.
     #[cfg(feature = "sqlite")]
     pub(crate) fn of_this_process(self) -> Self {
         Self { process: Some(Process::this()), ..self }
     }
 
-    /// The same state, for a store that other processes may write. Without an index their commits cannot be
+    /// Marks the store as one that other processes may write. Without an index their commits cannot be
     /// noticed.
     #[cfg(feature = "sqlite")]
     pub(crate) fn beside_others(self, index: Option<WalIndex>) -> Self {
