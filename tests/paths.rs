@@ -4,8 +4,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
+use univrs_state::archive::Archive;
 use univrs_state::{ErrorKind, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::Child;
@@ -58,6 +62,32 @@ async fn a_path_that_is_no_file_is_refused_by_what_it_is() {
     );
     assert_eq!(names(folder.path()), ["dangling", "directory", "elsewhere", "fifo", "link"]);
     assert_eq!(fs::metadata(at("elsewhere")).unwrap().len(), 0, "nothing was written through the link");
+}
+
+/// A thread that waits for a writer cannot be ended: if opening waits, the test fails and leaves it.
+#[test]
+fn a_named_pipe_is_no_export_and_is_not_waited_for() {
+    let folder = folder();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (answer, answers) = mpsc::channel();
+    for told in [false, true] {
+        let (pipe, answer) = (pipe.clone(), answer.clone());
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let error = if told {
+                Archive::is_one(&pipe).unwrap_err()
+            } else {
+                runtime.block_on(Archive::open(&pipe)).unwrap_err()
+            };
+            answer.send(error)
+        });
+    }
+    for _ in 0..2 {
+        let error = answers.recv_timeout(Duration::from_secs(60)).expect("it waits for a writer");
+        let StateError::CannotOpen { path, why } = &error else { panic!("{error:?}") };
+        assert_eq!((path, why.what()), (&pipe, "is not a regular file"));
+    }
 }
 
 #[tokio::test]

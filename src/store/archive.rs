@@ -60,14 +60,12 @@ impl Archive {
     /// Opens an export: reads and checks all of it, on a thread of its own.
     ///
     /// # Errors
-    /// [`StateError::CannotOpen`] if the file cannot be read, is no export, or has another format;
+    /// [`StateError::CannotOpen`] if the file cannot be read, is not a regular file, is no export, or has
+    /// another format;
     /// [`StateError::Corrupted`] says where it is cut, malformed, or contradicts itself.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| StateError::at_path(path, UNREADABLE, error))?;
-        if !file.metadata()?.is_file() {
-            return Err(StateError::cannot_open(path, "is not a regular file"));
-        }
+        let file = open_regular(path)?;
         on_a_thread(move || Self::read(file)).await.map_err(|error| match error {
             StateError::InvalidArgument(why) => {
                 StateError::cannot_open(path, why.strip_prefix(EXPORT).unwrap_or(&why))
@@ -96,10 +94,10 @@ impl Archive {
     /// that drops the locks which SQLite holds there.
     ///
     /// # Errors
-    /// [`StateError::CannotOpen`] if it cannot be opened or read.
+    /// [`StateError::CannotOpen`] if it cannot be opened or read, or is not a regular file.
     pub fn is_one(path: impl AsRef<Path>) -> Result<bool> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| StateError::at_path(path, UNREADABLE, error))?;
+        let file = open_regular(path)?;
         let mut start = Vec::new();
         let read = file.take(TELLING_BYTES).read_to_end(&mut start);
         read.map_err(|error| StateError::at_path(path, UNREADABLE, error))?;
@@ -115,6 +113,15 @@ impl Archive {
     pub fn withheld(&self) -> u64 {
         self.withheld
     }
+}
+
+/// Opens a regular file. Its kind is checked first: opening a named pipe waits for a writer, maybe for ever.
+fn open_regular(path: &Path) -> Result<File> {
+    let failed = |error| StateError::at_path(path, UNREADABLE, error);
+    if !path.metadata().map_err(failed)?.is_file() {
+        return Err(StateError::cannot_open(path, "is not a regular file"));
+    }
+    File::open(path).map_err(failed)
 }
 
 impl fmt::Debug for Archive {

@@ -20,6 +20,11 @@ pub(crate) struct CursorFile {
 impl CursorFile {
     /// Reads the file; it may be missing, but not hold anything else.
     pub(crate) fn open(path: &Path) -> Done<Self> {
+        // Looked at first: opening a named pipe would wait for a writer.
+        if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let what = format!("{} is not a regular file", path.display());
+            return fail(Failure::new(Exit::Usage, "invalid_argument", what));
+        }
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -19,8 +19,11 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// None if this is no database.
+    /// None if this is no database. A named pipe is not opened: that would wait for a writer.
     pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
+        if !path.metadata()?.is_file() {
+            return Ok(None);
+        }
         let mut bytes = Vec::new();
         File::open(path)?.take(100).read_to_end(&mut bytes)?;
         Ok(Self::of(&bytes))
@@ -69,6 +72,9 @@ const READERS: u64 = 5;
 /// The reader of the oldest state; an error where that cannot be known, and none where nobody reads.
 pub(crate) fn oldest_reader(path: &Path) -> io::Result<Option<Reader>> {
     let index = beside(path, "-shm");
+    if !index.is_file() {
+        return Ok(None);
+    }
     let Ok(bytes) = fs::read(&index) else { return Ok(None) };
     let locks = fs::read_to_string("/proc/locks")?;
     Ok(oldest(&bytes, &locks, inode(&index)?))

@@ -241,6 +241,53 @@ $ ustate doctor
     );
 }
 
+/// `timeout` ends a command that waits for a writer, which nobody is.
+#[test]
+fn a_named_pipe_is_refused_and_not_waited_for() {
+    let place = Place::new();
+    for pipe in ["pipe", "piped.db-shm"] {
+        assert!(place.as_environment_of("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    fs::copy(place.path("state.db"), place.path("piped.db")).unwrap();
+    let mut transcript = String::new();
+    for line in [
+        "doctor --db pipe",
+        "doctor --db piped.db",
+        "list --db pipe",
+        "verify --db pipe",
+        "init pipe",
+        "watch --cursor-file pipe",
+    ] {
+        let mut command = place.as_environment_of("timeout");
+        command.args(["60", env!("CARGO_BIN_EXE_ustate")]).args(line.split(' '));
+        transcript.extend(["$ ustate ", line, "\n", &place.shown(&command.output().unwrap())]);
+    }
+    check(
+        &transcript,
+        str![[r#"
+$ ustate doctor --db pipe
+! error: cannot open [FOLDER]/pipe: it is not a regular file
+[exit 3]
+$ ustate doctor --db piped.db
+! error: cannot open [FOLDER]/piped.db-shm: it is not a regular file
+[exit 3]
+$ ustate list --db pipe
+! error: cannot open [FOLDER]/pipe: it is not a regular file
+[exit 3]
+$ ustate verify --db pipe
+! error: cannot open [FOLDER]/pipe: it is not a regular file
+[exit 3]
+$ ustate init pipe
+! error: cannot open [FOLDER]/pipe: it is not a regular file
+[exit 3]
+$ ustate watch --cursor-file pipe
+! error: pipe is not a regular file
+[exit 2]
+
+"#]],
+    );
+}
+
 #[test]
 fn a_database_with_a_journal_of_another_program_is_not_read_around_it() {
     let place = Place::new();
