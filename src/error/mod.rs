@@ -297,7 +297,7 @@ impl From<serde_json::Error> for StateError {
             Category::Io => "JSON could not be written",
             Category::Syntax => "not JSON",
             Category::Data => "JSON of another type than expected",
-            Category::Eof => "JSON ends too early",
+            Category::Eof => "JSON that ends too early",
         };
         Self::SerializationError(format!("{what} (line {}, column {})", error.line(), error.column()))
     }

@@ -79,7 +79,8 @@ impl Context {
         }
         if source.withheld() > 0 {
             let much = counted(source.withheld(), "change");
-            self.note(&format!("{much} of other keys are withheld from this export"));
+            let are = if source.withheld() == 1 { "is" } else { "are" };
+            self.note(&format!("{much} of other keys {are} withheld from this export"));
         }
         Ok(source)
     }

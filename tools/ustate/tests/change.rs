@@ -59,6 +59,7 @@ fn set_says_what_was_recorded() {
         "set /nodes/n1 up -q",
         "set /nodes/n1",
         "set /nodes/n1 {oops --type json",
+        "set /nodes/n1 [1, --type json",
         "set /.univrs/x 1",
         "set nodes 1",
     ]);
@@ -82,6 +83,9 @@ $ ustate set /nodes/n1
 [exit 2]
 $ ustate set /nodes/n1 {oops --type json
 ! error: the value is not JSON (line 1, column 2)
+[exit 2]
+$ ustate set /nodes/n1 [1, --type json
+! error: the value is JSON that ends too early (line 1, column 3)
 [exit 2]
 $ ustate set /.univrs/x 1
 ! error: invalid key: "/.univrs/x": keys below /.univrs/ belong to the store
