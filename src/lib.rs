@@ -87,8 +87,8 @@
 //! | [`export`](LocalStore::export), [`export_to`](LocalStore::export_to) | the log as a file that proves itself; some keys or values may be left out |
 //! | [`MemoryStore::import`], [`MemoryStore::replay`], [`Archive::open`] | a store made from an export or from changes, each of which is checked |
 //!
-//! [`SqliteStore`] has the same methods. [`Follow`] checks a chain of changes from anywhere. Whether
-//! the log still contains a head that you kept:
+//! [`SqliteStore::import`] makes a store at a path from an export. [`Follow`] checks a chain of changes
+//! from anywhere. Whether the log still contains a head that you kept:
 //!
 //! ```
 //! use univrs_state::{Head, MemoryStore, LocalStore, StateStore};
