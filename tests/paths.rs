@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use univrs_state::archive::Archive;
-use univrs_state::{ErrorKind, Options, SqliteStore, StateError, StateStore};
+use univrs_state::archive::{Archive, Export};
+use univrs_state::{ErrorKind, LocalStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::Child;
 use crate::support::{Subject, folder, value};
@@ -56,10 +56,6 @@ async fn a_path_that_is_no_file_is_refused_by_what_it_is() {
     for path in ["", "/", "/dev/null", "a\0b"] {
         refusal(Path::new(path)).await;
     }
-    assert!(
-        refusal(&at("elsewhere/state.db")).await.contains("elsewhere"),
-        "a file in the place of a folder"
-    );
     assert_eq!(names(folder.path()), ["dangling", "directory", "elsewhere", "fifo", "link"]);
     assert_eq!(fs::metadata(at("elsewhere")).unwrap().len(), 0, "nothing was written through the link");
 }
@@ -88,6 +84,50 @@ fn a_named_pipe_is_no_export_and_is_not_waited_for() {
         let StateError::CannotOpen { path, why } = &error else { panic!("{error:?}") };
         assert_eq!((path, why.what()), (&pipe, "is not a regular file"));
     }
+}
+
+#[tokio::test]
+async fn a_part_of_a_path_that_is_no_directory_is_named() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("file"), "").unwrap();
+    symlink("loop", at("loop")).unwrap();
+    symlink("nowhere", at("dangling")).unwrap();
+    for (path, part, why) in [
+        ("file/x.db", "file", "is not a directory"),
+        ("file/in/x.db", "file", "is not a directory"),
+        ("loop/x.db", "loop", "Too many levels of symbolic links"),
+        ("dangling/x.db", "dangling", "is a symbolic link to nothing"),
+    ] {
+        let refusal = refusal(&at(path)).await;
+        let named = format!("{}: it ", at(part).display());
+        assert!(refusal.contains(&named) && refusal.contains(why), "{path}: {refusal}");
+    }
+    assert_eq!(names(folder.path()), ["dangling", "file", "loop"]);
+}
+
+#[tokio::test]
+async fn a_place_that_ends_with_a_slash_is_no_file_to_write() {
+    let folder = folder();
+    let store = SqliteStore::open(folder.path().join("x.db")).await.unwrap();
+    store.set("/a", value(1)).await.unwrap();
+    let full = folder.path().join("full.log");
+    store.export_to(Export::new(), &full).await.unwrap();
+    for place in ["x.db/", "new/"].map(|name| folder.path().join(name)) {
+        let log = fs::File::open(&full).unwrap();
+        let refusals = [
+            store.export_to(Export::new(), &place).await.unwrap_err(),
+            SqliteStore::import(log, &place).await.unwrap_err(),
+        ];
+        for error in refusals {
+            assert!(matches!(error, StateError::CannotOpen { .. }), "{error:?}");
+            assert!(error.to_string().contains("ends with '/'"), "{error}");
+        }
+    }
+    assert!(store.verify().await.unwrap().is_intact());
+    store.close().await.unwrap();
+    let made = names(folder.path()).into_iter().filter(|name| !name.starts_with("x.db"));
+    assert_eq!(made.collect::<Vec<_>>(), ["full.log"]);
 }
 
 #[tokio::test]

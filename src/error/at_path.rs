@@ -33,6 +33,14 @@ fn is_permanent(error: &io::Error) -> bool {
 }
 
 impl StateError {
+    /// Refuses a path that cannot name a file, as it ends with a slash.
+    pub(crate) fn check_names_file(path: &Path, what: &str) -> Result<(), Self> {
+        if !path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Ok(());
+        }
+        Err(Self::cannot_open(path, format!("ends with '/', but {what} is a file")))
+    }
+
     /// The error of a path that cannot be opened; `why` continues "it …", as in `is a directory`.
     pub(crate) fn cannot_open(path: &Path, why: impl Into<Fault>) -> Self {
         Self::CannotOpen { path: path.to_owned(), why: why.into() }

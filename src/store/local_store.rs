@@ -11,7 +11,7 @@ use super::stats::Stats;
 use super::transfer::{Export, Exported};
 use super::verify::Verify;
 use crate::audit::VerifyReport;
-use crate::error::Result;
+use crate::error::{Result, StateError};
 use crate::log::{Anchor, StoreId};
 
 /// The operations of a store that this process has open, beside those of [`StateStore`]: verify, export,
@@ -104,6 +104,7 @@ pub trait LocalStore: StateStore + sealed::Opened {
         Self: Sized,
         P: AsRef<Path> + Send,
     {
+        StateError::check_names_file(path.as_ref(), "an export")?;
         self.opened().0.export_to(export, path.as_ref()).await
     }
 

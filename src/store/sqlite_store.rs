@@ -189,6 +189,7 @@ impl Options {
     ) -> Result<SqliteStore> {
         self.check_import()?;
         let into = into.as_ref();
+        StateError::check_names_file(into, "a store")?;
         let absolute = std::path::absolute(into);
         let into = absolute.map_err(|error| StateError::at_path(into, "cannot be made absolute", error))?;
         let asked = self.clone();

@@ -14,6 +14,9 @@ const SMALLEST: u64 = 512;
 /// Bytes of the longest path that SQLite takes: its own limit of 512, less the name of a journal.
 const LONGEST_PATH: usize = 504;
 
+/// What is wrong with a part of a path that should lead on.
+const NO_FOLDER: &str = "is not a directory, but a store is to be in it";
+
 /// The absolute path of a store's file, with symbolic links in its folder resolved. Whatever exists there,
 /// and beside it, must be a regular file. With `create`, a missing folder is made.
 ///
@@ -23,9 +26,7 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
     if bytes.is_empty() || bytes.contains(&0) {
         return Err(StateError::cannot_open(path, "is not a path: it is empty, or has a NUL byte"));
     }
-    if bytes.ends_with(b"/") {
-        return Err(StateError::cannot_open(path, "ends with '/', but a store is a file"));
-    }
+    StateError::check_names_file(path, "a store")?;
     let absolute = std::path::absolute(path)
         .map_err(|error| StateError::at_path(path, "cannot be made absolute", error))?;
     let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
@@ -33,7 +34,7 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
     };
     check_length(&absolute)?;
     if create {
-        create_folder(folder).map_err(|error| StateError::at_path(folder, "cannot be created", error))?;
+        create_folder(folder)?;
     }
     let folder =
         folder.canonicalize().map_err(|error| StateError::at_path(folder, "cannot be entered", error))?;
@@ -120,17 +121,37 @@ fn exists_as_file(path: &Path) -> Result<bool> {
     }
 }
 
-/// Makes a folder and its missing parents, and syncs each parent.
-fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
+/// Makes a folder and its missing parents, and syncs each parent. The error names the part of the path that
+/// is no directory or cannot be made.
+fn create_folder(folder: &Path) -> Result<()> {
+    let failed = |error| StateError::at_path(folder, "cannot be created", error);
+    if is_folder(folder)? {
         return Ok(());
     }
     if let Some(above) = folder.parent() {
         create_folder(above)?;
     }
     match fs::create_dir(folder) {
-        Err(error) if !folder.is_dir() => Err(error),
-        _ => folder.parent().map_or(Ok(()), sync_folder),
+        // Another process may have made it meanwhile.
+        Err(error) if !is_folder(folder)? => Err(failed(error)),
+        _ => folder.parent().map_or(Ok(()), sync_folder).map_err(failed),
+    }
+}
+
+/// Whether a directory exists at the path. Anything else there is an error, and so is what hides it.
+fn is_folder(path: &Path) -> Result<bool> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Ok(true),
+        Ok(_) => Err(StateError::cannot_open(path, NO_FOLDER)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => match path.parent() {
+            // The part that is none is named.
+            Some(above) if error.kind() == io::ErrorKind::NotADirectory => is_folder(above),
+            _ => Err(StateError::at_path(path, "cannot be entered", error)),
+        },
+        Err(_) if path.is_symlink() => {
+            Err(StateError::cannot_open(path, "is a symbolic link to nothing, but a store is in a directory"))
+        }
+        Err(_) => Ok(false),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What all commands share: the store, the form of the output, and notes.
 
+use std::error::Error;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -147,7 +148,7 @@ impl Context {
             StateError::CannotOpen { why, .. } => why.what(),
             _ => "",
         };
-        if !why.is_empty() && !path.exists() {
+        if why == "does not exist" || is_not_found(error) {
             return failure.hint(format!("ustate init {}", quoted(path)));
         }
         if why == "is not a database" && is_text_of_export(path) {
@@ -170,7 +171,7 @@ impl Context {
         if !self.quiet {
             let name = paint(self.color_notes, DIM, "note:");
             // Nothing is left to be done where standard error is closed.
-            drop(writeln!(std::io::stderr(), "{name} {}", escape(note)));
+            drop(writeln!(io::stderr(), "{name} {}", escape(note)));
         }
     }
 
@@ -190,6 +191,13 @@ impl Context {
         let name = if format == Format::Raw { "raw" } else { "tsv" };
         fail(Failure::usage(format!("{command} has no {name} output")).fact("use -o human or -o json"))
     }
+}
+
+/// Whether the system said that a file or its folder does not exist.
+fn is_not_found(error: &StateError) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    matches!(error, StateError::CannotOpen { .. })
+        && cause.is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound)
 }
 
 /// Whether a file begins as an export in lines of JSON does.
