@@ -53,7 +53,7 @@ $ ustate export -O folder --json
 ! {"v":1,"type":"error","code":"already_exists","exit":1,"message":"folder exists, and is not written over","facts":[]}
 [exit 1]
 $ ustate export -O missing/all.log
-! error: missing/all.log cannot be written: No such file or directory (os error 2)
+! error: cannot open missing/all.log: it cannot be written: No such file or directory (os error 2)
 [exit 7]
 $ ustate export '/billing/*' -O billing.log --redact /billing/key --json
 {"v":1,"type":"exported","path":"billing.log","store":"[STORE]","floor":"0:[HASH]","head":"4:[HASH]","changes":2,"withheld":2,"redacted":1}

@@ -66,6 +66,64 @@ $ ustate list --db link
 }
 
 #[test]
+fn a_place_where_nothing_can_be_made_has_the_code_of_the_library_and_no_hint_to_make_it() {
+    let place = Place::new();
+    std::fs::write(place.path("text"), "no folder").unwrap();
+    assert_eq!(place.code("set /b 1"), 0);
+    assert_eq!(place.code("set /a 1"), 0);
+    assert_eq!(place.code("export -q -O full.log"), 0);
+    assert_eq!(place.code("export -q /a -O part.log"), 0);
+    let transcript = place.transcript(&[
+        "import full.log --into text/x.db --json",
+        "export -O text/x.log --json",
+        "import full.log --into state.db/",
+        "export -O full.log/",
+        "init text/x.db",
+        "init text/in/x.db",
+        "list --db text/x.db",
+        "init new.db/",
+        "list --db new.db/",
+        "list /a --db part.log",
+    ]);
+    check(
+        &transcript,
+        str![[r#"
+$ ustate import full.log --into text/x.db --json
+! {"v":1,"type":"error","code":"cannot_open","exit":7,"message":"cannot open [FOLDER]/text/x.db: it cannot be written: Not a directory (os error 20)","facts":[]}
+[exit 7]
+$ ustate export -O text/x.log --json
+! {"v":1,"type":"error","code":"cannot_open","exit":7,"message":"cannot open text/x.log: it cannot be written: Not a directory (os error 20)","facts":[]}
+[exit 7]
+$ ustate import full.log --into state.db/
+! error: cannot open state.db/: it ends with '/', but a store is a file
+[exit 7]
+$ ustate export -O full.log/
+! error: cannot open full.log/: it ends with '/', but an export is a file
+[exit 7]
+$ ustate init text/x.db
+! error: cannot open [FOLDER]/text: it is not a directory, but a store is to be in it
+[exit 3]
+$ ustate init text/in/x.db
+! error: cannot open [FOLDER]/text: it is not a directory, but a store is to be in it
+[exit 3]
+$ ustate list --db text/x.db
+! error: cannot open [FOLDER]/text/x.db: it cannot be looked at: Not a directory (os error 20)
+[exit 3]
+$ ustate init new.db/
+! error: cannot open new.db/: it ends with '/', but a store is a file
+[exit 3]
+$ ustate list --db new.db/
+! error: cannot open new.db/: it ends with '/', but a store is a file
+[exit 3]
+$ ustate list /a --db part.log
+/a
+! note: 1 change of other keys is withheld from this export
+
+"#]],
+    );
+}
+
+#[test]
 fn a_store_must_be_named() {
     let place = Place::without_store();
     let output = place.command(&["list"]).env_remove("USTATE_DB").output().unwrap();

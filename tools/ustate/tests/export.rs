@@ -88,6 +88,7 @@ async fn what_an_export_does_not_show_is_said_and_never_guessed() {
         "history /nodes/n1 --db part.log",
         "show 3 --diff --db late.log -q --json",
         "watch --after 0 --db late.log -q",
+        "watch /b --db part.log -q --json",
     ]);
     check(
         &transcript,
@@ -144,9 +145,12 @@ $ ustate history /nodes/n1 --db part.log
 $ ustate show 3 --diff --db late.log -q --json
 {"v":1,"type":"change","seq":3,"commit_seq":3,"at":"[EXACT]","kind":"updated","key":"/cluster/leader","version":2,"prev":1,"bytes":8,"encoding":"json","value":"node-7","actor":"alice@ops","reason":"failover","hash":"[HASH]"}
 $ ustate watch --after 0 --db late.log -q
-! error: a part of a log cannot be watched, as changes would be missed
+! error: not supported: a part of a log cannot be watched, as changes would be missed: read its changes
 !   hint: ustate log --reverse --db late.log
-[exit 6]
+[exit 2]
+$ ustate watch /b --db part.log -q --json
+! {"v":1,"type":"error","code":"unsupported","exit":2,"message":"not supported: a part of a log cannot be watched, as changes would be missed: read its changes","facts":[],"hint":"ustate log --reverse --db part.log"}
+[exit 2]
 
 "#]],
     );

@@ -37,10 +37,10 @@ $ ustate verify --level chain
 $ ustate anchor
 {"v":1,"type":"anchor","store":"[STORE]","seq":1,"hash":"[HASH]"}
 $ ustate export -O mine.log
-! error: mine.log cannot be written: Permission denied (os error 13)
+! error: cannot open mine.log: it cannot be written: Permission denied (os error 13)
 [exit 7]
 $ ustate import state.log --into mine.db
-! error: [FOLDER]/mine.db cannot be written: Permission denied (os error 13)
+! error: cannot open [FOLDER]/mine.db: it cannot be written: Permission denied (os error 13)
 [exit 7]
 
 "#]],
@@ -88,7 +88,7 @@ $ ustate load conf --prefix /conf
 [exit 3]
 $ ustate replay --into new.db --check
 ! note: read as a file that nobody changes, as no write-ahead log can be made for it
-! error: [FOLDER]/new.db cannot be written: Permission denied (os error 13)
+! error: cannot open [FOLDER]/new.db: it cannot be written: Permission denied (os error 13)
 [exit 7]
 $ ustate replay -- true
 ! note: read as a file that nobody changes, as no write-ahead log can be made for it

@@ -101,10 +101,9 @@ async fn to_file(source: &Source, export: univrs_state::archive::Export, out: &P
     };
     exported.map_err(|error| match &error {
         // The store is open: it is the file that is meant.
-        StateError::CannotOpen { path, why } => {
-            Failure::new(Exit::Io, "io", format!("{} {why}", path.display())).into()
+        StateError::CannotOpen { .. } | StateError::ConnectionError(_) => {
+            Failure { exit: Exit::Io, ..Failure::of(&error) }.into()
         }
-        StateError::ConnectionError(why) => Failure::new(Exit::Io, "io", why).into(),
         error => Failure::of(error).into(),
     })
 }

@@ -112,10 +112,10 @@ pub(super) async fn import(
         }
     };
     let store = imported.map_err(|error| match &error {
-        StateError::CannotOpen { path, why } => {
-            Failure::new(Exit::Io, "io", format!("{} {why}", path.display()))
+        // It is the new file that is meant.
+        StateError::CannotOpen { .. } | StateError::ConnectionError(_) => {
+            Failure { exit: Exit::Io, ..Failure::of(&error) }
         }
-        StateError::ConnectionError(why) => Failure::new(Exit::Io, "io", why),
         error => refused(error),
     })?;
     let head = store.head().await?;

@@ -83,9 +83,11 @@ impl Watch {
         let (pattern, filter) = self.pattern()?;
         let mut signals = Signals::new()?;
         let source = context.open().await?;
-        if source.floor() > Seq::ZERO || source.withheld() > 0 {
-            let what = "a part of a log cannot be watched, as changes would be missed";
-            return fail(Failure::new(Exit::HistoryGone, "erased", what).hint(context.hint("log --reverse")));
+        // Before the cursor file is read and a place is looked for, which a part of a log may not have.
+        if (source.floor() > Seq::ZERO || source.withheld() > 0)
+            && let Err(error) = source.watch(&pattern)
+        {
+            return fail(Failure::of(&error).hint(context.hint("log --reverse")));
         }
         let mut file = self.cursor_file.as_deref().map(CursorFile::open).transpose()?;
         let head = source.head().await?;
