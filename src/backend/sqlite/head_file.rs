@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::patience::Patience;
+use super::patience::{Clock, Patience};
 use crate::log::{Domain, Hash, Head, StoreId};
 use crate::seq::Seq;
 
@@ -217,15 +217,8 @@ impl HeadStorage for HeadOnDisk {
 
     fn lock(&mut self) -> io::Result<bool> {
         // A process holds the lock for microseconds. One that was stopped meanwhile must not block others.
-        let mut patience = Patience::new(Duration::from_millis(50), Duration::from_millis(1));
-        loop {
-            match self.0.try_lock() {
-                Ok(()) => return Ok(true),
-                Err(TryLockError::WouldBlock) if patience.pause() => {}
-                Err(TryLockError::WouldBlock) => return Ok(false),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
+        let patience = Patience::new(Duration::from_millis(50), Duration::from_millis(1));
+        lock_in_time(patience, || self.0.try_lock())
     }
 
     fn unlock(&mut self) -> io::Result<()> {
@@ -233,9 +226,49 @@ impl HeadStorage for HeadOnDisk {
     }
 }
 
+/// Tries to lock until the time is over; false if another process keeps the lock.
+///
+/// The last try begins after the time is over. A thread that was off the processor meanwhile tries again, so
+/// it does not take a lock that was held for a moment for one that is kept.
+fn lock_in_time(
+    mut patience: Patience<impl Clock>,
+    mut try_lock: impl FnMut() -> Result<(), TryLockError>,
+) -> io::Result<bool> {
+    loop {
+        let is_last = patience.left().is_zero();
+        match try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if is_last => return Ok(false),
+            Err(TryLockError::WouldBlock) => drop(patience.pause()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::patience::tests::Told;
     use super::*;
+
+    /// Locks with 50 ms, when each try finds the lock held and takes this long.
+    fn tries(takes: Duration, ends_after: u32) -> (bool, u32) {
+        let (clock, mut tries) = (Told::default(), 0);
+        let patience = Patience::by(clock.clone(), Duration::from_millis(50), Duration::from_millis(1));
+        let locked = lock_in_time(patience, || {
+            tries += 1;
+            clock.pass(takes);
+            if tries > ends_after { Ok(()) } else { Err(TryLockError::WouldBlock) }
+        });
+        (locked.unwrap(), tries)
+    }
+
+    #[test]
+    fn a_thread_that_was_off_the_processor_tries_the_lock_again() {
+        let stopped = Duration::from_secs(1);
+        assert_eq!(tries(stopped, 1), (true, 2), "the lock was held for a moment");
+        assert_eq!(tries(stopped, u32::MAX), (false, 2), "another one keeps it");
+        assert_eq!(tries(Duration::ZERO, u32::MAX), (false, 51), "the last one is at the end of the time");
+    }
 
     const STORE: StoreId = StoreId::from_bytes([5; 16]);
 
