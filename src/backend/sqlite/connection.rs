@@ -104,14 +104,17 @@ impl Sqlite {
         // IMPORTANT: `synchronous` is set first, because a rollback journal that is synced as seldom as the
         // log of a buffered store would not be safe.
         self.conn.pragma_update(None, "synchronous", FULL).map_err(fault::storage)?;
-        match mode("PRAGMA journal_mode = DELETE") {
+        match mode("PRAGMA journal_mode = DELETE")
+            .map_err(|error| self.opening.fault(Some(&self.conn), error))
+        {
             Ok(mode) if mode == "delete" => {}
-            _ => {
+            Ok(_) | Err(StateError::Busy(_)) => {
                 return Err(StateError::Busy(format!(
                     "{path} is also open elsewhere, but a loss can be accepted only while nobody else has the store open: \
                     close it in all other processes"
                 )));
             }
+            Err(error) => return Err(error),
         }
         self.opening.set_journal(&self.conn, self.opening.durability.unwrap_or_default())?;
         self.accepted_loss.set(Some(loss));
@@ -228,5 +231,68 @@ impl Opening {
             sqlite.set_writer_cache()?;
         }
         Ok(sqlite)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::super::sim::{Disk, Fault, Files, Op, Plain};
+    use super::*;
+    use crate::log::{Hash, Head};
+    use crate::seq::Seq;
+
+    const STORE: StoreId = StoreId::from_bytes([5; 16]);
+
+    fn opening(disk: &Disk, accept_loss: bool) -> Opening {
+        Opening {
+            accept_loss,
+            expected: None,
+            location: Location::File(disk.path("state.db").into()),
+            create: true,
+            read_only: false,
+            durability: None,
+            busy_timeout: Duration::from_millis(20),
+            new_store: STORE,
+            immutable: false,
+            beside: Vec::new(),
+            vfs: Some("univrs-sim"),
+        }
+    }
+
+    /// Accepts a loss on a disk with this fault. The error, and whether the fault struck.
+    fn accept(fault: Option<Fault>) -> (Option<StateError>, bool) {
+        let disk = Disk::new(&Files::new(), false);
+        drop(opening(&disk, false).first().unwrap());
+        let head_file = Plain::open(&disk.path("state.db-head"), true).unwrap().unwrap();
+        let reached = Head { seq: Seq::new(5), hash: Hash::from_bytes([7; 32]) };
+        HeadFile::new(Box::new(head_file), STORE).advance(reached).unwrap();
+        assert!(matches!(opening(&disk, false).first(), Err(StateError::Corrupted(_))), "the premise");
+        disk.plant(fault);
+        let error = opening(&disk, true).first().err();
+        let struck = disk.struck() > 0;
+        disk.remove();
+        (error, struck)
+    }
+
+    #[test]
+    fn a_disk_that_fails_while_a_loss_is_accepted_is_not_told_as_another_opener() {
+        assert_eq!(accept(None), (None, false));
+        for (op, code) in [
+            (Op::Write, ffi::SQLITE_FULL),
+            (Op::Read, ffi::SQLITE_IOERR_READ),
+            (Op::Sync, ffi::SQLITE_IOERR_FSYNC),
+        ] {
+            for skip in 0.. {
+                let fault = Fault { op, skip, code, sticky: false, partial: false };
+                let (error, struck) = accept(Some(fault));
+                assert!(!matches!(error, Some(StateError::Busy(_))), "{op:?} {skip}: {error:?}");
+                if !struck {
+                    assert!(skip > 0, "the premise: there is a {op:?}");
+                    break;
+                }
+            }
+        }
     }
 }
