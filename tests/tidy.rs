@@ -159,7 +159,9 @@ fn the_checks_see_what_they_forbid() {
     assert_eq!(imports("use crate::Change;"), ["Change"]);
     assert!(code("a // crate::store\nb").trim_end().ends_with('b') && !code("// crate::x").contains("crate"));
 
-    assert_eq!(expanded("a::{b, c::{d, e as f}}"), ["a::b", "a::c::d", "a::c::e"]);
+    let named = |name: &str, path: &str| (name.to_owned(), path.to_owned());
+    let paths = [named("b", "a::b"), named("c", "a::c"), named("d", "a::c::d"), named("f", "a::c::e")];
+    assert_eq!(expanded("a::{b, c::{self, d, e as f}}"), paths);
     let source = |path: &str, text: &str| Source { path: PathBuf::from(path), text: text.to_owned() };
     let graph = Graph::of(&[
         source("src/lib.rs", "mod a;\nmod b;"),
@@ -175,6 +177,19 @@ fn the_checks_see_what_they_forbid() {
     let circle = ["a::one", "a::two", "b"].map(str::to_owned).into_iter().collect();
     assert_eq!(graph.circles(), [circle]);
     assert!(graph.edges().all(|(from, _)| from.join("::") != "a::tested"));
+
+    // Through a folder that is imported, under another name, or as a child.
+    let graph = Graph::of(&[
+        source("src/a/mod.rs", "mod one;\npub(crate) mod two;\nfn of() { one::f(); }"),
+        source("src/a/one.rs", "use crate::b;\npub(crate) fn f() { b::inner::g(); }"),
+        source("src/a/two.rs", "use crate::{b as c, std::fmt};\nfn of() { c::other::g(); fmt::Debug::h(); }"),
+        source("src/b/mod.rs", "pub(crate) mod inner;\npub(crate) mod other;"),
+        source("src/b/inner.rs", "pub(crate) fn g() {}"),
+        source("src/b/other.rs", "pub(crate) fn g() {}"),
+    ]);
+    let edges: Vec<String> =
+        graph.edges().map(|(from, to)| format!("{} {}", from.join("::"), to.join("::"))).collect();
+    assert_eq!(edges, ["a a::one", "a::one b", "a::one b::inner", "a::two b", "a::two b::other"]);
 }
 
 /// Asserts that only files below `allowed` have one of the words in their code.

@@ -10,6 +10,8 @@ type Module = Vec<String>;
 struct File {
     /// Paths that its code names, but for those that it only passes on.
     uses: Vec<Vec<String>>,
+    /// What it imports for itself alone, by name.
+    imports: BTreeMap<String, Vec<String>>,
     /// What it passes on, by name.
     passes_on: BTreeMap<String, Vec<String>>,
     /// Whether it is built for tests alone.
@@ -32,12 +34,18 @@ fn module(source: &Source) -> Module {
     module
 }
 
-/// The paths of a `use`, its braces taken apart: `a::{b, c::d}` is `a::b` and `a::c::d`.
-pub(super) fn expanded(tree: &str) -> Vec<String> {
+/// The paths of a `use` and the names that they get, its braces taken apart: `a::{b, c::d as e}` is `a::b`, named
+/// `b`, and `a::c::d`, named `e`.
+pub(super) fn expanded(tree: &str) -> Vec<(String, String)> {
     let tree = tree.trim();
     let Some((before, inner)) = tree.split_once('{') else {
-        let path = tree.split(" as ").next().unwrap();
-        return if path.is_empty() { Vec::new() } else { vec![path.split_whitespace().collect()] };
+        let (path, alias) = tree.split_once(" as ").map_or((tree, None), |(path, name)| (path, Some(name)));
+        let name = alias.unwrap_or_else(|| path.rsplit("::").next().unwrap());
+        return if path.is_empty() {
+            Vec::new()
+        } else {
+            vec![(name.trim().to_owned(), path.trim().to_owned())]
+        };
     };
     let inner = inner.rsplit_once('}').unwrap().0;
     let (mut depth, mut parts) = (0, vec![String::new()]);
@@ -53,7 +61,13 @@ pub(super) fn expanded(tree: &str) -> Vec<String> {
         }
         parts.last_mut().unwrap().push(c);
     }
-    parts.iter().flat_map(|part| expanded(part)).map(|path| format!("{}{path}", before.trim())).collect()
+    let before = before.trim();
+    let whole =
+        |(name, path): (String, String)| match (&*name, before.trim_end_matches("::").rsplit("::").next()) {
+            ("self", Some(module)) => (module.to_owned(), before.trim_end_matches("::").to_owned()),
+            _ => (name, format!("{before}{path}")),
+        };
+    parts.iter().flat_map(|part| expanded(part)).map(whole).collect()
 }
 
 fn segments(path: &str) -> Vec<String> {
@@ -64,6 +78,7 @@ fn segments(path: &str) -> Vec<String> {
 #[derive(Default)]
 struct Names {
     uses: Vec<Vec<String>>,
+    imports: BTreeMap<String, Vec<String>>,
     passes_on: BTreeMap<String, Vec<String>>,
     /// Modules that are built for tests alone.
     tests: Vec<String>,
@@ -102,22 +117,22 @@ impl Names {
     /// Takes a statement such as `pub(crate) use a::{b, c};`.
     fn take_use(&mut self, statement: &str) {
         let (before, tree) = statement.split_once("use ").unwrap();
-        for path in expanded(tree.trim_end_matches(';')) {
+        for (name, path) in expanded(tree.trim_end_matches(';')) {
             if before.is_empty() {
                 self.uses.push(segments(&path));
+                self.imports.insert(name, segments(&path));
             } else {
-                self.passes_on.insert(path.rsplit("::").next().unwrap().to_owned(), segments(&path));
+                self.passes_on.insert(name, segments(&path));
             }
         }
     }
 
-    /// Takes the paths that stand within the code.
+    /// Takes the paths that stand within the code. What their first name is, is known when all files are.
     fn take_paths(&mut self, code: &str) {
-        for start in ["crate::", "super::"] {
-            for after in code.split(start).skip(1) {
-                let path: String =
-                    after.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
-                self.uses.push(segments(&format!("{start}{}", path.trim_end_matches(':'))));
+        for word in code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+            let path = word.trim_matches(':');
+            if path.contains("::") {
+                self.uses.push(segments(path));
             }
         }
     }
@@ -128,9 +143,9 @@ impl Graph {
         let (mut files, mut tests) = (BTreeMap::new(), BTreeSet::new());
         for source in sources {
             let module = module(source);
-            let Names { uses, passes_on, tests: for_tests } = Names::of(&source.text);
+            let Names { uses, imports, passes_on, tests: for_tests } = Names::of(&source.text);
             tests.extend(for_tests.into_iter().map(|name| [module.clone(), vec![name]].concat()));
-            files.insert(module, File { uses, passes_on, test: false });
+            files.insert(module, File { uses, imports, passes_on, test: false });
         }
         for test in &tests {
             if let Some(file) = files.get_mut(test) {
@@ -159,7 +174,12 @@ impl Graph {
             "crate" => Module::new(),
             "self" | "super" => from.clone(),
             name if self.files.contains_key(&[from.clone(), vec![name.to_owned()]].concat()) => from.clone(),
-            _ => return None,
+            name => {
+                let own = self.files.get(from)?;
+                let import = own.imports.get(name).or_else(|| own.passes_on.get(name))?;
+                let whole = [import, &path[1..]].concat();
+                return if depth < 8 { self.resolved(from, &whole, depth + 1) } else { None };
+            }
         };
         while let Some((first, others)) = rest.split_first() {
             match first.as_str() {
@@ -178,7 +198,10 @@ impl Graph {
         }
         let passed_on = rest.first().and_then(|name| self.files.get(&module)?.passes_on.get(name));
         match passed_on {
-            Some(path) if depth < 8 => self.resolved(&module, path, depth + 1).or(Some(module)),
+            Some(path) if depth < 8 => {
+                let whole = [path, &rest[1..]].concat();
+                self.resolved(&module, &whole, depth + 1).or(Some(module))
+            }
             _ => Some(module),
         }
     }
