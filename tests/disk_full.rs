@@ -178,6 +178,37 @@ async fn a_full_disk_fails_only_what_does_not_fit() {
     println!("hosts: a disk was full, mounted in a namespace");
 }
 
+// A full disk has no room for the index of the write-ahead log, and passes: the file may be written later, so
+// it is not read as one that does not change.
+#[tokio::test]
+async fn a_store_on_a_full_disk_is_told_as_such_to_those_who_only_read_too() {
+    let folder = folder();
+    let disk = folder.path().join("disk");
+    let Some(mount) = Mount::small(&disk) else {
+        println!("hosts: NOT RUN, opening a store on a full disk: mounting needs root");
+        return;
+    };
+    let path = disk.join("state.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.set("/a", b"1".to_vec()).await.unwrap();
+    store.close().await.unwrap();
+    let filler = disk.join("filler");
+    let full = std::fs::write(&filler, vec![7; 1 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    for read_only in [true, false] {
+        let error = SqliteStore::options().read_only(read_only).open(&path).await.unwrap_err();
+        assert!(matches!(error, StateError::StorageFull(_)), "read_only {read_only}: {error:?}");
+        assert!(error.to_string().contains("state.db"), "{error}");
+    }
+    std::fs::remove_file(filler).unwrap();
+    let store = SqliteStore::options().read_only(true).open(&path).await.unwrap();
+    assert!(!store.is_immutable());
+    assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"1");
+    store.close().await.unwrap();
+    assert_eq!(Subject::open(Options::new(), &path).await.audit().await.len(), 1);
+    drop(mount);
+}
+
 #[tokio::test]
 async fn an_export_and_an_import_that_do_not_fit_leave_nothing_behind() {
     let folder = folder();

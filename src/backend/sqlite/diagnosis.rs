@@ -24,6 +24,9 @@ impl Opening {
             {
                 self.diagnose(failure, conn.map(ffi::system_error))
             }
+            (_, StateError::StorageFull(what)) => {
+                StateError::StorageFull(format!("{}: {what}", self.shown().display()))
+            }
             (_, StateError::Storage(fault)) => {
                 StateError::Storage(fault.reworded(|what| format!("{}: {what}", self.shown().display())))
             }

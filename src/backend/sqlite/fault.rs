@@ -18,7 +18,8 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
     };
     match (failure.code, failure.extended_code) {
         (ErrorCode::DiskFull, _) => StateError::StorageFull("the disk or a quota is full".into()),
-        (_, ffi::SQLITE_IOERR_WRITE) => StateError::StorageFull(
+        // The second is a write that would enlarge the index of the write-ahead log.
+        (_, ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE) => StateError::StorageFull(
             "a write was refused: the file reached a size limit, a quota is full, or the disk is failing"
                 .into(),
         ),

@@ -64,10 +64,8 @@ impl Opening {
         let (conn, store, durability) = match self.connect_in_time() {
             // SQLite cannot make its shared memory in a folder that cannot be written, and needs none if
             // nobody has the store open: then the file can be read as one that does not change. Not after a
-            // failure that may pass, because another process may be writing the file.
-            Err(StateError::CannotOpen { .. } | StateError::StorageFull(_))
-                if self.read_only && self.has_no_log() =>
-            {
+            // failure that may pass, such as a full disk, because another process may be writing the file.
+            Err(StateError::CannotOpen { .. }) if self.read_only && self.has_no_log() => {
                 self.immutable = true;
                 self.connect(self.busy_timeout)?
             }
