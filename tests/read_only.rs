@@ -9,8 +9,17 @@ use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
 const FILE: &str = "UNIVRS_READ_ONLY_FILE";
 
+/// Makes the user nobody.
+const NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+/// The same, but `access` still asks for the user who started the process, whom nothing is forbidden.
+const UNNOTICED: [&str; 3] = ["--euid=65534", "--egid=65534", "--clear-groups"];
+
 /// Runs the test of this name as nobody, with the path in the environment.
 fn as_nobody(test: &str, file: &Path) {
+    as_user(&NOBODY, test, file);
+}
+
+fn as_user(user: &[&str], test: &str, file: &Path) {
     let own = std::env::current_exe().unwrap();
     // The folders of the build may be closed to others; a copy is not.
     let folder = file.parent().unwrap();
@@ -19,7 +28,7 @@ fn as_nobody(test: &str, file: &Path) {
     // Root may write everywhere; anybody else only loses the folder.
     let mut command = if copy.metadata().unwrap().uid() == 0 {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy);
+        command.args(user).arg(&copy);
         command
     } else {
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o555)).unwrap();
@@ -63,6 +72,15 @@ async fn a_closed_store_of_another_user_is_read_as_it_is() {
         3,
         "nothing was left beside file, head file and copy"
     );
+}
+
+// The system refuses more than the permissions show, as SELinux and Landlock do.
+#[tokio::test]
+async fn a_closed_store_is_read_where_only_an_attempt_shows_that_nothing_may_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = readable_store(folder.path()).await;
+    store.close().await.unwrap();
+    as_user(&UNNOTICED, "read_only::nobody_reads_a_closed_store", &file);
 }
 
 #[tokio::test]

@@ -4,11 +4,15 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, ffi::Error as Failure};
+use rusqlite::ffi::{Error as Failure, SQLITE_READONLY_DIRECTORY};
+use rusqlite::{Connection, ErrorCode};
 
 use super::config::{Location, Opening, SideFile};
 use super::{fault, ffi};
 use crate::error::{Fault, StateError, has_no_descriptor};
+
+/// What somebody must permit before another attempt can succeed.
+const FORBIDDEN: [io::ErrorKind; 2] = [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem];
 
 impl Opening {
     /// The error of opening a connection, or of the first statements on it.
@@ -22,7 +26,9 @@ impl Opening {
                     ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly
                 ) =>
             {
-                self.diagnose(failure, conn.map(ffi::system_error))
+                // The number 0 says that SQLite kept none.
+                let system = conn.map(ffi::system_error).filter(|error| error.raw_os_error() != Some(0));
+                self.diagnose(failure, system)
             }
             (_, StateError::StorageFull(what)) => {
                 StateError::StorageFull(format!("{}: {what}", self.shown().display()))
@@ -45,14 +51,22 @@ impl Opening {
             // If SQLite did not keep the system's error, opening another file shows whether descriptors are
             // used up.
             let failed = system.or_else(|| File::open("/dev/null").err());
-            match failed {
-                Some(error) if has_no_descriptor(&error) => return StateError::no_descriptor(file, &error),
-                Some(error) if error.kind() == io::ErrorKind::StorageFull => {
+            let forbidden = match failed {
+                Some(error) if has_no_descriptor(&error) || error.kind() == io::ErrorKind::StorageFull => {
                     return StateError::at_path(file, "cannot be opened", error);
                 }
-                _ => {}
-            }
-            if let Some((path, why)) = self.obstacle(file) {
+                Some(error) if FORBIDDEN.contains(&error.kind()) => {
+                    Some(format!("cannot be opened: {error}"))
+                }
+                _ if failure.extended_code == SQLITE_READONLY_DIRECTORY => {
+                    Some("needs files beside it, but none may be made in its folder".into())
+                }
+                _ => None,
+            };
+            // What SQLite was refused although `access` finds nothing in the way: `access` asks for the user who
+            // started the process, and knows no rules beside the permissions, such as those of SELinux.
+            let forbidden = forbidden.map(|why| (file.clone(), why));
+            if let Some((path, why)) = self.obstacle(file).or(forbidden) {
                 return StateError::cannot_open(&path, Fault::caused(why, failure));
             }
         }
