@@ -13,6 +13,8 @@ use crate::error::{Fault, StateError, has_no_descriptor};
 
 /// What somebody must permit before another attempt can succeed.
 const FORBIDDEN: [io::ErrorKind; 2] = [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem];
+/// ENODEV, the same number on every Unix: a file system without shared mappings. `std` has no kind for it.
+const NO_DEVICE: i32 = 19;
 
 impl Opening {
     /// The error of opening a connection, or of the first statements on it.
@@ -24,7 +26,7 @@ impl Opening {
                 if matches!(
                     failure.code,
                     ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly
-                ) =>
+                ) || fault::no_index(failure) =>
             {
                 // The number 0 says that SQLite kept none.
                 let system = conn.map(ffi::system_error).filter(|error| error.raw_os_error() != Some(0));
@@ -52,6 +54,7 @@ impl Opening {
             // used up.
             let failed = system.or_else(|| File::open("/dev/null").err());
             let forbidden = match failed {
+                Some(error) if fault::no_index(failure) => return unmapped(file, failure, error),
                 Some(error) if has_no_descriptor(&error) || error.kind() == io::ErrorKind::StorageFull => {
                     return StateError::at_path(file, "cannot be opened", error);
                 }
@@ -115,5 +118,45 @@ impl Opening {
             _ if self.read_only || ffi::access(path, false).is_err() => format!("cannot be read: {error}"),
             _ => format!("cannot be written: {error}; open the store read-only, or change the permissions"),
         }
+    }
+}
+
+/// The error of an index of the write-ahead log that could not be made or mapped.
+fn unmapped(file: &Path, failure: Failure, error: io::Error) -> StateError {
+    let offers_none = cfg!(unix) && error.raw_os_error() == Some(NO_DEVICE)
+        || matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported);
+    // What is forbidden to this process may be permitted to another one.
+    if !offers_none {
+        return StateError::at_path(file, "cannot be opened", error);
+    }
+    let why = format!("needs memory that processes share, but its file system offers none: {error}");
+    StateError::cannot_open(file, Fault::caused(why, failure))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi::{SQLITE_IOERR_SHMMAP, SQLITE_IOERR_SHMOPEN};
+
+    use super::*;
+
+    #[test]
+    fn an_index_that_can_never_be_mapped_is_told_apart_from_one_that_cannot_be_now() {
+        let told = |number| {
+            [SQLITE_IOERR_SHMMAP, SQLITE_IOERR_SHMOPEN].map(|code| {
+                let error = io::Error::from_raw_os_error(number);
+                unmapped(Path::new("/state.db"), Failure::new(code), error)
+            })
+        };
+        for (number, nobody_can) in
+            [(libc::ENODEV, true), (libc::EINVAL, true), (libc::EOPNOTSUPP, true), (libc::EPERM, false)]
+        {
+            for error in told(number) {
+                assert!(matches!(error, StateError::CannotOpen { .. }), "{error}");
+                assert_eq!(fault::is_unmapped(&error), nobody_can, "{error}");
+            }
+        }
+        assert!(told(libc::ENOMEM).iter().all(|error| matches!(error, StateError::ConnectionError(_))));
+        assert!(told(libc::ENOSPC).iter().all(|error| matches!(error, StateError::StorageFull(_))));
+        assert!(told(libc::EIO).iter().all(|error| matches!(error, StateError::Storage(_))));
     }
 }

@@ -1,5 +1,7 @@
 //! SQLite's errors as errors of the store.
 
+use std::error::Error;
+
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
@@ -48,4 +50,14 @@ pub(super) fn not_recorded(error: &rusqlite::Error) -> bool {
         matches!(failure.code, ErrorCode::DiskFull | ErrorCode::DatabaseBusy)
             || failure.extended_code == ffi::SQLITE_IOERR_WRITE
     })
+}
+
+/// Whether SQLite could not make or map the index of the write-ahead log.
+pub(super) fn no_index(failure: ffi::Error) -> bool {
+    matches!(failure.extended_code, ffi::SQLITE_IOERR_SHMMAP | ffi::SQLITE_IOERR_SHMOPEN)
+}
+
+/// Whether a store cannot be opened because no process can map the index of its log.
+pub(super) fn is_unmapped(error: &StateError) -> bool {
+    error.source().and_then(|cause| cause.downcast_ref()).copied().is_some_and(no_index)
 }

@@ -8,6 +8,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::config::{Durability, Location, Opening, SideFile};
+use super::fault::is_unmapped;
 use super::patience::Patience;
 use super::schema::{self, APPLICATION_ID, FORMAT};
 use super::{Sqlite, ffi, path};
@@ -65,7 +66,7 @@ impl Opening {
             // SQLite cannot make its shared memory in a folder that cannot be written, and needs none if
             // nobody has the store open: then the file can be read as one that does not change. Not after a
             // failure that may pass, such as a full disk, because another process may be writing the file.
-            Err(StateError::CannotOpen { .. }) if self.read_only && self.has_no_log() => {
+            Err(error @ StateError::CannotOpen { .. }) if self.read_only && self.has_no_log(&error) => {
                 self.immutable = true;
                 self.connect(self.busy_timeout)?
             }
@@ -117,14 +118,20 @@ impl Opening {
         self.create && !self.read_only
     }
 
-    fn has_no_log(&self) -> bool {
-        match &self.location {
-            Location::File(_) if !self.is_real() => false,
-            Location::File(file) => {
-                [SideFile::Log, SideFile::Journal].iter().all(|log| log.beside(file).metadata().is_err())
-            }
-            Location::Memory => false,
+    /// Whether everything that was committed is in the database file, after this error of opening it.
+    fn has_no_log(&self, error: &StateError) -> bool {
+        let Location::File(file) = &self.location else { return false };
+        if !self.is_real() {
+            return false;
         }
+        let length = |side: SideFile| side.beside(file).metadata().ok().map(|found| found.len());
+        // An empty log may be that of a writer that is about to commit, but not where no process can map the
+        // index: there the attempt to open left it.
+        let log_is_none = match length(SideFile::Log) {
+            Some(0) => is_unmapped(error),
+            length => length.is_none(),
+        };
+        log_is_none && length(SideFile::Journal).is_none()
     }
 
     pub(super) fn shown(&self) -> &Path {
