@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use univrs_state::options::{Entropy, OsEntropy};
 use univrs_state::{LocalStore, Options, SqliteStore, StateError, StateStore, WatchStream};
 
 use crate::support::child::Child;
@@ -110,6 +111,24 @@ pub(crate) async fn close_and_fork(path: &Path) -> String {
             version.to_string()
         })
     })
+}
+
+/// In a child of the test: forks after some random bytes were drawn; whether both then draw the same.
+pub(crate) fn draw_and_fork() -> bool {
+    let entropy = std::sync::Arc::new(OsEntropy);
+    let draw = |entropy: &OsEntropy| {
+        let mut salt = [0; 16];
+        assert!(entropy.fill(&mut salt), "the premise: the system has random bytes");
+        format!("{salt:?}")
+    };
+    draw(&entropy);
+    let forked = entropy.clone();
+    in_a_fork(move || draw(&forked)) == draw(&entropy)
+}
+
+#[tokio::test]
+async fn a_fork_draws_other_random_bytes_than_the_process_that_it_comes_from() {
+    assert_eq!(Child::start().ask("draw and fork"), Ok("false".into()));
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
-            entropy: Arc::new(OsEntropy::default()),
+            entropy: Arc::new(OsEntropy),
             store_id: None,
             #[cfg(feature = "sqlite")]
             durability: None,

@@ -105,7 +105,7 @@ fn faulty(fault: Fault) -> Faulty {
 }
 
 fn commit(backend: &mut Faulty, batches: &[Batch]) -> Outcome {
-    let sources = Sources { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy::default()) };
+    let sources = Sources { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
     commit_group(backend, &sources, batches, None)
 }
 
@@ -193,7 +193,7 @@ fn a_read_that_fails_tears_no_group() {
         vfs: None,
     };
     let mut sqlite = opening.first().unwrap();
-    let sources = Sources { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy::default()) };
+    let sources = Sources { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
     for n in 0..300 {
         let batch = Batch::new().set(format!("/{n:03}"), vec![7; 200_000]);
         assert!(commit_group(&mut sqlite, &sources, &[batch], None).results[0].is_ok());
