@@ -23,7 +23,7 @@ use std::sync::PoisonError;
 ///
 /// IMPORTANT: code that can panic, such as the clock of a program, must run before anything is changed under
 /// a lock.
-pub(crate) fn whole<G>(taken: Result<G, PoisonError<G>>) -> G {
+fn whole<G>(taken: Result<G, PoisonError<G>>) -> G {
     taken.unwrap_or_else(PoisonError::into_inner)
 }
 

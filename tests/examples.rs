@@ -114,7 +114,10 @@ fn quickstart_does_not_take_a_cursor_from_before_an_older_copy_was_restored() {
     fs::rename(&copy, &db).unwrap();
     // It goes on from the copy and soon has as many changes as before: only the hash tells.
     let printed = run("quickstart", folder.path(), &[]);
-    assert!(printed.contains("no position in this log: the log has another hash at position 11"), "{printed}");
+    assert!(
+        printed.contains("no position in this log: the log has another hash at position 11"),
+        "{printed}"
+    );
     assert!(printed.contains("watched  every change from 1 to 11,"), "{printed}");
 }
 

@@ -1,6 +1,7 @@
 //! The thread of the follower. It follows the commits of other processes, and loads the state into memory.
 
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use super::follower::Follower;
 use super::loader::Loader;
@@ -11,13 +12,14 @@ use crate::store::threads::spawn;
 
 /// Starts a follower and its thread. The thread ends when the follower is stopped.
 pub(super) fn start(sqlite: Sqlite, shared: Arc<Shared>) -> Result<Arc<Follower>> {
-    let follower = Arc::new(Follower::new(sqlite, shared));
+    let (follower, woken) = Follower::new(sqlite, shared);
+    let follower = Arc::new(follower);
     let follows = follower.clone();
-    spawn("univrs-state follower", move || follow_until_stopped(&follows))?;
+    spawn("univrs-state follower", move || follow_until_stopped(&follows, &woken))?;
     Ok(follower)
 }
 
-fn follow_until_stopped(follower: &Follower) {
+fn follow_until_stopped(follower: &Follower, woken: &Receiver<()>) {
     let mut failing = false;
     let mut loader = Loader::default();
     loop {
@@ -31,7 +33,7 @@ fn follow_until_stopped(follower: &Follower) {
             }
             Err(_) => {}
         }
-        if !follower.sleep() {
+        if !follower.sleep(woken) {
             return;
         }
     }
