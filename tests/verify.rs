@@ -172,6 +172,29 @@ async fn a_finding_names_the_first_bad_change_its_field_and_whether_the_links_ar
     }
 }
 
+// A report lists the first hundred.
+#[tokio::test]
+async fn a_finding_keeps_its_field_however_many_changes_after_the_listed_ones_were_altered() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let store = univrs_state::SqliteStore::open(&path).await.unwrap();
+    let batch = (0..150).fold(Batch::new(), |batch, n| batch.set(format!("/{n}"), value(n)));
+    store.commit(batch).await.unwrap();
+    store.close().await.unwrap();
+    let conn = Connection::open(&path).unwrap();
+    conn.execute("UPDATE changes SET value = x'ff' WHERE seq <= 100", []).unwrap();
+    conn.execute("UPDATE changes SET version = 7, hash = zeroblob(32) WHERE seq BETWEEN 120 AND 140", [])
+        .unwrap();
+    for level in [Level::Chain, Level::Full] {
+        let report = verified(&path, Verify::level(level)).await;
+        assert!(report.contradictions > 100 && report.findings.len() == 100, "the premise: {report:?}");
+        for (finding, at) in report.findings.iter().zip(1..) {
+            let found = (finding.seq, finding.field, finding.links_hold);
+            assert_eq!(found, (Some(seq(at)), Some("value"), Some(true)), "{report:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_quick_verification_sees_the_rows_of_the_newest_changes() {
     for altered in [

@@ -18,7 +18,12 @@ impl Broken {
     /// Looks for the one field whose repair makes the change match its chain hash. What each field should be
     /// follows from the change before and the key's last change. An operator thereby learns what was altered,
     /// and not only where.
+    /// `finding` is its index among the listed findings; a change that is not listed is not looked into.
+    // A change that no repair makes fit takes 0.36 ms, because a thousand ends of its commit are tried: 36 ms for
+    // the findings of a report. For 10,000 altered changes it took 3.5 s of processor time, fifty times what the
+    // verification of their 20,000 takes without it.
     pub(super) fn at(
+        finding: usize,
         before: &Follow,
         change: &Change,
         error: Break,
@@ -26,7 +31,6 @@ impl Broken {
         report: &mut VerifyReport,
     ) -> Self {
         let onto = before.head().hash;
-        let finding = report.findings.len().wrapping_sub(1);
         let field = match error {
             Break::Position { .. } => Some("seq"),
             Break::Value(_) => Some(value_or_hash(change, onto)),

@@ -230,12 +230,20 @@ impl VerifyReport {
         self.contradictions == 0
     }
 
-    pub(super) fn find(&mut self, seq: Option<Seq>, key: Option<&str>, what: impl Into<String>) {
+    /// Counts a contradiction, and lists it where there is room: its place then.
+    pub(super) fn find(
+        &mut self,
+        seq: Option<Seq>,
+        key: Option<&str>,
+        what: impl Into<String>,
+    ) -> Option<usize> {
         self.contradictions += 1;
-        if self.findings.len() < LISTED {
+        let place = self.findings.len();
+        (place < LISTED).then(|| {
             let (key, what) = (key.map(str::to_owned), what.into());
             self.findings.push(Finding { seq, key, what, field: None, links_hold: None });
-        }
+            place
+        })
     }
 }
 

@@ -59,8 +59,9 @@ impl Verification {
         }
         let last = self.fold.get(&change.key).map(KeyVersion::from_change);
         if let Err(error) = self.follow.check(&change) {
-            self.report.find(Some(error.seq()), Some(&change.key), error.to_string());
-            self.broken = Some(Broken::at(&self.follow, &change, error, last, &mut self.report));
+            let listed = self.report.find(Some(error.seq()), Some(&change.key), error.to_string());
+            self.broken =
+                listed.map(|listed| Broken::at(listed, &self.follow, &change, error, last, &mut self.report));
             self.follow.skip(&change);
         }
         let begins_earlier = last.is_none() && change.prev > Seq::ZERO && change.prev <= self.floor;
