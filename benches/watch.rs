@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use measure::raw::{self, Raw};
 use measure::store;
-use measure::watches::{Watched, catch_up, catch_up_with_meta};
+use measure::watches::{Watched, catch_up, catch_up_sparse, catch_up_with_meta, sparse};
 use measure::{Effort, Lanes, Pace, VALUE_BYTES, pace};
 use rusqlite::Connection;
 
@@ -33,6 +33,8 @@ fn main() {
     // Then as many others, with metadata.
     runtime.block_on(store::fill_with_meta(&store, count..2 * count));
     let conn = Connection::open(&path).unwrap();
+    let sparse_count = 2 * count;
+    let sparse = sparse(&runtime, &folder.path().join("sparse.db"), sparse_count);
 
     let mut lanes = Lanes::new();
     for (watchers, name) in [
@@ -50,6 +52,7 @@ fn main() {
     lanes.lane("catch-up with old values", || catch_up(&runtime, &store, count, count));
     lanes.lane("raw scan of those", || pace(|| raw::scan_changes(&conn, count, 2 * count)));
     lanes.lane("catch-up with metadata", || catch_up_with_meta(&runtime, &store, 2 * count, count));
+    lanes.lane("catch-up, 1 of 10,000 keys", || catch_up_sparse(&runtime, &sparse, sparse_count));
 
     // What should not grow by more than 1.3 times is printed the other way round.
     lanes.ratio("delivery_10", "delivery, 10 watchers", "delivery, 1 watcher", 0.77);
@@ -59,6 +62,7 @@ fn main() {
     lanes.ratio("catch_up", "catch-up", "raw scan", 0.5);
     lanes.aside("catch_up_metadata", "catch-up with metadata", "catch-up");
     lanes.ratio("catch_up_old_values", "catch-up with old values", "raw scan of those", 0.25);
+    lanes.aside("catch_up_sparse", "catch-up, 1 of 10,000 keys", "catch-up");
     lanes.run(effort);
     raw.borrow().check();
 }

@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use univrs_state::options::Durability;
 use univrs_state::{EventType, Seq, SqliteStore, StateStore};
 
-use super::{Pace, Random, VALUE_BYTES, key, pace};
+use super::{Pace, Random, VALUE_BYTES, key, pace, store};
+
+const SPARSE_KEYS: usize = 10_000;
 
 /// A store with watchers, each of a key of its own.
 pub(crate) struct Watched<'a> {
@@ -87,6 +89,30 @@ fn catch_up_on(runtime: &Runtime, store: &SqliteStore, after: usize, count: usiz
                 assert_eq!(event.meta.is_some(), meta);
             }
             assert_eq!(bytes, count * VALUE_BYTES);
+        });
+        count
+    })
+}
+
+/// A store of `count` changes and one more: of 10,000 keys in turns, and then of the first of them once more.
+pub(crate) fn sparse(runtime: &Runtime, path: &Path, count: usize) -> SqliteStore {
+    runtime.block_on(async {
+        let store = store::open(path).await;
+        store::fill(&store, (0..count).map(|n| n % SPARSE_KEYS).chain([0])).await;
+        store
+    })
+}
+
+/// Reads on from the beginning of such a store to its end with a watch of the first key; an operation is a
+/// change of the log.
+pub(crate) fn catch_up_sparse(runtime: &Runtime, store: &SqliteStore, count: usize) -> Pace {
+    pace(|| {
+        runtime.block_on(async {
+            let mut stream = store.watch_after(&key(0), Seq::ZERO.into()).unwrap();
+            for n in (0..count).step_by(SPARSE_KEYS).chain([count]) {
+                let event = stream.try_next().await.unwrap().unwrap();
+                assert_eq!(event.seq, Seq::new(n as u64 + 1));
+            }
         });
         count
     })
