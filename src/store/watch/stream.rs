@@ -23,7 +23,8 @@ use crate::store::feed::{Before, Matching, RecentCommit, Watcher};
 use crate::store::open_store::OpenStore;
 use crate::store::resident::Shared;
 
-/// If fewer than one change in this many matches, the storage looks for the matching ones.
+/// If fewer than one change in this many matches, the storage looks for the matching ones. [`page::watch_few`] says
+/// what that gains, and what is not checked then.
 const FEW: u64 = 8;
 /// The fewest changes of a page from which this is judged.
 const FEW_OF: u64 = 500;
@@ -32,7 +33,7 @@ const FEW_OF: u64 = 500;
 ///
 /// A stream never skips a change, however slow its reader is: it reads the log from its own cursor. It reads a
 /// page at a time (1 000 changes or 4 MiB), so its memory is bounded. A change is delivered only when it is
-/// durable. All methods are cancel safe. A stream does not keep the store open.
+/// as durable as the store promises. All methods are cancel safe. A stream does not keep the store open.
 ///
 /// ```
 /// use univrs_state::{MemoryStore, StateStore};
