@@ -117,7 +117,7 @@ async fn a_point_that_is_none_is_a_clear_error<S: Store>(store: S, subject: &Sub
     refused(&store, forged, "another hash").await;
     let id = subject.local.store_id();
     refused(&store, Cursor::new(id, forged), "another hash").await;
-    refused(&store, Cursor::new(StoreId::from_bytes([9; 16]), head), "position of store 0909").await;
+    refused(&store, Cursor::new(StoreId::from_bytes([9; 16]), head), "the cursor is of store 0909").await;
     assert_eq!(store.at(Cursor::new(id, head).into()).await.unwrap().head(), head);
     let past = store.at(Seq::ZERO.into()).await.unwrap();
     assert_eq!((past.head(), past.at()), (Head::genesis(id), None));
