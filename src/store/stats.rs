@@ -9,7 +9,7 @@ use crate::seq::Seq;
 ///
 /// ```
 /// use univrs_state::stats::Residency;
-/// use univrs_state::{MemoryStore, StateStore};
+/// use univrs_state::{LocalStore, MemoryStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;

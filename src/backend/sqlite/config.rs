@@ -11,7 +11,7 @@ use crate::log::StoreId;
 ///
 /// ```
 /// use univrs_state::options::Durability;
-/// use univrs_state::{SqliteStore, StateError};
+/// use univrs_state::{LocalStore, SqliteStore, StateError};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("state.db");
