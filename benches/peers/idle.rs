@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use univrs_state::{SqliteStore, LocalStore, StateStore};
+use univrs_state::{LocalStore, SqliteStore, StateStore};
 
 use crate::measure::ratio::print_ratio;
 use crate::measure::{self, Effort, cpu_seconds, key, store};

@@ -1,4 +1,4 @@
-//! The bell, the index of patterns, the published state and the writer's queue under a scheduler that chooses who goes on
+//! Wakers, the index of patterns, the published state and the writer's queue under a scheduler that chooses who goes on
 //! at each lock and each atomic: no interleaving loses a wake-up, an event or a state.
 //!
 //! `UNIVRS_INTERLEAVINGS` sets how many each test tries. A failure prints the schedule that repeats it.
@@ -12,9 +12,9 @@ use shuttle::thread;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::commit::commit_group;
-use super::engine::CommitRequest;
 use super::engine::queue::{Queue, Task, queue};
-use super::{MemoryStore, Options, Receipt, SnapshotEvent, StateStore, WatchStream};
+use super::engine::{Caller, CommitRequest};
+use super::{LocalStore, MemoryStore, Options, Receipt, SnapshotEvent, StateStore, WatchStream};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};
 use crate::state::Batch;
@@ -200,7 +200,7 @@ fn order(tasks: &Sender<Task>, room: &Arc<Semaphore>, key: &str) -> oneshot::Rec
     let (reply, answer) = oneshot::channel();
     let room = room.clone().try_acquire_owned().unwrap();
     let batch = Batch::new().set(key, "1");
-    drop(tasks.send(Task::Commit(CommitRequest { batch, reply, room })));
+    drop(tasks.send(Task::Commit(CommitRequest { batch, caller: Caller::new(reply, room) })));
     answer
 }
 
