@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
+use univrs_state::LocalStore;
 
 use crate::measure::ratio::print_ratio;
 use crate::measure::{self, Effort, Random, store};
