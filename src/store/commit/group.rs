@@ -82,11 +82,10 @@ pub(crate) fn commit_group<B: Backend>(
     };
     // IMPORTANT: the clock is read inside of the transaction. Beginning it may have taken long, while another
     // process wrote, and a commit must not have a time before that wait.
-    let proposals: Vec<Proposal<'_>> =
-        match batches.iter().map(|batch| sources.propose(batch)).collect::<Result<_>>() {
-            Ok(proposals) => proposals,
-            Err(error) => return Outcome::failed(batches.len(), &error),
-        };
+    let proposals = match sources.propose(batches) {
+        Ok(proposals) => proposals,
+        Err(error) => return Outcome::failed(batches.len(), &error),
+    };
     match record(transaction, &proposals, known) {
         Ok(run) => Outcome::judged(run),
         Err(CommitError::NotRecorded(StateError::StorageFull(_) | StateError::Corrupted(_)))

@@ -27,12 +27,19 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Makes a proposal of a batch, with the present time.
-    pub(super) fn propose<'a>(&self, batch: &'a Batch) -> Result<Proposal<'a>> {
-        let mut bytes = vec![0; batch.values() * SALT_BYTES];
-        foreign::fill(&*self.entropy, &mut bytes)?;
-        let (salts, _) = bytes.as_chunks();
-        Ok(Proposal { batch, clock: self.now()?, salts: salts.to_vec() })
+    /// Makes proposals of batches, with the present time. The salts of all of them are drawn at once, because each
+    /// call of the system takes 0.37 µs.
+    pub(super) fn propose<'a>(&self, batches: &'a [Batch]) -> Result<Vec<Proposal<'a>>> {
+        let mut bytes = vec![0; batches.iter().map(Batch::values).sum::<usize>() * SALT_BYTES];
+        if !bytes.is_empty() {
+            foreign::fill(&*self.entropy, &mut bytes)?;
+        }
+        let mut salts = bytes.as_chunks().0.iter().copied();
+        let mut propose = |batch: &'a Batch| {
+            let salts = salts.by_ref().take(batch.values()).collect();
+            Ok(Proposal { batch, clock: self.now()?, salts })
+        };
+        batches.iter().map(&mut propose).collect()
     }
 
     /// The present time.
