@@ -160,6 +160,8 @@ async fn a_prefix_condition_reads_one_page_of_keys_and_no_more() {
         let StateError::LimitExceeded(exceeded) = &error else { panic!("{error}") };
         assert_eq!((exceeded.limit, exceeded.actual, exceeded.unit), (10, 11, "keys"), "deleted ones count");
         assert!(exceeded.what.contains("/p/"), "{error}");
+        let says = error.to_string();
+        assert!(says.contains("at least 11 keys") && says.contains("page_entries"), "{says}");
         assert_eq!(store.head().await.unwrap(), head);
         subject.audit().await;
     }

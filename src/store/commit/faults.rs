@@ -1,6 +1,7 @@
 //! What becomes of a group when its storage fails: a backend that fails on demand.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Sources;
 use super::group::{Outcome, commit_group};
@@ -9,7 +10,7 @@ use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
 use crate::state::{Batch, KeyVersion, KeysBelow};
-use crate::store::clock::SystemClock;
+use crate::store::clock::{Clock, SystemClock};
 use crate::store::entropy::OsEntropy;
 
 /// What fails, and how.
@@ -252,6 +253,29 @@ fn a_log_whose_keys_contradict_themselves_is_not_replayed() {
         let replayed = crate::store::MemoryStore::replay(store, log);
         assert!(matches!(replayed, Err(StateError::Corrupted(_))), "{key} {version}");
     }
+}
+
+/// A clock that is a second later at each look.
+#[derive(Default)]
+struct Seconds(AtomicI64);
+
+impl Clock for Seconds {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_add(1_000_000, Ordering::SeqCst))
+    }
+}
+
+// Beginning again may take as long as another process writes: the time from before that wait would date a commit
+// before a state that others have read without it.
+#[test]
+fn a_batch_that_is_tried_alone_has_the_time_of_its_own_transaction() {
+    let mut backend = faulty(Fault::Append("/b", StateError::StorageFull("planted".into())));
+    let sources = Sources { clock: Arc::new(Seconds::default()), entropy: Arc::new(OsEntropy) };
+    let batches = ["/a", "/b", "/c"].map(|key| Batch::new().set(key, "1"));
+    let outcome = commit_group(&mut backend, &sources, &batches, None);
+    let recorded = outcome.recorded.iter().flat_map(|recorded| &recorded.changes);
+    let seconds: Vec<i64> = recorded.map(|change| change.at.as_micros() / 1_000_000).collect();
+    assert_eq!(seconds, [3, 5], "the group of three looked at the seconds 0 to 2");
 }
 
 #[test]
