@@ -46,7 +46,7 @@ impl<'a> Lanes<'a> {
         self.ratio_to_best(name, ours, vec![baseline.into()], target);
     }
 
-    /// The same, against the lane with the highest rate of several.
+    /// Adds a ratio to the fastest of several lanes.
     pub(crate) fn ratio_to_best(
         &mut self,
         name: &'static str,

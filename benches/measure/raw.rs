@@ -45,8 +45,8 @@ impl Raw {
         self.batch_with(rows, None)
     }
 
-    /// The same with metadata in each row, of which the bytes are known for free, where a store
-    /// must encode them.
+    /// Writes a value and metadata to `rows` random keys in one transaction; returns how many. The metadata is
+    /// encoded beforehand, while a store must encode it in each commit.
     pub(crate) fn batch_with_meta(&mut self, rows: usize) -> usize {
         self.batch_with(rows, Some(&[7; META_BYTES]))
     }

@@ -42,12 +42,12 @@ pub(crate) async fn fill(store: &SqliteStore, keys: impl IntoIterator<Item = usi
     fill_with(store, keys, VALUE_BYTES).await;
 }
 
-/// The same with metadata that each commit has of its own.
+/// Sets these keys to random values, a thousand a commit; each commit has metadata of its own.
 pub(crate) async fn fill_with_meta(store: &SqliteStore, keys: impl IntoIterator<Item = usize>) {
     commits(store, keys, VALUE_BYTES, |commit, batch| batch.meta(meta(commit))).await;
 }
 
-/// The same with values of so many bytes.
+/// Sets these keys to random values of so many bytes, in this order, a thousand a commit.
 pub(crate) async fn fill_with(
     store: &SqliteStore,
     keys: impl IntoIterator<Item = usize>,

@@ -69,7 +69,7 @@ pub(crate) fn catch_up(runtime: &Runtime, store: &SqliteStore, after: usize, cou
     catch_up_on(runtime, store, after, count, false)
 }
 
-/// The same, of changes that all have metadata.
+/// Reads `count` events after a position, whose changes all have metadata.
 pub(crate) fn catch_up_with_meta(runtime: &Runtime, store: &SqliteStore, after: usize, count: usize) -> Pace {
     catch_up_on(runtime, store, after, count, true)
 }

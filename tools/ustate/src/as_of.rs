@@ -57,7 +57,7 @@ impl State {
         }
     }
 
-    /// The same state, however the store goes on, and the head of the log there.
+    /// This state, fixed while the store goes on, and the head of the log there.
     pub(crate) async fn fixed(self) -> Result<(Self, Head)> {
         let past = match self.past {
             Some(past) => past,

@@ -56,7 +56,7 @@ impl Context {
         Ok((self.open_as(path, is_one).await?, self.open_as(other, is_other).await?))
     }
 
-    /// The same at another path.
+    /// Opens the store or the export at a path.
     async fn open_at(&self, path: &Path) -> Done<Source> {
         self.open_as(path, is_export(path)?).await
     }

@@ -18,7 +18,7 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     replace(text, is_unsafe)
 }
 
-/// The same for a value that stands alone: its lines and tabs stay.
+/// The text of a value that stands alone: escaped for people, but its lines and tabs stay.
 pub(crate) fn escape_lines(text: &str) -> Cow<'_, str> {
     replace(text, |c| is_unsafe(c) && c != '\n' && c != '\t')
 }

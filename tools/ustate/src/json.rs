@@ -109,7 +109,7 @@ pub(crate) fn change(change: &Change) -> String {
     change_object(change).finish()
 }
 
-/// The same, not yet finished.
+/// A change of the log as an object that can take more fields.
 pub(crate) fn change_object(change: &Change) -> Object {
     let object = Object::of_type("change")
         .number("seq", change.seq.as_u64())

@@ -94,7 +94,7 @@ impl Point {
         Ok(past)
     }
 
-    /// The same, for what begins there: before the first change it is the empty store.
+    /// The state at the point where a range begins. Before the first change it is the empty store.
     pub(crate) async fn start(&self, context: &Context, source: &Source) -> Done<Past> {
         match self.past(context, source).await {
             Err(Stop::Failed(failure)) if failure.code == BEFORE_FIRST => {

@@ -137,7 +137,7 @@ impl Search<'_> {
         }
     }
 
-    /// The same search once a state was skipped: among the ends of the commits that are left.
+    /// Searches on among the ends of the commits that are left, once a state was skipped.
     async fn around(
         &mut self,
         context: &Context,

@@ -109,7 +109,7 @@ pub(crate) async fn previous(source: &Source, key: &str, seq: Seq) -> Done<Optio
     Ok(changes.into_iter().next())
 }
 
-/// The same with what each of them changed; `older` is the one before the last of them.
+/// Prints changes with what each of them changed; `older` is the change before the last of them.
 fn print_diff(context: &mut Context, changes: &[Change], older: Option<&Change>) -> Done {
     let before = changes.iter().skip(1).map(Some).chain([older]);
     let pairs = changes.iter().zip(before).map(|(change, before)| {
