@@ -40,7 +40,7 @@ struct Step {
 }
 
 impl Follower {
-    /// With what tells its thread that it was woken.
+    /// A follower, and the receiver on which its thread sleeps.
     pub(super) fn new(sqlite: Sqlite, shared: Arc<Shared>) -> (Self, Receiver<()>) {
         let (wake, woken) = sync_channel(1);
         (Self { sqlite: Mutex::new(Some(sqlite)), shared, wake }, woken)
@@ -59,7 +59,7 @@ impl Follower {
 
     /// Wakes the thread, so that it looks for new commits.
     pub(super) fn wake(&self) {
-        // Where it is full, the thread will look anyway.
+        // If a wake-up is waiting already, the thread will look anyway.
         let _ = self.wake.try_send(());
     }
 
