@@ -10,13 +10,19 @@ use univrs_state::Meta;
 #[command(next_help_heading = "Recorded with the change")]
 pub(crate) struct Origin {
     /// Who writes; user@host by default.
-    #[arg(long, env = "USTATE_ACTOR", value_name = "NAME", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "USTATE_ACTOR",
+        value_name = "NAME",
+        hide_env_values = true,
+        allow_hyphen_values = true
+    )]
     pub(crate) actor: Option<String>,
     /// Why.
-    #[arg(short = 'm', long, value_name = "TEXT")]
+    #[arg(short = 'm', long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) reason: Option<String>,
     /// What it belongs to: a request, a job, a ticket.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) correlation: Option<String>,
 }
 

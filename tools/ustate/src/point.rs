@@ -185,10 +185,9 @@ impl FromStr for Point {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!(
-                "{text:?} is no point in the history; use a number, head, head~10, a time like \
-                 2026-09-01T12:05:02Z, 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX"
-            )
+            "this is no point in the history; use a number, head, head~10, a time like \
+             2026-09-01T12:05:02Z, 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX"
+                .to_owned()
         };
         let form = if let Some(back) = text.strip_prefix("head") {
             let back = if back.is_empty() { Some("0") } else { back.strip_prefix('~') };
@@ -241,7 +240,7 @@ impl FromStr for Range {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (after, to) = text.split_once("..").ok_or_else(|| {
-            format!("{text:?} is neither a pattern, which starts with '/', nor a range like 40..50")
+            "this is neither a pattern, which starts with '/', nor a range like 40..50".to_owned()
         })?;
         let point = |text: &str| if text.is_empty() { Ok(None) } else { text.parse().map(Some) };
         Ok(Self { after: point(after)?, to: point(to)? })

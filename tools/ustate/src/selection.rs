@@ -18,7 +18,7 @@ pub(crate) fn parse_selection(text: &str) -> Result<Selection, String> {
         return Ok(Selection::Keys(text.to_owned()));
     }
     if text.parse::<Point>().is_ok() {
-        return Err(format!("that is one place; 'ustate show {text}' shows it, {text}.. what follows"));
+        return Err("this is one place; 'ustate show PLACE' shows it, PLACE.. what follows".into());
     }
     text.parse().map(Selection::Places)
 }

@@ -71,11 +71,11 @@ $ ustate log 1..2 2..3
 ! error: more than one range was given
 [exit 2]
 $ ustate log 4
-! error: invalid value '4' for '[PATTERN|A..B]...': that is one place; 'ustate show 4' shows it, 4.. what follows
+! error: invalid value for '[PATTERN|A..B]...': this is one place; 'ustate show PLACE' shows it, PLACE.. what follows
 !   hint: ustate log --help
 [exit 2]
 $ ustate log nonsense
-! error: invalid value 'nonsense' for '[PATTERN|A..B]...': "nonsense" is neither a pattern, which starts with '/', nor a range like 40..50
+! error: invalid value for '[PATTERN|A..B]...': this is neither a pattern, which starts with '/', nor a range like 40..50
 !   hint: ustate log --help
 [exit 2]
 $ ustate log //
@@ -157,7 +157,7 @@ $ ustate show 0
 !   hint: ustate log -n 10
 [exit 1]
 $ ustate show first
-! error: invalid value 'first' for '<SEQ>...': "first" is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
+! error: invalid value 'first' for '<SEQ>...': this is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
 !   hint: ustate show --help
 [exit 2]
 
@@ -311,7 +311,7 @@ $ ustate log --where /ready=1 --at 3
 $ ustate log --kind deleted -S node
 ! note: no change matches
 $ ustate log --where max=10
-! error: invalid value 'max=10' for '--where <POINTER=VALUE>': a condition looks like /limits/max=0: a JSON pointer, which starts with '/', and a value
+! error: invalid value for '--where <POINTER=VALUE>': a condition looks like /limits/max=0: a JSON pointer, which starts with '/', and a value
 !   hint: ustate log --help
 [exit 2]
 $ ustate log --at 2 -o tsv

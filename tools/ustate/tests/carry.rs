@@ -69,7 +69,7 @@ $ ustate export 1..2 2..3 -O wrong.log
 ! error: more than one range was given
 [exit 2]
 $ ustate export billing -O wrong.log
-! error: invalid value 'billing' for '[PATTERN|A..B]...': "billing" is neither a pattern, which starts with '/', nor a range like 40..50
+! error: invalid value 'billing' for '[PATTERN|A..B]...': this is neither a pattern, which starts with '/', nor a range like 40..50
 !   hint: ustate export --help
 [exit 2]
 $ ustate export --redact billing -O wrong.log

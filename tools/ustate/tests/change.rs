@@ -91,7 +91,8 @@ $ ustate set /.univrs/x 1
 ! error: invalid key: "/.univrs/x": keys below /.univrs/ belong to the store
 [exit 2]
 $ ustate set nodes 1
-! error: invalid key: "nodes": it must start with '/'
+! error: invalid key: it must start with '/'
+!   the key comes first, then the value
 [exit 2]
 
 "#]],

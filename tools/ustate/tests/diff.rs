@@ -194,7 +194,7 @@ $ ustate diff /config/*
 !   hint: ustate diff head~10..
 [exit 2]
 $ ustate diff 6
-! error: invalid value '6' for '[A..B|PATTERN]...': that is one place; 'ustate show 6' shows it, 6.. what follows
+! error: invalid value '6' for '[A..B|PATTERN]...': this is one place; 'ustate show PLACE' shows it, PLACE.. what follows
 !   hint: ustate diff --help
 [exit 2]
 $ ustate diff 7..

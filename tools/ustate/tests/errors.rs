@@ -169,7 +169,7 @@ $ ustate get /a -o xml
 !   hint: ustate get --help
 [exit 2]
 $ ustate watch --after soon
-! error: invalid value 'soon' for '--after <CURSOR>': "soon" is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
+! error: invalid value 'soon' for '--after <CURSOR>': this is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
 !   hint: ustate watch --help
 [exit 2]
 $ ustate get //

@@ -28,6 +28,7 @@ mod remade;
 mod replay;
 mod restore;
 mod resume;
+mod secrets;
 mod stats;
 mod story;
 mod support;

@@ -87,7 +87,8 @@ Arguments:
           The key
 
   [VALUE]
-          The value; - reads it from standard input
+          The value; - reads it from standard input. What stands right behind the key is the value,
+          also if it begins with '-', unless it is exactly an option
 
 Options:
       --file <FILE>

@@ -274,11 +274,11 @@ $ ustate log mark:before.. --json
 ! {"v":1,"type":"error","code":"unknown_mark","exit":6,"message":"there is no mark \"before\"","facts":["use a number, head~10, a time, or hash:PREFIX"]}
 [exit 6]
 $ ustate get /a --at hash:xyz
-! error: invalid value 'hash:xyz' for '--at <POINT>': "hash:xyz" is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
+! error: invalid value 'hash:xyz' for '--at <POINT>': this is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
 !   hint: ustate get --help
 [exit 2]
 $ ustate get /a --at yesterday
-! error: invalid value 'yesterday' for '--at <POINT>': "yesterday" is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
+! error: invalid value 'yesterday' for '--at <POINT>': this is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
 !   hint: ustate get --help
 [exit 2]
 $ ustate log head~99..2 -o tsv

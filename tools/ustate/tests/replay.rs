@@ -194,7 +194,7 @@ $ ustate replay 2.. --into new.db
 !   hint: ustate replay ..5 --into new.db
 [exit 2]
 $ ustate replay 3
-! error: invalid value '3' for '[A..B]': "3" is neither a pattern, which starts with '/', nor a range like 40..50
+! error: invalid value '3' for '[A..B]': this is neither a pattern, which starts with '/', nor a range like 40..50
 !   hint: ustate replay --help
 [exit 2]
 $ ustate replay --into state.db

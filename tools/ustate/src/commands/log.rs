@@ -34,16 +34,16 @@ pub(crate) struct Log {
     #[arg(value_name = "PATTERN|A..B", value_parser = parse_selection)]
     select: Vec<Selection>,
     /// Only what this actor wrote.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     actor: Option<String>,
     /// Only this kind of change.
     #[arg(long)]
     kind: Option<Kind>,
     /// Only changes with this correlation.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     correlation: Option<String>,
     /// Only changes whose value contains this text.
-    #[arg(short = 'S', value_name = "TEXT")]
+    #[arg(short = 'S', value_name = "TEXT", allow_hyphen_values = true)]
     contains: Option<String>,
     /// Only changes whose value is JSON that has VALUE where the JSON pointer leads; VALUE is JSON, or a
     /// string as it is.

@@ -33,7 +33,8 @@ Examples:
 pub(crate) struct Set {
     /// The key.
     key: String,
-    /// The value; - reads it from standard input.
+    /// The value; - reads it from standard input. What stands right behind the key is the value, also if it
+    /// begins with '-', unless it is exactly an option.
     #[arg(conflicts_with = "file")]
     value: Option<OsString>,
     /// Take the value from a file, to the byte.
@@ -56,6 +57,15 @@ pub(crate) struct Set {
     origin: Origin,
 }
 
+/// An error that does not quote what stands in the place of the key: it may be a value that was put there.
+fn check_key(key: &str) -> Done {
+    let Err(error) = validate_key(key) else { return Ok(()) };
+    let StateError::InvalidKey(why) = &error else { return Err(error.into()) };
+    let rule = why.rsplit_once("\": ").map_or(why.as_str(), |(_, rule)| rule);
+    let failure = Failure { code: error.code(), ..Failure::usage(format!("invalid key: {rule}")) };
+    fail(failure.fact("the key comes first, then the value"))
+}
+
 /// What a value must be.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Kind {
@@ -68,10 +78,15 @@ enum Kind {
 }
 
 impl Set {
+    /// Takes the value, for which something else stood on the command line that was parsed.
+    pub(crate) fn take_value(&mut self, value: OsString) {
+        self.value = Some(value);
+    }
+
     pub(crate) async fn run(self, context: &mut Context) -> Done {
         may_write()?;
         context.refuse(Format::Raw, "set")?;
-        validate_key(&self.key)?;
+        check_key(&self.key)?;
         let value = self.value()?;
         let expected = if self.if_absent { Some(0) } else { self.if_version };
         if self.dry_run {
