@@ -94,8 +94,8 @@ pub(crate) fn quote(text: &str) -> String {
     escape_json(&serde_json::Value::from(text).to_string()).into_owned()
 }
 
-/// A value as JSON where its encoding is not said: text that is no JSON as a string, other bytes as
-/// an object.
+/// A value as JSON where its encoding is not said: text that is not embedded as JSON is a string, other bytes
+/// are an object.
 pub(crate) fn plain(bytes: &[u8]) -> String {
     match Encoded::of(bytes) {
         Encoded::Json(json) => escape_json(&json).into_owned(),

@@ -32,6 +32,7 @@ mod signals;
 mod source;
 mod sqlite_file;
 mod stop;
+mod strict;
 mod time;
 mod usage;
 mod value;

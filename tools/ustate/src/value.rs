@@ -1,15 +1,18 @@
 //! Values: any bytes, shown without losing any silently.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
 use crate::escape::{escape, escape_field, escape_lines};
+use crate::strict::is_strict;
 
 /// How the bytes of a value are written down.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Encoded {
-    /// JSON without insignificant white space; numbers and order are as they were.
+    /// JSON that every parser reads, without insignificant white space; numbers and order are as they were.
     Json(String),
     Text(String),
     Base64(String),
@@ -19,8 +22,8 @@ impl Encoded {
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(bytes) else { return Self::Base64(STANDARD.encode(bytes)) };
         match serde_json::from_str::<&RawValue>(text) {
-            Ok(json) => Self::Json(compact(json.get())),
-            Err(_) => Self::Text(text.to_owned()),
+            Ok(json) if is_strict(json.get()) => Self::Json(compact(json.get())),
+            _ => Self::Text(text.to_owned()),
         }
     }
 
@@ -61,9 +64,11 @@ pub(crate) fn brief(bytes: &[u8], room: usize) -> String {
     if bytes.is_empty() {
         return "(empty)".into();
     }
-    let text = match Encoded::of(bytes) {
-        Encoded::Json(text) | Encoded::Text(text) => text,
-        Encoded::Base64(text) => format!("base64:{text}"),
+    let text = match std::str::from_utf8(bytes) {
+        // Nobody parses it, so any JSON is shown as such.
+        Ok(text) => serde_json::from_str::<&RawValue>(text)
+            .map_or_else(|_| Cow::Borrowed(text), |json| compact(json.get()).into()),
+        Err(_) => format!("base64:{}", STANDARD.encode(bytes)).into(),
     };
     // Escaping makes longer, so what is cut before is cut after as well.
     let start: String = text.chars().take(room.saturating_add(1)).collect();
@@ -133,10 +138,11 @@ mod tests {
 
     #[test]
     fn json_keeps_numbers_order_and_strings() {
-        let json =
-            Encoded::of(b" { \"b\" : 1.10e400 , \"a\": [ \" x \\\" y \" , 12345678901234567890123 ] }\n");
-        let expected = r#"{"b":1.10e400,"a":[" x \" y ",12345678901234567890123]}"#;
+        let json = Encoded::of(b" { \"b\" : 1.10e40 , \"a\": [ \" x \\\" y \" , 9007199254740992 ] }\n");
+        let expected = r#"{"b":1.10e40,"a":[" x \" y ",9007199254740992]}"#;
         assert_eq!(json, Encoded::Json(expected.into()));
+        assert_eq!(Encoded::of(b" 1e400 "), Encoded::Text(" 1e400 ".into()));
+        assert_eq!(brief(b" [ 1e400 ] ", 20), "[1e400]");
         assert_eq!(Encoded::of(b"3 replicas"), Encoded::Text("3 replicas".into()));
         assert_eq!(Encoded::of(&[0xff, 0]), Encoded::Base64("/wA=".into()));
     }

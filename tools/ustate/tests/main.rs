@@ -11,6 +11,7 @@ mod change;
 mod changed;
 mod diff;
 mod doctor;
+mod embedded;
 mod endless;
 mod errors;
 mod examples;

@@ -19,6 +19,7 @@ use crate::rows::{VALUE_ROOM, origin};
 use crate::selection::{Selection, parse_selection, sort_out};
 use crate::source::Source;
 use crate::stop::{Done, Failure, Stop, fail};
+use crate::strict::is_strict;
 use crate::time::rfc3339;
 use crate::value::{Encoded, brief, counted, size};
 
@@ -286,7 +287,9 @@ fn operations(pair: &Pair) -> Done<Vec<String>> {
         return Err(StateError::Erased(gone).into());
     };
     let old = pair.before.as_ref().and_then(|before| before.value.as_deref());
-    if let (Some(old), Some(new)) = (old.and_then(parse), parse(new)) {
+    // What is not embedded as JSON is one string in the state, and has no parts.
+    let embedded = |value| parse(value).filter(|json| is_strict(json.get()));
+    if let (Some(old), Some(new)) = (old.and_then(embedded), embedded(new)) {
         return Ok(patch(&compare(old, new), &pointer));
     }
     let name = if pair.before.is_some() { "replace" } else { "add" };
