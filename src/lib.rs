@@ -36,7 +36,7 @@
 //! | [`create_if_not_exists`](StateStore::create_if_not_exists) | writes the key if it is absent |
 //! | [`transaction`](StateStore::transaction) | records several [`TransactionOp`]s together: the simple form of `commit` |
 //! | [`set_json`](StateStore::set_json), [`compare_and_set_json`](StateStore::compare_and_set_json), [`set_cbor`](StateStore::set_cbor) | write a value of your type; CBOR is smaller |
-//! | [`update_json`](StateStore::update_json) | reads, changes and writes a value, and starts over if somebody else wrote it meanwhile |
+//! | [`update_json`](StateStore::update_json), [`try_update_json`](StateStore::try_update_json) | read a value, then set it, delete it or leave it alone, and start over if somebody else wrote it meanwhile; the second one has your results and your errors |
 //! | [`with_meta`](StateStore::with_meta) | a handle that says who writes and why in every batch |
 //!
 //! A batch may require versions ([`expect`](Batch::expect), [`expect_absent`](Batch::expect_absent)) or
@@ -63,6 +63,9 @@
 //! | [`watch`](StateStore::watch) | the changes of matching keys from now on, as a [`WatchStream`] |
 //! | [`watch_after`](StateStore::watch_after) | the changes after a [`Cursor`]: resumes a watch |
 //! | [`watch_with_snapshot`](StateStore::watch_with_snapshot) | the matching entries of one state, an end marker, then every change after them |
+//! | [`try_next`](WatchStream::try_next) | the next change of a watch, or the cause of its end as an error |
+//! | [`results`](WatchStream::results) | the watch as a stream of results, for combinators: its last item is the cause of the end |
+//! | [`commits`](WatchStream::commits) | the watch by whole commits |
 //!
 //! A pattern is a key; or `PREFIX*`, which matches everything below the prefix; or has whole segments
 //! `*` (one segment) and `**` (any number of segments), as in `/nodes/*/status`. See [`Pattern`]. The
@@ -172,7 +175,8 @@ pub use state::{Batch, Entry, TransactionOp};
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{
-    LocalStore, MemoryStore, Options, Page, Receipt, Scan, StateStore, WatchEvent, WatchStream, WithMeta,
+    LocalStore, MemoryStore, Options, Page, Receipt, Scan, StateStore, Update, WatchEvent, WatchStream,
+    WithMeta,
 };
 
 /// A log elsewhere: exports, and reading them as stores.
@@ -204,9 +208,9 @@ pub mod verify {
     pub use crate::store::Verify;
 }
 
-/// Streams beside [`WatchStream`]: by whole commits, and beginning with what there is.
+/// Streams beside [`WatchStream`]: by whole commits, beginning with what there is, and of results for combinators.
 pub mod watch {
-    pub use crate::store::{Commits, SnapshotEvent, SnapshotWatch};
+    pub use crate::store::{Commits, Results, SnapshotEvent, SnapshotWatch};
 }
 
 /// What most programs import.
@@ -215,7 +219,7 @@ pub mod prelude {
     pub use crate::SqliteStore;
     pub use crate::{
         Batch, Cursor, Entry, EventType, Head, LocalStore, MemoryStore, Meta, Result, Scan, Seq, StateError,
-        StateStore, TransactionOp, WatchEvent, WatchStream,
+        StateStore, TransactionOp, Update, WatchEvent, WatchStream,
     };
 }
 

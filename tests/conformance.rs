@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use univrs_state::log::ChangeKind::{Created, Deleted, Updated};
-use univrs_state::{Batch, ErrorKind, Limits, MemoryStore, Meta, Seq, StateError, StateStore, TransactionOp};
+use univrs_state::{
+    Batch, ErrorKind, Limits, MemoryStore, Meta, Seq, StateError, StateStore, TransactionOp, Update,
+};
 
 use crate::support::{self, Local, Store, Subject, on_every_backend, seq, value};
 
@@ -309,7 +311,13 @@ async fn a_store_behind_any_pointer_has_all_methods() {
     let borrowed: &dyn StateStore = &store;
     shared.set_json("/n", &1).await.unwrap();
     assert_eq!(boxed.get_json("/n").await.unwrap(), Some(1));
-    assert_eq!(boxed.update_json("/n", |n: Option<u64>| n.map(|n| n + 1)).await.unwrap(), 2);
+    assert_eq!(
+        boxed
+            .update_json("/n", |n: Option<u64>| Ok(n.map_or(Update::Delete, |n| Update::Set(n + 1))))
+            .await
+            .unwrap(),
+        2
+    );
     assert_eq!((&borrowed).get_json::<u64>("/n").await.unwrap(), Some(2));
     (&borrowed).set_cbor("/c", &3).await.unwrap();
     assert_eq!(borrowed.version("/c").await.unwrap(), 1);
@@ -328,7 +336,9 @@ async fn futures_and_streams_can_be_sent() {
     let store: Arc<dyn StateStore> = Arc::new(MemoryStore::new());
     sendable(store.get("/a")).await.unwrap();
     sendable(store.set_json("/a", &1)).await.unwrap();
-    sendable(store.update_json("/a", |n: Option<u64>| n)).await.unwrap();
+    sendable(store.update_json("/a", |_: Option<u64>| Ok(Update::Keep))).await.unwrap();
+    let own = |n: Option<u64>| Ok::<_, Box<dyn std::error::Error>>((Update::Set(0), n));
+    assert_eq!(sendable(store.try_update_json("/a", own)).await.unwrap(), (Some(1), 2));
     let mut watch = sendable(store.watch_after("/*", Seq::ZERO.into()).unwrap());
     assert!(sendable(watch.try_next()).await.unwrap().is_some());
 }

@@ -2,7 +2,7 @@
 
 use univrs_state::limits::{MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS};
 use univrs_state::{
-    Batch, Cursor, ErrorKind, Limits, Meta, Scan, Seq, StateError, StateStore, TransactionOp,
+    Batch, Cursor, ErrorKind, Limits, Meta, Scan, Seq, StateError, StateStore, TransactionOp, Update,
 };
 
 use crate::support::{Store, Subject, on_every_backend, options, seq, value};
@@ -66,7 +66,7 @@ async fn a_bad_key_is_refused_by_every_method<S: Store>(store: S, _: &Subject) {
             store.transaction(vec![TransactionOp::delete(key)]).await.unwrap_err(),
             store.get_json::<u64>(key).await.unwrap_err(),
             store.set_json(key, &1).await.unwrap_err(),
-            store.update_json(key, |n: Option<u64>| n).await.unwrap_err(),
+            store.update_json(key, |_: Option<u64>| Ok(Update::Keep)).await.unwrap_err(),
         ];
         for error in &errors {
             check(error, key, why);

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use univrs_state::{Batch, Meta, Seq, StateError, StateStore, TransactionOp};
+use univrs_state::Update::{self, Delete, Keep, Set};
+use univrs_state::{Batch, Meta, Result, Seq, StateError, StateStore, TransactionOp};
 
 use crate::support::{Store, Subject, on_every_backend, seq, value};
 
 on_every_backend!(
     typed_values_survive,
     update_json_applies_every_change_once,
+    an_update_sets_deletes_or_keeps_and_an_error_writes_nothing,
+    an_update_gives_back_what_its_last_call_returned,
     metadata_stands_on_every_change,
     metadata_copied_from_a_commit_does_not_make_a_retry_of_it,
     a_handle_with_metadata_stamps_every_verb,
@@ -58,7 +61,7 @@ async fn update_json_applies_every_change_once<S: Store>(store: S, _: &Subject) 
         let store = store.clone();
         tokio::spawn(async move {
             for _ in 0..10 {
-                store.update_json("/n", |n: Option<u64>| Some(n.unwrap_or(0) + 1)).await.unwrap();
+                store.update_json("/n", |n: Option<u64>| Ok(Set(n.unwrap_or(0) + 1))).await.unwrap();
             }
         })
     });
@@ -66,10 +69,82 @@ async fn update_json_applies_every_change_once<S: Store>(store: S, _: &Subject) 
         task.await.unwrap();
     }
     assert_eq!(store.get_json::<u64>("/n").await.unwrap(), Some(40));
-    assert_eq!(store.update_json("/n", |_: Option<u64>| None).await.unwrap(), 0, "none deletes");
+    assert_eq!(store.head().await.unwrap().seq, seq(40));
+}
+
+// Once, a closure that meant "no" by returning `None` deleted the key.
+async fn an_update_sets_deletes_or_keeps_and_an_error_writes_nothing<S: Store>(store: S, _: &Subject) {
+    let no = || Err(StateError::KeyNotFound("no".into()));
+    assert_eq!(store.update_json("/n", |_: Option<u64>| Ok(Keep)).await, Ok(0), "absent, and stays so");
+    assert_eq!(store.update_json("/n", |_: Option<u64>| Ok(Delete)).await, Ok(0));
+    assert_eq!(
+        store.update_json("/n", |_: Option<u64>| no()).await,
+        Err(StateError::KeyNotFound("no".into()))
+    );
+    assert_eq!(store.head().await.unwrap().seq, Seq::ZERO, "none of them wrote anything");
+
+    assert_eq!(store.update_json("/n", |n: Option<u64>| Ok(Set(n.unwrap_or(5)))).await, Ok(1));
+    assert_eq!(store.update_json("/n", |_: Option<u64>| Ok(Keep)).await, Ok(1));
+    assert!(store.update_json("/n", |_: Option<u64>| no()).await.is_err());
+    assert_eq!((store.get_json("/n").await.unwrap(), store.head().await.unwrap().seq), (Some(5), seq(1)));
+
+    assert_eq!(store.update_json("/n", |n: Option<u64>| Ok(Set(n.unwrap()))).await, Ok(2), "the same value");
+    assert_eq!(store.update_json("/n", |_: Option<u64>| Ok(Delete)).await, Ok(0));
     assert!(!store.exists("/n").await.unwrap());
-    assert_eq!(store.update_json("/n", |_: Option<u64>| None).await.unwrap(), 0, "none stays none");
-    assert_eq!(store.update_json("/n", |n: Option<u64>| n.or(Some(5))).await.unwrap(), 42);
+    assert_eq!(store.update_json("/n", |n: Option<u64>| Ok(Set(n.unwrap_or(7)))).await, Ok(4));
+    assert_eq!(store.head().await.unwrap().seq, seq(4));
+
+    store.set("/text", value("hunter2")).await.unwrap();
+    let unreadable =
+        store.update_json("/text", |_: Option<u64>| -> Result<Update<u64>> { panic!("no value") });
+    assert!(matches!(unreadable.await, Err(StateError::SerializationError(_))));
+}
+
+#[derive(Debug, PartialEq)]
+enum Refusal {
+    SoldOut,
+    Store(StateError),
+}
+
+impl From<StateError> for Refusal {
+    fn from(error: StateError) -> Self {
+        Self::Store(error)
+    }
+}
+
+async fn an_update_gives_back_what_its_last_call_returned<S: Store>(store: S, _: &Subject) {
+    let sell = async |store: S| {
+        let sell = |left: Option<u64>| match left {
+            None | Some(0) => Err(Refusal::SoldOut),
+            Some(1) => Ok((Delete, 1)),
+            Some(left) => Ok((Set(left - 1), left)),
+        };
+        store.try_update_json("/tickets", sell).await
+    };
+    assert_eq!(sell(store.clone()).await, Err(Refusal::SoldOut));
+    store.set_json("/tickets", &40).await.unwrap();
+    let buyers = (0..4).map(|_| {
+        let (store, mut bought) = (store.clone(), Vec::new());
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                bought.push(sell(store.clone()).await.unwrap());
+            }
+            bought
+        })
+    });
+    let mut sold = Vec::new();
+    for buyer in buyers.collect::<Vec<_>>() {
+        sold.extend(buyer.await.unwrap());
+    }
+    sold.sort_unstable();
+    let due = (1..=40).map(|ticket| (ticket, if ticket == 1 { 0 } else { 42 - ticket }));
+    assert!(sold.iter().copied().eq(due), "each ticket once, with the version that it left: {sold:?}");
+    assert_eq!(sell(store.clone()).await, Err(Refusal::SoldOut));
+    let look = |left: Option<u64>| Ok::<_, Refusal>((Keep, left));
+    assert_eq!(store.try_update_json("/tickets", look).await, Ok((None, 0)));
+    store.set("/tickets", value("hunter2")).await.unwrap();
+    let error = store.try_update_json("/tickets", look).await.unwrap_err();
+    assert!(matches!(error, Refusal::Store(StateError::SerializationError(_))), "{error:?}");
     assert_eq!(store.head().await.unwrap().seq, seq(42));
 }
 
@@ -113,7 +188,7 @@ async fn a_handle_with_metadata_stamps_every_verb<S: Store>(store: S, _: &Subjec
     handle.transaction(vec![TransactionOp::set("/c", "1")]).await.unwrap();
     handle.set_json("/d", &1).await.unwrap();
     handle.compare_and_set_json("/d", 1, &2).await.unwrap();
-    handle.update_json("/d", |n: Option<u64>| n.map(|n| n + 1)).await.unwrap();
+    handle.update_json("/d", |n: Option<u64>| Ok(n.map_or(Keep, |n| Set(n + 1)))).await.unwrap();
     handle.set_cbor("/e", &1).await.unwrap();
     handle.delete("/a").await.unwrap();
     Arc::new(handle.clone()).set("/f", value(1)).await.unwrap();

@@ -48,6 +48,7 @@ const ROOMS: [&[&str]; 11] = [
         "sqlite_store",
         "delegate",
         "codec",
+        "update",
         "archive",
     ],
 ];

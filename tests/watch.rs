@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tokio_stream::StreamExt;
 use univrs_state::log::{Change, ChangeKind, Hash};
-use univrs_state::{Batch, Cursor, MemoryStore, Meta, Seq, StateError, StateStore, WatchEvent, WatchStream};
+use univrs_state::watch::SnapshotEvent;
+use univrs_state::{
+    Batch, Cursor, MemoryStore, Meta, Result, Seq, StateError, StateStore, WatchEvent, WatchStream,
+};
 
 use crate::support::audit::fold;
 use crate::support::child::Child;
@@ -26,6 +29,8 @@ on_every_backend!(
     a_watch_from_inside_a_commit_delivers_all_of_it,
     waiting_may_be_given_up_at_any_time,
     every_watch_is_a_stream,
+    every_watch_is_a_stream_of_results,
+    a_combinator_passes_on_the_cause_of_the_end,
     what_is_rare_in_a_long_log_is_delivered_whole_and_with_what_it_replaced,
 );
 
@@ -284,6 +289,60 @@ async fn every_watch_is_a_stream<S: Store>(store: S, _: &Subject) {
     let commits = store.watch_after("/*", Seq::ZERO.into()).unwrap().commits();
     let sizes: Vec<usize> = StreamExt::map(commits, |events| events.len()).take(5).collect().await;
     assert_eq!(sizes, [2; 5]);
+}
+
+async fn every_watch_is_a_stream_of_results<S: Store>(store: S, subject: &Subject) {
+    let mut due = Vec::new();
+    for n in 0..5 {
+        store.commit(Batch::new().set("/a", value(n)).set("/b", value(n))).await.unwrap();
+        due.push([seq(2 * n + 1), seq(2 * n + 2)]);
+    }
+    let start = Seq::ZERO.into();
+    let events = store.watch_after("/*", start).unwrap().results().map(|event| event.map(|event| event.seq));
+    let seqs: Result<Vec<Seq>> = StreamExt::take(events, 10).collect().await;
+    assert_eq!(seqs.unwrap(), due.concat());
+    let commits = store.watch_after("/*", start).unwrap().commits().results();
+    let commits: Result<Vec<Vec<WatchEvent>>> = StreamExt::take(commits, 5).collect().await;
+    let seqs = commits.unwrap().into_iter().map(|events| events.iter().map(|e| e.seq).collect::<Vec<_>>());
+    assert!(seqs.eq(due));
+    let mut snapshot = store.watch_with_snapshot("/*").unwrap().results();
+    let kind = |item| match item {
+        Some(Ok(SnapshotEvent::Entry(entry))) => entry.key,
+        Some(Ok(SnapshotEvent::End(cursor))) => cursor.seq().to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([snapshot.next().await, snapshot.next().await].map(kind), ["/a", "/b"]);
+    assert_eq!(kind(snapshot.next().await), "10");
+    assert_eq!((snapshot.watch().pattern(), snapshot.watch().cursor().unwrap().seq()), ("/*", seq(10)));
+
+    let mut waiting = store.watch("/*").unwrap().results();
+    store.set("/c", value(1)).await.unwrap();
+    assert_eq!(waiting.next().await.unwrap().unwrap().key, "/c");
+    let waiting =
+        tokio::spawn(async move { (waiting.next().await, waiting.next().await, waiting.into_watch()) });
+    subject.local.close().await.unwrap();
+    let (cause, end, watch) = tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap();
+    assert_eq!((cause, end), (Some(Err(StateError::Closed)), None), "the cause, and then the end");
+    assert_eq!((watch.error(), watch.cursor().seq()), (Some(&StateError::Closed), seq(11)));
+    assert_eq!(snapshot.next().await.unwrap().map(|item| format!("{item:?}")), Err(StateError::Closed));
+    assert_eq!(snapshot.next().await, None);
+}
+
+// A program that maps the bare events sees no cause, however a watch ends.
+async fn a_combinator_passes_on_the_cause_of_the_end<S: Store>(store: S, _: &Subject) {
+    store.set("/a", value(1)).await.unwrap();
+    let beyond = || store.watch_after("/*", seq(7).into()).unwrap();
+    let mut bare = StreamExt::map(beyond(), |event| event.key);
+    assert_eq!(bare.next().await, None, "the shape of older programs");
+    let is_told = |error: &StateError| matches!(error, StateError::CursorDiverged(_));
+    let mut keys = beyond().results().map(|event| event.map(|event| event.key));
+    assert!(keys.next().await.unwrap().is_err_and(|error| is_told(&error)));
+    assert_eq!(keys.next().await, None);
+    let mut sizes = beyond().commits().results().map(|events| events.map(|events| events.len()));
+    assert!(sizes.next().await.unwrap().is_err_and(|error| is_told(&error)));
+    assert_eq!(sizes.next().await, None);
+    let all: Result<Vec<WatchEvent>> = beyond().results().collect().await;
+    assert!(all.is_err_and(|error| is_told(&error)), "a collection of results is an error");
 }
 
 #[tokio::test]

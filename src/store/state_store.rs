@@ -10,6 +10,7 @@ use super::codec::{conflict, decode_cbor, encode_cbor, json, last_version, of_ke
 use super::history::{Diff, DiffPage, Past, Point, Restore, RestorePlan};
 use super::read::{DeletedKey, Page, Scan};
 use super::receipt::Receipt;
+use super::update::Update;
 use super::watch::{SnapshotWatch, WatchStream};
 use super::with_meta::WithMeta;
 use crate::error::{Result, StateError};
@@ -59,7 +60,7 @@ const REPLAY_PAGE: usize = 1_000;
 /// | `changes` | the log up to the newest commit, whole commits only |
 /// | [`at`](Self::at) | the fixed state of the point; it does not change while the store goes on |
 /// | conditions of a batch | the state right before the batch |
-/// | `update_json`, `restore` | read first, then commit on condition that the keys have not changed since |
+/// | `update_json`, `try_update_json`, `restore` | read first, then commit on condition that the keys have not changed since |
 ///
 /// **Limits.** Sizes above [`Limits`](crate::Limits) are an error and never cut off. A page ends early
 /// after 4 MiB. `list` has no limit: reading a million keys keeps the caller's thread busy meanwhile.
@@ -366,40 +367,90 @@ pub trait StateStore: Send + Sync {
         self.compare_and_set(key, expected_version, json(key, value)?).await
     }
 
-    /// Reads a key as JSON, changes it, and writes it. If somebody else wrote the key meanwhile, it starts
-    /// again with what they wrote. `change` gets `None` for an absent key, and deletes the key by returning
-    /// `None`. Returns the new version; 0 if the key is absent afterwards.
+    /// Reads a key as JSON, and sets it, deletes it or leaves it alone, as `change` says. If somebody else wrote the key
+    /// meanwhile, it starts again with what they wrote. `change` gets `None` for an absent key. If it returns an error,
+    /// nothing is written. Returns the version that the key has afterwards; 0 if it is absent.
     ///
     /// ```
-    /// use univrs_state::{MemoryStore, StateStore};
+    /// use univrs_state::{MemoryStore, StateStore, Update};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
     /// let store = MemoryStore::new();
     /// for _ in 0..3 {
-    ///     store.update_json("/hits", |hits: Option<u64>| Some(hits.unwrap_or(0) + 1)).await?;
+    ///     store.update_json("/hits", |hits: Option<u64>| Ok(Update::Set(hits.unwrap_or(0) + 1))).await?;
     /// }
     /// assert_eq!(store.get_json::<u64>("/hits").await?, Some(3));
+    /// let keep_few = |hits: Option<u64>| Ok(if hits < Some(10) { Update::Keep } else { Update::Delete });
+    /// assert_eq!(store.update_json("/hits", keep_few).await?, 3);
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// [`StateError::SerializationError`] if the value is not JSON of the type `T`, or cannot be encoded.
+    /// What `change` returns; [`StateError::SerializationError`] if the value is not JSON of the type `T`, or cannot be
+    /// encoded.
     async fn update_json<T, F>(&self, key: &str, mut change: F) -> Result<u64>
     where
         Self: Sized,
         T: Serialize + DeserializeOwned + Send + Sync,
-        F: FnMut(Option<T>) -> Option<T> + Send,
+        F: FnMut(Option<T>) -> Result<Update<T>> + Send,
+    {
+        let update = self.try_update_json(key, |value| Ok((change(value)?, ()))).await;
+        update.map(|((), version)| version)
+    }
+
+    /// Does what [`update_json`](Self::update_json) does, with results and errors of your own: `change` also returns a
+    /// result, and may fail with any error that a [`StateError`] converts into. Returns the result of the last call of
+    /// `change`, and the version that the key has afterwards; 0 if it is absent.
+    ///
+    /// ```
+    /// use univrs_state::{MemoryStore, StateError, StateStore, Update};
+    ///
+    /// #[derive(Debug)]
+    /// enum NotSold {
+    ///     SoldOut,
+    ///     Store(StateError),
+    /// }
+    ///
+    /// impl From<StateError> for NotSold {
+    ///     fn from(error: StateError) -> Self {
+    ///         Self::Store(error)
+    ///     }
+    /// }
+    ///
+    /// /// Sells a ticket; returns how many are left.
+    /// async fn sell(store: &MemoryStore) -> Result<u32, NotSold> {
+    ///     let sell = |tickets: Option<u32>| match tickets {
+    ///         Some(tickets @ 1..) => Ok((Update::Set(tickets - 1), tickets - 1)),
+    ///         _ => Err(NotSold::SoldOut),
+    ///     };
+    ///     let (left, _version) = store.try_update_json("/tickets", sell).await?;
+    ///     Ok(left)
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), NotSold> {
+    /// let store = MemoryStore::new();
+    /// store.set_json("/tickets", &1).await?;
+    /// assert_eq!(sell(&store).await?, 0);
+    /// assert!(matches!(sell(&store).await, Err(NotSold::SoldOut)));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`update_json`](Self::update_json).
+    async fn try_update_json<T, R, E, F>(&self, key: &str, mut change: F) -> Result<(R, u64), E>
+    where
+        Self: Sized,
+        T: Serialize + DeserializeOwned + Send + Sync,
+        R: Send,
+        E: From<StateError>,
+        F: FnMut(Option<T>) -> Result<(Update<T>, R), E> + Send,
     {
         loop {
             let (value, version) = self.get_json_versioned(key).await?.unzip();
             let version = version.unwrap_or(0);
-            let batch = match change(value) {
-                Some(value) => Batch::new().expect(key, version).set(key, json(key, &value)?),
-                None if version == 0 => return Ok(0),
-                None => Batch::new().expect(key, version).delete(key),
-            };
+            let (update, result) = change(value)?;
+            let Some(batch) = update.json_batch(key, version)? else { return Ok((result, version)) };
             match self.commit(batch).await {
                 Err(StateError::Rejected(_)) => {}
-                receipt => return receipt.map(|receipt| last_version(&receipt)),
+                receipt => return Ok((result, last_version(&receipt?))),
             }
         }
     }

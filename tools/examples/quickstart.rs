@@ -83,7 +83,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
 /// Writes in all four ways; returns the position of the last change.
 async fn write(store: &SqliteStore) -> Result<Seq, Box<dyn Error>> {
     println!("\nWrite");
-    let run = store.update_json("/quickstart/runs", |runs: Option<u64>| Some(runs.unwrap_or(0) + 1)).await?;
+    let one_more = |runs: Option<u64>| Ok(Update::Set(runs.unwrap_or(0) + 1));
+    let run = store.update_json("/quickstart/runs", one_more).await?;
     println!("  update           /quickstart/runs  version {run}: read, change, write, again if it raced");
 
     // Every write of a key counts its version up, and the version is what a writer can insist on.

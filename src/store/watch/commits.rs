@@ -26,7 +26,8 @@ impl WatchStream {
 }
 
 impl Commits {
-    /// Waits for the events of the next commit; `None` after the end, see [`error`](Self::error).
+    /// Waits for the events of the next commit; `None` after the end, which only [`error`](Self::error) explains.
+    /// [`try_next`](Self::try_next) returns the cause instead.
     pub async fn next(&mut self) -> Option<Vec<WatchEvent>> {
         self.try_next().await.ok().flatten()
     }
@@ -36,7 +37,7 @@ impl Commits {
     /// # Errors
     /// Those of [`WatchStream::try_next`].
     pub async fn try_next(&mut self) -> Result<Option<Vec<WatchEvent>>> {
-        poll_fn(|context| self.poll_commit(context)).await.transpose()
+        poll_fn(|context| self.poll_events(context)).await.transpose()
     }
 
     /// Where to resume: after the last commit that was delivered, or that has no matching change.
@@ -49,7 +50,7 @@ impl Commits {
         self.0.error()
     }
 
-    fn poll_commit(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<WatchEvent>>>> {
+    pub(super) fn poll_events(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<WatchEvent>>>> {
         ready!(proceed(context));
         let Some(pending) = ready!(self.0.poll_commit(context, true)) else {
             return Poll::Ready(self.0.tell());
@@ -60,10 +61,12 @@ impl Commits {
     }
 }
 
+/// The shape of older programs: the stream just ends, and only [`Commits::error`] says why. [`Commits::results`] is a
+/// stream that tells.
 impl Stream for Commits {
     type Item = Vec<WatchEvent>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Vec<WatchEvent>>> {
-        self.get_mut().poll_commit(context).map(|commit| commit.and_then(Result::ok))
+        self.get_mut().poll_events(context).map(|commit| commit.and_then(Result::ok))
     }
 }

@@ -4,10 +4,12 @@ mod commits;
 mod event;
 pub(crate) mod page;
 mod pending;
+mod results;
 mod snapshot_watch;
 mod stream;
 
 pub use commits::Commits;
 pub use event::WatchEvent;
+pub use results::Results;
 pub use snapshot_watch::{SnapshotEvent, SnapshotWatch};
 pub use stream::WatchStream;

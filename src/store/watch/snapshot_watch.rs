@@ -104,7 +104,8 @@ impl SnapshotWatch {
         }
     }
 
-    /// Waits for the next item; `None` after the end, see [`error`](Self::error). Cancel safe.
+    /// Waits for the next item; `None` after the end, which only [`error`](Self::error) explains.
+    /// [`try_next`](Self::try_next) returns the cause instead. Cancel safe.
     pub async fn next(&mut self) -> Option<SnapshotEvent> {
         self.try_next().await.ok().flatten()
     }
@@ -117,7 +118,7 @@ impl SnapshotWatch {
         poll_fn(|context| self.poll_item(context)).await.transpose()
     }
 
-    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<SnapshotEvent>>> {
+    pub(super) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<SnapshotEvent>>> {
         // In a fork, no thread would answer.
         if self.shared.is_forked() && !matches!(self.phase, Phase::Changes(_) | Phase::Ended { .. }) {
             self.phase = ended(self.shared.check_open().err().unwrap_or(StateError::Closed));
@@ -191,6 +192,8 @@ fn ended(cause: StateError) -> Phase {
     Phase::Ended { cause, told: false }
 }
 
+/// The shape of older programs: the stream just ends, and only [`SnapshotWatch::error`] says why.
+/// [`SnapshotWatch::results`] is a stream that tells.
 impl Stream for SnapshotWatch {
     type Item = SnapshotEvent;
 

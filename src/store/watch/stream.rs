@@ -35,6 +35,9 @@ const FEW_OF: u64 = 500;
 /// page at a time (1 000 changes or 4 MiB), so its memory is bounded. A change is delivered only when it is
 /// as durable as the store promises. All methods are cancel safe. A stream does not keep the store open.
 ///
+/// Read it with [`try_next`](Self::try_next), or turn it with [`results`](Self::results) into a stream of results for
+/// combinators: both tell why it ends. The stream itself, of bare events, is the shape of older programs: it just ends.
+///
 /// ```
 /// use univrs_state::{MemoryStore, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
@@ -218,7 +221,8 @@ impl WatchStream {
         }
     }
 
-    /// Waits for the next event; `None` after the end, see [`error`](Self::error). Cancel safe.
+    /// Waits for the next event; `None` after the end, which only [`error`](Self::error) explains.
+    /// [`try_next`](Self::try_next) returns the cause instead. Cancel safe.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         self.try_next().await.ok().flatten()
     }
@@ -414,6 +418,8 @@ impl WatchStream {
     }
 }
 
+/// The shape of older programs: the stream just ends, and only [`WatchStream::error`] says why. A combinator such as
+/// `map` hides that, too. [`WatchStream::results`] is a stream that tells.
 impl Stream for WatchStream {
     type Item = WatchEvent;
 
