@@ -110,11 +110,15 @@ pub trait LocalStore: StateStore + sealed::Opened {
 
     /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is
     /// moved into the database, watches end, and later calls return
-    /// [`StateError::Closed`](crate::StateError::Closed). Closing a closed store does nothing.
+    /// [`StateError::Closed`](crate::StateError::Closed). Reads that run are interrupted and return it, too.
+    /// Closing a closed store does nothing. Other processes that have the file open are in nobody's way: what
+    /// cannot be moved because of them stays in the log.
     ///
     /// # Errors
+    /// The store is closed, and everything acknowledged is recorded, whatever this returns.
     /// [`StateError::Storage`](crate::StateError::Storage) if the write-ahead log could not be moved;
-    /// everything acknowledged is still recorded in it.
+    /// [`StateError::Busy`](crate::StateError::Busy) if code of the program that a read runs, such as the writer
+    /// of an export, has not returned after 30 seconds: it keeps the files open until it does.
     async fn close(&self) -> Result<()> {
         self.opened().0.close().await
     }

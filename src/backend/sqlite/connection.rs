@@ -238,6 +238,7 @@ impl Opening {
 mod tests {
     use rusqlite::ffi;
 
+    use super::super::Durability;
     use super::super::sim::{Disk, Fault, Files, Op, Plain};
     use super::*;
     use crate::log::{Hash, Head};
@@ -258,6 +259,25 @@ mod tests {
             immutable: false,
             beside: Vec::new(),
             vfs: Some("univrs-sim"),
+        }
+    }
+
+    // A closing store said that another process held it, where a read lock could not be had for a while.
+    #[test]
+    fn a_store_closes_whoever_holds_the_locks_of_its_log() {
+        for durability in [Durability::Buffered, Durability::Synced] {
+            let disk = Disk::new(&Files::new(), false);
+            let sqlite = Opening { durability: Some(durability), ..opening(&disk, false) }.first().unwrap();
+            let fault = Fault { op: Op::Lock, skip: 0, code: ffi::SQLITE_BUSY, sticky: true, partial: false };
+            disk.plant(Some(fault));
+            assert!(matches!(sqlite.read_head(), Err(StateError::Busy(_))), "the premise");
+            let syncs = disk.count(Op::Sync);
+            assert_eq!(sqlite.last_checkpoint(), Ok(()), "{durability:?}");
+            let synced = disk.count(Op::Sync) > syncs;
+            assert_eq!(synced, durability == Durability::Buffered, "a synced store has nothing to sync");
+            disk.plant(None);
+            drop(sqlite);
+            disk.remove();
         }
     }
 

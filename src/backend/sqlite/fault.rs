@@ -28,8 +28,13 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
         // SQLite reports a locking protocol failure if another process takes too long to recover the
         // write-ahead log.
         (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed, _) => {
-            StateError::Busy("another process holds the store; try again, or raise the busy timeout".into())
+            StateError::Busy(
+                "another process, or another opening of the file, holds the store; try again, or raise the busy timeout"
+                    .into(),
+            )
         }
+        // Closing interrupts what is read; nothing else does.
+        (ErrorCode::OperationInterrupted, _) => StateError::Closed,
         (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, code) => {
             StateError::Corrupted(format!("SQLite cannot read the database file: {}", ffi::code_to_str(code)))
         }

@@ -134,7 +134,7 @@ impl Opening {
         log_is_none && length(SideFile::Journal).is_none()
     }
 
-    pub(super) fn shown(&self) -> &Path {
+    pub(crate) fn shown(&self) -> &Path {
         match &self.location {
             Location::File(path) => path,
             Location::Memory => Path::new("the store in memory"),

@@ -1,11 +1,14 @@
 //! The follower: publishes the commits of other processes.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, TryLockError};
+use std::thread;
 use std::time::Duration;
 
+use super::readers::INTERRUPTS;
 use crate::backend::Snapshot;
-use crate::backend::sqlite::Sqlite;
+use crate::backend::sqlite::{InterruptHandle, Sqlite};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::{Change, Head};
@@ -24,6 +27,10 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// neither a writer that waits for a lock nor a long read delays it.
 pub(super) struct Follower {
     sqlite: Mutex<Option<Sqlite>>,
+    /// Interrupts what the connection reads.
+    interrupt: InterruptHandle,
+    /// Whether it was stopped: then nothing more is read.
+    stopped: AtomicBool,
     shared: Arc<Shared>,
     /// Wakes the thread. The channel is that of the standard library because it sleeps at once, for 17 µs of
     /// processor time each time; the one of crossbeam looks for news for a while first, which makes 67 µs.
@@ -43,7 +50,8 @@ impl Follower {
     /// A follower, and the receiver on which its thread sleeps.
     pub(super) fn new(sqlite: Sqlite, shared: Arc<Shared>) -> (Self, Receiver<()>) {
         let (wake, woken) = sync_channel(1);
-        (Self { sqlite: Mutex::new(Some(sqlite)), shared, wake }, woken)
+        let (interrupt, stopped) = (sqlite.interrupt_handle(), AtomicBool::new(false));
+        (Self { sqlite: Mutex::new(Some(sqlite)), interrupt, stopped, shared, wake }, woken)
     }
 
     /// The newest recorded head, including commits of other processes. Takes microseconds, or as long as the
@@ -63,15 +71,29 @@ impl Follower {
         let _ = self.wake.try_send(());
     }
 
-    /// Closes the connection and ends the thread.
+    /// Interrupts what is read, closes the connection and ends the thread.
     pub(super) fn stop(&self) {
-        *lock(&self.sqlite) = None;
+        self.stopped.store(true, Ordering::SeqCst);
+        loop {
+            match self.sqlite.try_lock() {
+                Err(TryLockError::WouldBlock) => {
+                    // IMPORTANT: again and again. An interrupt between two statements of a read is without effect.
+                    self.interrupt.interrupt();
+                    thread::sleep(INTERRUPTS);
+                }
+                Ok(mut sqlite) => break *sqlite = None,
+                Err(TryLockError::Poisoned(poisoned)) => break *poisoned.into_inner() = None,
+            }
+        }
         self.wake();
     }
 
     /// Reads on the follower's connection.
     pub(super) fn with<T>(&self, read: impl FnOnce(&Sqlite) -> Result<T>) -> Result<T> {
-        read(lock(&self.sqlite).as_ref().ok_or(StateError::Closed)?)
+        match &*lock(&self.sqlite) {
+            Some(sqlite) if !self.stopped.load(Ordering::SeqCst) => read(sqlite),
+            _ => Err(StateError::Closed),
+        }
     }
 
     /// Sleeps until it is woken, or, while there are watches, for an interval; false once it was stopped.

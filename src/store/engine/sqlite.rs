@@ -1,6 +1,7 @@
 //! The engine of a store on SQLite.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::follower::Follower;
 use super::queue::Task;
@@ -22,6 +23,10 @@ pub(crate) struct SqliteEngine {
     pub(super) beside: Option<Beside>,
 }
 
+/// How long closing waits for a thread that runs code of the program, such as the writer of an export. The
+/// store's own code ends sooner, because its statements are interrupted.
+const FOREIGN_WAIT: Duration = Duration::from_secs(30);
+
 /// The connections beside the writer's, which only a store on disk has.
 #[derive(Clone)]
 pub(super) struct Beside {
@@ -30,10 +35,10 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Ends the threads.
-    pub(super) fn stop(&self) {
+    /// Ends the threads, and waits for them for some time. Returns how many are left over.
+    pub(super) fn stop(&self) -> usize {
         self.follower.stop();
-        self.readers.stop();
+        self.readers.stop(FOREIGN_WAIT)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -80,7 +79,7 @@ impl Writer {
         let checkpoints = match Checkpoints::start(&sqlite, &shared) {
             Ok(checkpoints) => checkpoints,
             Err(error) => {
-                beside.iter().for_each(Beside::stop);
+                let _: usize = beside.iter().map(Beside::stop).sum();
                 return Err(error);
             }
         };
@@ -223,24 +222,31 @@ impl Writer {
         outcome.unknown = retried.unknown;
     }
 
+    /// Ends the other threads and connections, and then moves the log into the database.
     fn close(mut self, closed: Option<Closed>) {
         self.replier.stop();
         self.shared.close();
-        self.beside.iter().for_each(Beside::stop);
+        let left: usize = self.beside.iter().map(Beside::stop).sum();
         self.checkpoints.stop();
         let opening = self.sqlite.opening();
-        let result = if opening.is_file() && !opening.read_only {
-            self.sqlite.checkpoint(Some(Duration::ZERO))
-        } else {
-            Ok(())
-        };
+        let emptied =
+            if opening.is_file() && !opening.read_only { self.sqlite.last_checkpoint() } else { Ok(()) };
+        let path = opening.shown().display().to_string();
         drop(self.sqlite);
         // Other requests to close find the store closed, and waiting batches and reads are dropped.
         drop(self.queue);
         if let Some(closed) = closed {
-            closed(result);
+            closed(if left == 0 { emptied } else { emptied.and(Err(left_over(&path, left))) });
         }
     }
+}
+
+/// The error of closing while code of the program still runs within the store.
+fn left_over(path: &str, left: usize) -> StateError {
+    StateError::Busy(format!(
+        "the store is closed, but {left} of its reads run code of this program that has not returned, such as the \
+         writer of an export; until they do, {path} and the files beside it stay open"
+    ))
 }
 
 /// Records the loss that this opening accepts as a change in the log.

@@ -1,6 +1,8 @@
 //! The state that the writer, the watches and the handles of an open store share.
 
 use std::sync::Arc;
+#[cfg(feature = "sqlite")]
+use std::time::Duration;
 
 #[cfg(feature = "sqlite")]
 use arc_swap::ArcSwapOption;
@@ -261,9 +263,10 @@ impl Shared {
     pub(crate) fn close(&self) -> bool {
         let was_open = !self.closed.swap(true, Ordering::SeqCst);
         self.registry.ring();
-        // The index keeps the files open.
         #[cfg(feature = "sqlite")]
-        self.index.store(None);
+        if let Some(index) = self.index.swap(None) {
+            drop_alone(index);
+        }
         was_open
     }
 
@@ -283,5 +286,16 @@ impl Shared {
             InMemory::Some(_) => lock(&self.counters).residency,
         };
         (residency, published.in_memory.bytes() as u64)
+    }
+}
+
+/// Drops the index, when no read looks at it any more. It keeps the files open, and must not be dropped by a
+/// read, which would close them after the store was closed.
+#[cfg(feature = "sqlite")]
+fn drop_alone(mut index: Arc<WalIndex>) {
+    // A look takes nanoseconds, unless its thread is off the processor.
+    while let Err(seen) = Arc::try_unwrap(index) {
+        index = seen;
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -209,7 +209,7 @@ fn a_store_that_another_process_keeps_is_busy() {
         &transcript,
         str![[r#"
 $ ustate set /a 1 --busy-timeout 50ms --json
-! {"v":1,"type":"error","code":"busy","exit":4,"message":"busy: another process holds the store; try again, or raise the busy timeout","facts":[]}
+! {"v":1,"type":"error","code":"busy","exit":4,"message":"busy: another process, or another opening of the file, holds the store; try again, or raise the busy timeout","facts":[]}
 [exit 4]
 $ ustate list
 ! note: no key matches /*
