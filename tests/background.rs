@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use tokio_stream::{Stream, StreamExt as _};
 use univrs_state::{Batch, LocalStore, StateError, StateStore};
 
-use crate::support::{Local, Subject, buffered, options, seq, value};
+use crate::support::{Local, PATIENCE, Subject, buffered, options, seq, value};
 
 struct Bomb;
 
@@ -79,9 +79,7 @@ async fn the_write_ahead_log_is_moved_behind_the_writer_and_used_again() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(300), moved)
-            .await
-            .expect("the thread moves the log");
+        tokio::time::timeout(PATIENCE, moved).await.expect("the thread moves the log");
         let mut small = 0_u64;
         while store.stats().await.unwrap().wal_bytes >= used {
             small += 1;

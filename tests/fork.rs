@@ -10,7 +10,7 @@ use univrs_state::options::{Entropy, OsEntropy};
 use univrs_state::{LocalStore, Options, SqliteStore, StateError, StateStore, WatchStream};
 
 use crate::support::child::Child;
-use crate::support::{Subject, folder, value};
+use crate::support::{PATIENCE, Subject, folder, value};
 
 /// Runs this in a fork, on a thread of its own, so that it knows nothing of the runtime; what it says.
 fn in_a_fork(act: impl FnOnce() -> String + Send + 'static) -> String {
@@ -30,7 +30,7 @@ fn in_a_fork(act: impl FnOnce() -> String + Send + 'static) -> String {
         let (mut status, start) = (0, Instant::now());
         // SAFETY: the child is this process's, and nobody else waits for it.
         while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
-            if start.elapsed() > Duration::from_secs(30) {
+            if start.elapsed() > PATIENCE {
                 // SAFETY: it has not been waited for, so it is still that child.
                 unsafe { libc::kill(child, libc::SIGKILL) };
             }

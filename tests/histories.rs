@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use univrs_state::log::Change;
 
 use crate::streams;
 use crate::streams::plan::{END, Seen};
+use crate::support::PATIENCE;
 use journal::{Line, records};
 use operation::Sight;
 use world::Focus;
@@ -38,8 +39,6 @@ pub(crate) mod world;
 const HISTORIES: u64 = 400;
 /// Histories at once: most of them wait for one another's locks.
 const AT_ONCE: u64 = 6;
-/// A run in which no history ends for so long has one that never does.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a world noted, and its log in the end.
 #[derive(Default)]

@@ -9,7 +9,9 @@ use univrs_state::options::Durability;
 use univrs_state::{Batch, LocalStore, Options, Scan, Seq, StateError, StateStore};
 
 use crate::support::child::Child;
-use crate::support::{Local, Seeded, Store, Subject, buffered, folder, on_every_backend, options, value};
+use crate::support::{
+    Local, PATIENCE, Seeded, Store, Subject, buffered, folder, on_every_backend, options, value,
+};
 
 on_every_backend!(
     after_close_everything_is_closed,
@@ -125,7 +127,7 @@ async fn reads_and_writes_race_with_close_without_harm<S: Store>(store: S, subje
     subject.local.close().await.unwrap();
     let mut acknowledged = 0;
     for task in tasks {
-        acknowledged += tokio::time::timeout(Duration::from_secs(30), task).await.unwrap().unwrap().1;
+        acknowledged += tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap().1;
     }
     if subject.path.is_some() {
         assert_eq!(subject.audit().await.len() as u64, acknowledged, "recorded is what was acknowledged");

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use rusqlite::Connection;
 use univrs_state::archive::{Archive, Export};
 use univrs_state::{ErrorKind, LocalStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::Child;
-use crate::support::{Subject, folder, value};
+use crate::support::{PATIENCE, Subject, folder, value};
 
 /// The refusal of a path, which names it; reading only is refused in the same way.
 async fn refusal(path: &Path) -> String {
@@ -80,7 +79,7 @@ fn a_named_pipe_is_no_export_and_is_not_waited_for() {
         });
     }
     for _ in 0..2 {
-        let error = answers.recv_timeout(Duration::from_secs(60)).expect("it waits for a writer");
+        let error = answers.recv_timeout(PATIENCE).expect("it waits for a writer");
         let StateError::CannotOpen { path, why } = &error else { panic!("{error:?}") };
         assert_eq!((path, why.what()), (&pipe, "is not a regular file"));
     }

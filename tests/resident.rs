@@ -1,11 +1,9 @@
 //! The current state in memory: it is what the file says, whoever writes it and however large it is.
 
-use std::time::Duration;
-
 use univrs_state::stats::Residency;
 use univrs_state::{Batch, LocalStore, Scan, SqliteStore, StateStore};
 
-use crate::support::{Subject, folder, options, resident, value};
+use crate::support::{PATIENCE, Subject, folder, options, resident, value};
 
 async fn residency(store: &SqliteStore) -> Residency {
     store.stats().await.unwrap().residency
@@ -111,7 +109,7 @@ async fn a_task_that_only_reads_lets_others_run() {
     });
     tokio::task::yield_now().await;
     store.set("/a", value(1)).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(60), reads).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, reads).await.unwrap().unwrap();
     subject.audit().await;
 }
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use univrs_state::archive::{Export, Exported};
@@ -345,6 +346,9 @@ pub(crate) fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
+
+/// The longest that a test waits for what must come. It only ends a test that would hang: no machine is so slow.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A value that says what it is.
 pub(crate) fn value(text: impl std::fmt::Display) -> Vec<u8> {

