@@ -7,6 +7,8 @@ use std::process::Command;
 
 use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
+use crate::support::child::Child;
+
 const FILE: &str = "UNIVRS_READ_ONLY_FILE";
 
 /// Makes the user nobody.
@@ -179,4 +181,64 @@ async fn a_copy_of_an_open_store_is_read_by_another_user() {
     assert!(std::process::Command::new("sh").args(["-c", &all]).status().unwrap().success());
     as_nobody("read_only::nobody_reads_an_open_store", &copy.path().join(file.file_name().unwrap()));
     drop(store);
+}
+
+/// A process of nobody's that has a closed store open as a file that does not change.
+fn nobody_with(file: &Path) -> Child {
+    let folder = file.parent().unwrap();
+    let copy = folder.join("test-binary");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let mut child = if copy.metadata().unwrap().uid() == 0 {
+        Child::start_by(&[["setpriv"].as_slice(), &NOBODY].concat(), &copy)
+    } else {
+        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o555)).unwrap();
+        Child::start_by(&[], &copy)
+    };
+    child.ask(&format!("open read-only\t{}", file.display())).unwrap();
+    assert_eq!(child.ask("is immutable"), Ok("true".into()), "the premise");
+    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+    child
+}
+
+fn tells_of_the_owner(answer: &Result<String, String>) {
+    let Err(why) = answer else { panic!("{answer:?}") };
+    assert!(why.starts_with("storage_error: ") && why.contains("is written by its owner"), "{why}");
+}
+
+// The watch stayed silent for ever, and reads answered the state of when the file was opened.
+#[tokio::test]
+async fn a_watch_of_a_file_that_does_not_change_ends_when_its_owner_opens_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = readable_store(folder.path()).await;
+    store.close().await.unwrap();
+    let mut nobody = nobody_with(&file);
+    nobody.tell("watch to the end");
+    assert_eq!(nobody.answer(), Some(Ok("it watches".into())));
+    let store = SqliteStore::open(&file).await.unwrap();
+    tells_of_the_owner(&nobody.answer().unwrap());
+    for call in ["get\t/a", "head", "verify"] {
+        tells_of_the_owner(&nobody.ask(call));
+    }
+    // Opened again, it is read live.
+    nobody.ask(&format!("open read-only\t{}", file.display())).unwrap();
+    assert_eq!(nobody.ask("is immutable"), Ok("false".into()));
+    assert_eq!(store.set("/a", b"2".to_vec()).await, Ok(2));
+    assert!(nobody.ask("head").unwrap().starts_with("2:"));
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn reads_of_a_file_that_does_not_change_end_when_it_was_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, file) = readable_store(folder.path()).await;
+    store.close().await.unwrap();
+    let mut nobody = nobody_with(&file);
+    // Nobody reads meanwhile, and no file stays beside the database.
+    let store = SqliteStore::open(&file).await.unwrap();
+    assert_eq!(store.set("/a", b"2".to_vec()).await, Ok(2));
+    store.close().await.unwrap();
+    // The file is read for it, and that is checked at once.
+    tells_of_the_owner(&nobody.ask("verify"));
+    while nobody.ask("get\t/a").is_ok() {}
+    tells_of_the_owner(&nobody.ask("get\t/a"));
 }

@@ -165,6 +165,12 @@ pub(crate) trait Snapshot: View + LogView {
         Ok(())
     }
 
+    /// An error if what was read may be of several states, because somebody has changed a file that is read as
+    /// one that nobody changes.
+    fn check_unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// How much of the write-ahead log is in use, in bytes; zero where there is none.
     fn wal_bytes(&self) -> Result<u64> {
         Ok(0)

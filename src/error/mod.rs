@@ -91,7 +91,9 @@ pub enum StateError {
 
     /// The disk or a quota is full, or a file reached its size limit. Nothing of the batch was recorded.
     StorageFull(String),
-    /// The storage failed. Nothing of the batch was recorded.
+    /// The storage failed. Nothing of the batch was recorded. If a file of the store was moved, replaced or
+    /// removed, the message names it, and every later call on the store returns the same error: close the store
+    /// and open it again.
     Storage(Fault),
     /// The operating system gave no thread or no random bytes. Nothing was recorded.
     Unavailable(Fault),

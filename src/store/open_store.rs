@@ -70,11 +70,21 @@ impl OpenStore {
         &self.limits
     }
 
+    /// An error if the store was closed or has ended. If no look at its files counts any more, looks.
+    fn check_open(&self) -> Result<()> {
+        self.shared.check_open()?;
+        if self.shared.has_looked() {
+            return Ok(());
+        }
+        self.engine.look();
+        self.shared.check_open()
+    }
+
     pub(crate) async fn read_snapshot<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.shared.check_open()?;
+        self.check_open()?;
         self.start(read).await.unwrap_or_else(|_| Err(self.shared.unanswered()))
     }
 
@@ -150,7 +160,7 @@ impl OpenStore {
     ) -> Option<Result<T>> {
         let current = self.shared.current();
         // IMPORTANT: checked after `current`. Closing drops the index that shows whether the state is the newest.
-        if let Err(error) = self.shared.check_open() {
+        if let Err(error) = self.check_open() {
             return Some(Err(error));
         }
         let Some(published) = current else {
@@ -175,7 +185,7 @@ impl OpenStore {
             }
             Ok(page)
         };
-        self.shared.check_open()?;
+        self.check_open()?;
         if let Some(Pinned { published, by }) = &scan.pinned
             && *by == self.shared.instance
         {
@@ -215,7 +225,7 @@ impl OpenStore {
     /// Parses the pattern of a watch; an error if the log is incomplete, because a watch promises every change.
     pub(crate) fn watchable(&self, pattern: &str) -> Result<Pattern> {
         let pattern = pattern.parse()?;
-        self.shared.check_open()?;
+        self.check_open()?;
         if self.whole {
             Ok(pattern)
         } else {
@@ -252,7 +262,7 @@ impl OpenStore {
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T>>> {
-        self.shared.check_open()?;
+        self.check_open()?;
         let (read, receiver) = answered(read);
         self.engine.read_alone(read);
         Ok(receiver)
@@ -276,7 +286,11 @@ pub(crate) fn answered<T: Send + 'static>(
     let read = move |snapshot: Result<&dyn Snapshot>| {
         // If the caller is gone, the read is skipped.
         if !reply.is_closed() {
-            let answer = snapshot.and_then(read);
+            let answer = snapshot.and_then(|snapshot| {
+                let answer = read(snapshot);
+                snapshot.check_unchanged()?;
+                answer
+            });
             undisturbed(|| drop(reply.send(answer)));
         }
     };

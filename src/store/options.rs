@@ -159,7 +159,7 @@ impl Options {
 
     /// Sets whether to open without writing anything. Commits are refused then, and a path that does not exist is an
     /// error. If no write-ahead log can be made, for example because the folder cannot be written, and no process
-    /// has the store open, it is read as a file that does not change: see
+    /// has the store open, it is read as a file that does not change, until somebody changes it: see
     /// [`SqliteStore::is_immutable`](crate::SqliteStore::is_immutable).
     #[cfg(feature = "sqlite")]
     #[must_use]

@@ -27,6 +27,13 @@ use crate::limits::Limits;
 /// writes, and everything that waits for it shares one storage transaction; reads run on threads
 /// of their own. No runtime is blocked, and none in particular is needed.
 ///
+/// The files belong to the store while it is open. If the database, its write-ahead log or its shared memory
+/// is renamed, replaced or removed, or their folder is, then other processes find other files at the path, or
+/// none. Every write looks for that; reads and watches notice it within a second. The store then ends: its
+/// watches and all later calls return one cause, a [`StateError::Storage`] that names the file, also when
+/// the file is back. Close the store, and open the path again. Closing writes nothing into files that are
+/// not the store's.
+///
 /// A process that `fork` made must not use the store of its parent; its calls return
 /// [`StateError::Forked`]. Call `fork` before opening a store, or start another program.
 ///
@@ -102,8 +109,10 @@ impl SqliteStore {
 
     /// Whether it was opened as a file that nobody changes, because it is read-only and no write-ahead
     /// log can be made for it: its folder cannot be written, or another program changed its mode. Should its
-    /// owner open it meanwhile, reads may fail as corrupted, and watches see nothing new: open it again
-    /// then.
+    /// owner open it meanwhile, or change it in any other way, then the store ends: watches and reads return
+    /// a [`StateError::Storage`] that says so, within a second. A read of the file is checked after it, so
+    /// that no answer mixes two states. Open the store again then, and resume with
+    /// [`watch_after`](crate::StateStore::watch_after).
     pub fn is_immutable(&self) -> bool {
         self.immutable
     }

@@ -29,8 +29,8 @@ const REPLAY_PAGE: usize = 1_000;
 /// **Strict serializability.** Operations of all tasks, handles and processes appear to take effect one
 /// at a time, in real-time order: an operation that starts after another one has returned takes effect
 /// after it. The order of writes is that of [`Seq`]. A read sees every write that had returned, and
-/// everything that another read had returned, before it started, in whichever process. The exception is
-/// a file that was opened as one that nobody changes, see `SqliteStore::is_immutable`.
+/// everything that another read had returned, before it started, in whichever process. For a second at
+/// most, files that were moved or changed behind a store's back are an exception: see `SqliteStore`.
 ///
 /// **Atomicity.** A batch is recorded as a whole or not at all, and is seen as a whole or not at all by
 /// readers and watches. A refused batch takes no position and leaves no trace.

@@ -198,6 +198,13 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             return Ok(open().set(key, value).await.map_err(|error| told(&error))?.to_string());
         }
         ["get", key] => drop(open().get(key).await.map_err(|error| told(&error))?),
+        // Says that it watches, and then what ended the watch.
+        ["watch to the end"] => {
+            let mut watch = open().watch("/*").map_err(|error| told(&error))?;
+            say("@ok it watches");
+            while watch.try_next().await.map_err(|error| told(&error))?.is_some() {}
+        }
+        ["is immutable"] => return Ok(open().is_immutable().to_string()),
         ["peak"] => return Ok(peak_kib().to_string()),
         ["head"] => return Ok(open().head().await.map_err(|error| told(&error))?.to_string()),
         ["verify"] => {

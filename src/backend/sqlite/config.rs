@@ -75,12 +75,31 @@ pub(crate) struct Opening {
     /// Whether to open the file as one that does not change. Set if a read-only file cannot be opened in another
     /// way.
     pub(crate) immutable: bool,
-    /// The files beside the database of an open store, and their identities.
-    pub(crate) beside: Vec<(PathBuf, (u64, u64))>,
+    /// The files of an open store: the database and those beside it.
+    pub(crate) beside: Vec<SeenFile>,
     /// The name of a simulated disk, of which the path then names a file.
     #[cfg(test)]
     pub(crate) vfs: Option<&'static str>,
 }
+
+/// A file as it was when the store was opened.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenFile {
+    pub(super) path: PathBuf,
+    pub(super) was: Was,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Was {
+    /// The file with this device and inode number. Its contents may change.
+    ThisFile((u64, u64)),
+    /// As it was in every respect; `None` if there was none.
+    Unchanged(Option<Contents>),
+}
+
+/// What changes when a file does: device and inode number, length, and the time of the last write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Contents(pub(super) (u64, u64), pub(super) u64, pub(super) (i64, i64));
 
 /// A file beside the database. Its name is the name of the database and a suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

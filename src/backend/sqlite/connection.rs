@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::config::{Location, Opening, SideFile};
 use super::head_file::{HeadFile, HeadOnDisk, HeadStorage, Loss, RecordedHead};
-use super::{Sqlite, fault, ffi, path};
+use super::{Sqlite, fault, ffi};
 use crate::backend::process::CountedConnection;
 use crate::error::{Result, StateError};
 use crate::log::StoreId;
@@ -186,34 +186,6 @@ impl Opening {
             return Ok(file.map(|file| Box::new(file) as Box<dyn HeadStorage>));
         }
         Ok(HeadOnDisk::open(path, write)?.map(|file| Box::new(file) as Box<dyn HeadStorage>))
-    }
-
-    /// Notes the identity of the files beside the database, so that their replacement is noticed.
-    pub(super) fn note_beside(&mut self) {
-        if let Location::File(file) = &self.location
-            && self.is_real()
-            && !self.read_only
-        {
-            let beside = [SideFile::Log, SideFile::Index].map(|side| side.beside(file));
-            let known =
-                beside.into_iter().filter_map(|path| path::identity(&path).map(|known| (path, known)));
-            self.beside = known.collect();
-        }
-    }
-
-    /// Refuses to go on if a file beside the database was moved, replaced or removed.
-    ///
-    /// SQLite checks only the database itself. Commits into a removed write-ahead log would be gone with the
-    /// process, and another process that opens the store would make a new log.
-    pub(super) fn check_beside(&self) -> Result<()> {
-        match self.beside.iter().find(|(path, known)| path::identity(path) != Some(*known)) {
-            None => Ok(()),
-            Some((path, _)) => Err(StateError::Storage(format!(
-                "{} was moved, replaced or removed while the store was open, so the store accepts no commits: move it back, or \
-                 close the store in all processes and open it again",
-                path.display()
-            ).into())),
-        }
     }
 
     /// Another connection to the store that this opening opened.

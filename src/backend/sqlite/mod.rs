@@ -15,6 +15,7 @@ mod path;
 mod patience;
 mod row;
 mod schema;
+mod seen_file;
 mod snapshot;
 mod transaction;
 
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 pub(crate) use rusqlite::InterruptHandle;
+use rusqlite::config::DbConfig;
 
 pub(crate) use head_file::{ACCEPTED_LOSS, Loss};
 #[cfg(not(test))]
@@ -91,6 +93,7 @@ impl Sqlite {
     /// Moves the write-ahead log into the database, as far as readers allow. If a time is given, waits for
     /// readers for at most that time, and then also empties the log file.
     pub(crate) fn checkpoint(&self, truncate: Option<Duration>) -> Result<()> {
+        self.check_own()?;
         if self.opening.durability == Some(Durability::Buffered) && self.opening.is_file() {
             self.sync()?; // IMPORTANT: commits are not synced, and the head file may name only synced ones.
         }
@@ -107,8 +110,12 @@ impl Sqlite {
     }
 
     /// The checkpoint of a store that closes. If other processes are in the way, the log stays, and the next
-    /// opening moves it.
+    /// opening moves it. If other files have taken the place of the store's, nothing is written.
     pub(crate) fn last_checkpoint(&self) -> Result<()> {
+        if let Err(moved) = self.check_own() {
+            let keep = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            return keep.map_err(fault::storage).and(Err(moved));
+        }
         match self.checkpoint(Some(Duration::ZERO)) {
             // IMPORTANT: the log of a buffered store is synced all the same; only the head file could not be
             // brought up to date, because that takes a read.

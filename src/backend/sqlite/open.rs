@@ -8,10 +8,9 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::config::{Durability, Location, Opening, SideFile};
-use super::fault::is_unmapped;
 use super::patience::Patience;
 use super::schema::{self, APPLICATION_ID, FORMAT};
-use super::{Sqlite, ffi, path};
+use super::{Sqlite, fault, ffi, path};
 use crate::backend::process::{CountedConnection, has_inherited};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
@@ -62,12 +61,16 @@ impl Opening {
             self.location = Location::File(path::prepare(file, self.creates())?);
         }
         self.make_file()?;
+        if self.immutable {
+            self.note_contents();
+        }
         let (conn, store, durability) = match self.connect_in_time() {
             // SQLite cannot make its shared memory in a folder that cannot be written, and needs none if
             // nobody has the store open: then the file can be read as one that does not change. Not after a
             // failure that may pass, such as a full disk, because another process may be writing the file.
             Err(error @ StateError::CannotOpen { .. }) if self.read_only && self.has_no_log(&error) => {
                 self.immutable = true;
+                self.note_contents();
                 self.connect(self.busy_timeout)?
             }
             connection => connection?,
@@ -92,6 +95,14 @@ impl Opening {
             sqlite.sync()?;
         }
         sqlite.opening.note_beside();
+        // If the path had another file meanwhile, that one was noted.
+        if sqlite.opening.is_file() && ffi::has_moved(&sqlite.conn).map_err(fault::storage)? {
+            let path = sqlite.opening.shown().display();
+            return Err(StateError::ConnectionError(format!(
+                "{path} was replaced while it was opened; try again"
+            )));
+        }
+        sqlite.opening.check_beside()?;
         sqlite.set_writer_cache()?;
         Ok(sqlite)
     }
@@ -128,7 +139,7 @@ impl Opening {
         // An empty log may be that of a writer that is about to commit, but not where no process can map the
         // index: there the attempt to open left it.
         let log_is_none = match length(SideFile::Log) {
-            Some(0) => is_unmapped(error),
+            Some(0) => fault::is_unmapped(error),
             length => length.is_none(),
         };
         log_is_none && length(SideFile::Journal).is_none()

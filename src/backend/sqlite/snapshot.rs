@@ -286,6 +286,10 @@ impl LogView for Sqlite {
 }
 
 impl Snapshot for Sqlite {
+    fn check_unchanged(&self) -> Result<()> {
+        Self::check_unchanged(self)
+    }
+
     fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()> {
         for sql in
             [select_live!(" FROM kv_store NOT INDEXED"), select_deleted!(" FROM tombstones NOT INDEXED")]

@@ -12,7 +12,7 @@ use rusqlite::{CachedStatement, OptionalExtension, Statement};
 
 use super::patience::Patience;
 use super::row::{self, columns_of_kv_store, select_changes};
-use super::{Durability, Sqlite, fault, ffi};
+use super::{Durability, Sqlite, fault};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
@@ -85,25 +85,16 @@ impl Sqlite {
     }
 
     /// The tip inside a transaction. It is read again if another connection has committed.
+    ///
+    /// IMPORTANT: nothing is written into files that are no longer at their paths, because nobody would find the
+    /// commits.
     fn tip_inside(&self) -> Result<(i64, Tip)> {
-        self.check_place()?;
+        self.opening().check_beside()?;
         let version = self.data_version()?;
         match self.known.get() {
             Some((known, tip)) if known == version => Ok((version, tip)),
             _ => Ok((version, self.read_tip()?)),
         }
-    }
-
-    /// Refuses to write into a file that is no longer at its path, because nobody would find the commits.
-    fn check_place(&self) -> Result<()> {
-        if self.opening().is_file() && ffi::has_moved(&self.conn).map_err(fault::storage)? {
-            return Err(StateError::Storage(format!(
-                "{} was moved, replaced or removed while it was open, and takes no commits: move it back, or close \
-                 the store and open the file where it is now",
-                self.opening.shown().display()
-            ).into()));
-        }
-        self.opening().check_beside()
     }
 }
 

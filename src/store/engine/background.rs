@@ -23,12 +23,14 @@ fn follow_until_stopped(follower: &Follower, woken: &Receiver<()>) {
     let mut failing = false;
     let mut loader = Loader::default();
     loop {
+        follower.look_if_due();
         match follower.follow().and_then(|()| loader.load_if_due(follower)) {
             Err(StateError::Closed) => return,
             Ok(()) | Err(StateError::Busy(_)) => failing = false,
             // The watches are made to read the log, so that each ends with the cause of the failure.
             Err(_) if !failing => {
                 failing = true;
+                follower.look(); // The cause may be that other files are there now.
                 follower.shared().registry().alarm();
             }
             Err(_) => {}

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, TryLockError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::readers::INTERRUPTS;
 use crate::backend::Snapshot;
-use crate::backend::sqlite::{InterruptHandle, Sqlite};
+use crate::backend::sqlite::{InterruptHandle, Opening, Sqlite};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::{Change, Head};
@@ -22,15 +22,26 @@ use crate::sync::{Mutex, lock};
 /// nanoseconds if nothing is new, and nothing else would wake a watch.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long a look at the files of the store counts. Readers and watches thus learn within this time that the
+/// files were moved, replaced or removed. A look asks the system about three paths, for microseconds.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Reads the log after the published head and publishes it: when a read finds that the storage has a newer
 /// state, and every [`INTERVAL`] while there are watches. It has its own connection and thread, so that
 /// neither a writer that waits for a lock nor a long read delays it.
+///
+/// It also looks whether the store's files are still at their paths: every [`LOOK`] while there are watches. While
+/// there are reads alone, they look themselves, and the thread only says when that is due, so that a read from
+/// memory asks for no time. Without watches and reads the thread sleeps.
 pub(super) struct Follower {
     sqlite: Mutex<Option<Sqlite>>,
     /// Interrupts what the connection reads.
     interrupt: InterruptHandle,
     /// Whether it was stopped: then nothing more is read.
     stopped: AtomicBool,
+    /// Where the files of the store are.
+    opening: Opening,
+    looked: Mutex<Instant>,
     shared: Arc<Shared>,
     /// Wakes the thread. The channel is that of the standard library because it sleeps at once, for 17 µs of
     /// processor time each time; the one of crossbeam looks for news for a while first, which makes 67 µs.
@@ -51,7 +62,9 @@ impl Follower {
     pub(super) fn new(sqlite: Sqlite, shared: Arc<Shared>) -> (Self, Receiver<()>) {
         let (wake, woken) = sync_channel(1);
         let (interrupt, stopped) = (sqlite.interrupt_handle(), AtomicBool::new(false));
-        (Self { sqlite: Mutex::new(Some(sqlite)), interrupt, stopped, shared, wake }, woken)
+        let (opening, looked) = (sqlite.opening().clone(), Mutex::new(Instant::now()));
+        let sqlite = Mutex::new(Some(sqlite));
+        (Self { sqlite, interrupt, stopped, opening, looked, shared, wake }, woken)
     }
 
     /// The newest recorded head, including commits of other processes. Takes microseconds, or as long as the
@@ -91,15 +104,48 @@ impl Follower {
     /// Reads on the follower's connection.
     pub(super) fn with<T>(&self, read: impl FnOnce(&Sqlite) -> Result<T>) -> Result<T> {
         match &*lock(&self.sqlite) {
-            Some(sqlite) if !self.stopped.load(Ordering::SeqCst) => read(sqlite),
+            Some(sqlite) if !self.stopped.load(Ordering::SeqCst) => {
+                let answer = read(sqlite);
+                sqlite.check_unchanged()?;
+                answer
+            }
             _ => Err(StateError::Closed),
         }
     }
 
-    /// Sleeps until it is woken, or, while there are watches, for an interval; false once it was stopped.
+    /// Looks whether the files of the store are still those that it has open. If not, the store ends.
+    pub(super) fn look(&self) {
+        match self.opening.check_beside() {
+            Ok(()) => {
+                *lock(&self.looked) = Instant::now();
+                self.shared.set_looked(true);
+            }
+            Err(cause) => self.shared.end(cause),
+        }
+    }
+
+    /// Looks, or says that a look is due, if the last one does not count any more.
+    pub(super) fn look_if_due(&self) {
+        if self.until_look().is_zero() {
+            if self.shared.registry().watching() > 0 && self.shared.check_open().is_ok() {
+                self.look();
+            } else {
+                self.shared.set_looked(false);
+            }
+        }
+    }
+
+    fn until_look(&self) -> Duration {
+        LOOK.saturating_sub(lock(&self.looked).elapsed())
+    }
+
+    /// Sleeps until it is woken, or, while there are watches, for an interval, or, while there are reads, until the
+    /// next look is due; false once it was stopped.
     pub(super) fn sleep(&self, woken: &Receiver<()>) -> bool {
         if self.shared.registry().watching() > 0 {
             let _ = woken.recv_timeout(INTERVAL);
+        } else if self.shared.has_looked() {
+            let _ = woken.recv_timeout(self.until_look());
         } else {
             let _ = woken.recv();
         }
@@ -109,6 +155,7 @@ impl Follower {
     /// Publishes the commits after the published head, page by page, until nothing is newer.
     pub(super) fn follow(&self) -> Result<()> {
         while self.shared.current().is_none() {
+            self.look_if_due(); // There may be many pages.
             // IMPORTANT: the token is read before the state that it names. The state may then be newer than the
             // token, which causes one more look. In the other order, a state would count as the newest that
             // lacks a commit.

@@ -85,6 +85,7 @@ fn load(follower: &Follower) -> Result<(), Stopped> {
             if after.is_none() {
                 break;
             }
+            follower.look_if_due();
             follower.follow()?; // Other processes go on writing.
         }
     }

@@ -61,6 +61,9 @@ pub(crate) trait Engine: Send + Sync {
     /// Called when the storage has a newer state than the published one.
     fn stale(&self) {}
 
+    /// Looks whether the files of the store are still those that it has open. If not, the store ends.
+    fn look(&self) {}
+
     /// Called when a watch has joined. From now on commits of other processes must wake it.
     fn attend(&self) {}
 

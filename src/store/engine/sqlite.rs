@@ -75,6 +75,13 @@ impl Engine for SqliteEngine {
         }
     }
 
+    fn look(&self) {
+        if let Some(beside) = &self.beside {
+            beside.follower.look();
+            beside.follower.wake();
+        }
+    }
+
     fn attend(&self) {
         if let Some(beside) = &self.beside {
             beside.follower.wake();

@@ -67,6 +67,7 @@ impl Writer {
             Err(StateError::Corrupted(_)) if sqlite.opening().read_only => sqlite.read_head()?,
             Err(error) => return Err(error),
         };
+        sqlite.check_unchanged()?;
         let (shared, beside) = Self::surround(&sqlite, head, resident_bytes)?;
         let (tasks, queue) = queue();
         let engine = SqliteEngine {
@@ -103,6 +104,7 @@ impl Writer {
         } else {
             shared.beside_others(sqlite.another(true)?.into_wal_index()?)
         });
+        shared.set_looked(false);
         let follower = background::start(sqlite.another(true)?, shared.clone())?;
         match Readers::start(opening, sqlite.id()) {
             Ok(readers) => {
@@ -144,6 +146,10 @@ impl Writer {
         let Outcome { results, recorded, .. } = self.record(&group.batches);
         self.shared.count(|counters| counters.group(group.batches.len()));
         let wakers = self.publish(recorded);
+        if results.iter().any(|result| matches!(result, Err(StateError::Storage(_)))) {
+            // The cause may be that other files are there now. Then reads and watches end, too.
+            self.beside.iter().for_each(|beside| beside.follower.look());
+        }
         self.replier.reply(Replies { group, results, wakers });
         if self.checkpoints.run_if_due(&self.sqlite, &self.shared) {
             // The follower tries to load the projection, which may fit into memory now.

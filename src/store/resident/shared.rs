@@ -1,6 +1,6 @@
 //! The state that the writer, the watches and the handles of an open store share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 #[cfg(feature = "sqlite")]
 use std::time::Duration;
 
@@ -47,6 +47,10 @@ pub(crate) struct Shared {
     /// How many bytes the projection may take in memory.
     budget: usize,
     closed: AtomicBool,
+    /// Whether a look at the files of the store still counts. Each read asks; who finds that none counts, looks.
+    looked: AtomicBool,
+    /// Why the store has ended, although nobody closed it.
+    ended: OnceLock<StateError>,
     counters: Mutex<Counters>,
 }
 
@@ -65,6 +69,8 @@ impl Shared {
             standby: Mutex::new(None),
             budget,
             closed: AtomicBool::new(false),
+            looked: AtomicBool::new(true),
+            ended: OnceLock::new(),
             counters: Mutex::default(),
         }
     }
@@ -246,12 +252,33 @@ impl Shared {
         self.process.is_some_and(|process| process != Process::this())
     }
 
-    /// An error if the store was closed, or was opened by the parent of this process.
+    /// An error if the store was closed or has ended, or was opened by the parent of this process.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.is_forked() {
             return Err(StateError::Forked);
         }
-        if self.is_closed() { Err(StateError::Closed) } else { Ok(()) }
+        if self.is_closed() {
+            return Err(StateError::Closed);
+        }
+        self.ended.get().map_or(Ok(()), |cause| Err(cause.clone()))
+    }
+
+    /// Ends the store and its watches with a cause. It stays ended.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn end(&self, cause: StateError) {
+        let _ = self.ended.set(cause);
+        self.registry.ring();
+    }
+
+    /// Whether a look at the files of the store still counts.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.looked.load(Ordering::SeqCst)
+    }
+
+    /// Sets whether a look at the files still counts.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn set_looked(&self, looked: bool) {
+        self.looked.store(looked, Ordering::SeqCst);
     }
 
     /// The error of a request that was dropped without an answer, as closing does with waiting ones.

@@ -76,6 +76,7 @@ const FEW_OF: u64 = 500;
 /// | [`CursorDiverged`](StateError::CursorDiverged), [`Compacted`](StateError::Compacted) | the log has no such position, because the cursor is of another store, the file was replaced by an older copy, or old changes were dropped: read the state anew with [`watch_with_snapshot`](crate::StateStore::watch_with_snapshot) |
 /// | [`Corrupted`](StateError::Corrupted) | the log contradicts its hashes: stop, and [`verify`](crate::LocalStore::verify) |
 /// | [`Forked`](StateError::Forked) | this process is a fork of the one that opened the store: watch in that one |
+/// | [`Storage`](StateError::Storage) that names a file as moved, replaced or removed, or as written by its owner | the store has ended: close it, open it again, and resume with `watch_after` |
 /// | any other error | the storage failed: look at the machine, then resume with `watch_after` |
 ///
 /// A part of a log, such as an export of some keys, cannot be watched, because changes are missing: the
@@ -288,8 +289,8 @@ impl WatchStream {
         let behind = self.watcher.listen(context.waker());
         let alarms = self.shared.registry().alarms();
         let must_read = matches!(self.state, State::Fresh) || alarms != self.alarms;
-        if self.shared.is_closed() {
-            self.finish(StateError::Closed);
+        if let Err(cause) = self.shared.check_open() {
+            self.finish(cause);
         } else if let Some(ahead) = self.ahead.take() {
             self.state = State::Reading(ahead);
         } else if must_read {

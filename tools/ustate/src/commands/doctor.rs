@@ -166,7 +166,7 @@ async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>
         checks.push(Check::warning(
             "reads",
             "as a file that nobody changes",
-            "what its owner writes meanwhile may not be seen",
+            "reads and watches end when its owner writes to it",
         ));
     }
     Ok(checks)

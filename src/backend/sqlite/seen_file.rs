@@ -1,0 +1,183 @@
+//! The files of an open store: whether they are still those that were opened.
+//!
+//! SQLite checks only whether the database was moved, and only when it writes. A read goes on with the files
+//! that it has open, whoever has put others in their place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Sqlite;
+use super::config::{Contents, Location, Opening, SeenFile, SideFile, Was};
+use super::path;
+use crate::error::{Result, StateError};
+
+impl SeenFile {
+    /// The file that is there now; `None` if there is none, or this system has no numbers for files.
+    fn this(path: &Path) -> Option<Self> {
+        path::identity(path).map(|found| Self { path: path.to_owned(), was: Was::ThisFile(found) })
+    }
+
+    /// The file, or that there is none, as what must not change.
+    fn unchanged(path: PathBuf) -> Self {
+        Self { was: Was::Unchanged(contents(&path)), path }
+    }
+
+    fn is_there(&self) -> bool {
+        match &self.was {
+            Was::ThisFile(known) => path::identity(&self.path) == Some(*known),
+            Was::Unchanged(known) => contents(&self.path) == *known,
+        }
+    }
+
+    /// Whether another file has its path.
+    fn is_replaced(&self) -> bool {
+        matches!(self.was, Was::ThisFile(known) if path::identity(&self.path).is_some_and(|now| now != known))
+    }
+}
+
+#[cfg(unix)]
+fn contents(path: &Path) -> Option<Contents> {
+    use std::os::unix::fs::MetadataExt;
+    let found = fs::symlink_metadata(path).ok()?;
+    Some(Contents((found.dev(), found.ino()), found.len(), (found.mtime(), found.mtime_nsec())))
+}
+
+#[cfg(not(unix))]
+fn contents(path: &Path) -> Option<Contents> {
+    let found = fs::symlink_metadata(path).ok()?;
+    let since = found.modified().ok()?.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
+    let (seconds, nanos) = (i64::try_from(since.as_secs()).ok()?, i64::from(since.subsec_nanos()));
+    Some(Contents((0, 0), found.len(), (seconds, nanos)))
+}
+
+impl Opening {
+    /// Notes the files of the store, so that it is noticed if others take their places.
+    pub(super) fn note_beside(&mut self) {
+        if let Location::File(file) = &self.location
+            && self.is_real()
+            && !self.immutable
+        {
+            let beside = [SideFile::Log, SideFile::Index].map(|side| side.beside(file));
+            let files = std::iter::once(file).chain(&beside);
+            self.beside = files.filter_map(|file| SeenFile::this(file)).collect();
+        }
+    }
+
+    /// Notes the contents of the files of a store that is to be read as one that does not change.
+    ///
+    /// IMPORTANT: before anything is read from it.
+    pub(super) fn note_contents(&mut self) {
+        if let Location::File(file) = &self.location {
+            let beside = [SideFile::Log, SideFile::Journal].map(|side| side.beside(file));
+            self.beside = std::iter::once(file.clone()).chain(beside).map(SeenFile::unchanged).collect();
+        }
+    }
+
+    /// Refuses to go on if a file of the store was moved, replaced or removed, or was changed although it is read
+    /// as one that does not change.
+    ///
+    /// SQLite checks only the database itself. Commits into a removed write-ahead log would be gone with the
+    /// process, and another process that opens the store would make a new log.
+    pub(crate) fn check_beside(&self) -> Result<()> {
+        match self.beside.iter().find(|seen| !seen.is_there()) {
+            None => Ok(()),
+            Some(SeenFile { path, was: Was::ThisFile(_) }) => Err(StateError::Storage(
+                format!(
+                    "{} was moved, replaced or removed while the store was open, so the store takes no commits and \
+                     answers no reads: close it in all processes, put the files where they belong, and open it again",
+                    path.display()
+                )
+                .into(),
+            )),
+            Some(SeenFile { .. }) => Err(StateError::Storage(
+                format!(
+                    "{} is written by its owner, but was opened as a file that nobody changes, so the store answers \
+                     no reads: close it and open it again",
+                    self.shown().display()
+                )
+                .into(),
+            )),
+        }
+    }
+}
+
+impl Sqlite {
+    /// Refuses what was read from a file that should not change, if it has changed.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        if self.opening.immutable { self.opening.check_beside() } else { Ok(()) }
+    }
+
+    /// Refuses to write into the database if another file has taken the place of one of the store's.
+    ///
+    /// IMPORTANT: another process may have opened the files that are there now. What the log of this store holds
+    /// must not be written over its pages, and its log must not be deleted.
+    pub(super) fn check_own(&self) -> Result<()> {
+        if self.opening.beside.iter().any(SeenFile::is_replaced) {
+            self.opening.check_beside()
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::log::StoreId;
+
+    fn opening(file: PathBuf) -> Opening {
+        Opening {
+            location: Location::File(file),
+            create: true,
+            read_only: false,
+            durability: None,
+            busy_timeout: Duration::from_secs(5),
+            accept_loss: false,
+            expected: None,
+            new_store: StoreId::from_bytes([3; 16]),
+            immutable: false,
+            beside: Vec::new(),
+            vfs: None,
+        }
+    }
+
+    #[test]
+    fn what_is_read_while_somebody_changes_a_file_that_should_not_change_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        drop(opening(file.clone()).first().unwrap());
+        // Times of files may be as coarse as some milliseconds.
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        fs::File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
+        let changes: [fn(&Path); 5] = [
+            |file| drop(fs::write(SideFile::Log.beside(file), b"")),
+            |file| drop(fs::write(SideFile::Journal.beside(file), b"")),
+            |file| {
+                let bytes = fs::read(file).unwrap();
+                fs::write(file, bytes).unwrap();
+            },
+            |file| {
+                let copy = file.with_extension("copy");
+                fs::copy(file, &copy).unwrap();
+                fs::rename(copy, file).unwrap();
+            },
+            |file| fs::remove_file(file).unwrap(),
+        ];
+        for change in changes {
+            let mut still = Opening { read_only: true, immutable: true, ..opening(file.clone()) };
+            still.note_contents();
+            let (conn, store, _) = still.connect(Duration::ZERO).unwrap();
+            let sqlite = Sqlite::new(conn, store, still);
+            sqlite.read_head().unwrap();
+            assert_eq!(sqlite.check_unchanged(), Ok(()), "reading changes nothing");
+            change(&file);
+            let refused = sqlite.check_unchanged().unwrap_err();
+            assert!(refused.to_string().contains("is written by its owner"), "{refused}");
+            for side in [SideFile::Log, SideFile::Journal] {
+                let _ = fs::remove_file(side.beside(&file));
+            }
+        }
+    }
+}
