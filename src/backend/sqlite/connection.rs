@@ -192,7 +192,7 @@ impl Opening {
     pub(crate) fn another(&self, expected: StoreId, reads_only: bool) -> Result<Sqlite> {
         self.check_beside()?;
         let opening = Self { create: false, ..self.clone() };
-        let (conn, store, _) = opening.connect(opening.busy_timeout)?;
+        let (conn, store, _) = opening.connect_in_time()?;
         if store != expected {
             return Err(opening.refuse("was replaced by another store while it was open"));
         }

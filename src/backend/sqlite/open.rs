@@ -8,7 +8,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::config::{Durability, Location, Opening, SideFile};
-use super::patience::Patience;
+use super::patience::{Clock, Patience};
 use super::schema::{self, APPLICATION_ID, FORMAT};
 use super::{Sqlite, fault, ffi, path};
 use crate::backend::process::{CountedConnection, has_inherited};
@@ -71,7 +71,7 @@ impl Opening {
             Err(error @ StateError::CannotOpen { .. }) if self.read_only && self.has_no_log(&error) => {
                 self.immutable = true;
                 self.note_contents();
-                self.connect(self.busy_timeout)?
+                self.connect_in_time()?
             }
             connection => connection?,
         };
@@ -166,20 +166,22 @@ impl Opening {
         }
     }
 
-    /// Connects, and tries again while another process creates or recovers the file, because SQLite does not
-    /// wait for that at every step.
-    fn connect_in_time(&self) -> Result<(Connection, StoreId, Durability)> {
-        let mut patience = Patience::new(self.busy_timeout, BUSY_SLEEP);
-        loop {
-            match self.connect(patience.left()) {
-                Err(StateError::Busy(_)) if patience.pause() => {}
-                connection => return connection,
-            }
-        }
+    /// Connects, and tries again while another process locks, creates or recovers the file.
+    pub(super) fn connect_in_time(&self) -> Result<(Connection, StoreId, Durability)> {
+        self.connect_within(Patience::new(self.busy_timeout, BUSY_SLEEP))
     }
 
-    /// Connects; each step waits for other processes for at most `wait`.
-    pub(super) fn connect(&self, wait: Duration) -> Result<(Connection, StoreId, Durability)> {
+    /// IMPORTANT: SQLite itself does not wait meanwhile. It would add up the times that it means to sleep, and not
+    /// the time that passes, so that one second may take many on a busy machine; and it does not wait at every step.
+    fn connect_within(
+        &self,
+        mut patience: Patience<impl Clock>,
+    ) -> Result<(Connection, StoreId, Durability)> {
+        patience.attempts(|_| self.connect(), |connected| matches!(connected, Err(StateError::Busy(_))))
+    }
+
+    /// Connects, without waiting for other processes.
+    pub(super) fn connect(&self) -> Result<(Connection, StoreId, Durability)> {
         let conn = match &self.location {
             Location::Memory => Connection::open_in_memory(),
             #[cfg(test)]
@@ -194,7 +196,7 @@ impl Opening {
         };
         let conn = conn.map_err(|error| self.fault(None, error))?;
         let fault = |error| self.fault(Some(&conn), error);
-        Self::configure(&conn, wait).map_err(fault)?;
+        Self::configure(&conn).map_err(fault)?;
         // SQLite opens a file that it may not write for reading, without an error.
         if !self.read_only && conn.is_readonly("main").map_err(fault)? {
             return Err(self.refuse("cannot be written; check its permissions, or open it read-only"));
@@ -226,8 +228,8 @@ impl Opening {
         access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW
     }
 
-    fn configure(conn: &Connection, wait: Duration) -> rusqlite::Result<()> {
-        conn.busy_timeout(wait)?;
+    fn configure(conn: &Connection) -> rusqlite::Result<()> {
+        conn.busy_timeout(Duration::ZERO)?;
         conn.set_prepared_statement_cache_capacity(64);
         // The file is not trusted: no trigger or view of its schema may run.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -327,4 +329,41 @@ fn marks(conn: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
     );
     conn.execute_batch("RELEASE marks")?;
     Ok(marks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::patience::tests::Told;
+    use super::*;
+
+    // One second took eighteen: SQLite waited at each step, and counted its sleeps.
+    #[test]
+    fn a_file_that_another_keeps_locked_is_busy_when_the_time_is_over_by_the_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.db");
+        let opening = Opening {
+            location: Location::File(file.clone()),
+            create: true,
+            read_only: false,
+            durability: None,
+            busy_timeout: Duration::from_secs(600),
+            accept_loss: false,
+            expected: None,
+            new_store: StoreId::from_bytes([3; 16]),
+            immutable: false,
+            beside: Vec::new(),
+            vfs: None,
+        };
+        drop(opening.clone().first().unwrap());
+        let other = Connection::open(&file).unwrap();
+        other.query_row("PRAGMA locking_mode = EXCLUSIVE", [], |_| Ok(())).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let clock = Told::default();
+        let second = Duration::from_secs(1);
+        let busy = opening.connect_within(Patience::by(clock.clone(), second, Duration::from_millis(50)));
+        assert!(matches!(busy, Err(StateError::Busy(_))), "{busy:?}");
+        assert_eq!(clock.passed(), second);
+        drop(other);
+        assert!(opening.connect_within(Patience::by(clock, Duration::ZERO, Duration::ZERO)).is_ok());
+    }
 }

@@ -52,6 +52,25 @@ impl<C: Clock> Patience<C> {
         self.most.saturating_sub(self.clock.passed())
     }
 
+    /// Attempts until one is not blocked, or the time is over. Each attempt is told how long it may block.
+    ///
+    /// IMPORTANT: the last attempt begins when the time is over. A thread that was off the processor for all the
+    /// time would otherwise give up after one, whatever became free meanwhile.
+    pub(super) fn attempts<T>(
+        &mut self,
+        mut attempt: impl FnMut(Duration) -> T,
+        is_blocked: impl Fn(&T) -> bool,
+    ) -> T {
+        loop {
+            let left = self.left();
+            let done = attempt(left);
+            if left.is_zero() || !is_blocked(&done) {
+                return done;
+            }
+            self.pause();
+        }
+    }
+
     /// Sleeps before the next attempt; false if the time is over, so that no attempt may follow.
     pub(super) fn pause(&mut self) -> bool {
         let left = self.left();
@@ -113,6 +132,43 @@ pub(super) mod tests {
         assert_eq!(tries(|left| left), (1, 100 * MS), "a try that blocks for all there is left");
         assert_eq!(tries(|left| left.min(40 * MS)), (3, 100 * MS));
         assert_eq!(tries(|_| 1000 * MS), (1, 1000 * MS));
+    }
+
+    /// How many attempts that take so long there are in 100 ms with pauses of 5 ms, and when they end, if `free` is
+    /// free from then on.
+    fn attempts(takes: impl Fn(Duration) -> Duration, free: Duration) -> (bool, u32, Duration) {
+        let (clock, mut attempts) = (Told::default(), 0);
+        let got = Patience::by(clock.clone(), 100 * MS, 5 * MS).attempts(
+            |left| {
+                attempts += 1;
+                let is_free = clock.passed() >= free;
+                clock.pass(takes(left));
+                is_free
+            },
+            |got| !got,
+        );
+        (got, attempts, clock.passed())
+    }
+
+    #[test]
+    fn attempts_end_by_the_clock_and_the_last_one_begins_when_the_time_is_over() {
+        const NEVER: Duration = Duration::MAX;
+        assert_eq!(attempts(|_| Duration::ZERO, NEVER), (false, 21, 100 * MS));
+        assert_eq!(attempts(|_| Duration::ZERO, 20 * MS), (true, 5, 20 * MS));
+        assert_eq!(
+            attempts(|left| left, NEVER),
+            (false, 2, 100 * MS),
+            "one that blocks for all there is left"
+        );
+        assert_eq!(attempts(|left| left.min(40 * MS), NEVER), (false, 4, 100 * MS));
+    }
+
+    // The lock was free long before the thread was on the processor again, and was never asked for.
+    #[test]
+    fn a_thread_that_was_off_the_processor_for_all_the_time_tries_once_more() {
+        let away = |left: Duration| if left.is_zero() { Duration::ZERO } else { 1000 * MS };
+        assert_eq!(attempts(away, 50 * MS), (true, 2, 1000 * MS));
+        assert_eq!(attempts(away, Duration::MAX), (false, 2, 1000 * MS));
     }
 
     #[test]

@@ -168,7 +168,7 @@ mod tests {
         for change in changes {
             let mut still = Opening { read_only: true, immutable: true, ..opening(file.clone()) };
             still.note_contents();
-            let (conn, store, _) = still.connect(Duration::ZERO).unwrap();
+            let (conn, store, _) = still.connect().unwrap();
             let sqlite = Sqlite::new(conn, store, still);
             sqlite.read_head().unwrap();
             assert_eq!(sqlite.check_unchanged(), Ok(()), "reading changes nothing");

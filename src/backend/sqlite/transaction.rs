@@ -73,13 +73,10 @@ impl Sqlite {
             self.run_statement("COMMIT").map_err(fault::storage)?;
         }
         self.set_busy_timeout(Duration::ZERO)?;
-        let mut patience = Patience::new(self.opening.busy_timeout, BUSY_SLEEP);
-        let begun = loop {
-            match self.run_statement("BEGIN IMMEDIATE").map_err(fault::storage) {
-                Err(StateError::Busy(_)) if patience.pause() => {}
-                begun => break begun,
-            }
-        };
+        let begun = Patience::new(self.opening.busy_timeout, BUSY_SLEEP).attempts(
+            |_| self.run_statement("BEGIN IMMEDIATE").map_err(fault::storage),
+            |begun| matches!(begun, Err(StateError::Busy(_))),
+        );
         self.set_busy_timeout(self.opening.busy_timeout)?;
         begun
     }
