@@ -242,3 +242,63 @@ async fn reads_of_a_file_that_does_not_change_end_when_it_was_changed() {
     while nobody.ask("get\t/a").is_ok() {}
     tells_of_the_owner(&nobody.ask("get\t/a"));
 }
+
+// An empty journal was taken for one that must be undone: reads refused the file, and the next write mended it.
+#[tokio::test]
+async fn a_store_that_another_program_took_out_of_its_journal_mode_is_read_and_written() {
+    for mode in ["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"] {
+        for writes in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("state.db");
+            let store = SqliteStore::open(&file).await.unwrap();
+            store.set("/a", b"1".to_vec()).await.unwrap();
+            store.close().await.unwrap();
+            let other = rusqlite::Connection::open(&file).unwrap();
+            other.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())).unwrap();
+            if writes {
+                other.execute_batch("UPDATE meta SET value = value").unwrap();
+            }
+            other.close().unwrap();
+            let journal = folder.path().join("state.db-journal");
+            let left = journal.metadata().ok().map(|left| left.len());
+            match mode {
+                "TRUNCATE" => assert_eq!(left, Some(0), "the premise"),
+                "PERSIST" => assert!(left.is_some(), "the premise"),
+                _ => assert_eq!(left, None, "the premise"),
+            }
+
+            let reader = SqliteStore::options().read_only(true).open(&file).await.unwrap();
+            assert!(reader.is_immutable());
+            assert_eq!(reader.get("/a").await.unwrap().unwrap().value, b"1", "{mode}");
+            assert!(reader.verify().await.unwrap().is_intact());
+            reader.close().await.unwrap();
+
+            let store = SqliteStore::open(&file).await.unwrap();
+            assert_eq!(store.set("/a", b"2".to_vec()).await, Ok(2));
+            store.close().await.unwrap();
+            let reader = SqliteStore::options().read_only(true).open(&file).await.unwrap();
+            assert!(!reader.is_immutable(), "a write has put it back into its mode");
+            assert_eq!(reader.get("/a").await.unwrap().unwrap().value, b"2", "{mode}");
+            reader.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_must_be_undone_is_refused_to_a_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.db");
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.set("/a", b"1".to_vec()).await.unwrap();
+    store.close().await.unwrap();
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).unwrap();
+    other.close().unwrap();
+    // The first byte of a journal that is in use; nothing follows that SQLite would undo.
+    std::fs::write(folder.path().join("state.db-journal"), [0xd9; 512]).unwrap();
+    let error = SqliteStore::options().read_only(true).open(&file).await.unwrap_err();
+    assert!(matches!(error, StateError::CannotOpen { .. }), "{error}");
+    let store = SqliteStore::open(&file).await.unwrap();
+    assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"1");
+    store.close().await.unwrap();
+}

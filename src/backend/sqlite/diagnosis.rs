@@ -89,7 +89,7 @@ impl Opening {
                 return Some((path.to_owned(), self.forbidden(path, &error)));
             }
         }
-        if self.read_only && is_there(&journal) {
+        if self.read_only && super::path::is_hot(&journal) {
             let why = format!(
                 "was left in the middle of a change, which {} undoes: open it once with a program that may write",
                 journal.display()

@@ -136,13 +136,14 @@ impl Opening {
             return false;
         }
         let length = |side: SideFile| side.beside(file).metadata().ok().map(|found| found.len());
+        let journal = path::is_hot(&SideFile::Journal.beside(file));
         // An empty log may be that of a writer that is about to commit, but not where no process can map the
         // index: there the attempt to open left it.
         let log_is_none = match length(SideFile::Log) {
             Some(0) => fault::is_unmapped(error),
             length => length.is_none(),
         };
-        log_is_none && length(SideFile::Journal).is_none()
+        log_is_none && !journal
     }
 
     pub(crate) fn shown(&self) -> &Path {

@@ -1,7 +1,7 @@
 //! Which paths a store may have.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::config::SideFile;
@@ -68,6 +68,18 @@ pub(super) fn is_vacant(file: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a rollback journal holds what must be undone before the database can be read. One that is empty, or whose
+/// first byte is zero, is left over: SQLite ends a transaction in that way in the journal modes TRUNCATE and PERSIST.
+/// A journal that cannot be read may hold something.
+pub(super) fn is_hot(journal: &Path) -> bool {
+    // No locks are lost by closing it: SQLite locks the database and the index of the log alone.
+    let first = File::open(journal).and_then(|mut file| {
+        let mut first = [0];
+        file.read(&mut first).map(|read| read > 0 && first != [0])
+    });
+    first.unwrap_or_else(|error| error.kind() != io::ErrorKind::NotFound)
 }
 
 /// The device and the inode number of the file at a path. A file that replaces it has another number.
