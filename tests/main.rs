@@ -33,10 +33,15 @@ mod readme;
 mod resident;
 mod scan;
 mod schema;
+mod second_name;
+#[cfg(unix)]
+mod side_files;
 mod smoke;
 mod snapshot_watch;
 mod streams;
 mod support;
+#[cfg(target_os = "linux")]
+mod syncs;
 mod tidy;
 mod verify;
 mod watch;

@@ -1,6 +1,7 @@
 //! The storage of log and projection. Backends store and read; they decide nothing.
 
 mod folded_state;
+pub(crate) mod folder;
 mod memory;
 pub(crate) mod process;
 #[cfg(feature = "sqlite")]

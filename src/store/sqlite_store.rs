@@ -108,8 +108,8 @@ impl SqliteStore {
     }
 
     /// Whether it was opened as a file that nobody changes, because it is read-only and no write-ahead
-    /// log can be made for it: its folder cannot be written, or another program changed its mode. Should its
-    /// owner open it meanwhile, or change it in any other way, then the store ends: watches and reads return
+    /// log can be made for it: its folder cannot be written, it has a second name and no log, or another program
+    /// changed its mode. Should its owner open it meanwhile, or change it in any other way, then the store ends: watches and reads return
     /// a [`StateError::Storage`] that says so, within a second. A read of the file is checked after it, so
     /// that no answer mixes two states. Open the store again then, and resume with
     /// [`watch_after`](crate::StateStore::watch_after).
@@ -157,7 +157,8 @@ impl Options {
     /// Opens a store on disk.
     ///
     /// The path is taken as it is, never as a URL, and must be a regular file; a new one is
-    /// readable by its owner alone.
+    /// readable by its owner alone. The file must have one name: with a hard link, or mounted as a single file
+    /// into a container, it is not written, and read only while nobody has it open. Mount its folder.
     ///
     /// # Errors
     /// [`StateError::CannotOpen`] says what is wrong with the path, the file or its format;

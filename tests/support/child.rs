@@ -8,6 +8,7 @@ use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use univrs_state::archive::Export;
 use univrs_state::options::Durability;
 use univrs_state::{LocalStore, Options, Seq, SqliteStore, StateStore};
 
@@ -66,6 +67,14 @@ impl Child {
     pub(crate) fn ask(&mut self, command: &str) -> Result<String, String> {
         self.tell(command);
         self.answer().unwrap_or_else(|| panic!("the child died of {command:?}"))
+    }
+
+    /// Ends it in an orderly way, and waits for that.
+    pub(crate) fn end(self) {
+        let Self { mut process, input, output } = self;
+        drop(input);
+        assert!(process.0.wait().unwrap().success());
+        drop(output);
     }
 
     /// SIGKILL.
@@ -197,6 +206,14 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             let value = vec![7; bytes.parse().unwrap()];
             return Ok(open().set(key, value).await.map_err(|error| told(&error))?.to_string());
         }
+        ["export", path] => {
+            open().export_to(Export::new(), path).await.map_err(|error| told(&error))?;
+        }
+        ["import", export, into] => {
+            let export = std::fs::File::open(export).unwrap();
+            *store = Some(options().import(export, into).await.map_err(|error| told(&error))?);
+        }
+        ["warning"] => return Ok(open().warning().unwrap_or_default().to_owned()),
         ["get", key] => drop(open().get(key).await.map_err(|error| told(&error))?),
         // Says that it watches, and then what ended the watch.
         ["watch to the end"] => {

@@ -13,7 +13,9 @@ use super::config::{Location, Opening, SideFile};
 use super::head_file::{HeadFile, Loss};
 use super::patience::{Clock, Patience};
 use super::{fault, path, schema};
+use crate::backend::folder;
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Head, StoreId};
 use crate::seq::Seq;
 
@@ -137,21 +139,6 @@ impl NewFileOnDisk {
     pub(super) fn new(file: PathBuf) -> Self {
         Self { draft: SideFile::NewFile.beside(&file), own: file, taken: None }
     }
-
-    /// Gives the draft the permissions, and if allowed the owner, of an empty file that it will replace.
-    fn inherit(&self, draft: &File) -> io::Result<()> {
-        let prepared = match fs::symlink_metadata(&self.own) {
-            Ok(prepared) => prepared,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::{MetadataExt, fchown};
-            let _ = fchown(draft, Some(prepared.uid()), Some(prepared.gid()));
-        }
-        draft.set_permissions(prepared.permissions())
-    }
 }
 
 impl NewFile for NewFileOnDisk {
@@ -185,13 +172,20 @@ impl NewFile for NewFileOnDisk {
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(bytes)?;
-        self.inherit(file)?;
-        file.sync_all()
+        // Of an empty file that it will replace.
+        path::take_after(file, &self.own)?;
+        if failpoint("file_not_synced") { Ok(()) } else { file.sync_all() }
     }
 
     fn publish(&mut self) -> io::Result<()> {
-        fs::rename(&self.draft, &self.own)?;
-        self.own.parent().map_or(Ok(()), path::sync_folder)
+        match folder::publish(&self.draft, &self.own) {
+            // An empty file, which may become a store. Anything else was made meanwhile, and is not replaced.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.is_wanted()? => {
+                fs::rename(&self.draft, &self.own)?;
+                folder::sync_name(&self.own)
+            }
+            published => published,
+        }
     }
 
     fn discard(&mut self) -> io::Result<()> {

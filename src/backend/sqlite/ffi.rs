@@ -1,6 +1,6 @@
 //! What `rusqlite` and `std` do not offer: syncing the write-ahead log, asking whether the file was moved,
-//! reading the header of the write-ahead log's index, asking what a user may do with a file, and counting
-//! forks.
+//! reading the header of the write-ahead log's index, asking what a user may do with a file and what names it
+//! has, giving a file a name that is free, and counting forks.
 //!
 //! The one module of unsafe code. The functions that ask a connection borrow it, so it is open, and
 //! no other thread can use it meanwhile (`Connection` is not `Sync`); [`WalIndex`] owns its own.
@@ -131,24 +131,55 @@ pub(super) fn has_moved(conn: &Connection) -> Result<bool> {
     Ok(moved != 0)
 }
 
-/// The device and the inode number of a file; `None` if `statx` fails.
+/// What one look at a file tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    /// The device and the inode number.
+    pub(super) number: (u64, u64),
+    /// How many names it has.
+    pub(super) names: u64,
+    /// Whether something is mounted at its path, such as this file itself. False on Linux before 5.8, which
+    /// does not tell.
+    pub(super) is_mount: bool,
+}
+
+/// Looks at a file; `None` if `statx` fails.
 ///
 /// It asks for no times. Since Linux 6.13 a file whose times were asked for gets a new, fine-grained time
 /// with its next write, so that the next sync must write the inode as well. `std` always asks for times.
 /// Measured on ext4 with one task: 1.0 metadata writes a commit with the times, 0.4 without.
 #[cfg(target_os = "linux")]
-pub(super) fn file_number(path: &Path) -> Option<(u64, u64)> {
+pub(super) fn look(path: &Path) -> Option<Look> {
+    const ASKED: u32 = libc::STATX_INO | libc::STATX_NLINK;
     use std::os::unix::ffi::OsStrExt;
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the path ends with a zero, and there is room for the answer, of which zeros are a value.
     let (code, found) = unsafe {
-        let code = libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, libc::STATX_INO, found.as_mut_ptr());
+        let code = libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, ASKED, found.as_mut_ptr());
         (code, found.assume_init())
     };
-    let known = code == 0 && found.stx_mask & libc::STATX_INO != 0;
-    known.then(|| (libc::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
+    let known = code == 0 && found.stx_mask & ASKED == ASKED;
+    let mount = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    known.then(|| Look {
+        number: (libc::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino),
+        names: found.stx_nlink.into(),
+        is_mount: found.stx_attributes & found.stx_attributes_mask & mount != 0,
+    })
+}
+
+/// Renames a file to a name that is free.
+#[cfg(target_os = "linux")]
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let [from, to] = [from, to].map(|path| CString::new(path.as_os_str().as_bytes()));
+    let (from, to, here) = (from?, to?, libc::AT_FDCWD);
+    // SAFETY: both paths end with a zero.
+    match unsafe { libc::renameat2(here, from.as_ptr(), here, to.as_ptr(), libc::RENAME_NOREPLACE) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Whether this user may read, and with `write` also write, the file at a path; an error says why not.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::path;
 use super::patience::{Clock, Patience};
 use crate::log::{Domain, Hash, Head, StoreId};
 use crate::seq::Seq;
@@ -181,15 +182,22 @@ fn read_slot(file: &[u8], offset: usize) -> Option<(StoreId, Head)> {
 pub(crate) struct HeadOnDisk(File);
 
 impl HeadOnDisk {
-    /// Opens the file. If it is missing, makes it with permissions for its owner alone if `write` is set;
-    /// otherwise returns `None`.
-    pub(crate) fn open(path: &Path, write: bool) -> io::Result<Option<Self>> {
+    /// Opens the file. If it is missing, makes it if `write` is set; otherwise returns `None`.
+    ///
+    /// It gets the owner, the group and the permissions of the database, so that whoever may write the database
+    /// may write this file, whoever made it.
+    pub(crate) fn open(path: &Path, database: &Path, write: bool) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
         options.read(true).write(write).create(write);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         match options.open(path) {
-            Ok(file) => Ok(Some(Self(file))),
+            Ok(file) => {
+                if write {
+                    path::take_after(&file, database)?;
+                }
+                Ok(Some(Self(file)))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -277,7 +285,7 @@ mod tests {
     }
 
     fn head_file(path: &Path, store: StoreId) -> HeadFile {
-        HeadFile::new(Box::new(HeadOnDisk::open(path, true).unwrap().unwrap()), store)
+        HeadFile::new(Box::new(HeadOnDisk::open(path, path, true).unwrap().unwrap()), store)
     }
 
     #[test]

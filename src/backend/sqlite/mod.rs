@@ -26,6 +26,8 @@ pub(crate) mod sim;
 
 pub use config::Durability;
 pub(crate) use config::{Location, Opening, SideFile};
+#[cfg(target_os = "linux")]
+pub(crate) use ffi::rename_new;
 pub(crate) use ffi::{Token, WalIndex};
 pub(crate) use load::Table;
 
@@ -151,7 +153,9 @@ impl Sqlite {
     /// then names a head that is on disk.
     fn sync(&self) -> Result<()> {
         let tip = self.read_tip()?;
-        ffi::sync_wal(&self.conn).map_err(fault::storage)?;
+        if !failpoint("buffered_log_not_synced") {
+            ffi::sync_wal(&self.conn).map_err(fault::storage)?;
+        }
         self.record_head(tip.head);
         Ok(())
     }

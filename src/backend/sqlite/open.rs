@@ -61,6 +61,7 @@ impl Opening {
             self.location = Location::File(path::prepare(file, self.creates())?);
         }
         self.make_file()?;
+        let second_name = self.check_names()?;
         if self.immutable {
             self.note_contents();
         }
@@ -85,7 +86,9 @@ impl Opening {
         }
         self.durability = Some(durability);
         let mut sqlite = Sqlite::new(conn, store, self);
+        sqlite.warning = second_name;
         sqlite.load_head_file()?;
+        sqlite.sync_names()?;
         if !sqlite.opening.read_only && sqlite.opening.is_file() && !failpoint("no_wal_sync") {
             // If the disk is full, the log cannot be moved now. It is synced, so it can be read as it is.
             match sqlite.checkpoint(Some(Duration::ZERO)) {
@@ -105,6 +108,25 @@ impl Opening {
         sqlite.opening.check_beside()?;
         sqlite.set_writer_cache()?;
         Ok(sqlite)
+    }
+
+    /// Refuses to write a file that has a second name. Without a write-ahead log it can be read, as one that does
+    /// not change, with a warning.
+    fn check_names(&mut self) -> Result<Option<String>> {
+        let Location::File(file) = &self.location else { return Ok(None) };
+        let Some(why) = path::second_name(file).filter(|_| self.is_real()) else { return Ok(None) };
+        if !self.read_only {
+            return Err(if failpoint("second_name_not_seen") { return Ok(None) } else { self.refuse(&why) });
+        }
+        // An empty log may be that of a writer that is about to commit.
+        let missing = |side: SideFile| path::look(&side.beside(file)).is_none();
+        self.immutable = missing(SideFile::Log) && missing(SideFile::Journal);
+        let read = if self.immutable {
+            "as a file that does not change"
+        } else {
+            "with the write-ahead log of this name; another name may have another one"
+        };
+        Ok(Some(format!("{} {why}. It is read {read}", file.display())))
     }
 
     /// Whether other connections can reach the store.

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::config::SideFile;
+use super::ffi::Look;
+use crate::backend::folder;
 use crate::error::{Result, StateError};
 
 /// Bytes of the smallest database. SQLite takes a file of one byte for an empty one, and would
@@ -13,9 +15,6 @@ const SMALLEST: u64 = 512;
 
 /// Bytes of the longest path that SQLite takes: its own limit of 512, less the name of a journal.
 const LONGEST_PATH: usize = 504;
-
-/// What is wrong with a part of a path that should lead on.
-const NO_FOLDER: &str = "is not a directory, but a store is to be in it";
 
 /// The absolute path of a store's file, with symbolic links in its folder resolved. Whatever exists there,
 /// and beside it, must be a regular file. With `create`, a missing folder is made.
@@ -34,7 +33,7 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
     };
     check_length(&absolute)?;
     if create {
-        create_folder(folder)?;
+        folder::make(folder)?;
     }
     let folder =
         folder.canonicalize().map_err(|error| StateError::at_path(folder, "cannot be entered", error))?;
@@ -82,29 +81,88 @@ pub(super) fn is_hot(journal: &Path) -> bool {
     first.unwrap_or_else(|error| error.kind() != io::ErrorKind::NotFound)
 }
 
-/// The device and the inode number of the file at a path. A file that replaces it has another number.
+/// Looks at the file at a path; `None` if there is none.
 #[cfg(target_os = "linux")]
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    // `file_number` does not ask for times, which would make each sync write the inode, too.
-    super::ffi::file_number(path).or_else(|| numbers(path))
+pub(super) fn look(path: &Path) -> Option<Look> {
+    // The first does not ask for times, which would make each sync write the inode, too.
+    super::ffi::look(path).or_else(|| plain_look(path))
 }
 
-/// The device and the inode number of the file at a path. A file that replaces it has another number.
+/// Looks at the file at a path; `None` if there is none.
 #[cfg(all(unix, not(target_os = "linux")))]
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    numbers(path)
+pub(super) fn look(path: &Path) -> Option<Look> {
+    plain_look(path)
 }
 
 #[cfg(unix)]
-fn numbers(path: &Path) -> Option<(u64, u64)> {
+fn plain_look(path: &Path) -> Option<Look> {
     use std::os::unix::fs::MetadataExt;
-    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    let found = fs::symlink_metadata(path).ok()?;
+    Some(Look { number: (found.dev(), found.ino()), names: found.nlink(), is_mount: false })
 }
 
-/// On a system without inode numbers, a replaced file is not noticed.
+/// A system where nobody can be asked.
 #[cfg(not(unix))]
-pub(super) fn identity(_: &Path) -> Option<(u64, u64)> {
+pub(super) fn look(_: &Path) -> Option<Look> {
     None
+}
+
+/// The device and the inode number of the file at a path. A file that replaces it has another number. On a
+/// system without such numbers, a replaced file is not noticed.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    look(path).map(|found| found.number)
+}
+
+/// Why no store may be written at this path: the file has another name, or its name is mounted over it. `None` if
+/// it has one name.
+///
+/// IMPORTANT: SQLite finds the write-ahead log and its locks by the name of the database. Under two names, a file
+/// has two logs, and each overwrites what was acknowledged into the other.
+pub(super) fn second_name(file: &Path) -> Option<String> {
+    let found = look(file)?;
+    if found.names > 1 {
+        return Some(format!(
+            "has {} names (hard links), and each would get a write-ahead log of its own, so that commits would be \
+             lost: remove the other names, which `find / -xdev -inum {}` shows, or open a copy of the file",
+            found.names, found.number.1
+        ));
+    }
+    found.is_mount.then(|| {
+        "is mounted as a single file, so that its write-ahead log would not be the one that others use, and commits \
+         would be lost: mount the folder that holds it"
+            .to_owned()
+    })
+}
+
+/// Gives a file the permissions, and as far as this user may the owner and the group, of the file at a path. Does
+/// nothing if there is none, or if they are equal.
+///
+/// SQLite does the same with the files that it makes beside a database. Only root may give a file to
+/// another owner; whoever else fails leaves it as it is.
+pub(super) fn take_after(file: &File, model: &Path) -> io::Result<()> {
+    let model = match fs::symlink_metadata(model) {
+        Ok(model) => model,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+        let own = file.metadata()?;
+        if own.uid() != model.uid() {
+            let _ = fchown(file, Some(model.uid()), None);
+        }
+        if own.gid() != model.gid() {
+            let _ = fchown(file, None, Some(model.gid()));
+        }
+        let mode = model.permissions().mode() & 0o777;
+        if own.permissions().mode() & 0o777 != mode {
+            let _ = file.set_permissions(fs::Permissions::from_mode(mode));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (file, model);
+    Ok(())
 }
 
 /// The URL that opens a file as immutable. Every byte but letters, digits and the plainest marks is escaped.
@@ -133,50 +191,6 @@ fn exists_as_file(path: &Path) -> Result<bool> {
     }
 }
 
-/// Makes a folder and its missing parents, and syncs each parent. The error names the part of the path that
-/// is no directory or cannot be made.
-fn create_folder(folder: &Path) -> Result<()> {
-    let failed = |error| StateError::at_path(folder, "cannot be created", error);
-    if is_folder(folder)? {
-        return Ok(());
-    }
-    if let Some(above) = folder.parent() {
-        create_folder(above)?;
-    }
-    match fs::create_dir(folder) {
-        // Another process may have made it meanwhile.
-        Err(error) if !is_folder(folder)? => Err(failed(error)),
-        _ => folder.parent().map_or(Ok(()), sync_folder).map_err(failed),
-    }
-}
-
-/// Whether a directory exists at the path. Anything else there is an error, and so is what hides it.
-fn is_folder(path: &Path) -> Result<bool> {
-    match path.metadata() {
-        Ok(found) if found.is_dir() => Ok(true),
-        Ok(_) => Err(StateError::cannot_open(path, NO_FOLDER)),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => match path.parent() {
-            // The part that is none is named.
-            Some(above) if error.kind() == io::ErrorKind::NotADirectory => is_folder(above),
-            _ => Err(StateError::at_path(path, "cannot be entered", error)),
-        },
-        Err(_) if path.is_symlink() => {
-            Err(StateError::cannot_open(path, "is a symbolic link to nothing, but a store is in a directory"))
-        }
-        Err(_) => Ok(false),
-    }
-}
-
-#[cfg(unix)]
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
@@ -190,12 +204,18 @@ mod tests {
         fs::write(&other, "1").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         for path in [&file, &other, &link] {
-            assert!(identity(path).is_some());
-            assert_eq!(identity(path), numbers(path));
+            assert!(look(path).is_some());
+            assert_eq!(look(path), plain_look(path));
         }
         assert!(identity(&file) != identity(&other) && identity(&file) != identity(&link));
         fs::rename(&other, &file).unwrap();
-        assert_eq!((identity(&file), identity(&other)), (numbers(&file), None));
-        assert_eq!(identity(Path::new("/dev/null")), numbers(Path::new("/dev/null")));
+        assert_eq!((look(&file), look(&other)), (plain_look(&file), None));
+        assert_eq!(
+            identity(Path::new("/dev/null")),
+            plain_look(Path::new("/dev/null")).map(|found| found.number)
+        );
+        fs::hard_link(&file, &other).unwrap();
+        assert_eq!(look(&file).map(|found| found.names), Some(2));
+        assert_eq!(look(&other), plain_look(&file));
     }
 }

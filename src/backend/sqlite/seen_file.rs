@@ -10,6 +10,7 @@ use super::Sqlite;
 use super::config::{Contents, Location, Opening, SeenFile, SideFile, Was};
 use super::path;
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 
 impl SeenFile {
     /// The file that is there now; `None` if there is none, or this system has no numbers for files.
@@ -97,6 +98,17 @@ impl Opening {
                 )
                 .into(),
             )),
+        }
+    }
+}
+
+impl Opening {
+    /// Refuses to write while the file has another name, which it got since the store was opened.
+    pub(super) fn check_only_name(&self) -> Result<()> {
+        let Location::File(file) = &self.location else { return Ok(()) };
+        match path::second_name(file).filter(|_| self.is_real() && !failpoint("second_name_not_seen")) {
+            None => Ok(()),
+            Some(why) => Err(StateError::Storage(format!("{} {why}", file.display()).into())),
         }
     }
 }

@@ -87,6 +87,7 @@ impl Sqlite {
     /// commits.
     fn tip_inside(&self) -> Result<(i64, Tip)> {
         self.opening().check_beside()?;
+        self.opening().check_only_name()?;
         let version = self.data_version()?;
         match self.known.get() {
             Some((known, tip)) if known == version => Ok((version, tip)),

@@ -5,9 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::backend::folder;
 #[cfg(feature = "sqlite")]
 use crate::backend::sqlite::SideFile;
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 
 /// Why nothing is made at a path.
 pub(super) const EXISTS: &str = "exists, and is not written over; choose another path";
@@ -29,12 +31,7 @@ impl AtomicFile {
     /// Makes an empty temporary file, with permissions for its owner alone, for a path that must not exist yet.
     /// Makes the folder if it is missing.
     pub(super) fn in_folder(place: &Path) -> Result<Self> {
-        let missing = |folder: &&Path| fs::symlink_metadata(folder).is_err();
-        let made = Folders(place.ancestors().skip(1).take_while(missing).map(Path::to_owned).collect());
-        if let Some(folder) = made.0.first() {
-            let made = fs::create_dir_all(folder);
-            made.map_err(|error| StateError::at_path(folder, "cannot be made", error))?;
-        }
+        let made = Folders(place.parent().map_or_else(|| Ok(Vec::new()), folder::make)?);
         let mut staged = Self::beside(place)?;
         staged.made = made;
         Ok(staged)
@@ -81,20 +78,18 @@ impl AtomicFile {
     /// Gives the file its final name, and syncs it and the folder. A file that another process made there meanwhile
     /// is not replaced.
     pub(super) fn publish(self) -> Result<()> {
-        File::open(&self.temporary).and_then(|file| file.sync_all()).map_err(|error| self.fault(error))?;
-        match fs::hard_link(&self.temporary, &self.place) {
-            Ok(()) => {}
+        if !failpoint("file_not_synced") {
+            File::open(&self.temporary)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| self.fault(error))?;
+        }
+        match folder::publish(&self.temporary, &self.place) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let why = "was made by another process meanwhile; choose another path";
-                return Err(StateError::cannot_open(&self.place, why));
+                Err(StateError::cannot_open(&self.place, why))
             }
-            // A file system without hard links.
-            Err(_) if fs::symlink_metadata(&self.place).is_err() => {
-                fs::rename(&self.temporary, &self.place).map_err(|error| self.fault(error))?;
-            }
-            Err(error) => return Err(self.fault(error)),
+            published => published.map_err(|error| self.fault(error)),
         }
-        sync_folder(&self.place).map_err(|error| self.fault(error))
     }
 
     fn fault(&self, error: io::Error) -> StateError {
@@ -118,15 +113,4 @@ impl Drop for AtomicFile {
             let _ = fs::remove_file(side.beside(&self.temporary));
         }
     }
-}
-
-#[cfg(unix)]
-fn sync_folder(file: &Path) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
 }

@@ -1,0 +1,169 @@
+//! Folders, and names of files in them, that survive the loss of power. Whatever makes a file uses this.
+//!
+//! A file system may keep a new name in memory only, until the folder is synced: the file is synced, and after a
+//! loss of power nobody finds it. The same holds for a new folder, whose name is in the folder above.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
+
+/// What is wrong with a part of a path that should lead on.
+const NO_FOLDER: &str = "is not a directory, but a store is to be in it";
+
+/// Makes a folder and the folders above it, as far as they are missing, and syncs the name of each. Returns the
+/// folders that it made, the innermost first. The error names the part of the path that is no directory or
+/// cannot be made.
+pub(crate) fn make(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error| StateError::at_path(folder, "cannot be created", error);
+    if is_folder(folder)? {
+        return Ok(Vec::new());
+    }
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    let mut made = above.map_or_else(|| Ok(Vec::new()), make)?;
+    match fs::create_dir(folder) {
+        Ok(()) => made.insert(0, folder.to_owned()),
+        // Another process may have made it meanwhile.
+        Err(error) if !is_folder(folder)? => {
+            for made in &made {
+                let _ = fs::remove_dir(made);
+            }
+            return Err(failed(error));
+        }
+        Err(_) => {}
+    }
+    sync_name(folder).map_err(failed)?;
+    Ok(made)
+}
+
+/// Whether a directory exists at the path. Anything else there is an error, and so is what hides it.
+fn is_folder(path: &Path) -> Result<bool> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Ok(true),
+        Ok(_) => Err(StateError::cannot_open(path, NO_FOLDER)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => match path.parent() {
+            // The part that is none is named.
+            Some(above) if error.kind() == io::ErrorKind::NotADirectory => is_folder(above),
+            _ => Err(StateError::at_path(path, "cannot be entered", error)),
+        },
+        Err(_) if path.is_symlink() => {
+            Err(StateError::cannot_open(path, "is a symbolic link to nothing, but a store is in a directory"))
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+/// Syncs the name of a file, or of a folder: both are in the folder that holds them.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    sync(holding(path))
+}
+
+/// The folder that holds what is at a path.
+fn holding(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Syncs the name of a file, and of all folders above it.
+///
+/// IMPORTANT: a folder that is found may have been made just now by another process, which has not synced it
+/// yet. Nothing may be acknowledged in it before somebody has. Folders above that this user may not read were
+/// not made by a program of this user, and end the walk.
+pub(crate) fn sync_path(path: &Path) -> io::Result<()> {
+    sync_name(path)?;
+    if failpoint("folders_above_not_synced") {
+        return Ok(());
+    }
+    // As the folder may be a link, its own name is in the folder above the one that it leads to.
+    let Ok(folder) = holding(path).canonicalize() else { return Ok(()) };
+    for folder in folder.ancestors().skip(1) {
+        if sync(folder).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn sync(folder: &Path) -> io::Result<()> {
+    if failpoint("folder_not_synced") {
+        return Ok(());
+    }
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Gives a synced file its final name in the same folder, and syncs the name. A file that is there already is not replaced: the
+/// error is of kind `AlreadyExists`.
+///
+/// IMPORTANT: not by a second name and the removal of the first one. A crash in between would leave a file with
+/// two names, and a store with two names is refused.
+pub(crate) fn publish(from: &Path, to: &Path) -> io::Result<()> {
+    // IMPORTANT: before it has the name. Whoever finds the file then syncs no more than its own name.
+    sync_path(to)?;
+    match rename_new(from, to) {
+        Err(error) if is_unknown(&error) => rename_onto_claim(from, to)?,
+        renamed => renamed?,
+    }
+    sync_name(to)
+}
+
+/// Whether the system or the file system has no such operation.
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+/// Renames a file to a name that is free; an error of kind `AlreadyExists` if it is not.
+#[cfg(all(feature = "sqlite", target_os = "linux"))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    super::sqlite::rename_new(from, to)
+}
+
+#[cfg(not(all(feature = "sqlite", target_os = "linux")))]
+fn rename_new(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Takes the name by an empty file that must be new, and renames the file over it. A crash in between leaves
+/// the empty file.
+fn rename_onto_claim(from: &Path, to: &Path) -> io::Result<()> {
+    File::create_new(to)?;
+    fs::rename(from, to).inspect_err(|_| {
+        let _ = fs::remove_file(to);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_were_made_are_told_and_those_that_were_there_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        let (a, c) = (root.path().join("a"), root.path().join("a/b/c"));
+        fs::create_dir(&a).unwrap();
+        assert_eq!(make(&c), Ok(vec![c.clone(), a.join("b")]));
+        assert_eq!(make(&c), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_file_is_published_once_and_has_one_name_then() {
+        for publish in [publish, rename_onto_claim] {
+            let root = tempfile::tempdir().unwrap();
+            let (draft, file) = (root.path().join("draft"), root.path().join("file"));
+            fs::write(&draft, b"ours").unwrap();
+            publish(&draft, &file).unwrap();
+            assert_eq!((fs::read(&file).unwrap(), draft.exists()), (b"ours".to_vec(), false));
+            #[cfg(unix)]
+            assert_eq!(std::os::unix::fs::MetadataExt::nlink(&fs::metadata(&file).unwrap()), 1);
+            fs::write(&draft, b"late").unwrap();
+            assert_eq!(publish(&draft, &file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(&file).unwrap(), b"ours");
+        }
+    }
+}
