@@ -259,7 +259,7 @@ fn a_named_pipe_is_refused_and_not_waited_for() {
         "watch --cursor-file pipe",
     ] {
         let mut command = place.as_environment_of("timeout");
-        command.args(["60", env!("CARGO_BIN_EXE_ustate")]).args(line.split(' '));
+        command.args(["300", env!("CARGO_BIN_EXE_ustate")]).args(line.split(' '));
         transcript.extend(["$ ustate ", line, "\n", &place.shown(&command.output().unwrap())]);
     }
     check(
