@@ -1,11 +1,12 @@
 //! What is imported is whole and as it was, or refused.
 
 use univrs_state::archive::{Archive, Export};
+use univrs_state::log::{Change, ChangeKind, Follow, Hash, StoreId, Timestamp};
 use univrs_state::{
-    Batch, Head, Limits, LocalStore, MemoryStore, Meta, Options, SqliteStore, StateError, StateStore,
+    Batch, Head, Limits, LocalStore, MemoryStore, Meta, Options, Seq, SqliteStore, StateError, StateStore,
 };
 
-use crate::support::{Local, audit, folder, options, value};
+use crate::support::{Local, audit, folder, log_of, options, seq, value};
 
 fn memory_of(bytes: &[u8]) -> MemoryStore {
     MemoryStore::import(bytes).unwrap()
@@ -215,4 +216,101 @@ async fn an_import_onto_an_open_store_blames_the_store_and_not_the_files_beside_
     assert!(blamed == &path && why.to_string().contains("not written over"), "{error}");
     store.close().await.unwrap();
     assert_eq!(audit(&Local::Sqlite(SqliteStore::open(&path).await.unwrap())).await.len(), 1);
+}
+
+/// An export of these changes, whose hashes follow whatever else they say.
+fn written(store: StoreId, changes: &mut [Change]) -> Vec<u8> {
+    fn bytes(out: &mut Vec<u8>, major: u8, length: usize) {
+        match u16::try_from(length).unwrap() {
+            short @ 0..24 => out.push(major | u8::try_from(short).unwrap()),
+            short @ 24..256 => out.extend([major + 24, u8::try_from(short).unwrap()]),
+            long => out.extend([&[major + 25], &long.to_be_bytes()[..]].concat()),
+        }
+    }
+    let head = Follow::genesis(store).head();
+    let (mut file, mut hash) = (b"\x85\x70univrs-state log\x01\x50".to_vec(), head.hash);
+    file.extend(store.as_bytes());
+    file.extend([0, 0x58, 32]);
+    file.extend(hash.as_bytes());
+    for change in &mut *changes {
+        hash = Hash::from_bytes(blake3::derive_key(
+            "univrs-state 1 chain",
+            &[hash.as_bytes().as_slice(), change.header_hash().as_bytes()].concat(),
+        ));
+        change.hash = hash;
+        file.push(if change.value.is_some() { 0x83 } else { 0x81 });
+        file.extend(change.header());
+        for part in
+            [change.salt.as_ref().map(<[u8; 16]>::as_slice), change.value.as_deref()].into_iter().flatten()
+        {
+            bytes(&mut file, 0x40, part.len());
+            file.extend(part);
+        }
+    }
+    file.extend(b"\x84\x63end");
+    bytes(&mut file, 0, changes.len());
+    bytes(&mut file, 0, changes.len());
+    file.extend([0x58, 32]);
+    file.extend(hash.as_bytes());
+    file
+}
+
+// Every hash of such a log is right: only the state shows that its changes cannot follow each other.
+#[tokio::test]
+async fn a_log_whose_changes_of_a_key_do_not_follow_each_other_is_refused() {
+    fn created(change: &Change) -> Change {
+        Change { kind: ChangeKind::Created, created_at: change.at, ..change.clone() }
+    }
+    type Plant = (&'static str, fn(&mut [Change]), u64);
+    let plants: &[Plant] = &[
+        ("a version is left out", |log| log[2].version = 3, 3),
+        ("a version comes again", |log| log[4].version = 2, 5),
+        ("the predecessor is of another key", |log| log[2].prev = seq(2), 3),
+        ("the predecessor is not the last one", |log| log[4].prev = seq(1), 5),
+        ("a predecessor of a key that is new", |log| (log[1].version, log[1].prev) = (2, seq(1)), 2),
+        ("a key is new twice", |log| log[2] = Change { version: 1, prev: Seq::ZERO, ..created(&log[2]) }, 3),
+        ("a key that exists is created", |log| log[2] = created(&log[2]), 3),
+        (
+            "a deleted key is updated",
+            |log| (log[5].kind, log[5].created_at) = (ChangeKind::Updated, log[0].at),
+            6,
+        ),
+        ("an update has another birth", |log| log[2].created_at = Timestamp::EPOCH, 3),
+        ("a deletion has another birth", |log| log[4].created_at = Timestamp::EPOCH, 5),
+        ("the last change of a long log", |log| log.last_mut().unwrap().version = 3, 5_007),
+    ];
+    let store = options().memory().unwrap();
+    for (key, n) in [("/a", 1), ("/b", 1), ("/a", 2), ("/c", 1)] {
+        store.set(key, value(n)).await.unwrap();
+    }
+    store.delete("/a").await.unwrap();
+    store.set("/a", value(3)).await.unwrap();
+    let many = (0..5_000).fold(Batch::new(), |batch, n| batch.set(format!("/many/{n}"), "x"));
+    store.commit(many).await.unwrap();
+    store.set("/b", value(2)).await.unwrap();
+    let sound = log_of(&store).await;
+    let id = store.store_id();
+    let written_again = written(id, &mut sound.clone());
+    assert_eq!(written_again, Local::Memory(store).export(Export::new()).await.unwrap(), "the premise");
+
+    let folder = folder();
+    for (what, plant, at) in plants {
+        let mut log = sound.clone();
+        plant(&mut log);
+        let export = written(id, &mut log);
+        let on_disk =
+            SqliteStore::import(std::io::Cursor::new(export.clone()), folder.path().join("new.db")).await;
+        let refusals = [
+            ("into memory", MemoryStore::import(&*export).map(drop)),
+            ("into a file", on_disk.map(drop)),
+            ("as an archive", Archive::read(&*export).map(drop)),
+            ("by a replay", MemoryStore::replay(id, log).map(drop)),
+        ];
+        for (way, refusal) in refusals {
+            let error = refusal.err().unwrap_or_else(|| panic!("{what}: taken {way}"));
+            assert!(matches!(error, StateError::Corrupted(_)), "{what} {way}: {error}");
+            assert!(error.to_string().contains(&format!("change {at}")), "{what} {way}: {error}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{what}: something is left behind");
+    }
 }

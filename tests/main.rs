@@ -46,3 +46,4 @@ mod tidy;
 mod verify;
 mod watch;
 mod watch_others;
+mod watch_rare;

@@ -218,3 +218,49 @@ impl Opened for SqliteStore {
 impl LocalStore for SqliteStore {}
 
 delegate!([] SqliteStore, |this| this.open, all);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::store::StateStore;
+    use crate::store::stats::Residency;
+
+    // Between the read of an entry and its way into the cache, the key may change.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_entry_of_an_older_state_is_not_kept_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = || Options::new().resident_bytes(10_000);
+        let store = options().open(folder.path().join("state.db")).await.unwrap();
+        store.set("/large", vec![0; 20_000]).await.unwrap();
+        assert_ne!(store.stats().await.unwrap().residency, Residency::Whole);
+        for n in 0..3_u8 {
+            store.set("/a", vec![n]).await.unwrap();
+            let (shared, (read, is_read), (go, may_go)) =
+                (store.open.shared.clone(), mpsc::channel(), mpsc::channel());
+            let late = tokio::spawn({
+                let open = store.open.clone();
+                async move {
+                    open.read_snapshot(move |snapshot| {
+                        let entry = snapshot.entry("/a")?.unwrap();
+                        read.send(()).unwrap();
+                        may_go.recv().unwrap();
+                        shared.remember(snapshot, &entry)?;
+                        Ok(entry.value)
+                    })
+                    .await
+                }
+            });
+            tokio::task::spawn_blocking(move || is_read.recv().unwrap()).await.unwrap();
+            store.set("/a", vec![n, 1]).await.unwrap();
+            go.send(()).unwrap();
+            assert_eq!(late.await.unwrap().unwrap(), [n], "it reads the state before");
+            for _ in 0..2 {
+                let entry = store.get("/a").await.unwrap().unwrap();
+                assert_eq!(entry.value, [n, 1], "an older state was kept in memory");
+            }
+        }
+        assert!(store.verify().await.unwrap().is_intact());
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use crate::failpoint::failpoint;
 use crate::log::Head;
 use crate::pattern::Pattern;
 use crate::seq::Seq;
@@ -56,7 +57,8 @@ impl Watcher {
     /// Whether there is something to read. If not, the waker is called when there is.
     pub(crate) fn listen(&self, waker: &Waker) -> bool {
         let mut state = lock(&self.state);
-        let known = state.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        let first = failpoint("first_waker_kept") && state.waker.is_some();
+        let known = first || state.waker.as_ref().is_some_and(|known| known.will_wake(waker));
         let old = if known { None } else { state.waker.replace(waker.clone()) };
         let behind = state.behind;
         drop(state);

@@ -15,6 +15,7 @@ use super::standby::StandbyTree;
 use crate::backend::sqlite::WalIndex;
 use crate::backend::{FoldedState, Process, Snapshot};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Head, StoreId};
 use crate::pattern::Pattern;
 use crate::state::{Entry, KeyState};
@@ -135,7 +136,7 @@ impl Shared {
         let published = self.published.load();
         let visible = self.visible();
         let newest = published.token == visible && !self.blind;
-        (newest || crate::failpoint::failpoint("stale_read")).then_some(published)
+        (newest || failpoint("stale_read")).then_some(published)
     }
 
     /// The published head.
@@ -225,7 +226,7 @@ impl Shared {
             let head = snapshot.head()?;
             self.keep(|known| match &known.in_memory {
                 // IMPORTANT: an entry of an older state must not replace a newer one.
-                InMemory::Some(cache) if known.head == head => {
+                InMemory::Some(cache) if known.head == head || failpoint("stale_entry_cached") => {
                     let mut cache = cache.clone();
                     cache.put(KeyState::from_entry(entry));
                     Some(InMemory::Some(cache))

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::backend::{Snapshot, missing};
 use crate::error::Result;
+use crate::failpoint::failpoint;
 use crate::limits::Limits;
 use crate::log::{Change, Cursor, Head};
 use crate::pattern::Pattern;
@@ -86,7 +87,9 @@ pub(crate) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, after: Curso
         let hash = snapshot.hash_at(seq)?.ok_or_else(|| missing(seq))?;
         commits.push((changes, Head { seq, hash }));
     }
-    if let (true, Some((_, head))) = (full, commits.last()) {
+    if let (true, Some((_, head))) = (full, commits.last())
+        && !failpoint("rest_of_sparse_page")
+    {
         end = *head;
     }
     read_old(snapshot, &mut commits)?;
