@@ -9,6 +9,7 @@ mod conditions;
 mod conformance;
 mod damage;
 mod disk_full;
+mod doubt;
 mod examples;
 mod foreign;
 mod fork;

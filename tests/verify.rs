@@ -185,6 +185,7 @@ async fn a_finding_keeps_its_field_however_many_changes_after_the_listed_ones_we
     conn.execute("UPDATE changes SET value = x'ff' WHERE seq <= 100", []).unwrap();
     conn.execute("UPDATE changes SET version = 7, hash = zeroblob(32) WHERE seq BETWEEN 120 AND 140", [])
         .unwrap();
+    drop(conn);
     for level in [Level::Chain, Level::Full] {
         let report = verified(&path, Verify::level(level)).await;
         assert!(report.contradictions > 100 && report.findings.len() == 100, "the premise: {report:?}");

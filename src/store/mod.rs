@@ -49,6 +49,9 @@ mod with_meta;
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "../../tests/sim/corpus.rs"]
 mod corpus;
+#[cfg(all(test, feature = "sqlite"))]
+#[path = "../../tests/sim/doubt.rs"]
+mod doubt;
 #[cfg(all(test, kernels))]
 #[path = "../../tests/kernels/interleavings.rs"]
 mod interleavings;

@@ -10,6 +10,10 @@ use super::commit::Sources;
 use super::entropy::{Entropy, OsEntropy};
 use super::foreign::fill;
 #[cfg(feature = "sqlite")]
+use super::verify::judge;
+#[cfg(feature = "sqlite")]
+use crate::audit::Progress;
+#[cfg(feature = "sqlite")]
 use crate::backend::sqlite::{Durability, Location, Opening};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
@@ -29,10 +33,11 @@ use crate::log::StoreId;
 /// | `busy_timeout` | 5 s | how long a commit waits for other processes |
 /// | `resident_bytes` | 64 MiB | memory for the current state, so that reads need no I/O |
 /// | `accept_loss` | no | open a store that has lost recorded changes |
+/// | `opening_progress` | none | told how far the verification is, if opening has to verify the store |
 ///
-/// The last six are for a store in a file. A store in memory refuses them with
-/// [`StateError::InvalidArgument`], which names the option; only `busy_timeout` is accepted, because it has no
-/// effect there.
+/// The last seven are for a store in a file. A store in memory refuses them with
+/// [`StateError::InvalidArgument`], which names the option; only `busy_timeout` and `opening_progress` are
+/// accepted, because they have no effect there.
 ///
 /// ```
 /// use univrs_state::{MemoryStore, StateStore};
@@ -61,6 +66,8 @@ pub struct Options {
     resident_bytes: Option<usize>,
     #[cfg(feature = "sqlite")]
     accept_loss: bool,
+    #[cfg(feature = "sqlite")]
+    opening_progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
 #[cfg(feature = "sqlite")]
@@ -85,6 +92,8 @@ impl Default for Options {
             resident_bytes: None,
             #[cfg(feature = "sqlite")]
             accept_loss: false,
+            #[cfg(feature = "sqlite")]
+            opening_progress: None,
         }
     }
 }
@@ -199,6 +208,16 @@ impl Options {
         self
     }
 
+    /// Sets a function that a thread of the store calls from time to time with the progress, if opening has to
+    /// verify the store in full. That is so when the store was not closed, and its database file may not be the one
+    /// that its write-ahead log was written over: see [`open`](Self::open). It takes about 3 µs a change.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn opening_progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.opening_progress = Some(Arc::new(progress));
+        self
+    }
+
     /// How the connections of the store are opened.
     #[cfg(feature = "sqlite")]
     pub(super) fn opening(&self, location: Location) -> Result<Opening> {
@@ -213,6 +232,7 @@ impl Options {
             expected: self.store_id,
             immutable: false,
             beside: Vec::new(),
+            judge: judge(self.opening_progress.clone()),
             #[cfg(test)]
             vfs: None,
         })

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::super::commit::{Sources, commit_group};
 use super::super::power::world::{FILE, opening, sources};
 use crate::backend::LogView;
-use crate::backend::sqlite::Durability;
 use crate::backend::sqlite::sim::{Disk, Files, head_file};
+use crate::backend::sqlite::{Durability, LogMark, Pair, Stamp};
 use crate::log::{Head, Meta, StoreId};
 use crate::state::Batch;
 
@@ -219,7 +219,14 @@ fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) ->
     drop(sqlite);
     disk.remove();
     files.retain(|name, data| name == FILE || !data.is_empty());
-    files.insert(WITNESS.to_owned(), head_file(id, &heads));
+    let pair = files.get(WAL).map(|log| Pair {
+        database: Stamp { bytes: files[FILE].len() as u64, seconds: 0, nanos: 0 },
+        log: LogMark {
+            salts: [16, 20].map(|at| u32::from_ne_bytes(*log[at..].first_chunk().unwrap())),
+            frames: u32::try_from((log.len() - LOG_HEADER) / (24 + page)).unwrap(),
+        },
+    });
+    files.insert(WITNESS.to_owned(), head_file(id, &heads, pair));
     files
 }
 

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::backend::sqlite::Stamp;
+
 /// Files by name: what a disk holds, or a power loss leaves.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
@@ -79,6 +81,17 @@ pub(crate) struct Fault {
     pub(crate) partial: bool,
 }
 
+/// When the files of a disk were last changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Another time for each content, and the same for the same one: as copies have that keep times.
+    Kept,
+    /// Others than on any disk with another number: as copies have that do not keep times.
+    Copied(u64),
+    /// The same for all.
+    None,
+}
+
 /// What runs in the middle of another connection's work, when a number of operations have begun.
 type Visitor = (usize, Box<dyn FnOnce() + Send>);
 
@@ -102,6 +115,8 @@ pub(super) struct State {
     struck: usize,
     /// Operations of this kind on files that SQLite does not know fail, too.
     fails_plain: Option<Op>,
+    /// When files were last changed; kept if nothing else is said.
+    times: Option<Times>,
     /// Bytes that all files may have together.
     capacity: Option<usize>,
     visitor: Option<Visitor>,
@@ -172,6 +187,16 @@ impl Disk {
         state.log = events.to_vec();
         drop(state);
         disk
+    }
+
+    /// Removes a file.
+    pub(crate) fn remove_file(&self, name: &str) {
+        self.state().happen(Event::Delete { name: name.to_owned() });
+    }
+
+    /// Says when files were last changed.
+    pub(crate) fn set_times(&self, times: Times) {
+        self.state().times = Some(times);
     }
 
     /// Forgets the disk's name; connections that are still open keep it alive.
@@ -412,6 +437,23 @@ impl State {
         self.happen(Event::Write { inode, offset, data: data.to_vec() });
         failed
     }
+}
+
+/// The stamp of a file, as the system tells it.
+pub(crate) fn stamp(path: &str) -> Option<Stamp> {
+    let (disk, name) = Disk::at(path)?;
+    let state = disk.state();
+    let data = &state.inodes[*state.names.get(&name)?].data;
+    let of_content = |salt: u64| {
+        let hash = blake3::Hasher::new().update(&salt.to_be_bytes()).update(data).finalize();
+        i64::from_be_bytes(*hash.as_bytes().first_chunk().unwrap())
+    };
+    let seconds = match state.times.unwrap_or(Times::Kept) {
+        Times::Kept => of_content(0),
+        Times::Copied(number) => of_content(1 + number),
+        Times::None => 0,
+    };
+    Some(Stamp { bytes: data.len() as u64, seconds, nanos: 0 })
 }
 
 /// Writes into a file, which grows where it must.

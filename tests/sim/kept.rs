@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::super::head_file::{HeadFile, HeadStorage};
+use super::super::slot::Pair;
 use crate::backend::sqlite::Sqlite;
 use crate::error::Result;
 use crate::log::{Head, StoreId};
@@ -35,12 +36,12 @@ impl HeadStorage for Kept {
     }
 }
 
-/// A head file to which these heads were written in turn.
-pub(crate) fn head_file(store: StoreId, heads: &[Head]) -> Vec<u8> {
+/// A head file to which these heads were written in turn, with this pair.
+pub(crate) fn head_file(store: StoreId, heads: &[Head], pair: Option<Pair>) -> Vec<u8> {
     let file = Arc::new(Mutex::new(Vec::new()));
     let mut head_file = HeadFile::new(Box::new(Kept(file.clone())), store);
     for head in heads {
-        head_file.advance(*head).unwrap();
+        head_file.record(Some(*head), |_| pair).unwrap();
     }
     file.lock().unwrap().clone()
 }

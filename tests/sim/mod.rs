@@ -12,7 +12,7 @@ mod plain;
 mod rng;
 mod vfs;
 
-pub(crate) use disk::{Disk, Event, Fault, Files, Op};
+pub(crate) use disk::{Disk, Event, Fault, Files, Op, Times, stamp};
 pub(crate) use draft::PlainNewFile;
 pub(crate) use image::{Replay, VARIANTS, Variant};
 pub(crate) use kept::{head_file, loss};

@@ -7,7 +7,8 @@
 //! system, so that what was never synced is read, served, and only then lost; or after the power
 //! loss itself, so that recovery and what comes after it are cut, too. Each image is opened, and
 //! must hold everything that was acknowledged or served, end with a whole commit that was really
-//! made, and verify; a part of them take a new commit, too. Buffered stores may end earlier, but
+//! made, and verify; a part of them take a new commit, too. In one of three no time of a file is kept,
+//! so that its database is doubted. Buffered stores may end earlier, but
 //! no less whole. Of some, the tail of the log is taken away as well: the head file must tell.
 //!
 //! `UNIVRS_POWER_IMAGES` sets how many images to check, `UNIVRS_SEED` the world to begin with.
@@ -33,7 +34,7 @@ use self::world::{Trace, batch, go_on, open, sources};
 use super::commit::commit_group;
 use super::verify;
 use crate::audit::VerifyReport;
-use crate::backend::sqlite::sim::{Disk, Event, Files, Replay, Rng, VARIANTS};
+use crate::backend::sqlite::sim::{Disk, Event, Files, Replay, Rng, Times, VARIANTS};
 use crate::backend::sqlite::{Durability, Sqlite};
 use crate::log::Head;
 
@@ -217,7 +218,7 @@ impl<'a> World<'a> {
 
     fn check_once(&mut self, image: &Files, trace: &Trace, floor: Option<Head>) -> Result<(), String> {
         // Drawn in any case: equal salts in two logs must not change what comes after.
-        let chance = Rng::new(self.rng.next());
+        let mut chance = Rng::new(self.rng.next());
         let mut hasher = blake3::Hasher::new();
         for (name, data) in image {
             hasher.update(name.as_bytes()).update(&(data.len() as u64).to_le_bytes()).update(data);
@@ -229,6 +230,9 @@ impl<'a> World<'a> {
         }
         self.totals.images.fetch_add(1, Ordering::Relaxed);
         let disk = Disk::new(image, false);
+        if chance.once_in(3) {
+            disk.set_times(Times::Copied(1));
+        }
         let checked = check(&disk, trace, floor, chance);
         disk.remove();
         checked

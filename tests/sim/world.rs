@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::super::commit::{Sources, commit_group};
+use super::super::verify::judge;
 use super::super::{Clock, Entropy};
 use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Rng};
@@ -127,6 +128,7 @@ pub(crate) fn opening(disk: &Disk, create: Option<Durability>, read_only: bool) 
         new_store: STORE,
         immutable: false,
         beside: Vec::new(),
+        judge: judge(None),
         vfs: Some("univrs-sim"),
     }
 }

@@ -123,6 +123,33 @@ impl Call {
         self.name.starts_with("unlink") && self.arguments.split('"').nth(1) == path.to_str()
     }
 
+    /// The bytes that it writes, at most as many as are traced.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut text =
+            self.arguments.split_once('"').unwrap().1.rsplit_once('"').unwrap().0.bytes().peekable();
+        let mut bytes = Vec::new();
+        while let Some(byte) = text.next() {
+            bytes.push(match (byte, text.peek()) {
+                (b'\\', Some(b'0'..=b'7')) => {
+                    let digit =
+                        |text: &mut std::iter::Peekable<_>| text.next_if(|byte| (b'0'..=b'7').contains(byte));
+                    let digits = std::iter::from_fn(|| digit(&mut text)).take(3);
+                    digits.fold(0_u8, |number, digit| number.wrapping_mul(8).wrapping_add(digit - b'0'))
+                }
+                (b'\\', _) => match text.next().unwrap() {
+                    b'n' => b'\n',
+                    b't' => b'\t',
+                    b'v' => 11,
+                    b'f' => 12,
+                    b'r' => b'\r',
+                    plain => plain,
+                },
+                (plain, _) => plain,
+            });
+        }
+        bytes
+    }
+
     pub(super) fn began(&self) -> usize {
         self.began
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::judge::Judge;
 use crate::failpoint::failpoint;
 use crate::log::StoreId;
 
@@ -77,6 +78,8 @@ pub(crate) struct Opening {
     pub(crate) immutable: bool,
     /// The files of an open store: the database and those beside it.
     pub(crate) beside: Vec<SeenFile>,
+    /// Who judges a store whose database file and log may not belong together.
+    pub(crate) judge: Judge,
     /// The name of a simulated disk, of which the path then names a file.
     #[cfg(test)]
     pub(crate) vfs: Option<&'static str>,

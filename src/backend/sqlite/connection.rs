@@ -1,22 +1,25 @@
 //! The connections of an open store: the first one reads the head file; others are opened beside it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::config::{Location, Opening, SideFile};
 use super::head_file::{HeadFile, HeadOnDisk, HeadStorage, Loss, RecordedHead};
-use super::{Sqlite, fault, ffi};
+use super::slot::Stamp;
+use super::{Sqlite, fault, ffi, path};
 use crate::backend::folder;
 use crate::backend::process::CountedConnection;
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::log::StoreId;
 use crate::seq::Seq;
+use crate::sync::lock;
 
 /// The page cache of the connection that writes, 32 MiB. A commit on random keys reads and rewrites pages for
 /// each key, and SQLite's default of 2 MiB holds a fifth of 50 000 rows of 128 bytes. Measured with 512
@@ -39,7 +42,8 @@ impl Sqlite {
             known: Cell::default(),
             read_tip: Cell::default(),
             opening,
-            head_file: RefCell::default(),
+            head_file: Arc::default(),
+            log_salts: Cell::default(),
             accepted_loss: Cell::default(),
             warning: None,
             _counted: CountedConnection::new(),
@@ -82,7 +86,7 @@ impl Sqlite {
         if let Some(loss) = loss.filter(|_| !accepted) {
             self.refuse_or_accept_loss(loss)?;
         }
-        self.head_file.replace(writes.then_some(head_file));
+        *lock(&self.head_file) = writes.then_some(head_file);
         if accepted {
             self.reset_head_file(self.read_head()?)?;
         }
@@ -156,9 +160,11 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Another connection to the same store. With `reads_only` it refuses to write.
+    /// Another connection to the same store. With `reads_only` it refuses to write; otherwise it has the same
+    /// head file.
     pub(crate) fn another(&self, reads_only: bool) -> Result<Self> {
-        self.opening.another(self.store, reads_only)
+        let sqlite = self.opening.another(self.store, reads_only)?;
+        Ok(if reads_only { sqlite } else { Self { head_file: self.head_file.clone(), ..sqlite } })
     }
 
     /// A new connection for writing that replaces this one, whose sync failed.
@@ -168,14 +174,16 @@ impl Sqlite {
     /// disk. No later process may serve it, so the log is emptied if readers end in time. Otherwise the next
     /// commit overwrites it.
     pub(crate) fn renewed(&self) -> Result<Self> {
-        let sqlite = self.another(false)?;
+        // IMPORTANT: it has no head file yet. What this sync and this checkpoint say to be durable may not be.
+        let sqlite = self.opening.another(self.store, false)?;
         if sqlite.opening.is_file() {
             ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
             if !failpoint("log_not_emptied") {
                 sqlite.checkpoint(Some(sqlite.opening.busy_timeout))?;
             }
         }
-        sqlite.head_file.swap(&self.head_file);
+        let sqlite = Self { head_file: self.head_file.clone(), ..sqlite };
+        sqlite.record(None, true);
         Ok(sqlite)
     }
 
@@ -224,6 +232,16 @@ impl Opening {
         Ok(HeadOnDisk::open(path, self.shown(), write)?.map(|file| Box::new(file) as Box<dyn HeadStorage>))
     }
 
+    /// The stamp of the database file at its path.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        let Location::File(file) = &self.location else { return None };
+        #[cfg(test)]
+        if !self.is_real() {
+            return super::sim::stamp(&file.to_string_lossy());
+        }
+        path::stamp(file)
+    }
+
     /// Another connection to the store that this opening opened.
     pub(crate) fn another(&self, expected: StoreId, reads_only: bool) -> Result<Sqlite> {
         self.check_beside()?;
@@ -232,6 +250,7 @@ impl Opening {
         if store != expected {
             return Err(opening.refuse("was replaced by another store while it was open"));
         }
+        opening.move_log_on_close(&conn)?;
         let sqlite = Sqlite::new(conn, store, opening);
         if reads_only {
             sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
@@ -246,8 +265,8 @@ impl Opening {
 mod tests {
     use rusqlite::ffi;
 
-    use super::super::Durability;
     use super::super::sim::{Disk, Fault, Files, Op, Plain};
+    use super::super::{Durability, Judge};
     use super::*;
     use crate::log::{Hash, Head};
     use crate::seq::Seq;
@@ -266,6 +285,7 @@ mod tests {
             new_store: STORE,
             immutable: false,
             beside: Vec::new(),
+            judge: Judge::new(|_| Ok(None)),
             vfs: Some("univrs-sim"),
         }
     }

@@ -1,6 +1,6 @@
 //! What `rusqlite` and `std` do not offer: syncing the write-ahead log, asking whether the file was moved,
-//! reading the header of the write-ahead log's index, asking what a user may do with a file and what names it
-//! has, giving a file a name that is free, and counting forks.
+//! reading the header of the write-ahead log's index and marking it, asking what a user may do with a file and what
+//! names it has, giving a file a name that is free, and counting forks.
 //!
 //! The one module of unsafe code. The functions that ask a connection borrow it, so it is open, and
 //! no other thread can use it meanwhile (`Connection` is not `Sync`); [`WalIndex`] owns its own.
@@ -11,6 +11,7 @@
 use std::ffi::{CString, c_char};
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::marker::PhantomData;
 #[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use rusqlite::{Connection, Error, Result, ffi};
 
+use super::slot::LogMark;
 #[cfg(unix)]
 use crate::backend::process::forked;
 
@@ -30,17 +32,21 @@ use crate::backend::process::forked;
 /// IMPORTANT: after a crash, commits in the log may be in the page cache only. The log must be synced before
 /// anything that was read from it is served.
 pub(super) fn sync_wal(conn: &Connection) -> Result<()> {
+    let Some((file, methods)) = log_file(conn)? else { return Ok(()) };
+    let Some(sync) = methods.xSync else { return Ok(()) };
+    // SAFETY: the file is open, as its methods are not null, and this is its own method.
+    check_code(unsafe { sync(file, ffi::SQLITE_SYNC_FULL) })
+}
+
+/// SQLite's file of the write-ahead log and its methods, if it is open.
+fn log_file(conn: &Connection) -> Result<Option<(*mut ffi::sqlite3_file, &'static ffi::sqlite3_io_methods)>> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
     file_control(conn, ffi::SQLITE_FCNTL_JOURNAL_POINTER, (&raw mut file).cast())?;
     // SAFETY: SQLite wrote null or its file of the log, which lives until the connection closes
     // or leaves this journal mode; both need the connection, which is borrowed.
     let methods = unsafe { file.as_ref() }.map_or(ptr::null(), |file| file.pMethods);
     // SAFETY: the methods are null while the file is closed, and else static.
-    let Some(sync) = unsafe { methods.as_ref() }.and_then(|methods| methods.xSync) else {
-        return Ok(());
-    };
-    // SAFETY: the file is open, as its methods are not null, and this is its own method.
-    check_code(unsafe { sync(file, ffi::SQLITE_SYNC_FULL) })
+    Ok(unsafe { methods.as_ref() }.map(|methods| (file, methods)))
 }
 
 /// The bytes of a region of the index, as SQLite maps it: 4096 page numbers and their hash table.
@@ -50,6 +56,14 @@ const HEADER_WORDS: usize = 12;
 /// The words that say what is visible: the count of commits, frames in use, the size of the
 /// database, the checksum of the last frame, and the salts of the log.
 const TOKEN_WORDS: [usize; 7] = [2, 4, 5, 6, 7, 8, 9];
+/// The word at byte 132 of the index, which SQLite sets aside ("unused space, reserved for further expansion") and
+/// neither reads nor writes. Whoever begins to use an index when nobody else does clears all of it.
+const MARK_WORD: usize = 33;
+/// Bytes of the headers of a write-ahead log and of one of its frames, and where the salts stand.
+const LOG_HEADER: usize = 32;
+const FRAME_HEADER: i64 = 24;
+const LOG_PAGE_SIZE: usize = 8;
+const LOG_SALTS: usize = 16;
 
 /// The header of the write-ahead log's index, in memory that all processes with the database open share.
 /// The connection in this struct is used for nothing else; it keeps the memory mapped.
@@ -81,14 +95,40 @@ impl Token {
     pub(crate) fn frames(&self) -> u32 {
         self.0[1]
     }
+
+    /// The log, as far as it is visible.
+    fn log(self) -> LogMark {
+        LogMark { salts: [self.0[5], self.0[6]], frames: self.frames() }
+    }
 }
 
 impl WalIndex {
     /// The index of the connection's database; `None` if it cannot be mapped now. The connection must have read
     /// from the database before.
     pub(super) fn mapped_by(connection: Connection) -> Result<Option<Self>> {
+        // A region stays where it is until the last connection of the process closes.
+        let header = Mapped::by(&connection)?.map(|mapped| mapped.header);
+        Ok(header.map(|header| Self { header, _connection: Mutex::new(connection) }))
+    }
+
+    /// The token of the newest visible commit. Takes 8 ns, as measured, so that each read can ask for it.
+    pub(crate) fn token(&self) -> Token {
+        // SAFETY: the header is mapped as long as the connection is open, see `mapped_by`.
+        unsafe { token(self.header) }
+    }
+}
+
+/// The index that a connection has mapped, while it is borrowed.
+struct Mapped<'a> {
+    header: NonNull<AtomicU32>,
+    writable: bool,
+    _connection: PhantomData<&'a Connection>,
+}
+
+impl<'a> Mapped<'a> {
+    fn by(connection: &'a Connection) -> Result<Option<Self>> {
         let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-        file_control(&connection, ffi::SQLITE_FCNTL_FILE_POINTER, (&raw mut file).cast())?;
+        file_control(connection, ffi::SQLITE_FCNTL_FILE_POINTER, (&raw mut file).cast())?;
         // SAFETY: SQLite wrote null or its file of the database, which lives as long as the connection.
         let methods = unsafe { file.as_ref() }.map_or(ptr::null(), |file| file.pMethods);
         // SAFETY: the methods are null while the file is closed, and else static.
@@ -99,29 +139,81 @@ impl WalIndex {
         let mut region: *mut c_void = ptr::null_mut();
         // SAFETY: the file is open, this is its own method, and the region that it maps is one that SQLite
         // maps itself, with the size that it uses; with a zero it is not made where it is missing.
-        match unsafe { map(file, 0, REGION, 0, (&raw mut region).cast()) } {
+        let writable = match unsafe { map(file, 0, REGION, 0, (&raw mut region).cast()) } {
             // The region is mapped nevertheless, for reading.
-            ffi::SQLITE_READONLY => {}
+            ffi::SQLITE_READONLY => false,
             // The shared index does not exist and this connection may not make it: SQLite uses a private one.
             ffi::SQLITE_READONLY_CANTINIT => return Ok(None),
-            code => check_code(code)?,
-        }
-        // A region stays where it is until the last connection of the process closes.
+            code => check_code(code).map(|()| true)?,
+        };
         let header = NonNull::new(region.cast::<AtomicU32>());
-        Ok(header.map(|header| Self { header, _connection: Mutex::new(connection) }))
+        Ok(header.map(|header| Self { header, writable, _connection: PhantomData }))
     }
 
-    /// The token of the newest visible commit. Takes 8 ns, as measured, so that each read can ask for it.
-    pub(crate) fn token(&self) -> Token {
-        // IMPORTANT: the second copy is read. A commit writes the second copy first, and is visible only when
-        // both copies are equal. So while the second copy is unchanged, nothing newer is visible.
-        let token = Token(TOKEN_WORDS.map(|word| {
-            // SAFETY: both copies lie within the region; see `of` for how long it is mapped.
-            unsafe { self.header.add(HEADER_WORDS + word).as_ref() }.load(Ordering::Relaxed)
-        }));
-        fence(Ordering::Acquire);
-        token
+    fn mark(&self) -> &AtomicU32 {
+        // SAFETY: the word lies within the region, which is mapped while the connection is borrowed.
+        unsafe { self.header.add(MARK_WORD).as_ref() }
     }
+}
+
+/// # Safety
+/// The header must be mapped.
+unsafe fn token(header: NonNull<AtomicU32>) -> Token {
+    // IMPORTANT: the second copy is read. A commit writes the second copy first, and is visible only when
+    // both copies are equal. So while the second copy is unchanged, nothing newer is visible.
+    let token = Token(TOKEN_WORDS.map(|word| {
+        // SAFETY: both copies lie within the region, which is mapped, as the caller promises.
+        unsafe { header.add(HEADER_WORDS + word).as_ref() }.load(Ordering::Relaxed)
+    }));
+    fence(Ordering::Acquire);
+    token
+}
+
+/// The write-ahead log as far as it is visible. The connection must have read from the database before.
+///
+/// Where the index is private to SQLite, as in a folder that cannot be written, the file of the log is asked,
+/// which may end in frames that are not used any more.
+pub(super) fn log(conn: &Connection) -> Result<Option<LogMark>> {
+    match Mapped::by(conn)? {
+        // SAFETY: the header is mapped while the connection is borrowed.
+        Some(mapped) => Ok(Some(unsafe { token(mapped.header) }.log())),
+        None => log_on_disk(conn),
+    }
+}
+
+fn log_on_disk(conn: &Connection) -> Result<Option<LogMark>> {
+    let Some((file, methods)) = log_file(conn)? else { return Ok(None) };
+    let (Some(read), Some(size)) = (methods.xRead, methods.xFileSize) else { return Ok(None) };
+    let (mut header, mut bytes) = ([0_u8; LOG_HEADER], 0_i64);
+    // SAFETY: the file is open, this is its own method, and there is room for its answer.
+    check_code(unsafe { size(file, &raw mut bytes) })?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "it is a small number")]
+    let length = LOG_HEADER as c_int;
+    // SAFETY: as above; there is room for so many bytes.
+    match unsafe { read(file, header.as_mut_ptr().cast(), length, 0) } {
+        ffi::SQLITE_IOERR_SHORT_READ => return Ok(None),
+        code => check_code(code)?,
+    }
+    let word = |at: usize| header.get(at..)?.first_chunk::<4>().copied();
+    let page = word(LOG_PAGE_SIZE).map_or(0, u32::from_be_bytes);
+    let frames = (bytes - i64::from(length)) / (i64::from(page) + FRAME_HEADER);
+    // As SQLite does, the index takes the salts from the file byte by byte.
+    let salts = [word(LOG_SALTS), word(LOG_SALTS + 4)].map(|word| word.map_or(0, u32::from_ne_bytes));
+    Ok(Some(LogMark { salts, frames: u32::try_from(frames).unwrap_or(0) }))
+}
+
+/// The mark in the index; `None` if it is not shared. 0 if nobody has set one since somebody was the only one to
+/// use the index.
+pub(super) fn mark(conn: &Connection) -> Result<Option<u32>> {
+    Ok(Mapped::by(conn)?.map(|mapped| mapped.mark().load(Ordering::Acquire)))
+}
+
+/// Sets the mark in the index, if this connection may write there.
+pub(super) fn set_mark(conn: &Connection, mark: u32) -> Result<()> {
+    if let Some(mapped) = Mapped::by(conn)?.filter(|mapped| mapped.writable) {
+        mapped.mark().store(mark, Ordering::Release);
+    }
+    Ok(())
 }
 
 /// Whether the path of the database now names another file, or none.

@@ -1,9 +1,12 @@
-//! The head file: a head that the log is known to have reached.
+//! The head file: a head that the log is known to have reached, and which database lies under which log.
 //!
 //! The hash chain cannot show that the end of the log is missing, for example because the write-ahead log
 //! was removed. So a small file beside the database names a head that the log must contain. It is written
 //! after each group of commits. It is not synced then: after a crash it may name an older head, which is
 //! still true.
+//!
+//! Neither can SQLite tell whether a database file is the one that its write-ahead log was written over. So the
+//! head file names both as a [`Pair`], see `doubt.rs`. A pair stays true for ever, so it is not synced, either.
 //!
 //! IMPORTANT: the head file never names a head before the log is durable up to it, and, unless a loss is
 //! accepted, never goes back.
@@ -17,16 +20,12 @@ use serde::{Deserialize, Serialize};
 
 use super::path;
 use super::patience::{Clock, Patience};
-use crate::log::{Domain, Hash, Head, StoreId};
-use crate::seq::Seq;
+use super::slot::{Pair, SLOT_BYTES, Slot};
+use crate::log::{Head, StoreId};
 
-/// Store id, seq, hash, and the first 16 bytes of the hash of all that.
-const SLOT_BYTES: usize = 16 + 8 + 32 + 16;
 /// The offsets of the two slots. They lie in different sectors, so that a torn write damages at most one.
 const SLOTS: [usize; 2] = [0, 512];
 const FILE_BYTES: usize = 512 + SLOT_BYTES;
-
-static SLOT: Domain = Domain::new("univrs-state 1 witness slot");
 
 /// The storage of a head file; a trait, so that tests can make it fail.
 pub(crate) trait HeadStorage: Send + std::fmt::Debug {
@@ -92,18 +91,16 @@ impl HeadFile {
 
     /// The newest head that a file names, and the store that it is of.
     pub(super) fn newest(mut file: Box<dyn HeadStorage>) -> io::Result<Option<(StoreId, Head)>> {
-        let bytes = file.read(FILE_BYTES)?;
-        let slots = SLOTS.into_iter().filter_map(|offset| read_slot(&bytes, offset));
-        Ok(slots.max_by_key(|(_, head)| head.seq))
+        let slots = slots(&file.read(FILE_BYTES)?);
+        Ok(slots.into_iter().flatten().max_by_key(Slot::age).map(|slot| (slot.store, slot.head)))
     }
 
     /// Reads the head that the file names now.
     pub(crate) fn recorded(&mut self) -> io::Result<RecordedHead> {
         let bytes = self.file.read(FILE_BYTES)?;
-        let slots = SLOTS.map(|offset| read_slot(&bytes, offset));
-        let newest = slots.iter().flatten().filter(|(store, _)| *store == self.store).map(|(_, head)| *head);
-        Ok(match newest.max_by_key(|head| head.seq) {
-            Some(head) => RecordedHead::Reached(head),
+        let slots = slots(&bytes);
+        Ok(match self.own(slots).into_iter().flatten().max_by_key(Slot::age) {
+            Some(slot) => RecordedHead::Reached(slot.head),
             None if slots.iter().any(Option::is_some) || bytes.iter().all(|byte| *byte == 0) => {
                 RecordedHead::Nothing
             }
@@ -111,21 +108,46 @@ impl HeadFile {
         })
     }
 
+    /// The pairs that the file names. All of them are true.
+    pub(super) fn pairs(&mut self) -> io::Result<impl Iterator<Item = Pair> + use<>> {
+        let slots = slots(&self.file.read(FILE_BYTES)?);
+        Ok(self.own(slots).into_iter().flatten().filter_map(|slot| slot.pair))
+    }
+
     /// Records a head; does nothing if a later head is already recorded.
     ///
     /// IMPORTANT: the log must be durable up to this head.
+    #[cfg(test)]
     pub(crate) fn advance(&mut self, head: Head) -> io::Result<()> {
+        self.record(Some(head), |known| known)
+    }
+
+    /// Records a head, unless a later one is already recorded, and the pair that `pair` makes of the newest one.
+    /// It is asked under the lock.
+    ///
+    /// IMPORTANT: the log must be durable up to this head.
+    pub(super) fn record(
+        &mut self,
+        head: Option<Head>,
+        pair: impl FnOnce(Option<Pair>) -> Option<Pair>,
+    ) -> io::Result<()> {
         self.locked(|head_file| {
-            let bytes = head_file.file.read(FILE_BYTES)?;
-            let named =
-                SLOTS.map(|offset| read_slot(&bytes, offset).filter(|(store, _)| *store == head_file.store));
-            let named = named.map(|slot| slot.map(|(_, head)| head.seq));
-            if named.iter().flatten().any(|seq| *seq >= head.seq) {
+            let slots = slots(&head_file.file.read(FILE_BYTES)?);
+            let own = head_file.own(slots);
+            let newest = own.iter().flatten().max_by_key(|slot| slot.age());
+            let known = newest.map(|slot| slot.head);
+            let later = head.filter(|head| known.is_none_or(|known| known.seq < head.seq));
+            let Some(head) = later.or(known) else { return Ok(()) };
+            let before = newest.and_then(|slot| slot.pair);
+            let pair = pair(before);
+            if Some(head) == known && pair == before {
                 return Ok(());
             }
-            // IMPORTANT: the slot with the older head is rewritten, so that the newer one survives a torn write.
-            let offset = if named.first() <= named.last() { SLOTS[0] } else { SLOTS[1] };
-            head_file.file.write(offset, &slot(head_file.store, head))
+            let count = newest.map_or(0, |slot| slot.count).wrapping_add(1);
+            let slot = Slot { store: head_file.store, head, count, pair };
+            // IMPORTANT: the older slot is rewritten, so that the newer one survives a torn write.
+            let [older, _] = by_age(own);
+            head_file.file.write(older, &slot.encode())
         })
     }
 
@@ -135,14 +157,20 @@ impl HeadFile {
     /// the head of the accepted loss, which is recognized, or this one.
     pub(crate) fn reset(&mut self, head: Head) -> io::Result<()> {
         self.locked(|head_file| {
-            let bytes = head_file.file.read(FILE_BYTES)?;
-            let named = SLOTS.map(|offset| read_slot(&bytes, offset).map(|(_, head)| head.seq));
-            let [first, second] = if named.first() <= named.last() { SLOTS } else { [SLOTS[1], SLOTS[0]] };
-            let slot = slot(head_file.store, head);
-            head_file.file.write(first, &slot)?;
+            let slots = slots(&head_file.file.read(FILE_BYTES)?);
+            let newest = head_file.own(slots).into_iter().flatten().max_by_key(Slot::age);
+            let (count, pair) = newest.map_or((0, None), |slot| (slot.count, slot.pair));
+            let slot = Slot { store: head_file.store, head, count: count.wrapping_add(1), pair }.encode();
+            let [older, newer] = by_age(slots);
+            head_file.file.write(older, &slot)?;
             head_file.file.sync()?;
-            head_file.file.write(second, &slot)
+            head_file.file.write(newer, &slot)
         })
+    }
+
+    /// The slots of this store.
+    fn own(&self, slots: [Option<Slot>; 2]) -> [Option<Slot>; 2] {
+        slots.map(|slot| slot.filter(|slot| slot.store == self.store))
     }
 
     fn locked(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
@@ -157,24 +185,16 @@ impl HeadFile {
     }
 }
 
-fn slot(store: StoreId, head: Head) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(SLOT_BYTES);
-    bytes.extend(store.as_bytes());
-    bytes.extend(head.seq.as_u64().to_be_bytes());
-    bytes.extend(head.hash.as_bytes());
-    let checksum = SLOT.hash(&[&bytes]);
-    bytes.extend(checksum.as_bytes().iter().take(16));
-    bytes
+/// The two slots of a file.
+fn slots(file: &[u8]) -> [Option<Slot>; 2] {
+    SLOTS.map(|offset| file.get(offset..).and_then(Slot::decode))
 }
 
-fn read_slot(file: &[u8], offset: usize) -> Option<(StoreId, Head)> {
-    let bytes = file.get(offset..offset + SLOT_BYTES)?;
-    let (store, rest) = bytes.split_first_chunk::<16>()?;
-    let (seq, rest) = rest.split_first_chunk::<8>()?;
-    let (hash, _) = rest.split_first_chunk::<32>()?;
-    let store = StoreId::from_bytes(*store);
-    let head = Head { seq: Seq::new(u64::from_be_bytes(*seq)), hash: Hash::from_bytes(*hash) };
-    (slot(store, head) == bytes).then_some((store, head))
+/// The offsets of the older slot and of the newer one. A slot that cannot be read is older than any other.
+fn by_age(slots: [Option<Slot>; 2]) -> [usize; 2] {
+    let [first, second] = slots.map(|slot| slot.map(|slot| slot.age()));
+    let [one, other] = SLOTS;
+    if first <= second { [one, other] } else { [other, one] }
 }
 
 /// A head file on disk.
@@ -256,7 +276,10 @@ fn lock_in_time(
 #[cfg(test)]
 mod tests {
     use super::super::patience::tests::Told;
+    use super::super::slot::{LogMark, Stamp};
     use super::*;
+    use crate::log::Hash;
+    use crate::seq::Seq;
 
     /// Locks with 50 ms, when each try finds the lock held and takes this long.
     fn tries(takes: Duration, ends_after: u32) -> (bool, u32) {
@@ -326,6 +349,39 @@ mod tests {
         assert_eq!(head_file.recorded().unwrap(), RecordedHead::Unreadable);
         head_file.advance(head(3)).unwrap();
         assert_eq!(head_file.recorded().unwrap(), RecordedHead::Reached(head(3)), "it heals");
+    }
+
+    #[test]
+    fn a_pair_is_recorded_with_the_newest_head_and_a_torn_slot_leaves_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("head");
+        let pair = |nanos| Pair {
+            database: Stamp { bytes: 512, seconds: 1, nanos },
+            log: LogMark { salts: [1, 2], frames: 3 },
+        };
+        let pairs = |head_file: &mut HeadFile| {
+            let mut nanos: Vec<u32> = head_file.pairs().unwrap().map(|pair| pair.database.nanos).collect();
+            nanos.sort_unstable();
+            nanos
+        };
+        let mut one = head_file(&path, STORE);
+        one.record(None, |_| Some(pair(1))).unwrap();
+        assert!(pairs(&mut one).is_empty(), "there is no head that it could stand beside");
+        one.record(Some(head(4)), |known| known.or(Some(pair(2)))).unwrap();
+        let mut other = head_file(&path, STORE);
+        for nanos in 3..9 {
+            // Of an older head, or of none, the pair is recorded nevertheless.
+            other.record((nanos % 2 == 0).then(|| head(1)), |_| Some(pair(nanos))).unwrap();
+            assert_eq!(pairs(&mut one), [nanos - 1, nanos]);
+            assert_eq!(one.recorded().unwrap(), RecordedHead::Reached(head(4)));
+        }
+        one.record(Some(head(5)), |known| known).unwrap();
+        assert_eq!(pairs(&mut one), [8, 8], "a commit keeps it");
+        let whole = std::fs::read(&path).unwrap();
+        one.record(Some(head(5)), |known| known).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole, "what is known is not written");
+        one.reset(head(2)).unwrap();
+        assert_eq!(pairs(&mut other), [8, 8]);
     }
 
     #[test]

@@ -4,9 +4,11 @@ mod config;
 mod connection;
 mod creation;
 mod diagnosis;
+mod doubt;
 mod fault;
 mod ffi;
 mod head_file;
+mod judge;
 mod jump;
 mod load;
 mod open;
@@ -16,6 +18,7 @@ mod patience;
 mod row;
 mod schema;
 mod seen_file;
+mod slot;
 mod snapshot;
 mod transaction;
 
@@ -29,9 +32,13 @@ pub(crate) use config::{Location, Opening, SideFile};
 #[cfg(target_os = "linux")]
 pub(crate) use ffi::rename_new;
 pub(crate) use ffi::{Token, WalIndex};
+pub(crate) use judge::Judge;
 pub(crate) use load::Table;
+#[cfg(test)]
+pub(crate) use slot::{LogMark, Pair, Stamp};
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -49,6 +56,7 @@ use crate::backend::{LogView, View};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::log::{Head, StoreId, Tip};
+use crate::sync::{Mutex, lock};
 
 /// The version of SQLite that is linked.
 pub(crate) fn version() -> &'static str {
@@ -66,8 +74,10 @@ pub(crate) struct Sqlite {
     read_tip: Cell<Option<Tip>>,
     /// How to open another connection to the same store.
     opening: Opening,
-    /// The head file; only the connection that writes has it.
-    head_file: RefCell<Option<HeadFile>>,
+    /// The head file; only the connections that write and make checkpoints have it.
+    head_file: Arc<Mutex<Option<HeadFile>>>,
+    /// The salts of the log when its pair was last recorded.
+    log_salts: Cell<Option<[u32; 2]>>,
     accepted_loss: Cell<Option<Loss>>,
     /// A warning of the opening for the program.
     warning: Option<String>,
@@ -94,8 +104,16 @@ impl Sqlite {
 
     /// Moves the write-ahead log into the database, as far as readers allow. If a time is given, waits for
     /// readers for at most that time, and then also empties the log file.
+    ///
+    /// IMPORTANT: the database file changed, also if that failed on the way. So it is recorded anew.
     pub(crate) fn checkpoint(&self, truncate: Option<Duration>) -> Result<()> {
         self.check_own()?;
+        let moved = self.move_log(truncate);
+        self.record(None, true);
+        moved
+    }
+
+    fn move_log(&self, truncate: Option<Duration>) -> Result<()> {
         if self.opening.durability == Some(Durability::Buffered) && self.opening.is_file() {
             self.sync()?; // IMPORTANT: commits are not synced, and the head file may name only synced ones.
         }
@@ -137,16 +155,6 @@ impl Sqlite {
         statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(fault::storage)
     }
 
-    /// Records a head in the head file. A failure is ignored: the file then names an older head, so that a
-    /// loss of newer commits would not be noticed, which is no reason to fail a commit.
-    ///
-    /// IMPORTANT: the log must be durable up to this head.
-    fn record_head(&self, head: Head) {
-        if let Some(head_file) = &mut *self.head_file.borrow_mut() {
-            let _ = head_file.advance(head);
-        }
-    }
-
     /// Syncs the write-ahead log, then records its head in the head file.
     ///
     /// IMPORTANT: in this order: the tip is read, the log is synced, the head file is written. The head file
@@ -156,7 +164,7 @@ impl Sqlite {
         if !failpoint("buffered_log_not_synced") {
             ffi::sync_wal(&self.conn).map_err(fault::storage)?;
         }
-        self.record_head(tip.head);
+        self.record(Some(tip.head), false);
         Ok(())
     }
 
@@ -189,7 +197,7 @@ impl Sqlite {
 
     /// Sets the head file back to this head. The loss must be recorded in the log before.
     pub(crate) fn reset_head_file(&self, head: Head) -> Result<()> {
-        if let Some(head_file) = &mut *self.head_file.borrow_mut() {
+        if let Some(head_file) = &mut *lock(&self.head_file) {
             head_file.reset(head)?;
         }
         self.accepted_loss.set(None);

@@ -36,9 +36,10 @@ impl Opening {
     /// Opens the first connection: the one that writes, or the first of a read-only store. Creates the store if
     /// it is missing and `create` is set.
     ///
-    /// IMPORTANT: the order of the steps. Forks are refused before anything is locked. The write-ahead log is
-    /// synced before anything is read from it. The head file is read before the log. The files beside the
-    /// database are noted last, when SQLite has made them.
+    /// IMPORTANT: the order of the steps. Forks are refused before anything is locked. A doubt about the files is
+    /// settled before anything is written. The write-ahead log is synced before anything that was read from it is
+    /// served. The head file is read before the log. The files beside the database are noted last, when SQLite has
+    /// made them.
     pub(crate) fn first(mut self) -> Result<Sqlite> {
         if rusqlite::version_number() < OLDEST_SQLITE {
             let found = rusqlite::version();
@@ -77,17 +78,27 @@ impl Opening {
             connection => connection?,
         };
         self.check_id(store)?;
-        if self.is_file() && !failpoint("no_wal_sync") {
+        self.durability = Some(durability);
+        let mut sqlite = Sqlite::new(conn, store, self);
+        if failpoint("doubt_after_checkpoint") {
+            sqlite.checkpoint(Some(Duration::ZERO))?;
+        }
+        if failpoint("doubted_log_moved_on_close") {
+            sqlite.opening.move_log_on_close(&sqlite.conn)?;
+        }
+        sqlite.settle_doubt()?;
+        if sqlite.opening.is_file() && !failpoint("no_wal_sync") {
             // IMPORTANT: before anything is served. A process that died may have left commits in the page
             // cache. They were never acknowledged, but this connection can read them, and a loss of power
             // would take them back after they were read. A later checkpoint would sync them, too, but a
             // read-only store makes none, and a busy one returns before it syncs.
-            ffi::sync_wal(&conn).map_err(|error| self.fault(Some(&conn), error))?;
+            let synced = ffi::sync_wal(&sqlite.conn);
+            synced.map_err(|error| sqlite.opening.fault(Some(&sqlite.conn), error))?;
         }
-        self.durability = Some(durability);
-        let mut sqlite = Sqlite::new(conn, store, self);
         sqlite.warning = second_name;
         sqlite.load_head_file()?;
+        // IMPORTANT: not before. A store that is refused must stay as it is.
+        sqlite.opening.move_log_on_close(&sqlite.conn)?;
         sqlite.sync_names()?;
         if !sqlite.opening.read_only && sqlite.opening.is_file() && !failpoint("no_wal_sync") {
             // If the disk is full, the log cannot be moved now. It is synced, so it can be read as it is.
@@ -97,6 +108,8 @@ impl Opening {
             }
             sqlite.sync()?;
         }
+        // Accepting a loss removes the index and makes a new one.
+        sqlite.mark_as_sure()?;
         sqlite.opening.note_beside();
         // If the path had another file meanwhile, that one was noted.
         if sqlite.opening.is_file() && ffi::has_moved(&sqlite.conn).map_err(fault::storage)? {
@@ -234,8 +247,6 @@ impl Opening {
         if let Some(difference) = schema::difference(&conn).map_err(fault)? {
             return Err(self.refuse(&difference));
         }
-        let ours = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
-        ours.map_err(fault)?;
         let store = self.read_store_id(&conn)?;
         let durability = self.read_durability(&conn)?;
         if self.is_file() {
@@ -259,13 +270,20 @@ impl Opening {
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        // A database that is not a store must stay unchanged, so closing it must not checkpoint it.
+        // A database that is not a store must stay unchanged, and so must one whose log may not be its own: see
+        // `move_log_on_close`.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // A store writes no longer row, so a longer one is damage and is not read into memory.
         conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_ROW)?;
         conn.execute_batch("PRAGMA cell_size_check = ON")?;
         // The writer makes the checkpoints, because SQLite's automatic ones hide their errors.
         conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))
+    }
+
+    /// From now on, closing the connection moves the log into the database if nobody else has it open.
+    pub(super) fn move_log_on_close(&self, conn: &Connection) -> Result<()> {
+        let set = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        set.map(|_| ()).map_err(|error| self.fault(Some(conn), error))
     }
 
     /// Whether the file is empty. A database that is not a store is an error.
@@ -356,6 +374,7 @@ fn marks(conn: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Judge;
     use super::super::patience::tests::Told;
     use super::*;
 
@@ -375,6 +394,7 @@ mod tests {
             new_store: StoreId::from_bytes([3; 16]),
             immutable: false,
             beside: Vec::new(),
+            judge: Judge::new(|_| Ok(None)),
             vfs: None,
         };
         drop(opening.clone().first().unwrap());

@@ -3,9 +3,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::config::SideFile;
 use super::ffi::Look;
+use super::slot::Stamp;
 use crate::backend::folder;
 use crate::error::{Result, StateError};
 
@@ -163,6 +165,20 @@ pub(super) fn take_after(file: &File, model: &Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = (file, model);
     Ok(())
+}
+
+/// The size of the file at a path, and when it was last changed; `None` if that cannot be asked.
+///
+/// Where times are as coarse as the ticks of the system, two states of a file within one tick have the same
+/// stamp. A copy of one of them would have to be made between two checkpoints of the same tick.
+pub(super) fn stamp(file: &Path) -> Option<Stamp> {
+    let found = fs::symlink_metadata(file).ok()?;
+    let (since, sign) = match found.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => (since, 1),
+        Err(before) => (before.duration(), -1),
+    };
+    let seconds = i64::try_from(since.as_secs()).ok()?.saturating_mul(sign);
+    Some(Stamp { bytes: found.len(), seconds, nanos: since.subsec_nanos() })
 }
 
 /// The URL that opens a file as immutable. Every byte but letters, digits and the plainest marks is escaped.

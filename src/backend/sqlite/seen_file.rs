@@ -136,6 +136,7 @@ impl Sqlite {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Judge;
     use super::*;
     use crate::log::StoreId;
 
@@ -151,6 +152,7 @@ mod tests {
             new_store: StoreId::from_bytes([3; 16]),
             immutable: false,
             beside: Vec::new(),
+            judge: Judge::new(|_| Ok(None)),
             vfs: None,
         }
     }

@@ -289,7 +289,9 @@ impl Transaction for SqliteTransaction<'_> {
         let Err(error) = committed else {
             self.sqlite.known.set(Some((self.data_version, self.appended)));
             if self.sqlite.opening.durability == Some(Durability::Synced) {
-                self.sqlite.record_head(self.appended.head);
+                self.sqlite.record(Some(self.appended.head), false);
+            } else {
+                self.sqlite.record_new_log();
             }
             return Ok(());
         };

@@ -191,6 +191,7 @@ fn a_read_that_fails_tears_no_group() {
         new_store: StoreId::from_bytes([3; 16]),
         immutable: false,
         beside: Vec::new(),
+        judge: crate::backend::sqlite::Judge::new(|_| Ok(None)),
         vfs: None,
     };
     let mut sqlite = opening.first().unwrap();

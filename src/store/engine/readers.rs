@@ -188,7 +188,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::backend::sqlite::Location;
+    use crate::backend::sqlite::{Judge, Location};
 
     const LONG: Duration = Duration::from_secs(600);
 
@@ -204,6 +204,7 @@ mod tests {
             new_store: StoreId::from_bytes([3; 16]),
             immutable: false,
             beside: Vec::new(),
+            judge: Judge::new(|_| Ok(None)),
             vfs: None,
         };
         let sqlite = opening.first().unwrap();

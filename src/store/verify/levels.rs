@@ -13,7 +13,7 @@ use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 
 /// Verifies a store, until `cancelled` returns true. Corruption is a finding; other errors stay errors.
-#[cfg(test)]
+#[cfg(any(test, feature = "sqlite"))]
 pub(crate) fn verify(
     snapshot: &dyn Snapshot,
     verify: &Verify,

@@ -4,6 +4,8 @@ mod corruption;
 mod levels;
 mod long;
 mod observer;
+#[cfg(feature = "sqlite")]
+mod opening;
 mod quick;
 mod request;
 mod second_look;
@@ -11,4 +13,6 @@ mod sums;
 
 #[cfg(test)]
 pub(crate) use levels::verify;
+#[cfg(feature = "sqlite")]
+pub(crate) use opening::judge;
 pub use request::Verify;

@@ -11,6 +11,7 @@ use univrs_state::archive::Archive;
 use univrs_state::{Options, Seq, SqliteStore, StateError};
 
 use crate::escape::escape;
+use crate::opening;
 use crate::output::{DIM, Format, Output, paint};
 use crate::source::{Source, is_export};
 use crate::stop::{Done, Exit, Failure, fail};
@@ -68,7 +69,7 @@ impl Context {
                 let hint = format!("ustate doctor --accept-loss --db {}", quoted(path));
                 return fail(Failure::usage(what).hint(hint));
             }
-            let store = self.open_with(path, Options::new().read_only(true)).await?;
+            let store = self.open_with(path, self.options(path).read_only(true)).await?;
             return Ok(Source::Live(store));
         }
         let source = Source::Export(Archive::open(path).await?);
@@ -89,7 +90,7 @@ impl Context {
     /// The store, for writing; it is never created by this.
     pub(crate) async fn open_to_write(&self) -> Done<SqliteStore> {
         let path = self.writable().await?;
-        self.open_with(path, Options::new().create(false).accept_loss(self.accept_loss)).await
+        self.open_with(path, self.options(path).create(false).accept_loss(self.accept_loss)).await
     }
 
     /// The store, for reading what a write would do.
@@ -114,9 +115,13 @@ impl Context {
         })
     }
 
+    /// The options of every opening of a store at this path.
+    pub(crate) fn options(&self, path: &Path) -> Options {
+        Options::new().busy_timeout(self.busy_timeout).opening_progress(opening::told(self, path))
+    }
+
     async fn open_with(&self, path: &Path, options: Options) -> Done<SqliteStore> {
-        let opened = options.busy_timeout(self.busy_timeout).open(path).await;
-        match opened {
+        match options.open(path).await {
             Ok(store) => {
                 if self.verbose {
                     self.note(&format!("store {} in {}", store.store_id(), path.display()));
@@ -169,9 +174,7 @@ impl Context {
     /// Says something beside the data.
     pub(crate) fn note(&self, note: &str) {
         if !self.quiet {
-            let name = paint(self.color_notes, DIM, "note:");
-            // Nothing is left to be done where standard error is closed.
-            drop(writeln!(io::stderr(), "{name} {}", escape(note)));
+            write_note(self.color_notes, note);
         }
     }
 
@@ -191,6 +194,13 @@ impl Context {
         let name = if format == Format::Raw { "raw" } else { "tsv" };
         fail(Failure::usage(format!("{command} has no {name} output")).fact("use -o human or -o json"))
     }
+}
+
+/// Writes a note beside the data.
+pub(crate) fn write_note(color: bool, note: &str) {
+    let name = paint(color, DIM, "note:");
+    // Nothing is left to be done where standard error is closed.
+    drop(writeln!(io::stderr(), "{name} {}", escape(note)));
 }
 
 /// Whether the system said that a file or its folder does not exist.

@@ -20,6 +20,7 @@ mod json;
 mod leaves;
 mod moment;
 mod mounts;
+mod opening;
 mod origin;
 mod output;
 mod pairs;

@@ -52,6 +52,13 @@ impl Progress {
             bar.at(done, total);
         }
     }
+
+    /// The job is done: the bar goes, though somebody may still hold it.
+    pub(crate) fn end(&self) {
+        if let Some(bar) = &self.0 {
+            bar.drawn.finish_and_clear();
+        }
+    }
 }
 
 impl Bar {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use univrs_state::{LocalStore, Options, SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
 use crate::context::{Context, may_write, quoted};
 use crate::escape::{escape, escape_field};
@@ -69,7 +69,7 @@ impl Doctor {
             let store = context.open_to_write().await?;
             context.close(&store).await;
         }
-        let store = Options::new().read_only(true).busy_timeout(context.busy_timeout).open(&path).await;
+        let store = context.options(&path).read_only(true).open(&path).await;
         let store = store.map_err(|error| Context::explain(&path, &error))?;
         checks.extend(inside(&store, header.as_ref()).await?);
         store.close().await?;
@@ -193,7 +193,7 @@ async fn writes(context: &Context, path: &Path) -> Check {
     if may_write().is_err() {
         return Check::ok("writes", "not tried, as USTATE_READONLY is set");
     }
-    let opened = Options::new().create(false).busy_timeout(context.busy_timeout).open(path).await;
+    let opened = context.options(path).create(false).open(path).await;
     let closed = match opened {
         Ok(store) => store.close().await,
         Err(error) => Err(error),

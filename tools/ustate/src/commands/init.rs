@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use univrs_state::{LocalStore, Options, StateStore};
+use univrs_state::{LocalStore, StateStore};
 
 use crate::context::{Context, may_write, quoted};
 use crate::escape::{escape, escape_field};
@@ -31,14 +31,14 @@ impl Init {
         // An empty file may become a store; anything else that is there stays what it is.
         let vacant = path.metadata().map_or(!path.is_symlink(), |file| file.is_file() && file.len() == 0);
         if !vacant {
-            let store = Options::new().read_only(true).busy_timeout(context.busy_timeout).open(path).await?;
+            let store = context.options(path).read_only(true).open(path).await?;
             let head = store.head().await?.seq;
             return fail(already(path).fact(format!("its log ends at {head}")));
         }
         if self.dry_run {
             return report(context, path, None);
         }
-        let options = Options::new().busy_timeout(context.busy_timeout).accept_loss(context.accept_loss);
+        let options = context.options(path).accept_loss(context.accept_loss);
         let store = options.open(path).await.map_err(|error| Context::explain(path, &error))?;
         let id = store.store_id().to_string();
         context.close(&store).await;

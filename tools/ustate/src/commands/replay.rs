@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use univrs_state::history::Past;
 use univrs_state::log::{Commit, Timestamp};
-use univrs_state::{Head, LocalStore, Options, Seq, StateError, StateStore};
+use univrs_state::{Head, LocalStore, Seq, StateError, StateStore};
 
 use super::import::{Input, import};
 use super::run::{Occasion, Program, said};
@@ -228,7 +228,7 @@ async fn again(context: &Context, source: &Source, to: Seq, into: &Path) -> Done
 
 /// Compares the new store with the state that it was made of.
 async fn checked(context: &Context, source: &Past, head: Head, into: &Path) -> Done<Comparison> {
-    let store = Options::new().read_only(true).busy_timeout(context.busy_timeout).open(into).await?;
+    let store = context.options(into).read_only(true).open(into).await?;
     let copy = store.at(head.into()).await?;
     let comparison = compare(source, &copy).await?;
     store.close().await?;
