@@ -15,6 +15,7 @@ mod cursor_file;
 mod delta;
 mod escape;
 mod folder;
+mod following;
 mod input;
 mod json;
 mod leaves;

@@ -1,6 +1,7 @@
 //! Where data goes: standard output, in the form that was asked for.
 
 use std::io::{self, BufWriter, Stdout, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use univrs_state::log::ChangeKind;
@@ -21,6 +22,9 @@ pub(crate) enum Format {
     /// The exact bytes of a value; keys one a line.
     Raw,
 }
+
+/// How often it is looked at whether anybody reads.
+const PULSE: Duration = Duration::from_millis(50);
 
 impl Format {
     pub(crate) fn is_json(self) -> bool {
@@ -56,6 +60,31 @@ impl Output {
 
     pub(crate) fn flush(&mut self) -> Done {
         self.stdout.flush().map_err(|error| stop(&error))
+    }
+
+    /// Whether nobody reads it any longer, as far as that can be told without writing.
+    #[cfg(unix)]
+    pub(crate) fn is_closed(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut stdout = [PollFd::new(self.stdout.get_ref(), PollFlags::empty())];
+        let found = poll(&mut stdout, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        let [stdout] = &stdout;
+        found.is_ok() && stdout.revents().intersects(PollFlags::ERR | PollFlags::HUP)
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn is_closed(&self) -> bool {
+        false
+    }
+
+    /// Waits until nobody reads it any longer.
+    pub(crate) async fn closed(&self) {
+        loop {
+            tokio::time::sleep(PULSE).await;
+            if self.is_closed() {
+                return;
+            }
+        }
     }
 
     /// Text in a style, where there is colour.

@@ -317,8 +317,7 @@ fn a_signal_ends_the_search() {
     while !place.path("started").exists() {
         std::thread::yield_now();
     }
-    running.signal("INT");
-    running.signal("INT");
+    running.insist("INT");
     assert_eq!(running.line(), "");
     assert_eq!(running.code(), 130);
 }

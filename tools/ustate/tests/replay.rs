@@ -88,9 +88,9 @@ $ ustate replay 3..5 --json
 {"v":1,"type":"commit","first":3,"last":4,"at":"[EXACT]","correlation":"c","changes":[{"v":1,"type":"change","seq":3,"commit_seq":4,"at":"[EXACT]","kind":"updated","key":"/a","version":2,"prev":1,"bytes":1,"encoding":"json","value":3,"correlation":"c","hash":"[HASH]"},{"v":1,"type":"change","seq":4,"commit_seq":4,"at":"[EXACT]","kind":"deleted","key":"/b","version":2,"prev":2,"correlation":"c","hash":"[HASH]"}]}
 {"v":1,"type":"commit","first":5,"last":5,"at":"[EXACT]","actor":"alice@ops","changes":[{"v":1,"type":"change","seq":5,"commit_seq":5,"at":"[EXACT]","kind":"created","key":"/c","version":1,"prev":0,"bytes":1,"encoding":"json","value":4,"actor":"alice@ops","hash":"[HASH]"}]}
 $ ustate replay 1.. -- sh -c 'echo $USTATE_FIRST-$USTATE_SEQ $USTATE_BY $USTATE_REASON $USTATE_CORRELATION $USTATE_DB'
-2-2 bob@ops ticket 12 state.db
-3-4 c state.db
-5-5 alice@ops state.db
+2-2 bob@ops ticket 12 [FOLDER]/state.db
+3-4 c [FOLDER]/state.db
+5-5 alice@ops [FOLDER]/state.db
 $ ustate replay ..2 -- sh -c 'echo $USTATE_SEQ'
 1
 2

@@ -144,10 +144,7 @@ impl Place {
 
     /// Starts a line and leaves it running.
     pub(crate) fn start(&self, line: &str) -> Running {
-        let mut command = self.command(&words(line));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Running { child, lines }
+        Running::of(self.command(&words(line)))
     }
 
     /// The store, opened by the test itself.
@@ -163,6 +160,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
     /// The next line that it prints; waits for it.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
@@ -179,6 +182,13 @@ impl Running {
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Sends a signal until it has ended, as an impatient person does.
+    pub(crate) fn insist(&mut self, name: &str) {
+        while self.child.try_wait().unwrap().is_none() {
+            self.signal(name);
+        }
     }
 
     /// Kills it as with `kill -9`; what it had printed and nobody had read.

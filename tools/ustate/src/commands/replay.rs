@@ -154,7 +154,11 @@ impl Replay {
                     context.note(&format!("{to} is inside the commit {first} to {last}, which is left out"));
                     return Ok(());
                 }
-                beat.wait(commit.at, &mut signals).await?;
+                tokio::select! {
+                    waited = beat.wait(commit.at, &mut signals) => waited?,
+                    // The output of a command is its own.
+                    () = context.out.closed(), if program.is_none() => return Err(Stop::ClosedPipe),
+                }
                 after = commit.last;
                 self.deliver(context, program.as_ref(), &commit, &mut signals).await?;
                 progress.at(after.as_u64() - start.as_u64(), total);

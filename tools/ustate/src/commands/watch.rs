@@ -2,26 +2,22 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use univrs_state::key::RESERVED_PREFIX;
 use univrs_state::pattern::Pattern;
-use univrs_state::{Cursor, Head, Seq, StateError, WatchEvent, WatchStream};
+use univrs_state::{Cursor, Head, Seq, StateError};
 
-use super::run::{Occasion, Program};
-use crate::context::{Context, quoted};
+use super::run::Program;
+use crate::context::Context;
 use crate::cursor_file::CursorFile;
-use crate::json::{self, Object};
-use crate::output::{DIM, Format};
+use crate::following::{Following, lost};
+use crate::output::Format;
 use crate::point::Point;
-use crate::rows::{Columns, Row};
+use crate::rows::Columns;
 use crate::signals::Signals;
 use crate::source::Source;
-use crate::stop::{Done, Exit, Failure, Stop, fail};
-
-/// How often the place is looked at while nothing matches.
-const PULSE: Duration = Duration::from_millis(50);
+use crate::stop::{Done, Failure, fail};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,13 +27,15 @@ Examples:
 
 /// Follow changes as they happen; none is missed.
 ///
-/// With --cursor-file a watch resumes where it stopped, whatever stopped it: the file is written
-/// after a line, so a crash may repeat a commit, but never skip one. A JSON event carries the cursor
-/// that resumes after it. With -- COMMAND, the
+/// With --cursor-file a watch resumes where it stopped, whatever stopped it. The file is written after the
+/// lines, every 200 ms at most and at the end, so what a crash repeats is what came last, and it skips
+/// nothing. Its first line is the cursor; it also names the patterns, and one watch at a time may use it. A
+/// JSON event carries the cursor that resumes after it. With -- COMMAND, the
 /// command runs once for each change, which it gets as JSON on standard input and in the environment
 /// (USTATE_SEQ, USTATE_KIND, USTATE_KEY, USTATE_VERSION, USTATE_COMMIT_SEQ, USTATE_AT, USTATE_BY,
-/// USTATE_REASON, USTATE_CORRELATION); if it fails, the watch ends, and resumes there. Fields of
-/// -o tsv: seq, time, kind, key, encoding, value, actor, reason.
+/// USTATE_REASON, USTATE_CORRELATION); the file is written after its exit, and if it fails, the watch ends,
+/// and resumes there. SIGTERM, SIGINT and SIGHUP are passed to it and all that it started, and waited for.
+/// Fields of -o tsv: seq, time, kind, key, encoding, value, actor, reason.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Watch {
@@ -89,14 +87,15 @@ impl Watch {
         {
             return fail(Failure::of(&error).hint(context.hint("log --reverse")));
         }
-        let mut file = self.cursor_file.as_deref().map(CursorFile::open).transpose()?;
+        let open = |path| CursorFile::open(path, &self.patterns);
+        let mut file = self.cursor_file.as_deref().map(open).transpose()?;
         let head = source.head().await?;
         let after = self.start(context, &source, file.as_ref(), head).await?;
         let stream = source.watch_after(&pattern, after).map_err(|error| lost(&error, file.as_ref()))?;
         if let Some(file) = &mut file
             && file.saved().is_none()
         {
-            file.save(after)?;
+            file.hold(after)?;
         }
         let mut following = Following {
             columns: Columns::new(head.seq.as_u64(), context.verbose),
@@ -186,137 +185,4 @@ async fn checked(source: &Source, head: Head, seq: Seq) -> Done<Cursor> {
         }
     };
     Ok(format!("{}:{at}", source.store_id()).parse()?)
-}
-
-/// A watch under way.
-struct Following {
-    stream: WatchStream,
-    filter: Vec<Pattern>,
-    file: Option<CursorFile>,
-    program: Option<Program>,
-    columns: Columns,
-    /// The place whose passing is still to be said.
-    awaited: Option<Seq>,
-    /// Whether it is said.
-    says_so: bool,
-    /// Whether nothing comes after it.
-    ends: bool,
-    left: Option<u64>,
-}
-
-impl Following {
-    async fn follow(&mut self, context: &mut Context, signals: &mut Signals) -> Done {
-        loop {
-            let event = tokio::select! {
-                biased;
-                number = signals.next() => {
-                    self.keep()?;
-                    return Err(Stop::Signal(number));
-                }
-                event = self.stream.try_next() => match event {
-                    Ok(event) => event,
-                    Err(error) => return Err(lost(&error, self.file.as_ref())),
-                },
-                () = tokio::time::sleep(PULSE) => {
-                    self.keep()?;
-                    self.catch_up(context)?;
-                    if self.is_over() {
-                        return Ok(());
-                    }
-                    continue;
-                }
-            };
-            let Some(event) = event else { return Ok(()) };
-            let mut signal = None;
-            if self.filter.is_empty() || self.filter.iter().any(|pattern| pattern.matches(&event.key)) {
-                signal = self.deliver(context, signals, &event).await?;
-                self.left = self.left.map(|left| left.saturating_sub(1));
-            }
-            self.keep()?;
-            if let Some(number) = signal {
-                return Err(Stop::Signal(number));
-            }
-            self.catch_up(context)?;
-            let whole = self.file.is_none() || self.stream.cursor().seq() >= event.commit_seq;
-            if (self.left == Some(0) && whole) || self.is_over() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Nothing is added to an export.
-    fn is_over(&self) -> bool {
-        self.ends && self.awaited.is_none()
-    }
-
-    /// Prints the event, or runs the command for it; a signal may come meanwhile.
-    async fn deliver(
-        &mut self,
-        context: &mut Context,
-        signals: &mut Signals,
-        event: &WatchEvent,
-    ) -> Done<Option<u8>> {
-        if let Some(program) = &self.program {
-            let input = json::event(event, &self.stream.cursor());
-            let occasion = Occasion::of_event(event, input, self.file.as_ref().map(CursorFile::path));
-            return program.run(occasion, signals).await;
-        }
-        let row = Row::of_event(event, context.times.clock(event.at));
-        match context.format {
-            Format::Human => {
-                let line = self.columns.line(&row, &context.out);
-                context.out.line(&line)?;
-            }
-            Format::Tsv => context.out.fields(row.fields(event.at).each_ref().map(String::as_str))?,
-            _ => context.out.line(&json::event(event, &self.stream.cursor()))?,
-        }
-        context.out.flush()?;
-        Ok(None)
-    }
-
-    /// Everything up to the stream's cursor has been delivered: the file may say so.
-    fn keep(&mut self) -> Done {
-        let cursor = self.stream.cursor();
-        self.file.as_mut().map_or(Ok(()), |file| file.save(cursor))
-    }
-
-    fn catch_up(&mut self, context: &mut Context) -> Done {
-        let cursor = self.stream.cursor();
-        if self.awaited.is_none_or(|head| cursor.seq() < head) {
-            return Ok(());
-        }
-        self.awaited = None;
-        if !self.says_so {
-            return Ok(());
-        }
-        let seq = cursor.seq();
-        match context.format {
-            Format::Human => {
-                let line = context.out.paint(DIM, &format!("-- caught up at {seq} --"));
-                context.out.line(&line)?;
-            }
-            Format::Tsv => context.note(&format!("caught up at {seq}")),
-            _ => {
-                let object = Object::of_type("caught_up").number("seq", seq.as_u64());
-                context.out.line(&object.text("cursor", &cursor.to_string()).finish())?;
-            }
-        }
-        context.out.flush()
-    }
-}
-
-/// Why the log cannot be followed from there.
-fn lost(error: &StateError, file: Option<&CursorFile>) -> Stop {
-    let failure = Failure::of(error);
-    match file {
-        Some(file) if failure.exit == Exit::HistoryGone => {
-            let path = file.path();
-            failure
-                .fact(format!("the place was read from {}, which was left as it is", path.display()))
-                .fact("move it away to start anew from now on; what happened in between is not shown then")
-                .hint(format!("mv {0} {1}", quoted(path), quoted(&path.with_extension("lost"))))
-                .into()
-        }
-        _ => failure.into(),
-    }
 }
