@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
@@ -33,7 +34,7 @@ Exit codes:
   1  the answer is no            6  history not available
   2  usage                       7  input or output failed
   3  no usable store             70 a bug
-  4  busy                        130, 143 ended by a signal
+  4  busy                        129, 130, 143 ended by a signal
 
 Points in the history, for --at and ranges A..B (after A, up to B):
   4711                           a place in the log; 0 is before the first change
@@ -54,7 +55,7 @@ Examples:
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The store's file, or for reading that of an export.
-    #[arg(long, global = true, env = "USTATE_DB", value_name = "PATH", hide_env_values = true)]
+    #[arg(long, global = true, env = "USTATE_DB", value_name = "PATH", hide_env_values = true, value_parser = any_path())]
     pub(crate) db: Option<PathBuf>,
     /// The form of the output.
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "human")]
@@ -86,6 +87,11 @@ pub(crate) struct Global {
     /// Go on where recorded changes are missing, and record that: with set, delete, doctor and init.
     #[arg(long, global = true)]
     pub(crate) accept_loss: bool,
+}
+
+/// Also an empty one, as a variable may be: it names nothing.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// The commands.

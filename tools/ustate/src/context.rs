@@ -220,12 +220,18 @@ fn is_text_of_export(path: &Path) -> bool {
 
 /// Refuses to write where the environment says so.
 pub(crate) fn may_write() -> Done {
-    match std::env::var_os("USTATE_READONLY") {
-        Some(value) if !value.is_empty() && value != "0" => fail(
+    let value = std::env::var_os("USTATE_READONLY").unwrap_or_default();
+    match value.to_ascii_lowercase().to_str() {
+        Some("" | "0" | "false" | "no" | "off") => Ok(()),
+        Some("1" | "true" | "yes" | "on") => fail(
             Failure::new(Exit::Usage, "read_only", "USTATE_READONLY is set, so nothing is written")
                 .fact("commands that only read work as ever"),
         ),
-        _ => Ok(()),
+        // Whoever set it meant something; it is not guessed what.
+        _ => fail(
+            Failure::usage("USTATE_READONLY is neither yes nor no, so nothing is written")
+                .fact("use 1, true, yes or on; or 0, false, no, off, or nothing"),
+        ),
     }
 }
 

@@ -122,7 +122,7 @@ fn context_of(global: Global, colors: &Colors) -> Context {
             .db
             .as_ref()
             .is_some_and(|db| std::env::var_os("USTATE_DB").is_some_and(|named| named == db.as_os_str())),
-        db: global.db,
+        db: global.db.filter(|db| !db.as_os_str().is_empty()),
         format: if global.json { Format::Json } else { global.output },
         out: Output::new(colors.stdout),
         color_notes: colors.stderr,

@@ -2,6 +2,7 @@
 
 use univrs_state::pattern::Pattern;
 
+use crate::context::quoted_text;
 use crate::point::{Point, Range};
 use crate::stop::{Done, Failure, fail};
 
@@ -23,12 +24,27 @@ pub(crate) fn parse_selection(text: &str) -> Result<Selection, String> {
     text.parse().map(Selection::Places)
 }
 
+/// A pattern of keys; where one is written like a folder, the error names the pattern that was meant.
+pub(crate) fn parse_pattern(text: &str) -> Done<Pattern> {
+    let Some(above) = text.strip_suffix('/').filter(|_| text.starts_with('/')) else {
+        return Ok(text.parse()?);
+    };
+    let below = format!("{}/*", above.trim_end_matches('/'));
+    text.parse().map_err(|error| {
+        let failure = Failure::of(&error);
+        match below.parse::<Pattern>() {
+            Ok(_) => failure.fact(format!("all keys below it are {}", quoted_text(&below))).into(),
+            Err(_) => failure.into(),
+        }
+    })
+}
+
 /// The patterns, and the range if there is one.
 pub(crate) fn sort_out(words: &[Selection]) -> Done<(Vec<Pattern>, Option<Range>)> {
     let (mut patterns, mut range) = (Vec::new(), None);
     for word in words {
         match word {
-            Selection::Keys(pattern) => patterns.push(pattern.parse()?),
+            Selection::Keys(pattern) => patterns.push(parse_pattern(pattern)?),
             Selection::Places(_) if range.is_some() => {
                 return fail(Failure::usage("more than one range was given"));
             }

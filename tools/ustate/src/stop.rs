@@ -43,6 +43,18 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// With a hint, if it is a failure that names another way but has no hint yet.
+    pub(crate) fn or_hint(mut self, hint: impl FnOnce() -> String) -> Self {
+        if let Self::Failed(failure) = &mut self
+            && !failure.facts.is_empty()
+        {
+            failure.hint.get_or_insert_with(hint);
+        }
+        self
+    }
+}
+
 /// What a command comes to.
 pub(crate) type Done<T = ()> = Result<T, Stop>;
 

@@ -80,6 +80,7 @@ $ ustate log nonsense
 [exit 2]
 $ ustate log //
 ! error: invalid key: "//": empty segment at byte 0
+!   all keys below it are '/*'
 [exit 2]
 $ ustate log -o raw
 ! error: log has no raw output

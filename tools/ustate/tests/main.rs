@@ -35,4 +35,5 @@ mod secrets;
 mod stats;
 mod story;
 mod support;
+mod variables;
 mod verify;

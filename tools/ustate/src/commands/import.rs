@@ -1,7 +1,7 @@
 //! `ustate import`
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Stdin};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use univrs_state::{Head, Options, StateError, StateStore};
 
 use crate::context::{Context, may_write, quoted};
 use crate::escape::{escape, escape_field};
+use crate::input::{PULSE, is_ready};
 use crate::json::Object;
 use crate::output::Format;
 use crate::progress::{Progress, Unit};
@@ -49,8 +50,9 @@ impl Import {
     }
 
     fn open(&self, progress: Progress) -> Done<Input> {
+        let cancelled = Arc::new(AtomicBool::new(false));
         if self.file == Path::new("-") {
-            return Ok(Input::new(io::stdin(), 0, progress));
+            return Ok(Input::new(Waiting(io::stdin(), Arc::clone(&cancelled)), 0, progress, cancelled));
         }
         let opened = File::open(&self.file).and_then(|file| Ok((file.metadata()?, file)));
         let named = format!("cannot read {}", self.file.display());
@@ -58,7 +60,7 @@ impl Import {
         if metadata.is_dir() {
             return fail(Failure::io(&named, &io::ErrorKind::IsADirectory.into()));
         }
-        Ok(Input::new(file, metadata.len(), progress))
+        Ok(Input::new(file, metadata.len(), progress, cancelled))
     }
 
     /// What is wrong with the export.
@@ -162,19 +164,43 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(read: impl Read + Send + 'static, total: u64, progress: Progress) -> Self {
-        Self { read: Box::new(read), done: 0, total, progress, cancelled: Arc::default() }
+    pub(super) fn new(
+        read: impl Read + Send + 'static,
+        total: u64,
+        progress: Progress,
+        cancelled: Arc<AtomicBool>,
+    ) -> Self {
+        Self { read: Box::new(read), done: 0, total, progress, cancelled }
     }
 }
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.cancelled.load(Ordering::Relaxed) {
-            return Err(io::Error::other("a signal came"));
+            return Err(given_up());
         }
         let read = self.read.read(buffer)?;
         self.done += read as u64;
         self.progress.at(self.done, self.total);
         Ok(read)
     }
+}
+
+/// Standard input, whose reader does not wait longer for it than it is wanted.
+struct Waiting(Stdin, Arc<AtomicBool>);
+
+impl Read for Waiting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut stdin = self.0.lock();
+        while !is_ready(&stdin, PULSE) {
+            if self.1.load(Ordering::Relaxed) {
+                return Err(given_up());
+            }
+        }
+        stdin.read(buffer)
+    }
+}
+
+fn given_up() -> io::Error {
+    io::Error::other("a signal came")
 }

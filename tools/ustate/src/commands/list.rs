@@ -6,12 +6,12 @@ use univrs_state::{Entry, Page, Scan};
 
 use super::get::{entry_object, tsv};
 use crate::as_of::{AsOf, State};
-use crate::context::Context;
+use crate::context::{Context, quoted_text};
 use crate::escape::{escape, escape_field};
 use crate::json::Object;
 use crate::output::Format;
 use crate::rows::VALUE_ROOM;
-use crate::selection::prefix;
+use crate::selection::{parse_pattern, prefix};
 use crate::stop::{Done, Failure, fail};
 use crate::value::brief;
 
@@ -43,7 +43,10 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
-        let pattern: Pattern = self.pattern.parse()?;
+        let pattern = parse_pattern(&self.pattern).map_err(|stop| {
+            let below = format!("{}/*", self.pattern.trim_end_matches('/'));
+            stop.or_hint(|| context.hint(&format!("list {}", quoted_text(&below))))
+        })?;
         if self.values && context.format == Format::Raw {
             return fail(
                 Failure::usage("list --values has no raw output").fact("use -o tsv, or get KEY -o raw"),

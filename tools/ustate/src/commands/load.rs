@@ -111,7 +111,7 @@ impl Load {
         let limits = Limits::default();
         let (mut due, mut bytes) = (Due::default(), 0);
         for (key, path) in &folder.files {
-            let value = read_value(Some(path))?;
+            let value = read_value(path)?;
             let before = match source.get(key).await {
                 // It is gone, so it is another one.
                 Err(StateError::Erased(_)) => Some(None),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -217,7 +218,7 @@ async fn again(context: &Context, source: &Source, to: Seq, into: &Path) -> Done
     let progress = Progress::of(context, "replaying", Unit::Changes);
     let export =
         univrs_state::archive::Export::new().to(to).progress(move |at| progress.at(at.done, at.total));
-    let input = Input::new(read, 0, Progress::none());
+    let input = Input::new(read, 0, Progress::none(), Arc::default());
     let store = source.local();
     let (exported, imported) = tokio::join!(
         (&store).export(export, write),

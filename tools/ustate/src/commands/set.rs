@@ -11,7 +11,7 @@ use univrs_state::{Batch, Limits, StateError, StateStore};
 use super::get::by;
 use crate::context::{Context, may_write};
 use crate::escape::{escape, escape_field};
-use crate::input::read_value;
+use crate::input::{read_value, wait_for_value};
 use crate::json::Object;
 use crate::origin::Origin;
 use crate::output::Format;
@@ -87,7 +87,7 @@ impl Set {
         may_write()?;
         context.refuse(Format::Raw, "set")?;
         check_key(&self.key)?;
-        let value = self.value()?;
+        let value = self.value().await?;
         let expected = if self.if_absent { Some(0) } else { self.if_version };
         if self.dry_run {
             return self.rehearse(context, &value, expected).await;
@@ -128,11 +128,11 @@ impl Set {
         }
     }
 
-    fn value(&self) -> Done<Vec<u8>> {
+    async fn value(&self) -> Done<Vec<u8>> {
         let (bytes, implied) = match (&self.value, &self.file) {
-            (Some(value), _) if value == "-" => (read_value(None)?, Kind::Bytes),
+            (Some(value), _) if value == "-" => (wait_for_value().await?, Kind::Bytes),
             (Some(value), _) => (value.as_encoded_bytes().to_owned(), Kind::Text),
-            (None, Some(file)) => (read_value(Some(file))?, Kind::Bytes),
+            (None, Some(file)) => (read_value(file)?, Kind::Bytes),
             (None, None) => {
                 let failure = Failure::usage("no value was given");
                 return fail(failure.fact("give it as an argument, as - for standard input, or with --file"));

@@ -7,7 +7,7 @@ use univrs_state::log::Anchor;
 use univrs_state::verify::VerifyReport;
 
 use crate::context::Context;
-use crate::input::{named, read_at_most};
+use crate::input::{named, read_at_most, wait_for_at_most};
 use crate::output::Format;
 use crate::progress::{Progress, Unit};
 use crate::stop::{Done, Exit, Failure, Stop, fail};
@@ -55,7 +55,7 @@ impl Verify {
         context.refuse(Format::Raw, "verify")?;
         let mut anchors = Vec::new();
         for file in &self.anchor {
-            anchors.extend(read_anchors(file)?);
+            anchors.extend(read_anchors(file).await?);
         }
         let source = context.open().await.map_err(elsewhere)?;
         let progress = Progress::of(context, "verifying", Unit::Changes);
@@ -91,10 +91,14 @@ impl Verify {
 }
 
 /// The anchors in a file, a line each.
-fn read_anchors(file: &Path) -> Done<Vec<Anchor>> {
+async fn read_anchors(file: &Path) -> Done<Vec<Anchor>> {
     let file = Some(file).filter(|file| *file != Path::new("-"));
     let name = named(file);
-    let Some(bytes) = read_at_most(file, MOST_ANCHORS)? else {
+    let bytes = match file {
+        Some(file) => read_at_most(file, MOST_ANCHORS)?,
+        None => wait_for_at_most(MOST_ANCHORS).await?,
+    };
+    let Some(bytes) = bytes else {
         return fail(Failure::usage(format!("{name} is too large for a list of anchors")));
     };
     // What is no text is no anchor, which is said with its line.

@@ -15,6 +15,7 @@ use crate::following::{Following, lost};
 use crate::output::Format;
 use crate::point::Point;
 use crate::rows::Columns;
+use crate::selection::parse_pattern;
 use crate::signals::Signals;
 use crate::source::Source;
 use crate::stop::{Done, Failure, fail};
@@ -114,7 +115,7 @@ impl Watch {
     /// The pattern of the stream, and those that an event must match one of.
     fn pattern(&self) -> Done<(String, Vec<Pattern>)> {
         let patterns: Vec<Pattern> =
-            self.patterns.iter().map(|pattern| pattern.parse()).collect::<univrs_state::Result<_>>()?;
+            self.patterns.iter().map(|pattern| parse_pattern(pattern)).collect::<Done<_>>()?;
         if let [pattern] = patterns.as_slice() {
             return Ok((pattern.to_string(), Vec::new()));
         }
