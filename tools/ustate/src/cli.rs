@@ -75,7 +75,7 @@ pub(crate) struct Global {
     /// Show times as a distance from now.
     #[arg(long, global = true)]
     pub(crate) relative: bool,
-    /// Say nothing but data and errors.
+    /// Say nothing but data and errors, and what is deleted.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say more; show values whole.

@@ -68,7 +68,9 @@ impl Outcome<'_> {
     pub(crate) fn report(&self, context: &mut Context, object: Object, nothing: &str) -> Done {
         match context.format {
             Format::Human => {
-                for row in self.rows.iter().filter(|_| !context.quiet) {
+                // What goes is always said.
+                let is_said = |row: &&Written<'_>| !context.quiet || row.kind == ChangeKind::Deleted;
+                for row in self.rows.iter().filter(is_said) {
                     context.out.line(&row.line())?;
                 }
                 context.out.flush()?;

@@ -23,6 +23,7 @@ mod live;
 mod load;
 mod look;
 mod loss;
+mod mirror;
 mod nobody;
 mod options;
 mod passed_on;

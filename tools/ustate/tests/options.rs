@@ -54,7 +54,7 @@ Global options:
       --utc                      Show times in UTC, as is the default
       --tz <ZONE>                Show times in this zone: Europe/Berlin, +02:00, local
       --relative                 Show times as a distance from now
-  -q, --quiet                    Say nothing but data and errors
+  -q, --quiet                    Say nothing but data and errors, and what is deleted
   -v, --verbose                  Say more; show values whole
       --busy-timeout <DURATION>  How long to wait for other processes that write [default: 5s]
       --accept-loss              Go on where recorded changes are missing, and record that: with
@@ -164,7 +164,7 @@ Global options:
           Show times as a distance from now
 
   -q, --quiet
-          Say nothing but data and errors
+          Say nothing but data and errors, and what is deleted
 
   -v, --verbose
           Say more; show values whole

@@ -116,6 +116,7 @@ $ ustate list --values
 $ ustate restore --undo 5
 ! note: nothing differs from what was at 3
 $ ustate restore --undo head -q
+11 deleted /config/limits
 $ ustate list --values
 /config/new   x
 /config/rate  0

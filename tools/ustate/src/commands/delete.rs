@@ -134,9 +134,8 @@ fn report(context: &mut Context, deleted: &Deleted) -> Done {
         Format::Human => {
             for (i, key) in deleted.present.iter().enumerate() {
                 let done = if deleted.receipt.is_some() { "deleted" } else { "would delete" };
-                if !context.quiet {
-                    context.out.line(format!("{} {done} {}", seqs(i), escape(key)).trim_start())?;
-                }
+                // Also where all else is quiet.
+                context.out.line(format!("{} {done} {}", seqs(i), escape(key)).trim_start())?;
             }
             context.out.flush()?;
             for key in &deleted.absent {

@@ -10,15 +10,18 @@ use univrs_state::{Batch, Limits, StateError, StateStore};
 use super::delete::parse_prefix;
 use crate::confirm::{confirm, some_of};
 use crate::context::{Context, may_write, quoted, quoted_text};
-use crate::folder::Folder;
+use crate::folder::{Folder, FolderFile};
 use crate::input::{read_value, too_large};
 use crate::json::Object;
 use crate::origin::Origin;
 use crate::output::Format;
 use crate::source::Source;
-use crate::stop::{Done, Failure, fail};
+use crate::stop::{Done, Exit, Failure, fail};
 use crate::value::{count, counted, size};
 use crate::written::{Outcome, Written, written};
+
+/// How often a folder is read that changes meanwhile.
+const TRIES: usize = 5;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,10 +31,12 @@ Examples:
 /// Set a key for each file of a folder, all in one commit.
 ///
 /// The key is the prefix and the path below the folder. Files whose key has their bytes already are
-/// skipped; dot files, symbolic links and special files are left out, and counted in a note. If a
-/// name is not a valid key, nothing is written. Fields of -o tsv: seq, kind, key.
+/// skipped; dot files and special files are left out, and counted in a note. A link is followed if it
+/// stays in the folder, as those of a Kubernetes ConfigMap do. If another link is there, or a name that is
+/// no valid key, or if the folder changes meanwhile, nothing is written. Fields of -o tsv: seq, kind, key.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools)] // switches of a command line
 pub(crate) struct Load {
     /// The folder.
     #[arg(value_name = "DIR")]
@@ -42,6 +47,9 @@ pub(crate) struct Load {
     /// Delete keys below the prefix that have no file. Asks first.
     #[arg(long)]
     delete: bool,
+    /// With --delete, also if the folder has no files, so that every key below the prefix goes.
+    #[arg(long, requires = "delete")]
+    allow_empty: bool,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -66,15 +74,13 @@ impl Load {
         context.refuse(Format::Raw, "load")?;
         let prefix = format!("{}/", self.prefix.trim_end_matches('/'));
         let source = context.open_to_rehearse().await?;
-        let folder = Folder::read(&self.folder, &prefix)?;
-        let due = self.due(&source, &folder, &prefix).await?;
+        let (folder, due) = self.read(&source, &prefix).await?;
+        if folder.files.is_empty() && !due.deletes.is_empty() && !self.allow_empty {
+            return fail(self.would_delete_all(&folder, &due, &prefix));
+        }
         let object = Object::of_type("receipt").number("unchanged", due.unchanged).raw(
             "left_out",
-            &Object::nested()
-                .number("dot_files", folder.dot_files)
-                .number("links", folder.links)
-                .number("others", folder.others)
-                .finish(),
+            &Object::nested().number("dot_files", folder.dot_files).number("others", folder.others).finish(),
         );
         if let Some(note) = folder.left_out() {
             context.note(&note);
@@ -106,11 +112,36 @@ impl Load {
         Outcome { rows: &rows, receipt: Some(&receipt), dry_run: false }.report(context, object, &nothing)
     }
 
+    /// Reads the folder and its files as they were at one time, as far as that can be told.
+    async fn read(&self, source: &Source, prefix: &str) -> Done<(Folder, Due)> {
+        for _ in 0..TRIES {
+            let folder = Folder::read(&self.folder, prefix)?;
+            let due = self.due(source, &folder, prefix).await;
+            // What was exchanged meanwhile may be gone, or be half of the old and half of the new.
+            if Folder::read(&self.folder, prefix)? == folder {
+                return Ok((folder, due?));
+            }
+        }
+        let what = format!("{} changed each time that it was read", self.folder.display());
+        fail(Failure::new(Exit::Io, "source_changed", what).fact("nothing was written; try again"))
+    }
+
+    fn would_delete_all(&self, folder: &Folder, due: &Due, prefix: &str) -> Failure {
+        let keys = counted(due.deletes.len() as u64, "key");
+        let what = format!(
+            "{} has no files, so --delete would delete all that is below {prefix}: {keys}",
+            self.folder.display()
+        );
+        let failure = Failure::new(Exit::Usage, "empty_source", what);
+        let failure = folder.left_out().into_iter().fold(failure, Failure::fact);
+        failure.fact("nothing was written; if it is meant to be empty, --allow-empty deletes them")
+    }
+
     /// Reads the files and keeps what differs, as much as fits a commit.
     async fn due(&self, source: &Source, folder: &Folder, prefix: &str) -> Done<Due> {
         let limits = Limits::default();
         let (mut due, mut bytes) = (Due::default(), 0);
-        for (key, path) in &folder.files {
+        for FolderFile { key, path, .. } in &folder.files {
             let value = read_value(path)?;
             let before = match source.get(key).await {
                 // It is gone, so it is another one.
@@ -131,7 +162,7 @@ impl Load {
             }
         }
         if self.delete {
-            let files: BTreeSet<&str> = folder.files.iter().map(|(key, _)| key.as_str()).collect();
+            let files: BTreeSet<&str> = folder.files.iter().map(|file| file.key.as_str()).collect();
             due.deletes = source.list(prefix).await?;
             due.deletes.retain(|key| !files.contains(key.as_str()));
         }
