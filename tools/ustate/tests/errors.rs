@@ -89,7 +89,7 @@ fn a_place_where_nothing_can_be_made_has_the_code_of_the_library_and_no_hint_to_
         &transcript,
         str![[r#"
 $ ustate import full.log --into text/x.db --json
-! {"v":1,"type":"error","code":"cannot_open","exit":7,"message":"cannot open [FOLDER]/text/x.db: it cannot be written: Not a directory (os error 20)","facts":[]}
+! {"v":1,"type":"error","code":"cannot_open","exit":7,"message":"cannot open [FOLDER]/text: it is not a directory, but a store is to be in it","facts":[]}
 [exit 7]
 $ ustate export -O text/x.log --json
 ! {"v":1,"type":"error","code":"cannot_open","exit":7,"message":"cannot open text/x.log: it cannot be written: Not a directory (os error 20)","facts":[]}
