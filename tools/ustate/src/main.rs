@@ -29,6 +29,7 @@ mod pipe;
 mod point;
 mod progress;
 mod rows;
+mod runtime;
 mod selection;
 mod signals;
 mod source;
@@ -52,7 +53,7 @@ use arguments::Arguments;
 use cli::{Cli, Command, Global};
 use context::Context;
 use output::{BAD, Format, Output, paint};
-use stop::{Exit, Failure, Stop};
+use stop::{Exit, Stop};
 use time::Times;
 
 fn main() -> ExitCode {
@@ -68,13 +69,12 @@ fn main() -> ExitCode {
     }
     let colors = Colors::of(&global);
     let mut context = context_of(global, &colors);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = match runtime {
+    let done = match runtime::start() {
         Ok(runtime) => runtime.block_on(async {
             let done = commands::run(command, &mut context).await;
             context.out.flush().and(done)
         }),
-        Err(error) => Err(Failure::io("cannot start", &error).into()),
+        Err(failure) => Err(failure.into()),
     };
     match done {
         Ok(()) | Err(Stop::ClosedPipe) => ExitCode::SUCCESS,

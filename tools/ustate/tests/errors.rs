@@ -232,3 +232,35 @@ $ ustate watch --cursor-file missing/agent.cursor
 "#]],
     );
 }
+
+// With six descriptors the runtime panicked.
+#[test]
+fn with_too_few_descriptors_every_command_fails_with_words_and_leaves_the_store_alone() {
+    let place = Place::new();
+    place.stdout("set /a 1");
+    let before = place.stdout("log --json");
+    for line in ["get /a", "set /b 2 --if-version 7", "verify", "stats", "history /a", "init new.db"] {
+        let (mut failed, mut started) = (0, 0);
+        // With fewer, the system cannot load a program.
+        for limit in 4..=40 {
+            let ustate = format!("ulimit -n {limit}; exec \"$0\" {line}");
+            let mut command = place.as_environment_of("sh");
+            let output = command.args(["-c", &ustate, env!("CARGO_BIN_EXE_ustate")]).output().unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(
+                !errors.contains("panicked") && output.status.code() != Some(101),
+                "{limit} {line}: {errors}"
+            );
+            if errors.to_lowercase().contains("too many") {
+                failed += 1;
+                assert!(errors.contains("ulimit -n"), "{limit} {line}: {errors}");
+                assert!(matches!(output.status.code(), Some(3..=7)), "{limit} {line}: {output:?}");
+            } else {
+                started += 1;
+            }
+        }
+        assert!(failed >= 5 && started >= 5, "{line}: {failed} failed, {started} did not");
+    }
+    assert_eq!(place.stdout("log --json"), before);
+    place.stdout("verify");
+}
