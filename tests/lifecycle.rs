@@ -260,7 +260,8 @@ async fn a_write_lock_held_for_too_long_is_busy_and_nothing_is_recorded() {
     let error = store.set("/a", value(2)).await.unwrap_err();
     assert!(matches!(error, StateError::Busy(_)) && error.is_retryable(), "{error}");
     assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"1", "reads go on");
-    let reader = Options::new().read_only(true).open(subject.path.as_ref().unwrap()).await.unwrap();
+    let reader =
+        Options::new().unshared().read_only(true).open(subject.path.as_ref().unwrap()).await.unwrap();
     assert_eq!(reader.version("/a").await.unwrap(), 1, "and so does opening for reading");
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(store.set("/a", value(2)).await.unwrap(), 2);
@@ -272,7 +273,7 @@ async fn a_read_only_store_reads_and_refuses_commits() {
     let subject = Subject::disk().await;
     subject.shared().set("/a", value(1)).await.unwrap();
     let path: PathBuf = subject.path.clone().unwrap();
-    let reader = Subject::open(options().read_only(true), &path).await;
+    let reader = Subject::open(options().unshared().read_only(true), &path).await;
     for round in 1..=2_u64 {
         let store = reader.shared();
         assert_eq!(store.version("/a").await.unwrap(), round);

@@ -24,6 +24,7 @@ mod kill;
 mod lifecycle;
 mod model;
 mod moved;
+mod openings;
 mod options;
 mod past;
 mod paths;

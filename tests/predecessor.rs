@@ -232,7 +232,7 @@ async fn a_path_is_never_a_url() {
         let subject = Subject::open(Options::new(), &path).await;
         subject.shared().set("/a", value(name)).await.unwrap();
         assert!(path.is_file(), "{name}");
-        let other = Subject::open(Options::new(), &path).await;
+        let other = Subject::open(Options::new().unshared(), &path).await;
         assert_eq!(other.shared().get("/a").await.unwrap().unwrap().value, name.as_bytes());
         subject.audit().await;
     }

@@ -74,14 +74,14 @@ async fn a_state_that_outgrows_its_budget_is_read_from_the_file_and_comes_back_w
     assert!(store.verify().await.unwrap().is_intact());
 }
 
-// What another handle acknowledged is read at once, whatever is in memory here.
+// What another process acknowledged is read at once, whatever is in memory here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_handle_acknowledged_is_read_at_once() {
     for bytes in [64 << 20, 2_000, 0] {
         let folder = folder();
         let path = folder.path().join("state.db");
-        let one = Subject::open(options().resident_bytes(bytes), &path).await;
-        let two = Subject::open(options().resident_bytes(bytes), &path).await;
+        let one = Subject::open(options().unshared().resident_bytes(bytes), &path).await;
+        let two = Subject::open(options().unshared().resident_bytes(bytes), &path).await;
         let (first, second) = (one.shared(), two.shared());
         for n in 1..=500_u64 {
             let (writer, reader) = if n % 3 == 0 { (&first, &second) } else { (&second, &first) };

@@ -102,7 +102,7 @@ fn handle<'a, T>(handles: &'a [T; 2], random: &Seeded) -> &'a T {
     &handles[usize::from(random.below(2) == 0)]
 }
 
-// While two handles write, snapshots in small pages and the changes after them make the same state.
+// While two openings write, as two processes do, snapshots in small pages and the changes after them make the same state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_made_from_a_snapshot_and_its_changes_equals_the_store() {
     let seed = crate::support::seed();
@@ -111,7 +111,7 @@ async fn a_copy_made_from_a_snapshot_and_its_changes_equals_the_store() {
     for options in [options(), frugal(), options().resident_bytes(0)] {
         let (folder, random) = (folder(), Seeded::from(seed));
         let path = folder.path().join("state.db");
-        let options = options.limits(limits.clone());
+        let options = options.limits(limits.clone()).unshared();
         let subject = Subject::open(options.clone(), &path).await;
         let handles = [subject.shared(), Subject::open(options, &path).await.shared()];
         let mut copies = Vec::new();

@@ -1,4 +1,4 @@
-//! A watch hears of what other handles and other processes wrote.
+//! A watch hears of what other processes wrote. Openings that are not shared play other processes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +12,9 @@ use crate::support::{PATIENCE, Subject, folder, options, seq, value};
 async fn two_handles_on_one_file_see_each_others_changes() {
     let folder = folder();
     let path = folder.path().join("state.db");
-    let (one, two) = (Subject::open(options(), &path).await, Subject::open(options(), &path).await);
-    let reader = Subject::open(options().read_only(true), &path).await;
+    let open = || Subject::open(options().unshared(), &path);
+    let (one, two) = (open().await, open().await);
+    let reader = Subject::open(options().unshared().read_only(true), &path).await;
     let mut watches = [&one, &two, &reader].map(|subject| subject.shared().watch("/*").unwrap());
     for n in 0..40 {
         let writer = if n % 2 == 0 { &one } else { &two };
@@ -37,7 +38,8 @@ async fn two_handles_on_one_file_see_each_others_changes() {
 async fn watches_that_begin_at_once_begin_behind_what_another_handle_acknowledged() {
     let folder = folder();
     let path = folder.path().join("state.db");
-    let (one, two) = (Subject::open(options(), &path).await, Subject::open(options(), &path).await);
+    let open = || Subject::open(options().unshared(), &path);
+    let (one, two) = (open().await, open().await);
     for n in 1..=300 {
         one.shared().set("/a", value(n)).await.unwrap();
         std::thread::scope(|scope| {
@@ -81,8 +83,8 @@ async fn a_burst_of_another_handle_wakes_only_those_whom_it_concerns() {
     for bytes in [64 << 20, 0] {
         let folder = folder();
         let path = folder.path().join("state.db");
-        let one = Subject::open(options().resident_bytes(bytes), &path).await;
-        let two = Subject::open(options().resident_bytes(bytes), &path).await;
+        let one = Subject::open(options().unshared().resident_bytes(bytes), &path).await;
+        let two = Subject::open(options().unshared().resident_bytes(bytes), &path).await;
         let (mut other, mut concerned) =
             (one.shared().watch("/quiet").unwrap(), one.shared().watch("/last").unwrap());
         let counted = Arc::new(Wakes(0.into()));

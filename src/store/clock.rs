@@ -1,5 +1,7 @@
 //! Clocks: the source of commit times.
 
+use std::any::Any;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use crate::log::Timestamp;
@@ -21,4 +23,16 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         SystemTime::now().into()
     }
+}
+
+static SYSTEM: LazyLock<Arc<dyn Clock>> = LazyLock::new(|| Arc::new(SystemClock));
+
+/// The clock of the operating system, the same pointer each time.
+pub(super) fn system_clock() -> Arc<dyn Clock> {
+    SYSTEM.clone()
+}
+
+/// A pointer to a clock.
+pub(super) fn pointed_to(clock: impl Clock + 'static) -> Arc<dyn Clock> {
+    if (&clock as &dyn Any).is::<SystemClock>() { system_clock() } else { Arc::new(clock) }
 }

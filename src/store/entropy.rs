@@ -1,5 +1,8 @@
 //! Sources of randomness.
 
+use std::any::Any;
+use std::sync::{Arc, LazyLock};
+
 /// A source of random bytes, for the salts of values and the ids of stores.
 ///
 /// The store draws a salt for each value of a batch before it decides, also of a batch that it then refuses.
@@ -20,6 +23,18 @@ impl Entropy for OsEntropy {
     fn fill(&self, buffer: &mut [u8]) -> bool {
         getrandom::fill(buffer).is_ok()
     }
+}
+
+static SYSTEM: LazyLock<Arc<dyn Entropy>> = LazyLock::new(|| Arc::new(OsEntropy));
+
+/// The operating system's source, the same pointer each time.
+pub(super) fn system_entropy() -> Arc<dyn Entropy> {
+    SYSTEM.clone()
+}
+
+/// A pointer to a source.
+pub(super) fn pointed_to(entropy: impl Entropy + 'static) -> Arc<dyn Entropy> {
+    if (&entropy as &dyn Any).is::<OsEntropy>() { system_entropy() } else { Arc::new(entropy) }
 }
 
 #[cfg(test)]

@@ -114,6 +114,9 @@ pub trait LocalStore: StateStore + sealed::Opened {
     /// Closing a closed store does nothing. Other processes that have the file open are in nobody's way: what
     /// cannot be moved because of them stays in the log.
     ///
+    /// Other openings of the same file in this process go on: this closes the handles and watches of its own
+    /// opening, and the last opening that is closed moves the write-ahead log.
+    ///
     /// # Errors
     /// The store is closed, and everything acknowledged is recorded, whatever this returns.
     /// [`StateError::Storage`](crate::StateError::Storage) if the write-ahead log could not be moved;

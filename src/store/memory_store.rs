@@ -13,6 +13,7 @@ use super::local_store::sealed::{Handle, Opened};
 use super::open_store::OpenStore;
 use super::options::Options;
 use super::resident::{InMemory, Shared};
+use super::session::Running;
 use super::transfer::{self};
 use crate::audit::{LogReader, contradicts};
 use crate::backend::Memory;
@@ -78,7 +79,8 @@ impl MemoryStore {
         let shared = Arc::new(Shared::alone(store, head, in_memory, usize::MAX));
         let memory = Arc::new(RwLock::new(memory));
         let engine = MemoryEngine { memory: memory.clone(), shared: shared.clone(), sources };
-        Self { open: OpenStore::new(shared, Box::new(engine), limits, (read_only, whole)), memory }
+        let membership = Running::start(shared, Arc::new(engine));
+        Self { open: OpenStore::new(membership, limits, (read_only, whole)), memory }
     }
 
     pub(super) fn open(&self) -> &Arc<OpenStore> {

@@ -11,7 +11,8 @@
 //! | `resident/` | keeps the published state in memory |
 //! | `read/` | pure reads of one state |
 //! | `engine/` | puts batches in order and runs reads |
-//! | `open_store` | an open store: state, start, read, close |
+//! | `session` | a store that runs, and its openings, which may be several |
+//! | `open_store` | one opening: state, start, read, close |
 //! | `history/` `watch/` | past states and restoring them; watches |
 //! | `transfer/` | exports and imports |
 //! | `verify/` | verifications |
@@ -30,10 +31,13 @@ mod history;
 mod local_store;
 mod memory_store;
 mod open_store;
+#[cfg(feature = "sqlite")]
+mod openings;
 mod options;
 mod read;
 mod receipt;
 mod resident;
+mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite_store;
 mod state_store;

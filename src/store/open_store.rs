@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::backend::{FoldedState, Snapshot};
 use crate::error::{Result, StateError};
@@ -15,40 +15,39 @@ use crate::store::engine::{Caller, CommitRequest, Engine, Read};
 use crate::store::feed::undisturbed;
 use crate::store::read::{Page, Scan, current};
 use crate::store::receipt::Receipt;
-use crate::store::resident::{Pinned, Published, Shared};
+use crate::store::resident::{Pinned, Published};
+use crate::store::session::{Membership, Session};
 use crate::store::stats::Stats;
 use crate::sync::Guard;
 
 /// How long dropping the last handle waits for the writer.
 pub(crate) const DROP_WAIT: Duration = Duration::from_secs(5);
 
-/// The bytes of batches that may wait for the writer. Further callers wait for room.
-const QUEUE_BYTES: usize = 64 << 20;
-/// A batch's share of the queue is counted in these units.
-const QUEUE_UNIT: usize = 256;
-
-/// An open store. Its engine closes when the last handle is dropped.
+/// One opening of a store, with what belongs to it alone. It ends when its last handle is dropped.
 pub(crate) struct OpenStore {
     /// A weak pointer to itself for its watches, so that they do not keep it open.
     this: Weak<OpenStore>,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) shared: Arc<Session>,
+    pub(crate) engine: Arc<dyn Engine>,
     limits: Limits,
     read_only: bool,
     /// Whether the log is complete.
     whole: bool,
-    queue: Arc<Semaphore>,
+    membership: Membership,
 }
 
 impl OpenStore {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        engine: Box<dyn Engine>,
-        limits: Limits,
-        (read_only, whole): (bool, bool),
-    ) -> Arc<Self> {
-        let queue = Arc::new(Semaphore::new(QUEUE_BYTES / QUEUE_UNIT));
-        Arc::new_cyclic(|this| Self { this: this.clone(), shared, engine, limits, read_only, whole, queue })
+    pub(crate) fn new(membership: Membership, limits: Limits, (read_only, whole): (bool, bool)) -> Arc<Self> {
+        let (shared, engine) = (membership.session.clone(), membership.engine().clone());
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            shared,
+            engine,
+            limits,
+            read_only,
+            whole,
+            membership,
+        })
     }
 
     /// Starts a read; the receiver fails if the store closes first.
@@ -57,7 +56,9 @@ impl OpenStore {
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> oneshot::Receiver<Result<T>> {
         let (read, receiver) = answered(read);
-        self.engine.start_read(read);
+        if !self.shared.is_closed() {
+            self.engine.start_read(read);
+        }
         receiver
     }
 
@@ -93,7 +94,7 @@ impl OpenStore {
             return self.shared.check_open();
         }
         let (reply, receiver) = oneshot::channel();
-        self.engine.close(Box::new(move |result| {
+        self.membership.end(Box::new(move |result| {
             let _ = reply.send(result);
         }));
         // An engine that has ended is closed.
@@ -127,12 +128,11 @@ impl OpenStore {
         if self.read_only {
             return Err(StateError::ReadOnly);
         }
-        let share = (batch.size() / QUEUE_UNIT + 1).min(QUEUE_BYTES / QUEUE_UNIT);
-        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        let (queue, share) = self.membership.queue(batch.size());
         // Mostly there is room. Trying first costs no turn of the runtime.
-        let room = match self.queue.clone().try_acquire_many_owned(share) {
+        let room = match queue.clone().try_acquire_many_owned(share) {
             Ok(room) => room,
-            Err(_) => self.queue.clone().acquire_many_owned(share).await.map_err(|_| StateError::Closed)?,
+            Err(_) => queue.clone().acquire_many_owned(share).await.map_err(|_| StateError::Closed)?,
         };
         let (reply, receiver) = oneshot::channel();
         self.shared.check_open()?;
@@ -303,7 +303,7 @@ impl Drop for OpenStore {
             return; // In a fork: the parent closes it.
         }
         let (reply, receiver) = std::sync::mpsc::channel();
-        self.engine.close(Box::new(move |result| {
+        self.membership.end(Box::new(move |result| {
             let _ = reply.send(result);
         }));
         // No caller is left to get the result. Everything acknowledged is recorded.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 #[cfg(feature = "sqlite")]
 use std::time::Duration;
 
-use super::clock::{Clock, SystemClock};
+use super::clock::{self, Clock};
 use super::commit::Sources;
-use super::entropy::{Entropy, OsEntropy};
+use super::entropy::{self, Entropy};
 use super::foreign::fill;
 #[cfg(feature = "sqlite")]
 use super::verify::judge;
@@ -24,8 +24,8 @@ use crate::log::StoreId;
 /// | option | default | meaning |
 /// |---|---|---|
 /// | `limits` | [`Limits::default`] | sizes above which something is refused |
-/// | `clock` | [`SystemClock`] | the source of commit times |
-/// | `entropy` | [`OsEntropy`] | the source of salts and store ids |
+/// | `clock` | [`SystemClock`](crate::options::SystemClock) | the source of commit times |
+/// | `entropy` | [`OsEntropy`](crate::options::OsEntropy) | the source of salts and store ids |
 /// | `store_id` | random | the id of a store that is created; that of an existing one must be the same |
 /// | `durability` | that of the file; `Synced` when it is created | when a commit is acknowledged |
 /// | `create` | yes | make the folder and the file if they are missing |
@@ -35,6 +35,33 @@ use crate::log::StoreId;
 /// | `accept_loss` | no | open a store that has lost recorded changes |
 /// | `opening_progress` | none | told how far the verification is, if opening has to verify the store |
 ///
+/// # Openings of one file
+/// Openings of one file in one process share one store: its threads, connections and state in memory. Each has its
+/// own `limits` and its own `read_only`, and each is closed for itself. They share where `clock`, `entropy`,
+/// `busy_timeout` and `resident_bytes` are equal or not set; what is not set is then as in the first opening. Clocks
+/// and entropy sources are equal if they are those of the system, or if one `Options` was cloned. Otherwise the
+/// opening gets a store of its own, as another process would. So does one with `accept_loss`, one that can write
+/// beside a store that was opened read-only, one beside a file that was moved, replaced or removed, and each on a
+/// system other than Unix.
+///
+/// ```
+/// use univrs_state::{LocalStore, Options, SqliteStore, StateError, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("state.db");
+/// let writer = SqliteStore::open(&path).await?;
+/// let reader = Options::new().read_only(true).open(&path).await?; // the same threads and connections
+/// writer.set("/a", b"1".to_vec()).await?;
+/// assert_eq!(reader.version("/a").await?, 1);
+/// assert_eq!(reader.delete("/a").await, Err(StateError::ReadOnly));
+///
+/// writer.close().await?;
+/// assert_eq!(writer.get("/a").await, Err(StateError::Closed));
+/// assert_eq!(reader.version("/a").await?, 1); // goes on
+/// # Ok(()) }
+/// ```
+///
+/// # Stores in memory
 /// The last seven are for a store in a file. A store in memory refuses them with
 /// [`StateError::InvalidArgument`], which names the option; only `busy_timeout` and `opening_progress` are
 /// accepted, because they have no effect there.
@@ -48,11 +75,15 @@ use crate::log::StoreId;
 /// assert!(store.set("/a", vec![0; 17]).await.is_err());
 /// # Ok(()) }
 /// ```
+#[cfg_attr(
+    feature = "sqlite",
+    expect(clippy::struct_excessive_bools, reason = "independent options of an opening")
+)]
 #[derive(Clone)]
 pub struct Options {
     limits: Limits,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    clock: Option<Arc<dyn Clock>>,
+    entropy: Option<Arc<dyn Entropy>>,
     store_id: Option<StoreId>,
     #[cfg(feature = "sqlite")]
     durability: Option<Durability>,
@@ -61,24 +92,30 @@ pub struct Options {
     #[cfg(feature = "sqlite")]
     read_only: bool,
     #[cfg(feature = "sqlite")]
-    busy_timeout: Duration,
+    busy_timeout: Option<Duration>,
     #[cfg(feature = "sqlite")]
     resident_bytes: Option<usize>,
     #[cfg(feature = "sqlite")]
     accept_loss: bool,
     #[cfg(feature = "sqlite")]
     opening_progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+    #[cfg(feature = "sqlite")]
+    unshared: bool,
 }
 
 #[cfg(feature = "sqlite")]
 const RESIDENT_BYTES: usize = 64 << 20;
+#[cfg(feature = "sqlite")]
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+// Without the store on SQLite, every default is that of its type.
+#[cfg_attr(not(feature = "sqlite"), allow(clippy::derivable_impls))]
 impl Default for Options {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(OsEntropy),
+            clock: None,
+            entropy: None,
             store_id: None,
             #[cfg(feature = "sqlite")]
             durability: None,
@@ -87,13 +124,15 @@ impl Default for Options {
             #[cfg(feature = "sqlite")]
             read_only: false,
             #[cfg(feature = "sqlite")]
-            busy_timeout: Duration::from_secs(5),
+            busy_timeout: None,
             #[cfg(feature = "sqlite")]
             resident_bytes: None,
             #[cfg(feature = "sqlite")]
             accept_loss: false,
             #[cfg(feature = "sqlite")]
             opening_progress: None,
+            #[cfg(feature = "sqlite")]
+            unshared: false,
         }
     }
 }
@@ -107,7 +146,7 @@ impl fmt::Debug for Options {
             .field("durability", &self.durability)
             .field("create", &self.create)
             .field("read_only", &self.read_only)
-            .field("busy_timeout", &self.busy_timeout)
+            .field("busy_timeout", &self.timeout())
             .field("resident_bytes", &self.resident_bytes)
             .field("accept_loss", &self.accept_loss);
         shown.finish_non_exhaustive()
@@ -130,14 +169,14 @@ impl Options {
     /// Sets the source of commit times.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Some(clock::pointed_to(clock));
         self
     }
 
     /// Sets the source of salts and store ids.
     #[must_use]
     pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
-        self.entropy = Arc::new(entropy);
+        self.entropy = Some(entropy::pointed_to(entropy));
         self
     }
 
@@ -182,7 +221,7 @@ impl Options {
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         // SQLite counts milliseconds in 31 bits: at most 24 days.
-        self.busy_timeout = timeout.min(Duration::from_millis(i32::MAX.unsigned_abs().into()));
+        self.busy_timeout = Some(timeout.min(Duration::from_millis(i32::MAX.unsigned_abs().into())));
         self
     }
 
@@ -218,6 +257,44 @@ impl Options {
         self
     }
 
+    /// Opens the file as another process would: the opening shares nothing with other openings of this process.
+    /// For tests of what happens between processes.
+    #[cfg(feature = "sqlite")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unshared(self) -> Self {
+        Self { unshared: true, ..self }
+    }
+
+    /// Whether an opening with these options may share a store that was opened with `others`: what is of the whole
+    /// store must be equal, or not be set here. Limits are of the handle, and so is `read_only` beside a store that
+    /// can be written; durability and store id are those of the file. A loss is accepted by an opening of its own.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn may_share(&self, others: &Self) -> bool {
+        // A new option must be named here, so that it is decided whether it is of the whole store.
+        let Self {
+            limits: _,
+            store_id: _,
+            durability: _,
+            create: _,
+            opening_progress: _,
+            clock,
+            entropy,
+            read_only,
+            busy_timeout,
+            resident_bytes,
+            accept_loss,
+            unshared,
+        } = self;
+        let same_clock = clock.as_ref().is_none_or(|clock| Arc::ptr_eq(clock, &others.sources().clock));
+        let same_entropy =
+            entropy.as_ref().is_none_or(|entropy| Arc::ptr_eq(entropy, &others.sources().entropy));
+        let same_timeout = busy_timeout.is_none_or(|timeout| timeout == others.timeout());
+        let same_budget = resident_bytes.is_none_or(|bytes| bytes == others.budget());
+        let can_write = *read_only || !others.read_only;
+        same_clock && same_entropy && same_timeout && same_budget && can_write && !accept_loss && !unshared
+    }
+
     /// How the connections of the store are opened.
     #[cfg(feature = "sqlite")]
     pub(super) fn opening(&self, location: Location) -> Result<Opening> {
@@ -226,7 +303,7 @@ impl Options {
             location,
             create: self.create,
             durability: self.durability,
-            busy_timeout: self.busy_timeout,
+            busy_timeout: self.timeout(),
             accept_loss: self.accept_loss,
             new_store: self.new_store_id()?,
             expected: self.store_id,
@@ -302,10 +379,32 @@ impl Options {
         Ok(())
     }
 
+    /// Whether an opening with these options never shares a store.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn is_unshared(&self) -> bool {
+        self.unshared
+    }
+
     /// The checked limits, and the sources of times and randomness.
     pub(super) fn limits_and_sources(self) -> Result<(Limits, Sources)> {
         self.limits.check_ranges()?;
-        Ok((self.limits, Sources { clock: self.clock, entropy: self.entropy }))
+        let sources = self.sources();
+        Ok((self.limits, sources))
+    }
+
+    /// The sources of times and randomness.
+    pub(super) fn sources(&self) -> Sources {
+        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+        Sources {
+            clock: clock.unwrap_or_else(clock::system_clock),
+            entropy: entropy.unwrap_or_else(entropy::system_entropy),
+        }
+    }
+
+    /// How long a commit waits for other processes.
+    #[cfg(feature = "sqlite")]
+    fn timeout(&self) -> Duration {
+        self.busy_timeout.unwrap_or(BUSY_TIMEOUT)
     }
 
     /// The id of a store that this opening creates.
@@ -314,7 +413,7 @@ impl Options {
             return Ok(store);
         }
         let mut bytes = [0; 16];
-        fill(&*self.entropy, &mut bytes)?;
+        fill(&*self.sources().entropy, &mut bytes)?;
         Ok(StoreId::from_bytes(bytes))
     }
 }

@@ -5,15 +5,12 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::commit::Sources;
 use super::delegate::delegate;
-use super::engine::writer;
-use super::foreign::broken;
 use super::local_store::LocalStore;
-use super::local_store::sealed::{Handle, Opened};
+use super::local_store::sealed::{self, Handle};
 use super::open_store::OpenStore;
+use super::openings::{self, Opened};
 use super::options::Options;
 use super::transfer::{self};
 use crate::backend::sqlite::{self, Location, Opening};
@@ -23,9 +20,10 @@ use crate::limits::Limits;
 /// The durable store: log and projection in one SQLite file. An acknowledged write survives the
 /// loss of power (unless the file was created with [`Durability::Buffered`](crate::options::Durability)).
 ///
-/// Clones are handles on the same store; other processes may open the same file. One thread
-/// writes, and everything that waits for it shares one storage transaction; reads run on threads
-/// of their own. No runtime is blocked, and none in particular is needed.
+/// Clones are handles on the same store. Further openings of the same file in this process share its threads and
+/// connections, see [`Options`](crate::Options#openings-of-one-file), and other processes may open the file, too. One
+/// thread writes, and everything that waits for it shares one storage transaction; reads run on threads of their own.
+/// No runtime is blocked, and none in particular is needed.
 ///
 /// The files belong to the store while it is open. If the database, its write-ahead log or its shared memory
 /// is renamed, replaced or removed, or their folder is, then other processes find other files at the path, or
@@ -37,8 +35,8 @@ use crate::limits::Limits;
 /// A process that `fork` made must not use the store of its parent; its calls return
 /// [`StateError::Forked`]. Call `fork` before opening a store, or start another program.
 ///
-/// [`close`](Self::close) ends it in an orderly way. Dropping the last handle does the same, but
-/// waits for it 5 seconds at most.
+/// [`close`](Self::close) ends this opening in an orderly way: all its handles and watches. Dropping its last handle
+/// does the same, but waits for it 5 seconds at most.
 ///
 /// ```
 /// use univrs_state::{SqliteStore, LocalStore, StateStore};
@@ -82,6 +80,7 @@ impl SqliteStore {
         Options::new()
     }
 
+    /// A store that no other opening shares.
     pub(super) async fn start(
         opening: Opening,
         limits: Limits,
@@ -89,16 +88,12 @@ impl SqliteStore {
         resident_bytes: usize,
     ) -> Result<Self> {
         let read_only = opening.read_only;
-        let (started, start) = oneshot::channel();
-        writer::spawn(opening, sources, resident_bytes, started)?;
-        let engine = start.await.unwrap_or_else(|_| Err(broken()))?;
-        let (shared, immutable) = (engine.shared.clone(), engine.immutable);
-        let warning = engine.warning.as_deref().map(Arc::from);
-        Ok(Self {
-            open: OpenStore::new(shared, Box::new(engine), limits, (read_only, true)),
-            immutable,
-            warning,
-        })
+        Ok(Self::of(openings::open_alone(opening, sources, resident_bytes).await?, limits, read_only))
+    }
+
+    fn of(opened: Opened, limits: Limits, read_only: bool) -> Self {
+        let Opened { membership, immutable, warning } = opened;
+        Self { open: OpenStore::new(membership, limits, (read_only, true)), immutable, warning }
     }
 
     /// The version of SQLite that is compiled in, such as `3.51.3`.
@@ -154,7 +149,8 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl Options {
-    /// Opens a store on disk.
+    /// Opens a store on disk, or shares the one that this process has open at the path, see
+    /// [the type](Self#openings-of-one-file).
     ///
     /// The path is taken as it is, never as a URL, and must be a regular file; a new one is
     /// readable by its owner alone. The file must have one name: with a hard link, or mounted as a single file
@@ -186,9 +182,15 @@ impl Options {
 
     async fn open_at(self, location: Location) -> Result<SqliteStore> {
         let opening = self.opening(location)?;
-        let resident_bytes = if opening.is_file() { self.budget() } else { usize::MAX };
-        let (limits, sources) = self.limits_and_sources()?;
-        SqliteStore::start(opening, limits, sources, resident_bytes).await
+        let (limits, sources) = self.clone().limits_and_sources()?;
+        match opening.is_file() {
+            true if self.is_unshared() => SqliteStore::start(opening, limits, sources, self.budget()).await,
+            true => {
+                let read_only = opening.read_only;
+                Ok(SqliteStore::of(openings::open(self, opening).await?, limits, read_only))
+            }
+            false => SqliteStore::start(opening, limits, sources, usize::MAX).await,
+        }
     }
 
     /// A store on disk with the log of an export, which it goes on from. Values that were redacted
@@ -214,7 +216,7 @@ impl Options {
     }
 }
 
-impl Opened for SqliteStore {
+impl sealed::Opened for SqliteStore {
     fn opened(&self) -> Handle<'_> {
         Handle(&self.open)
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::log::Head;
 use crate::seq::Seq;
 
-/// Statistics of an open store, since this process opened it. Sizes are in bytes.
+/// Statistics of an open store, since this process opened it. Sizes are in bytes. Openings of one file that share a
+/// store share its statistics.
 ///
 /// ```
 /// use univrs_state::stats::Residency;

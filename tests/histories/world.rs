@@ -117,7 +117,14 @@ impl World {
                 if kind == Kind::Processes && more == 0 {
                     Vec::new()
                 } else {
-                    std::iter::once(first).chain((1..more).map(|_| open(options()))).collect()
+                    let same = first.options.clone();
+                    let further = (1..more).map(|_| {
+                        // As a further opening of this process, or as one of another process.
+                        let shares = random.below(2) == 0;
+                        open(if shares { same.clone() } else { options().unshared() })
+                    });
+                    let further: Vec<Subject> = further.collect();
+                    std::iter::once(first).chain(further).collect()
                 }
             }
         };
@@ -183,7 +190,7 @@ impl World {
             let (path, mut client) = (self.path.clone(), self.client(format!("reopens {round}")));
             tasks.push(self.runtime.spawn(async move {
                 for _ in 0..3 {
-                    let store = options().open(&path).await.unwrap();
+                    let store = options().unshared().open(&path).await.unwrap();
                     client.run(&Stage::new(Arc::new(store.clone())), 4).await;
                     store.close().await.unwrap();
                 }

@@ -77,6 +77,10 @@ impl Child {
         drop(output);
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(self) {
         self.kill_and_hear();
@@ -256,6 +260,9 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
         ["without threads"] => return Ok(crate::foreign::without_threads(&open()).await),
         ["fork", path] => return Ok(crate::fork::fork(Path::new(path)).await),
         ["fork in memory"] => return Ok(crate::fork::fork_in_memory().await),
+        ["costs", path, openings] => {
+            return Ok(crate::openings::costs(Path::new(path), openings.parse().unwrap()).await);
+        }
         ["draw and fork"] => return Ok(crate::fork::draw_and_fork().to_string()),
         ["close and fork", path] => return Ok(crate::fork::close_and_fork(Path::new(path)).await),
         ["read file", path] => drop(std::fs::read(path).map_err(|error| error.to_string())?),

@@ -15,6 +15,7 @@ mod open;
 mod order;
 mod path;
 mod patience;
+mod place;
 mod row;
 mod schema;
 mod seen_file;
@@ -34,6 +35,7 @@ pub(crate) use ffi::rename_new;
 pub(crate) use ffi::{Token, WalIndex};
 pub(crate) use judge::Judge;
 pub(crate) use load::Table;
+pub(crate) use place::{Place, PlaceLocks};
 #[cfg(test)]
 pub(crate) use slot::{LogMark, Pair, Stamp};
 

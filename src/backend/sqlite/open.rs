@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::config::{Durability, Location, Opening, SideFile};
 use super::patience::{Clock, Patience};
+use super::place::PlaceLocks;
 use super::schema::{self, APPLICATION_ID, FORMAT};
 use super::{Sqlite, fault, ffi, path};
 use crate::backend::process::{CountedConnection, has_inherited};
@@ -16,7 +17,6 @@ use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::limits::MOST_VALUE_BYTES;
 use crate::log::StoreId;
-use crate::sync::{Mutex, lock};
 
 /// Older versions have a bug that corrupts a database when two connections restart its write-ahead log.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -30,17 +30,23 @@ const BUSY_SLEEP: Duration = Duration::from_millis(5);
 
 /// IMPORTANT: a process must not create a file while it opens the same one. On Unix, closing any descriptor
 /// of a file drops all locks that the process holds on it.
-static OPENING: Mutex<()> = Mutex::new(());
+static OPENING: PlaceLocks = PlaceLocks::new();
 
 impl Opening {
     /// Opens the first connection: the one that writes, or the first of a read-only store. Creates the store if
     /// it is missing and `create` is set.
+    pub(crate) fn first(self) -> Result<Sqlite> {
+        let (opening, _entered) = self.enter()?;
+        let place = opening.place();
+        OPENING.at(place.as_ref(), || opening.open())
+    }
+
+    /// Checks that this process can open the store, and prepares the path. Connections are counted from here on:
+    /// a fork that is made while the result lives opens no files.
     ///
-    /// IMPORTANT: the order of the steps. Forks are refused before anything is locked. A doubt about the files is
-    /// settled before anything is written. The write-ahead log is synced before anything that was read from it is
-    /// served. The head file is read before the log. The files beside the database are noted last, when SQLite has
-    /// made them.
-    pub(crate) fn first(mut self) -> Result<Sqlite> {
+    /// IMPORTANT: forks are refused before anything is locked. In a fork, the thread that would unlock it may be
+    /// missing.
+    pub(crate) fn enter(mut self) -> Result<(Self, CountedConnection)> {
         if rusqlite::version_number() < OLDEST_SQLITE {
             let found = rusqlite::version();
             return Err(self.refuse(&format!("needs SQLite 3.51.3 or newer, but {found} is linked")));
@@ -50,17 +56,24 @@ impl Opening {
                 "the system has no memory to register the handler of forks".into(),
             ));
         }
-        // IMPORTANT: before anything is locked. In a fork, the thread that would unlock it may be missing.
         if self.is_file() && has_inherited() {
             return Err(StateError::Forked);
         }
-        let _opening = CountedConnection::new();
-        let _guard = self.is_real().then(|| lock(&OPENING));
+        let entered = CountedConnection::new();
         if let Location::File(file) = &self.location
             && self.is_real()
         {
             self.location = Location::File(path::prepare(file, self.creates())?);
         }
+        Ok((self, entered))
+    }
+
+    /// Opens the first connection to the prepared path.
+    ///
+    /// IMPORTANT: the order of the steps. A doubt about the files is settled before anything is written. The
+    /// write-ahead log is synced before anything that was read from it is served. The head file is read before the
+    /// log. The files beside the database are noted last, when SQLite has made them.
+    fn open(mut self) -> Result<Sqlite> {
         self.make_file()?;
         let second_name = self.check_names()?;
         if self.immutable {

@@ -38,7 +38,7 @@ pub(crate) struct CommitRequest {
 /// A read that runs on one state.
 pub(crate) type Read = Box<dyn FnOnce(Result<&dyn Snapshot>) + Send>;
 
-/// Called when the store has closed.
+/// Called when the store has closed, or one opening of it.
 pub(crate) type Closed = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// Puts batches in order and runs reads. A closed engine drops requests and reads, by which their callers
@@ -66,6 +66,11 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Called when a watch has joined. From now on commits of other processes must wake it.
     fn attend(&self) {}
+
+    /// Calls `settled` when the batches that wait now are done.
+    fn settle(&self, settled: Closed) {
+        settled(Ok(()));
+    }
 
     /// Finishes the waiting batches, then closes the storage.
     fn close(&self, closed: Closed);

@@ -28,6 +28,8 @@ pub(crate) enum Task {
     Commit(CommitRequest),
     /// A read; only for a store in memory, which has one connection.
     Read(Read),
+    /// The tasks before it are done.
+    Settle(Closed),
     Close(Closed),
 }
 

@@ -16,7 +16,6 @@ use crate::sync::queue::Sender;
 /// other processes.
 pub(crate) struct SqliteEngine {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) immutable: bool,
     pub(crate) warning: Option<String>,
     pub(super) tasks: Sender<Task>,
     /// The other connections; `None` in a store in memory.
@@ -86,6 +85,10 @@ impl Engine for SqliteEngine {
         if let Some(beside) = &self.beside {
             beside.follower.wake();
         }
+    }
+
+    fn settle(&self, settled: Closed) {
+        let _ = self.tasks.send(Task::Settle(settled));
     }
 
     fn close(&self, closed: Closed) {

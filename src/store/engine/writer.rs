@@ -3,8 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::background;
 use super::checkpoints::{Checkpoints, WAL_CAP_WAIT};
 use super::queue::{Queue, Task, queue};
@@ -18,31 +16,13 @@ use crate::error::{Result, StateError};
 use crate::log::Head;
 use crate::state::Batch;
 use crate::store::commit::{Outcome, Recorded, Sources, commit_group};
-use crate::store::feed::Wakers;
+use crate::store::feed::{Wakers, undisturbed};
 use crate::store::foreign::broken;
 use crate::store::receipt::Receipt;
 use crate::store::resident::{EntryCache, InMemory, Shared, Token};
-use crate::store::threads;
 
-/// Starts the threads of a store; sends the engine to `started` when it serves.
-pub(crate) fn spawn(
-    opening: Opening,
-    sources: Sources,
-    resident_bytes: usize,
-    started: oneshot::Sender<Result<SqliteEngine>>,
-) -> Result<()> {
-    let run = move || match Writer::open(opening, sources, resident_bytes) {
-        Ok((writer, engine)) => {
-            // If the caller no longer waits, the engine is dropped, by which the writer ends.
-            let _ = started.send(Ok(engine));
-            writer.run_until_closed();
-        }
-        Err(error) => drop(started.send(Err(error))),
-    };
-    threads::spawn("univrs-state writer", run).map(|_| ())
-}
-
-struct Writer {
+/// The writer of a store. It runs on a thread of its own.
+pub(crate) struct Writer {
     sqlite: Sqlite,
     sources: Sources,
     shared: Arc<Shared>,
@@ -55,7 +35,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(opening: Opening, sources: Sources, resident_bytes: usize) -> Result<(Self, SqliteEngine)> {
+    /// Opens a store and starts its other threads.
+    pub(crate) fn open(
+        opening: Opening,
+        sources: Sources,
+        resident_bytes: usize,
+    ) -> Result<(Self, SqliteEngine)> {
         let mut sqlite = opening.first()?;
         if let Some(loss) = sqlite.accepted_loss() {
             record_loss(&mut sqlite, &sources, loss)?;
@@ -72,7 +57,6 @@ impl Writer {
         let (tasks, queue) = queue();
         let engine = SqliteEngine {
             shared: shared.clone(),
-            immutable: sqlite.opening().immutable,
             warning: sqlite.warning().map(str::to_owned),
             tasks,
             beside: beside.clone(),
@@ -118,7 +102,13 @@ impl Writer {
         }
     }
 
-    fn run_until_closed(mut self) {
+    /// How the store was opened.
+    pub(crate) fn opening(&self) -> &Opening {
+        self.sqlite.opening()
+    }
+
+    /// Writes on this thread until the store is closed.
+    pub(crate) fn run_until_closed(mut self) {
         // Also after a panic, all threads are ended and all files closed.
         let closed = catch_unwind(AssertUnwindSafe(|| self.serve())).unwrap_or(None);
         self.close(closed);
@@ -131,6 +121,8 @@ impl Writer {
             match met.take().or_else(|| self.queue.next())? {
                 Task::Commit(request) => met = self.commit(request),
                 Task::Read(read) => self.sqlite.with_snapshot(read),
+                // It wakes a task of the program.
+                Task::Settle(settled) => undisturbed(|| settled(Ok(()))),
                 Task::Close(closed) => return Some(closed),
             }
         }

@@ -19,7 +19,7 @@ use crate::pattern::Pattern;
 use crate::state::Entry;
 use crate::store::open_store::OpenStore;
 use crate::store::read::{Page, Scan};
-use crate::store::resident::Shared;
+use crate::store::session::Session;
 
 /// An item of a [`SnapshotWatch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub enum SnapshotEvent {
 /// ```
 pub struct SnapshotWatch {
     core: Weak<OpenStore>,
-    shared: Arc<Shared>,
+    shared: Arc<Session>,
     pattern: Pattern,
     phase: Phase,
 }
@@ -78,7 +78,7 @@ enum Phase {
 }
 
 impl SnapshotWatch {
-    pub(crate) fn new(core: Weak<OpenStore>, shared: Arc<Shared>, pattern: Pattern) -> Self {
+    pub(crate) fn new(core: Weak<OpenStore>, shared: Arc<Session>, pattern: Pattern) -> Self {
         Self { core, shared, pattern, phase: Phase::Due(None) }
     }
 

@@ -21,7 +21,7 @@ use crate::pattern::Pattern;
 use crate::seq::Seq;
 use crate::store::feed::{Before, Matching, RecentCommit, Watcher};
 use crate::store::open_store::OpenStore;
-use crate::store::resident::Shared;
+use crate::store::session::Session;
 
 /// If fewer than one change in this many matches, the storage looks for the matching ones. [`page::watch_few`] says
 /// what that gains, and what is not checked then.
@@ -120,7 +120,7 @@ const FEW_OF: u64 = 500;
 /// ```
 pub struct WatchStream {
     core: Weak<OpenStore>,
-    shared: Arc<Shared>,
+    shared: Arc<Session>,
     watcher: Arc<Watcher>,
     cursor: Cursor,
     /// The commits that were read and not yet delivered in full.
@@ -166,7 +166,7 @@ impl WatchStream {
     /// A stream that starts after a head that the log is known to have.
     pub(crate) fn from_head(
         core: Weak<OpenStore>,
-        shared: Arc<Shared>,
+        shared: Arc<Session>,
         pattern: Pattern,
         head: Head,
     ) -> Self {
@@ -175,7 +175,12 @@ impl WatchStream {
     }
 
     /// A stream that starts after a cursor. The cursor is checked at the first poll.
-    pub(crate) fn after(core: Weak<OpenStore>, shared: Arc<Shared>, pattern: Pattern, after: Cursor) -> Self {
+    pub(crate) fn after(
+        core: Weak<OpenStore>,
+        shared: Arc<Session>,
+        pattern: Pattern,
+        after: Cursor,
+    ) -> Self {
         let watcher = shared.join(pattern, Head::genesis(shared.store));
         watcher.delivers(Some(after.seq()));
         Self::with(core, watcher, after, State::Fresh, shared)
@@ -186,7 +191,7 @@ impl WatchStream {
         watcher: Arc<Watcher>,
         after: Cursor,
         state: State,
-        shared: Arc<Shared>,
+        shared: Arc<Session>,
     ) -> Self {
         let (alarms, commits) = (shared.registry().alarms(), VecDeque::new());
         Self {

@@ -1,0 +1,127 @@
+//! The files that this process has open. Openings of one file share one store: its threads, its connections and
+//! its state in memory.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::oneshot;
+
+use super::commit::Sources;
+use super::engine::writer::Writer;
+use super::foreign::broken;
+use super::options::Options;
+use super::session::{Membership, Running};
+use super::threads;
+use crate::backend::sqlite::{Opening, Place, PlaceLocks};
+use crate::error::Result;
+use crate::sync::{Mutex, lock};
+
+/// IMPORTANT: both are locked only while a connection is counted ([`Opening::enter`]). A fork that was made
+/// meanwhile is refused before it would wait for a thread that it does not have.
+static OPEN: Mutex<Vec<OpenFile>> = Mutex::new(Vec::new());
+/// One opening of a place starts its store, while others of that place wait for it.
+static STARTING: PlaceLocks = PlaceLocks::new();
+
+/// A store that other openings may join.
+struct OpenFile {
+    place: Place,
+    /// The device and the inode number.
+    number: (u64, u64),
+    options: Options,
+    opening: Opening,
+    warning: Option<Arc<str>>,
+    running: Weak<Running>,
+}
+
+/// What an opening has of its store. The opening ends with it.
+pub(super) struct Opened {
+    pub(super) membership: Membership,
+    pub(super) immutable: bool,
+    pub(super) warning: Option<Arc<str>>,
+}
+
+/// Opens a file, or joins the store of an earlier opening.
+pub(super) async fn open(options: Options, opening: Opening) -> Result<Opened> {
+    begin(move || join_or_start(options, opening)).await
+}
+
+/// Opens a store that no other opening joins.
+pub(super) async fn open_alone(opening: Opening, sources: Sources, resident_bytes: usize) -> Result<Opened> {
+    let start = move || start(opening, sources, resident_bytes);
+    begin(|| start().map(|(opened, writer)| (opened, Some(writer)))).await
+}
+
+/// Runs this on a thread of its own, which becomes that of the writer if there is one.
+async fn begin(open: impl FnOnce() -> Result<(Opened, Option<Writer>)> + Send + 'static) -> Result<Opened> {
+    let (reply, opened) = oneshot::channel();
+    let run = move || match open() {
+        Ok((opened, writer)) => {
+            // If the caller no longer waits, its opening ends here, and the store with it, unless others have joined.
+            drop(reply.send(Ok(opened)));
+            if let Some(writer) = writer {
+                writer.run_until_closed();
+            }
+        }
+        Err(error) => drop(reply.send(Err(error))),
+    };
+    threads::spawn("univrs-state writer", run)?;
+    opened.await.unwrap_or_else(|_| Err(broken()))
+}
+
+fn join_or_start(options: Options, opening: Opening) -> Result<(Opened, Option<Writer>)> {
+    let (opening, _entered) = opening.enter()?;
+    let place = opening.place();
+    if let Some(opened) = place.as_ref().and_then(|place| join(place, &options, &opening)) {
+        return Ok((opened, None));
+    }
+    STARTING.at(place.as_ref(), || {
+        // Another opening may have started one meanwhile.
+        if let Some(opened) = place.as_ref().and_then(|place| join(place, &options, &opening)) {
+            return Ok((opened, None));
+        }
+        let (opened, writer) = start(opening, options.sources(), options.budget())?;
+        if let (Some(place), false) = (&place, opened.immutable) {
+            register(place.clone(), options, writer.opening().clone(), &opened);
+        }
+        Ok((opened, Some(writer)))
+    })
+}
+
+/// Joins a store that is open at this place, if the options allow it, and its files are those that are there now.
+/// One that can be written comes before one that is read-only.
+fn join(place: &Place, options: &Options, asked: &Opening) -> Option<Opened> {
+    let number = asked.file_number()?;
+    let fits = |open: &OpenFile| {
+        open.place == *place
+            && open.number == number
+            && options.may_share(&open.options)
+            && asked.durability.is_none_or(|durability| open.opening.durability == Some(durability))
+    };
+    let mut found: Vec<(Arc<Running>, Opening, Option<Arc<str>>)> = lock(&OPEN)
+        .iter()
+        .filter(|open| fits(open))
+        .filter_map(|open| Some((open.running.upgrade()?, open.opening.clone(), open.warning.clone())))
+        .collect();
+    found.retain(|(running, ..)| asked.expected.is_none_or(|store| store == running.shared.store));
+    found.sort_by_key(|(_, opening, _)| opening.read_only);
+    found.into_iter().filter(|(_, opening, _)| opening.is_in_place()).find_map(|(running, _, warning)| {
+        let membership = running.join()?;
+        Some(Opened { membership, immutable: false, warning })
+    })
+}
+
+fn start(opening: Opening, sources: Sources, resident_bytes: usize) -> Result<(Opened, Writer)> {
+    let (writer, engine) = Writer::open(opening, sources, resident_bytes)?;
+    let warning = engine.warning.as_deref().map(Arc::from);
+    let membership = Running::start(engine.shared.clone(), Arc::new(engine));
+    Ok((Opened { membership, immutable: writer.opening().immutable, warning }, writer))
+}
+
+/// Lets later openings join a store. Stores that have ended are forgotten.
+fn register(place: Place, options: Options, opening: Opening, opened: &Opened) {
+    let (running, warning) = (Arc::downgrade(opened.membership.running()), opened.warning.clone());
+    let mut open = lock(&OPEN);
+    open.retain(|open| open.running.strong_count() > 0);
+    if let Some(number) = opening.file_number() {
+        open.push(OpenFile { place, number, options, opening, warning, running });
+    }
+}
