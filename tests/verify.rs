@@ -15,6 +15,7 @@ on_every_backend!(
     each_level_says_what_it_proved,
     anchors_are_checked_and_the_newest_one_bounds_what_is_open,
     progress_reaches_the_end,
+    an_anchor_outside_an_export_is_named_and_contradicts_nothing,
 );
 
 impl Local {
@@ -254,6 +255,56 @@ async fn what_an_export_lacks_is_said_and_not_proved() {
     let report = range.verify().await.unwrap();
     assert_eq!(
         report.not_provable,
-        [NotProvable::AfterAnchor { anchor: None, changes: 3 }, NotProvable::BelowFloor(seq(2))]
+        [NotProvable::AfterAnchor { anchor: None, changes: 1 }, NotProvable::BelowFloor(seq(2))]
     );
+}
+
+/// What an export has no changes of, it neither proves nor contradicts.
+async fn an_anchor_outside_an_export_is_named_and_contradicts_nothing<S: Store>(store: S, subject: &Subject) {
+    random_log(&store, 10).await;
+    let mut anchors = vec![Anchor::new(subject.local.store_id(), Head::genesis(subject.local.store_id()))];
+    for n in 0..6 {
+        store.set("/a", value(n)).await.unwrap();
+        anchors.push(Anchor::new(subject.local.store_id(), store.head().await.unwrap()));
+    }
+    let at = |n: usize| anchors[n].head.seq;
+    let part = Export::new().after(at(2)).to(at(4));
+    for part in [part.clone(), part.only("/none".parse().unwrap())] {
+        let archive = Archive::read(&subject.local.export(part).await.unwrap()[..]).unwrap();
+        let outside = |n| NotProvable::OutsideExport { anchor: at(n), after: at(2), to: at(4) };
+        for level in [Level::Quick, Level::Chain, Level::Full] {
+            let all = anchors.iter().rev().chain(&anchors).copied();
+            let report = archive.verify_with(Verify::level(level).anchors(all)).await.unwrap();
+            assert!(report.is_intact(), "{:?}", report.findings);
+            assert!(report.proved.contains(&Proved::Anchors(vec![at(2), at(3), at(4)])));
+            assert!(report.proved.contains(&Proved::Export { after: at(2), to: at(4) }));
+            assert!(
+                !report.proved.iter().any(|what| matches!(what, Proved::Storage | Proved::Projection { .. }))
+            );
+            let named: Vec<_> = report
+                .not_provable
+                .iter()
+                .filter(|what| matches!(what, NotProvable::OutsideExport { .. }))
+                .copied()
+                .collect();
+            assert_eq!(named, [outside(0), outside(1), outside(5), outside(6)]);
+            assert_eq!(
+                named[3].to_string(),
+                format!(
+                    "the anchor at {}: outside this export, which begins after {} and ends with {}",
+                    at(6),
+                    at(2),
+                    at(4)
+                )
+            );
+            // One of another store, or with another hash inside of it, contradicts as ever.
+            let other = Anchor::new(StoreId::from_bytes([9; 16]), anchors[6].head);
+            let forged =
+                Anchor::new(anchors[3].store, Head { hash: anchors[2].head.hash, ..anchors[3].head });
+            for bad in [other, forged] {
+                let report = archive.verify_with(Verify::level(level).anchors([bad])).await.unwrap();
+                assert_eq!(report.contradictions, 1);
+            }
+        }
+    }
 }

@@ -81,7 +81,11 @@ pub struct VerifyReport {
     pub(crate) before: Seq,
     /// The position that the log begins after.
     pub(crate) floor: Seq,
+    /// Whether the log is that of an export, which may be a part of the log of its store.
+    pub(crate) export: bool,
     anchors: Vec<Seq>,
+    /// The positions of anchors that lie before or behind the log, where it can say nothing of them.
+    outside: Vec<Seq>,
 }
 
 /// Something that a verification proved.
@@ -101,6 +105,13 @@ pub enum Proved {
     },
     /// The structure of the file, such as indexes and pages, is sound.
     Storage,
+    /// The export is whole: its changes lead from the position that it begins after to the head that it names.
+    Export {
+        /// The position that it begins after.
+        after: Seq,
+        /// The position that it ends with.
+        to: Seq,
+    },
     /// The log leads to the anchors at these positions.
     Anchors(Vec<Seq>),
 }
@@ -115,6 +126,15 @@ pub enum NotProvable {
         anchor: Option<Seq>,
         /// How many changes the log has after it.
         changes: u64,
+    },
+    /// An anchor before or behind an export, which has no changes there.
+    OutsideExport {
+        /// The position of the anchor.
+        anchor: Seq,
+        /// The position that the export begins after.
+        after: Seq,
+        /// The position that the export ends with.
+        to: Seq,
     },
     /// The changes up to this position, after which the log begins.
     BelowFloor(Seq),
@@ -160,7 +180,9 @@ impl VerifyReport {
             withheld: 0,
             before: Seq::ZERO,
             floor: Seq::ZERO,
+            export: false,
             anchors: Vec::new(),
+            outside: Vec::new(),
         }
     }
 
@@ -179,33 +201,38 @@ impl VerifyReport {
                 None,
                 format!("the anchor at {seq} is of store {}, this is {store}", anchor.store),
             );
+        } else if seq < self.floor || (self.export && seq > self.head.seq) {
+            self.outside.push(seq);
         } else if seq > self.head.seq {
             let missing = seq.as_u64() - self.head.seq.as_u64();
             let missing = Quantity(missing, "change");
             let are = if missing.0 == 1 { "is" } else { "are" };
             let what = format!("the log ends before the anchor at {seq}: {missing} {are} missing");
             self.find(Some(seq), None, what);
-        } else if seq >= self.floor {
-            if hash == Some(kept) || failpoint("anchor_unchecked") {
-                self.anchors.push(seq);
-            } else {
-                let what = format!("the log has another hash at {seq} than the anchor that was kept");
-                self.find(Some(seq), None, what);
-            }
+        } else if hash == Some(kept) || failpoint("anchor_unchecked") {
+            self.anchors.push(seq);
+        } else {
+            let what = format!("the log has another hash at {seq} than the anchor that was kept");
+            self.find(Some(seq), None, what);
         }
     }
 
     /// Fills in what is proved and what could not be proved.
     pub(crate) fn concluded(mut self) -> Self {
-        self.anchors.sort_unstable();
-        self.anchors.dedup();
+        for anchors in [&mut self.anchors, &mut self.outside] {
+            anchors.sort_unstable();
+            anchors.dedup();
+        }
         if self.is_intact() {
             let (keys, tombstones) = (self.keys, self.tombstones);
             self.proved.extend([
                 Proved::Values(self.changes - self.erased),
                 Proved::Links(self.changes + self.withheld),
             ]);
-            if self.level == Level::Full {
+            if self.export {
+                // Nothing is stored around an export, and its state is made of its log as it is read.
+                self.proved.push(Proved::Export { after: self.floor, to: self.head.seq });
+            } else if self.level == Level::Full {
                 self.proved.extend([Proved::Projection { keys, tombstones }, Proved::Storage]);
             }
             if !self.anchors.is_empty() {
@@ -213,7 +240,7 @@ impl VerifyReport {
             }
         }
         let anchor = self.anchors.last().copied();
-        let changes = self.head.seq.as_u64() - anchor.unwrap_or(Seq::ZERO).as_u64();
+        let changes = self.head.seq.as_u64() - anchor.unwrap_or(self.floor).as_u64();
         let open = [
             (changes > 0).then_some(NotProvable::AfterAnchor { anchor, changes }),
             (self.floor > Seq::ZERO).then_some(NotProvable::BelowFloor(self.floor)),
@@ -222,6 +249,9 @@ impl VerifyReport {
             (self.before > self.floor).then_some(NotProvable::Before(self.before)),
         ];
         self.not_provable.extend(open.into_iter().flatten());
+        let (after, to) = (self.floor, self.head.seq);
+        let outside = self.outside.iter().map(|&anchor| NotProvable::OutsideExport { anchor, after, to });
+        self.not_provable.extend(outside);
         self
     }
 
@@ -272,6 +302,9 @@ impl fmt::Display for Proved {
                 )
             }
             Self::Storage => f.write_str("the storage around the rows is whole"),
+            Self::Export { after, to } => {
+                write!(f, "the export is whole: it leads from {after} to {to}, as its start and its end say")
+            }
             Self::Anchors(anchors) => {
                 write!(f, "in this chain: {} at", Quantity(anchors.len() as u64, "anchor"))?;
                 anchors.iter().try_for_each(|anchor| write!(f, " {anchor}"))
@@ -290,6 +323,12 @@ impl fmt::Display for NotProvable {
             Self::AfterAnchor { anchor: None, changes } => {
                 let changes = Quantity(*changes, "change");
                 write!(f, "no anchor was given: {changes} could have been cut off or rewritten")
+            }
+            Self::OutsideExport { anchor, after, to } => {
+                write!(
+                    f,
+                    "the anchor at {anchor}: outside this export, which begins after {after} and ends with {to}"
+                )
             }
             Self::BelowFloor(floor) => write!(f, "the log begins after {floor}"),
             Self::Erased(count) => {

@@ -19,6 +19,7 @@ use crate::state::{Entry, KeyVersion, KeyVersions, KeysBelow, RowView};
 #[derive(Debug)]
 pub(crate) struct Memory {
     floor: Head,
+    export: bool,
     log: Vec<Logged>,
     folded: FoldedState,
     /// The time of the last change that is not withheld.
@@ -54,7 +55,12 @@ impl Memory {
         folded.head = floor;
         folded.missing.floor = floor.seq;
         let (commit_ids, histories) = (HashMap::new(), HashMap::new());
-        Self { floor, log: Vec::new(), folded, at: Timestamp::EPOCH, commit_ids, histories }
+        Self { floor, export: false, log: Vec::new(), folded, at: Timestamp::EPOCH, commit_ids, histories }
+    }
+
+    /// The same log as that of an export, and not of a store that goes on.
+    pub(crate) fn into_export(self) -> Self {
+        Self { export: true, ..self }
     }
 
     /// The fold, without the log.
@@ -279,6 +285,10 @@ impl LogView for Memory {
 
     fn is_whole(&self) -> bool {
         self.folded.missing.is_nothing()
+    }
+
+    fn is_export(&self) -> bool {
+        self.export
     }
 
     fn floor(&self) -> Head {

@@ -138,6 +138,11 @@ pub(crate) trait LogView {
         true
     }
 
+    /// Whether the log was read from an export, which ends where it says while the log of its store may go on.
+    fn is_export(&self) -> bool {
+        false
+    }
+
     /// The floor: the position that the log begins after, and the chain hash there; the genesis of the store,
     /// unless it is a part of a log.
     fn floor(&self) -> Head;

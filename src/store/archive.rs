@@ -81,7 +81,7 @@ impl Archive {
     /// Those of [`open`](Self::open), but [`StateError::InvalidArgument`] for what is no export, or has
     /// another format.
     pub fn read(export: impl Read) -> Result<Self> {
-        let memory = load(&mut LogReader::new(Foreign::reader(export))?, false)?;
+        let memory = load(&mut LogReader::new(Foreign::reader(export))?, false)?.into_export();
         let (floor, withheld) = (memory.floor(), memory.count_withheld());
         let (limits, sources) = Options::new().limits_and_sources()?;
         let store = MemoryStore::from_memory(limits, sources, memory, true);

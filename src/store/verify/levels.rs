@@ -39,6 +39,7 @@ pub(super) fn rows(
             None => look_again(snapshot, verify.level, &observer)?,
         }
     };
+    (report.floor, report.export) = (snapshot.floor().seq, snapshot.is_export());
     for anchor in &verify.anchors {
         match snapshot.hash_at(anchor.head.seq) {
             Ok(hash) => report.anchor(snapshot.store_id(), anchor, hash),

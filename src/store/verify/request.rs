@@ -46,7 +46,9 @@ impl Verify {
         Self { level, ..Self::default() }
     }
 
-    /// Also checks that the log leads to these anchors.
+    /// Also checks that the log leads to these anchors. An anchor before or behind an
+    /// [`Archive`](crate::archive::Archive) is
+    /// [not provable](crate::verify::NotProvable::OutsideExport); one beyond the end of a store contradicts it.
     pub fn anchors(mut self, anchors: impl IntoIterator<Item = Anchor>) -> Self {
         self.anchors.extend(anchors);
         self

@@ -1,5 +1,6 @@
 //! What a verification says: what is proved, what contradicts, and what no log can prove.
 
+use univrs_state::Seq;
 use univrs_state::verify::{Finding, NotProvable, Proved, VerifyReport};
 
 use crate::context::Context;
@@ -25,19 +26,46 @@ fn proved(context: &Context, proved: &Proved) -> (String, String) {
             ("kv_store equals the fold of the log".into(), counted(*keys, "key") + &deleted)
         }
         Proved::Storage => ("the storage around the rows is whole".into(), String::new()),
+        Proved::Export { after, to } => (format!("the export is whole, from {after} to {to}"), String::new()),
         Proved::Anchors(anchors) => {
             let most = if context.verbose { usize::MAX } else { SHOWN };
-            let newest = anchors.get(anchors.len().saturating_sub(most)..).unwrap_or_default();
-            let mut seqs: Vec<String> = newest.iter().map(ToString::to_string).collect();
-            if newest.len() < anchors.len() {
-                seqs.insert(0, "…".into());
-            }
             let number = anchors.len() as u64;
             let are = if number == 1 { "is" } else { "are" };
-            (format!("{} {are} in this chain", counted(number, "anchor")), seqs.join(" "))
+            (format!("{} {are} in this chain", counted(number, "anchor")), newest(anchors, most))
         }
         other => (other.to_string(), String::new()),
     }
+}
+
+/// The newest places, and that there are more.
+fn newest(places: &[Seq], most: usize) -> String {
+    let newest = places.get(places.len().saturating_sub(most)..).unwrap_or_default();
+    let more = (newest.len() < places.len()).then(|| "…".to_owned());
+    more.into_iter().chain(newest.iter().map(ToString::to_string)).collect::<Vec<_>>().join(" ")
+}
+
+/// What is not provable, a line each; the anchors outside of an export share one.
+fn open_lines(context: &Context, report: &VerifyReport) -> Vec<String> {
+    let (mut lines, mut outside, mut part) = (Vec::new(), Vec::new(), None);
+    for what in &report.not_provable {
+        if let NotProvable::OutsideExport { anchor, after, to } = what {
+            outside.push(*anchor);
+            part = Some((after, to));
+        } else {
+            lines.push(open(what));
+        }
+    }
+    if let Some((after, to)) = part {
+        let most = if context.verbose { usize::MAX } else { SHOWN };
+        let number = outside.len() as u64;
+        let are = if number == 1 { "is" } else { "are" };
+        lines.push(format!(
+            "{} {are} outside this export, which begins after {after} and ends with {to}: {}",
+            counted(number, "anchor"),
+            newest(&outside, most)
+        ));
+    }
+    lines
 }
 
 /// What is not provable, in words.
@@ -84,9 +112,9 @@ pub(crate) fn human(context: &mut Context, report: &VerifyReport) -> Done {
         let indent = if number(&much) > 0 { width - number(&much) } else { 0 };
         context.out.line(&format!("  {verdict} {what:<38}  {:indent$}{much}", ""))?;
     }
-    for what in &report.not_provable {
+    for what in open_lines(context, report) {
         let verdict = context.out.paint(BOLD, "not provable ");
-        context.out.line(&format!("  {verdict} {}", open(what)))?;
+        context.out.line(&format!("  {verdict} {what}"))?;
     }
     if report.head.seq.as_u64() == 0 {
         return context.out.line("  the log is empty");
@@ -128,9 +156,13 @@ pub(crate) fn tsv(context: &mut Context, report: &VerifyReport) -> Done {
         let what = if much.is_empty() { what } else { format!("{what}: {much}") };
         context.out.fields(["proved", "", "", &escape_field(&what)])?;
     }
-    let seq = report.head.seq.to_string();
-    let mut open = report.not_provable.iter().map(open);
-    open.try_for_each(|what| context.out.fields(["not_provable", &seq, "", &escape_field(&what)]))
+    report.not_provable.iter().try_for_each(|what| {
+        let seq = match what {
+            NotProvable::OutsideExport { anchor, .. } => anchor.to_string(),
+            _ => report.head.seq.to_string(),
+        };
+        context.out.fields(["not_provable", &seq, "", &escape_field(&open(what))])
+    })
 }
 
 /// For machines.
@@ -171,6 +203,9 @@ fn proved_object(proved: &Proved) -> String {
             what("projection").number("keys", *keys).number("tombstones", *tombstones)
         }
         Proved::Storage => what("storage"),
+        Proved::Export { after, to } => {
+            what("export").number("after", after.as_u64()).number("to", to.as_u64())
+        }
         Proved::Anchors(seqs) => what("anchors").list("seqs", seqs.iter().map(ToString::to_string)),
         other => what("other").text("message", &other.to_string()),
     };
@@ -187,6 +222,10 @@ fn open_object(open: &NotProvable) -> String {
                 None => object,
             }
         }
+        NotProvable::OutsideExport { anchor, after, to } => what("outside_export")
+            .number("anchor", anchor.as_u64())
+            .number("after", after.as_u64())
+            .number("to", to.as_u64()),
         NotProvable::BelowFloor(seq) => what("below_floor").number("seq", seq.as_u64()),
         NotProvable::Erased(values) => what("erased").number("values", *values),
         NotProvable::Withheld(changes) => what("withheld").number("changes", *changes),

@@ -213,8 +213,7 @@ head 4:[HASH]
 $ ustate verify --anchor anchors.ndjson --db rate.log
   proved        every change's bytes match its hash     0 changes
   proved        every link follows the one before it    4 links
-  proved        kv_store equals the fold of the log     1 key
-  proved        the storage around the rows is whole
+  proved        the export is whole, from 0 to 4
   proved        2 anchors are in this chain             1 3
   not provable  1 change after the newest anchor (3) could have been cut off or rewritten
   not provable  2 values erased or redacted, of which only the hash is checked
@@ -227,11 +226,11 @@ head 4:[HASH]
 $ ustate verify --anchor anchors.ndjson --db late.log
   proved        every change's bytes match its hash     1 change
   proved        every link follows the one before it    1 link
-  proved        kv_store equals the fold of the log     1 key
-  proved        the storage around the rows is whole
+  proved        the export is whole, from 3 to 4
   proved        1 anchor is in this chain               3
   not provable  1 change after the newest anchor (3) could have been cut off or rewritten
   not provable  the log begins after 3
+  not provable  1 anchor is outside this export, which begins after 3 and ends with 4: 1
   head          4:[HASH]
 ! note: this export begins after 3
 
@@ -253,23 +252,104 @@ $ ustate verify --anchor anchors.ndjson --db late.log
 }
 
 #[test]
+fn anchors_outside_an_exported_part_are_named_and_contradict_nothing() {
+    let place = stocked();
+    let anchors = [1, 3, 4].map(|seq| place.stdout(&format!("anchor --at {seq}")));
+    fs::write(place.path("anchors.ndjson"), anchors.concat()).unwrap();
+    check(
+        &place.transcript(&[
+            "export 2..3 -O part.log -q",
+            "verify --anchor anchors.ndjson --db part.log",
+            "verify --anchor anchors.ndjson --db part.log --level quick -o tsv",
+            "verify --anchor anchors.ndjson --db part.log --level chain --json",
+            "verify --db part.log -q",
+            "export ..3 -O start.log -q",
+            "verify --anchor anchors.ndjson --db start.log -q",
+            "import start.log --into start.db -q",
+            "verify --anchor anchors.ndjson --db start.db -q",
+        ]),
+        str![[r#"
+$ ustate export 2..3 -O part.log -q
+$ ustate verify --anchor anchors.ndjson --db part.log
+  proved        every change's bytes match its hash     1 change
+  proved        every link follows the one before it    1 link
+  proved        the export is whole, from 2 to 3
+  proved        1 anchor is in this chain               3
+  not provable  the log begins after 2
+  not provable  2 anchors are outside this export, which begins after 2 and ends with 3: 1 4
+  head          3:[HASH]
+! note: this export begins after 2
+$ ustate verify --anchor anchors.ndjson --db part.log --level quick -o tsv
+proved			every change's bytes match its hash: 1 change
+proved			every link follows the one before it: 1 link
+proved			the export is whole, from 2 to 3
+proved			1 anchor is in this chain: 3
+not_provable	3		the log begins after 2
+not_provable	1		the anchor at 1: outside this export, which begins after 2 and ends with 3
+not_provable	4		the anchor at 4: outside this export, which begins after 2 and ends with 3
+! note: this export begins after 2
+$ ustate verify --anchor anchors.ndjson --db part.log --level chain --json
+{"v":1,"type":"verification","intact":true,"level":"chain","head":"3:[HASH]","changes":1,"keys":0,"tombstones":0,"proved":[{"what":"values","changes":1},{"what":"links","changes":1},{"what":"export","after":2,"to":3},{"what":"anchors","seqs":[3]}],"not_provable":[{"what":"below_floor","seq":2},{"what":"outside_export","anchor":1,"after":2,"to":3},{"what":"outside_export","anchor":4,"after":2,"to":3}],"contradictions":0,"findings":[]}
+! note: this export begins after 2
+$ ustate verify --db part.log -q
+  proved        every change's bytes match its hash     1 change
+  proved        every link follows the one before it    1 link
+  proved        the export is whole, from 2 to 3
+  not provable  1 change that no anchor covers could have been cut off or rewritten
+  not provable  the log begins after 2
+  head          3:[HASH]
+$ ustate export ..3 -O start.log -q
+$ ustate verify --anchor anchors.ndjson --db start.log -q
+  proved        every change's bytes match its hash     3 changes
+  proved        every link follows the one before it    3 links
+  proved        the export is whole, from 0 to 3
+  proved        2 anchors are in this chain             1 3
+  not provable  1 anchor is outside this export, which begins after 0 and ends with 3: 4
+  head          3:[HASH]
+$ ustate import start.log --into start.db -q
+$ ustate verify --anchor anchors.ndjson --db start.db -q
+  contradicted  4: the log ends before the anchor at 4: 1 change is missing (first of 1)
+  head          3:[HASH]
+! error: 1 contradiction, first at 4
+!   keep a copy of the file as it is; see whether a backup is whole
+!   hint: ustate verify --db BACKUP
+[exit 5]
+
+"#]],
+    );
+    // Of many, people are shown the newest, and all if they ask.
+    for n in 5..20 {
+        assert_eq!(place.code(&format!("set /n {n}")), 0);
+    }
+    let all: String = (1..20).map(|seq| place.stdout(&format!("anchor --at {seq}"))).collect();
+    fs::write(place.path("all.ndjson"), all).unwrap();
+    let outside = |options: &str| {
+        let shown = place.stdout(&format!("verify --anchor all.ndjson --db part.log{options}"));
+        shown.lines().find(|line| line.contains("outside")).unwrap().to_owned()
+    };
+    assert!(outside("").ends_with("ends with 3: … 10 11 12 13 14 15 16 17 18 19"), "{}", outside(""));
+    assert!(outside(" -v").ends_with("ends with 3: 1 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19"));
+}
+
+#[test]
 fn a_log_that_was_cut_off_or_rewritten_contradicts_its_anchors() {
     let place = stocked();
     fs::write(place.path("anchors.ndjson"), place.stdout("anchor")).unwrap();
     assert_eq!(place.code("export ..3 -O cut.log"), 0);
     assert_eq!(place.code("import cut.log --into rewritten.db"), 0);
     assert_eq!(place.code("set /billing/rate 150 --db rewritten.db"), 0);
+    assert_eq!(place.code("import cut.log --into cut.db"), 0);
     assert_eq!(place.code("init other.db"), 0);
     check(
         &place.transcript(&[
-            "verify --db cut.log --anchor anchors.ndjson",
+            "verify --db cut.db --anchor anchors.ndjson",
             "verify --db rewritten.db --anchor anchors.ndjson -o tsv",
             "verify --db rewritten.db --level quick --anchor anchors.ndjson --json",
             "verify --db other.db --anchor anchors.ndjson",
             "verify --db rewritten.db",
         ]),
         str![[r#"
-$ ustate verify --db cut.log --anchor anchors.ndjson
+$ ustate verify --db cut.db --anchor anchors.ndjson
   contradicted  4: the log ends before the anchor at 4: 1 change is missing (first of 1)
   not provable  3 changes that no anchor covers could have been cut off or rewritten
   head          3:[HASH]
