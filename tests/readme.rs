@@ -150,7 +150,7 @@ fn every_promise_names_tests_that_are_in_the_file_that_it_links() {
 
 #[test]
 fn variables_that_the_pages_name_are_read_somewhere() {
-    let mut sources = files(&["src", "tests", "benches"], &["rs"]);
+    let mut sources = files(&["src", "tests", "benches"], &["rs", "py"]);
     sources.extend(files(&["tools"], &["rs", ""])); // scripts, too
     let sources: String = sources.iter().map(read).collect();
     let mut seen = 0;

@@ -1,71 +1,325 @@
 #!/usr/bin/env python3
-"""Recomputes the chain of exported logs from schema/README.md and schema/change.cddl alone, with cbor2 and blake3."""
+"""Checks exported logs with schema/README.md and schema/change.cddl alone: without the store and without its code.
 
-import io
+An auditor needs this file, Python 3.9 or newer, and two libraries:
+
+    python3 -m pip install 'blake3>=1,<2' 'cbor2>=5'
+    python3 check_export.py --anchor anchors.ndjson audit.log
+
+For each export it recomputes every hash and follows the chain from the first item to the last, checks that the changes
+of each key follow each other, and prints the head that they lead to. An export proves what it shows to whoever knows
+that this head is the store's, or has an anchor that was kept elsewhere: compare the head, or pass the anchors. Values
+are neither shown nor kept.
+"""
+
+import argparse
+import itertools
+import json
 import sys
-from pathlib import Path
 
-import cbor2
-from check_vectors import derive
+try:
+    import cbor2
+    from blake3 import blake3
+except ImportError as missing:
+    sys.exit(f"error: {missing}\n  hint: python3 -m pip install 'blake3>=1,<2' 'cbor2>=5'")
+
+PROVED, WRONG, UNREADABLE = 0, 1, 2
+MOST = 2**63 - 1
+# Longer than any item that a store writes: a value of 256 MiB, its header, and some.
+LONGEST = (256 << 20) + (128 << 10)
+LONGEST_LINE = 1 << 16
+TEXTS = {"actor", "cause", "reason", "commit_id", "correlation"}
+CREATED, UPDATED, DELETED = 1, 2, 3
 
 
-def items(data):
-    """The items of a CBOR sequence, and their bytes."""
-    stream = io.BytesIO(data)
-    while stream.tell() < len(data):
-        start = stream.tell()
-        # A decoder for each item: one that reads ahead would hide where it ends.
-        item = cbor2.CBORDecoder(stream, read_size=1).decode() if READ_SIZE else cbor2.CBORDecoder(stream).decode()
-        yield item, data[start : stream.tell()]
+class Wrong(Exception):
+    """What is wrong with an export."""
 
 
-def has_read_size():
-    try:
-        cbor2.CBORDecoder(io.BytesIO(b""), read_size=1)
+def need(holds, what):
+    if not holds:
+        raise Wrong(what)
+
+
+def derive(context, *parts):
+    return blake3(b"".join(parts), derive_key_context=f"univrs-state 1 {context}").digest()
+
+
+def is_bytes(value, length):
+    return type(value) is bytes and len(value) == length
+
+
+def is_number(value, least=0, most=MOST):
+    return type(value) is int and least <= value <= most
+
+
+class Tape:
+    """A stream that keeps the bytes of the item that is read, up to a length."""
+
+    def __init__(self, stream):
+        self.stream, self.next, self.kept, self.length, self.done = stream, b"", [], 0, 0
+
+    def readable(self):
         return True
-    except TypeError:
+
+    def seekable(self):
         return False
 
+    def has_more(self):
+        self.next = self.next or self.stream.read(1)
+        return self.next != b""
 
-READ_SIZE = has_read_size()
+    def read(self, length=-1):
+        if length < 0 or length > LONGEST:
+            raise Wrong(f"an item is longer than {LONGEST} bytes")
+        part, self.next = self.next[:length], self.next[length:]
+        part += self.stream.read(length - len(part))
+        self.kept.append(part)
+        self.length += len(part)
+        need(self.length <= LONGEST, f"an item is longer than {LONGEST} bytes")
+        return part
+
+    def take(self):
+        self.done += self.length
+        item, self.kept, self.length = b"".join(self.kept), [], 0
+        return item
 
 
-def check(path):
-    """Checks one export; returns how many changes are shown, withheld, and without their value."""
-    sequence = items(path.read_bytes())
-    (magic, form, store, seq, chain), first = next(sequence)
-    assert (magic, form) == ("univrs-state log", 1), "start"
-    assert cbor2.dumps([magic, form, store, seq, chain], canonical=True) == first, "start is not canonical"
-    assert seq > 0 or chain == derive("genesis", store), "genesis"
-    shown, withheld, erased, ended = 0, 0, 0, None
-    for item, data in sequence:
-        assert ended is None, "something follows the end"
-        assert cbor2.dumps(item, canonical=True) == data, f"the item after {seq} is not canonical"
-        if isinstance(item, list) and item[0] == "end":
-            ended = item[1:]
-            continue
-        seq += 1
-        if isinstance(item, bytes):
-            assert len(item) == 32, f"header hash of {seq}"
-            header_hash, withheld = item, withheld + 1
+def decoder(stream):
+    try:
+        # One that reads ahead would hide where an item ends.
+        return cbor2.CBORDecoder(stream, read_size=1)
+    except TypeError:
+        return cbor2.CBORDecoder(stream)
+
+
+def items(stream):
+    """The items of a CBOR sequence, each with its bytes."""
+    tape = Tape(stream)
+    while tape.has_more():
+        try:
+            item = decoder(tape).decode()
+        except (Wrong, OSError):
+            raise
+        except Exception as error:  # The library raises many kinds at bytes that are not CBOR.
+            raise Wrong(f"it is cut off, or no CBOR, behind its first {tape.done} bytes") from error
+        yield item, tape.take()
+
+
+def is_canonical(item, data):
+    return cbor2.dumps(item, canonical=True) == data
+
+
+def check_meta(meta):
+    if meta is None:
+        return
+    need(isinstance(meta, dict) and meta, "its metadata is not a map with something in it")
+    labels = meta.get("labels", {"": ""})
+    fields = [(name, text) for name, text in meta.items() if name != "labels"]
+    known = all(type(name) is str and name in TEXTS and type(text) is str and text for name, text in fields)
+    need(known, "its metadata has a field that the format does not have, or an empty one")
+    texts = isinstance(labels, dict) and labels and all(type(text) is str for pair in labels.items() for text in pair)
+    need(texts, "its labels are not texts")
+
+
+def check_header(header, seq):
+    """The shape of a header, by schema/change.cddl."""
+    need(type(header) is list and len(header) == 11, "its header does not have 11 fields")
+    layout, place, commit, at, kind, key, version, created, prev, value_hash, meta = header
+    need(type(layout) is int and layout == 1, "its header is not of layout 1")
+    need(type(place) is int and place == seq, "its header has another position")
+    need(is_number(commit, seq), "its commit ends before it")
+    need(is_number(at, -MOST - 1) and is_number(created, -MOST - 1), "its times are not numbers")
+    need(is_number(kind, CREATED, DELETED), "its kind is not 1, 2 or 3")
+    need(type(key) is str and 2 <= len(key.encode()) <= 1024 and key.startswith("/"), "its key is not one")
+    need(is_number(version, 1) and is_number(prev, 0, seq - 1), "its version or its predecessor does not fit")
+    need(value_hash is None if kind == DELETED else is_bytes(value_hash, 32), "its value hash does not fit its kind")
+    check_meta(meta)
+
+
+class Log:
+    """An export, as far as it was followed."""
+
+    def __init__(self, start, data):
+        is_export = type(start) is list and len(start) == 5 and start[0] == "univrs-state log"
+        need(is_export, "it is not an export of univrs-state")
+        _, form, self.store, self.floor, self.chain = start
+        need(type(form) is int and form == 1, "its layout is another one than 1, which this program knows")
+        need(is_bytes(self.store, 16) and is_number(self.floor) and is_bytes(self.chain, 32), "its start is damaged")
+        need(is_canonical(start, data), "its start is not in the shortest form")
+        genesis = self.floor > 0 or self.chain == derive("genesis", self.store)
+        need(genesis, "it does not begin with the hash of its store")
+        self.seq, self.shown, self.withheld, self.erased = self.floor, 0, 0, 0
+        self.floor_hash = self.chain
+        self.hidden = set()
+        # The commit of the last change that is shown, and its time. Of withheld changes neither is known.
+        self.commit, self.at = self.floor, None
+        self.keys = {}
+        self.ended = False
+
+    def add(self, item, data):
+        need(not self.ended, "something follows its end")
+        if type(item) is list and item and item[0] == "end":
+            leads = item == ["end", self.shown + self.withheld, self.seq, self.chain]
+            leads = leads and is_canonical(item, data)
+            need(leads, f"the hashes up to {self.seq} do not lead to the head that its end names")
+            need(self.seq >= self.commit, f"it ends inside of the commit that ends at {self.commit}")
+            self.ended = True
+            return
+        self.seq += 1
+        try:
+            self.follow(item, data)
+        except Wrong as wrong:
+            raise Wrong(f"change {self.seq}: {wrong}") from wrong
+
+    def follow(self, item, data):
+        if is_bytes(item, 32):
+            need(is_canonical(item, data), "its hash is not in the shortest form")
+            header_hash = item
+            self.withheld += 1
+            self.hidden.add(self.seq)
         else:
+            need(type(item) is list and len(item) in (1, 3), "it is no change")
             header, *rest = item
-            assert header[0] == 1 and header[1] == seq <= header[2] and header[4] in (1, 2, 3), f"header of {seq}"
-            value_hash, shown = header[9], shown + 1
+            check_header(header, self.seq)
+            need(is_canonical(item, data), "it is not in the shortest form")
             if rest:
                 salt, value = rest
-                assert len(salt) == 16 and derive("value", salt, value) == value_hash, f"value of {seq}"
+                need(is_bytes(salt, 16) and type(value) is bytes, "its salt or its value is damaged")
+                need(header[9] == derive("value", salt, value), "its value does not match its hash")
             else:
-                erased += value_hash is not None
+                self.erased += header[9] is not None
+            self.check_commit(header)
+            self.check_key(header)
             header_hash = derive("header", cbor2.dumps(header, canonical=True))
-        chain = derive("chain", chain, header_hash)
-    assert ended == [shown + withheld, seq, chain], "the hashes do not lead to the head"
-    return shown, withheld, erased
+            self.shown += 1
+        self.chain = derive("chain", self.chain, header_hash)
+
+    def check_commit(self, header):
+        commit, at = header[2], header[3]
+        if self.seq <= self.commit:
+            need((commit, at) == (self.commit, self.at), "its commit or its time differs within a commit")
+        else:
+            need(self.at is None or at > self.at, "its time is not after that of the commit before it")
+        self.commit, self.at = commit, at
+
+    def check_key(self, header):
+        kind, key, version, created, prev = header[4:9]
+        known = self.keys.get(key)
+        if known:
+            before, last_kind, last_version, last_created = known
+            # Between the two may be a change of the key that is withheld.
+            if prev != before:
+                need(prev in self.hidden and prev > before, "it does not follow the change of its key before it")
+            else:
+                need(version == last_version + 1, "its version does not follow that of its key")
+                need((kind == CREATED) == (last_kind == DELETED), "its kind does not follow that of its key")
+                need(kind == CREATED or created == last_created, "its key was created at another time")
+        else:
+            need(prev <= self.floor or prev in self.hidden, "it follows a change of its key that is not there")
+            first = kind == CREATED and version == 1
+            need(prev > 0 or first, "it is the first change of its key, but does not create it")
+        if kind == CREATED:
+            need(created == header[3], "its time of creation is not its time")
+        self.keys[key] = (self.seq, kind, version, created)
+
+
+def follow(stream, wanted):
+    """Follows an export to its end. Returns it, and the hashes at the positions that are wanted, where it has them."""
+    sequence = items(stream)
+    log, hashes = None, {}
+    for item, data in sequence:
+        if log is None:
+            log = Log(item, data)
+        else:
+            log.add(item, data)
+        if log.seq in wanted:
+            hashes[log.seq] = log.chain
+    need(log is not None, "it is empty")
+    need(log.ended, f"it is cut off after change {log.seq}")
+    return log, hashes
+
+
+def read_anchors(path):
+    """The anchors of a file, one in a line."""
+    anchors = []
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for number in itertools.count(1):
+            line = lines.readline(LONGEST_LINE)
+            if not line:
+                return anchors
+            if not line.strip():
+                continue
+            try:
+                anchor = json.loads(line)
+                need(anchor["v"] == 1 and anchor["type"] == "anchor" and is_number(anchor["seq"]), "")
+                anchors.append((bytes.fromhex(anchor["store"]), anchor["seq"], bytes.fromhex(anchor["hash"])))
+            except (ValueError, KeyError, TypeError, RecursionError, Wrong) as error:
+                raise ValueError(f"line {number} is not an anchor") from error
+
+
+def count(number, noun):
+    return f"{number} {noun if number == 1 else noun + 's'}"
+
+
+def report(name, log, hashes, anchors):
+    """Prints what an export proves. Returns whether no anchor contradicts it."""
+    print(f"{name}: the hashes lead to its head")
+    print(f"  head          {log.seq}:{log.chain.hex()}")
+    print(f"  store         {log.store.hex()}")
+    if log.floor:
+        print(f"  begins after  {log.floor}:{log.floor_hash.hex()}")
+        print("  not provable  the store id, which only the beginning of a whole log proves")
+    print(f"  proved        {count(log.shown, 'change')} shown")
+    if log.withheld:
+        print(f"  not provable  {count(log.withheld, 'change')} withheld, of which only the hashes are here")
+    if log.erased:
+        print(f"  not provable  {count(log.erased, 'value')} erased or redacted, of which only the hashes are here")
+    good = True
+    for store, seq, digest in anchors:
+        if store != log.store:
+            print(f"  not provable  the anchor {seq} is of another store")
+        elif seq not in hashes:
+            print(f"  not provable  the anchor {seq} is outside of this export, from {log.floor} to {log.seq}")
+        elif hashes[seq] == digest:
+            print(f"  proved        the anchor {seq} is in this chain")
+        else:
+            print(f"  contradicted  at {seq} the anchor has {digest.hex()}, this chain {hashes[seq].hex()}")
+            good = False
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="exit: 0 all is proved, 1 an export is damaged or contradicts an anchor, 2 something could not be read",
+    )
+    lines = "a file with anchors that were kept elsewhere, a line of JSON each, as `ustate anchor` prints them"
+    parser.add_argument("--anchor", metavar="FILE", action="append", default=[], help=lines)
+    parser.add_argument("exports", metavar="EXPORT", nargs="+", help="a file that `ustate export` wrote")
+    arguments = parser.parse_args()
+    worst, anchors = PROVED, []
+    for path in arguments.anchor:
+        try:
+            anchors += read_anchors(path)
+        except (OSError, ValueError) as error:
+            print(f"error: {path}: {error}", file=sys.stderr)
+            return UNREADABLE
+    for path in arguments.exports:
+        try:
+            with open(path, "rb") as stream:
+                log, hashes = follow(stream, {seq for _, seq, _ in anchors})
+            if not report(path, log, hashes, anchors):
+                worst = max(worst, WRONG)
+        except Wrong as wrong:
+            print(f"error: {path}: {wrong}", file=sys.stderr)
+            worst = max(worst, WRONG)
+        except (OSError, MemoryError) as error:
+            print(f"error: {path}: {error or 'there is too little memory'}", file=sys.stderr)
+            worst = UNREADABLE
+    return worst
 
 
 if __name__ == "__main__":
-    paths = [Path(argument) for argument in sys.argv[1:]]
-    assert paths, "usage: check_export.py FILE..."
-    for path in paths:
-        shown, withheld, erased = check(path)
-        print(f"{path.name}: {shown} changes recomputed, {withheld} withheld, {erased} without their value: the head matches")
+    sys.exit(main())

@@ -6,13 +6,9 @@ import sys
 from pathlib import Path
 
 import cbor2
-from blake3 import blake3
+from check_export import derive
 
 KIND = {1: "created", 2: "updated", 3: "deleted"}
-
-
-def derive(context, *parts):
-    return blake3(b"".join(parts), derive_key_context=f"univrs-state 1 {context}").digest()
 
 
 def meta_map(meta):
