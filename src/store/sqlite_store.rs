@@ -112,8 +112,9 @@ impl SqliteStore {
         self.immutable
     }
 
-    /// A warning of the opening, for the operator: for example, that the store cannot tell whether the end
-    /// of the log is missing.
+    /// The warnings of the opening, for the operator, one in a line; `None` if there are none. For example, the store
+    /// cannot tell whether the end of the log is missing; or the file also has tables or views of other programs,
+    /// which are named and left alone.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::config::{Location, Opening, SideFile};
 use super::head_file::{HeadFile, HeadOnDisk, HeadStorage, Loss, RecordedHead};
 use super::slot::Stamp;
-use super::{Sqlite, fault, ffi, path};
+use super::{Sqlite, fault, ffi, path, schema};
 use crate::backend::folder;
 use crate::backend::process::CountedConnection;
 use crate::error::{Result, StateError};
@@ -105,6 +105,19 @@ impl Sqlite {
             Some(known) => format!("{known}\n{line}"),
             None => line.to_owned(),
         });
+    }
+
+    /// Warns of tables and views of other programs.
+    pub(super) fn warn_of_others(&mut self) -> Result<()> {
+        let others =
+            schema::others(&self.conn).map_err(|error| self.opening.fault(Some(&self.conn), error))?;
+        if let Some(others) = others {
+            let file = self.opening.shown().display();
+            self.add_warning(&format!(
+                "{file} also has what no store makes, and which is left alone: {others}"
+            ));
+        }
+        Ok(())
     }
 
     /// Syncs the name of the file before anything that is in it is served, or acknowledged.

@@ -212,6 +212,22 @@ impl Sqlite {
         statement.query_row([], |row| row.get(0)).map_err(fault::storage)
     }
 
+    /// The error of a statement that writes. If the schema has got an object that is in the way since the store was
+    /// opened, it names that object.
+    fn write_fault(&self, error: rusqlite::Error) -> StateError {
+        let refused = error.sqlite_error().is_some_and(|failure| {
+            failure.code == rusqlite::ErrorCode::ConstraintViolation
+                || failure.extended_code == rusqlite::ffi::SQLITE_ERROR
+        });
+        match (fault::storage(error), refused.then(|| schema::refusal(&self.conn))) {
+            (StateError::Storage(fault), Some(Ok(Some(refusal)))) => {
+                let path = self.opening.shown().display();
+                StateError::Storage(fault.reworded(|what| format!("{path} {refusal} ({what})")))
+            }
+            (error, _) => error,
+        }
+    }
+
     /// A handle that interrupts a statement of this connection from another thread.
     pub(crate) fn interrupt_handle(&self) -> InterruptHandle {
         self.conn.get_interrupt_handle()

@@ -113,6 +113,7 @@ impl Opening {
         // IMPORTANT: not before. A store that is refused must stay as it is.
         sqlite.opening.move_log_on_close(&sqlite.conn)?;
         sqlite.sync_names()?;
+        sqlite.warn_of_others()?;
         if !sqlite.opening.read_only && sqlite.opening.is_file() && !failpoint("no_wal_sync") {
             // If the disk is full, the log cannot be moved now. It is synced, so it can be read as it is.
             match sqlite.checkpoint(Some(Duration::ZERO)) {
@@ -257,8 +258,8 @@ impl Opening {
             let filled = schema::fill(&conn, self.new_store, self.durability.unwrap_or_default());
             filled.map_err(fault)?;
         }
-        if let Some(difference) = schema::difference(&conn).map_err(fault)? {
-            return Err(self.refuse(&difference));
+        if let Some(refusal) = schema::refusal(&conn).map_err(fault)? {
+            return Err(self.refuse(&refusal));
         }
         let store = self.read_store_id(&conn)?;
         let durability = self.read_durability(&conn)?;
@@ -283,6 +284,8 @@ impl Opening {
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        // A table of another program may refer to a key. That must neither refuse a deletion nor go on with one.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
         // A database that is not a store must stay unchanged, and so must one whose log may not be its own: see
         // `move_log_on_close`.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

@@ -1,7 +1,7 @@
 //! The schema of a store's file, and a new file with it.
 //!
-//! A file must have exactly this schema. An additional trigger, view or index, or an altered table, could
-//! make SQLite do something else than the store asks for.
+//! The objects of a store must be there as they were made. Triggers, and further indexes on its tables, could make
+//! SQLite do something else than the store asks for, and are refused. Tables and views of others are left alone.
 
 use std::sync::OnceLock;
 
@@ -44,28 +44,122 @@ pub(super) fn image(store: StoreId, durability: Durability) -> Result<Vec<u8>> {
 /// The bytes of SQLite's header that say that writers and readers use a write-ahead log.
 const WAL_MARKS: std::ops::Range<usize> = 18..20;
 
-/// The name, kind, table and SQL text of an object of the schema. An index that SQLite makes itself has no
-/// text.
-type Object = (String, String, String, Option<String>);
+/// An object of a schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Object {
+    name: String,
+    kind: String,
+    table: String,
+    /// The SQL text; an index that SQLite makes itself has none.
+    sql: Option<String>,
+}
 
-/// The first difference from the schema of a store, in words; `None` if there is none.
-pub(super) fn difference(conn: &Connection) -> Result<Option<String>> {
+/// Why a database cannot be used as a store, in words that follow its path: an object of a store is missing or has
+/// another shape, or another object could change what writes do. `None` if nothing is in the way.
+///
+/// Tables and views of other programs are no reason, and what [`others`] lists: nothing here reads or writes them. A
+/// trigger is one, whatever its table is, because its text may write to any. So is an index of a store's table: a
+/// unique one, or one of an expression, can make a write fail, and each slows writes down.
+pub(super) fn refusal(conn: &Connection) -> Result<Option<String>> {
     let (expected, found) = (expected()?, objects(conn)?);
+    if found == expected {
+        return Ok(None);
+    }
     for object in &found {
-        let (name, kind, ..) = object;
-        match expected.iter().find(|known| known.0 == *name) {
-            None => return Ok(Some(format!("has a {kind} {name:?}, which no store has"))),
-            Some(known) if known != object => {
-                return Ok(Some(format!("has {name:?} in another shape than a store has")));
+        match expected.iter().find(|known| is_same(&known.name, &object.name)) {
+            Some(known) if known == object => {}
+            Some(_) => {
+                return Ok(Some(format!("has {} in another shape than a store has", quoted(&object.name))));
             }
-            Some(_) => {}
+            None => {
+                if let Some(refusal) = object.refusal(expected) {
+                    return Ok(Some(refusal));
+                }
+            }
         }
     }
-    let missing = expected.iter().find(|known| !found.contains(known));
-    if let Some((name, kind, ..)) = missing {
-        return Ok(Some(format!("has no {kind} {name:?}, which every store has")));
+    let count = |known| found.iter().filter(|object| *object == known).count();
+    for known in expected {
+        match count(known) {
+            1 => {}
+            0 => {
+                let Object { kind, name, .. } = known;
+                return Ok(Some(format!("has no {kind} {}, which every store has", quoted(name))));
+            }
+            _ => return Ok(Some("has an object of its schema twice".to_owned())),
+        }
     }
-    Ok((found.len() != expected.len()).then(|| "has an object of its schema twice".to_owned()))
+    Ok(None)
+}
+
+/// The tables and views that no store has, in words; `None` if there are none.
+pub(super) fn others(conn: &Connection) -> Result<Option<String>> {
+    const NAMED: usize = 8;
+    let (expected, found) = (expected()?, objects(conn)?);
+    let others = found.iter().filter(|object| !expected.contains(object) && object.kind != "index");
+    let mut named: Vec<String> =
+        others.map(|other| format!("{} {}", other.kind, quoted(&other.name))).collect();
+    let more = named.len().saturating_sub(NAMED);
+    named.truncate(NAMED);
+    if more > 0 {
+        named.push(format!("{more} more"));
+    }
+    Ok((!named.is_empty()).then(|| named.join(", ")))
+}
+
+impl Object {
+    /// Why this object, which no store has, is in the way; `None` if it is not.
+    fn refusal(&self, expected: &[Self]) -> Option<String> {
+        let Self { name, kind, table, .. } = self;
+        let is_ours = expected.iter().any(|known| is_same(&known.name, table));
+        match kind.as_str() {
+            "trigger" => {
+                let removal = removal(kind, name);
+                Some(format!("has a trigger {}, which no store has: {removal}", quoted(name)))
+            }
+            "index" if is_ours => Some(format!(
+                "has an index {} on its table {}, which no store has: {}",
+                quoted(name),
+                quoted(table),
+                removal(kind, name)
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// How to remove an object, in words and SQL.
+fn removal(kind: &str, name: &str) -> String {
+    let (kind, quoted) = (kind.to_uppercase(), quoted(name));
+    if quoted == format!("\"{}\"", name.replace('"', "\"\"")) {
+        format!("remove it with the statement DROP {kind} {quoted};")
+    } else {
+        format!("remove it with a statement DROP {kind}; its name is escaped or shortened here")
+    }
+}
+
+/// A name in double quotes, as SQL has it. Characters that a screen does not show as they are become escapes, and a
+/// long name is shortened.
+fn quoted(name: &str) -> String {
+    const SHOWN: usize = 200;
+    let mut shown = String::from("\"");
+    for c in name.chars().take(SHOWN) {
+        match c {
+            '"' => shown.push_str("\"\""),
+            '\'' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    if name.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown.push('"');
+    shown
+}
+
+/// Whether SQLite takes two names for the same.
+fn is_same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
 }
 
 /// The objects that the statements of the schema make in an empty database.
@@ -82,6 +176,38 @@ fn expected() -> Result<&'static [Object]> {
 
 fn objects(conn: &Connection) -> Result<Vec<Object>> {
     let mut statement = conn.prepare("SELECT name, type, tbl_name, sql FROM sqlite_schema")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let rows = statement.query_map([], |row| {
+        Ok(Object { name: row.get(0)?, kind: row.get(1)?, table: row.get(2)?, sql: row.get(3)? })
+    })?;
     rows.collect()
+}
+
+/// The statements that check the storage of a store. Tables of other programs are theirs to check, because they may need
+/// functions that only those programs have. Beside them, nobody checks the list of free pages.
+pub(super) fn checks(conn: &Connection) -> Result<Vec<String>> {
+    if others(conn)?.is_none() {
+        return Ok(vec!["PRAGMA integrity_check".to_owned()]);
+    }
+    let tables = expected()?.iter().filter(|known| known.kind == "table");
+    Ok(tables.map(|table| format!("PRAGMA integrity_check({})", table.name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_message_is_sql_or_says_that_it_is_not() {
+        assert_eq!(removal("index", "by_key"), "remove it with the statement DROP INDEX \"by_key\";");
+        assert_eq!(
+            removal("trigger", "a\"; DROP TABLE changes --"),
+            "remove it with the statement DROP TRIGGER \"a\"\"; DROP TABLE changes --\";"
+        );
+        assert_eq!(quoted("it's \\ é"), "\"it's \\ é\"");
+        for name in ["a\nb", "\u{1b}[2J", "a\u{202e}b", &"n".repeat(201)] {
+            assert!(removal("index", name).ends_with("escaped or shortened here"), "{name:?}");
+            assert!(!quoted(name).contains(['\n', '\u{1b}', '\u{202e}']), "{name:?}");
+            assert!(quoted(name).chars().count() < 210, "{name:?}");
+        }
+    }
 }

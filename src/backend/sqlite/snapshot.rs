@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Params};
 
 use super::order::InOrder;
 use super::row::{self, select_changes, select_deleted, select_live};
-use super::{Sqlite, fault};
+use super::{Sqlite, fault, schema};
 use crate::backend::{Link, LogView, Row, Snapshot, View, Visit, VisitKey, VisitRow, VisitView, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
@@ -320,9 +320,19 @@ impl Snapshot for Sqlite {
     }
 
     fn flaws(&self, visit: &mut Visit<'_, String>) -> Result<()> {
-        self.each("PRAGMA integrity_check", [], |r| r.get(0).map_err(fault::storage), &mut |flaw: String| {
-            if flaw == "ok" { Ok(ControlFlow::Continue(())) } else { visit(flaw) }
-        })
+        let mut go_on = ControlFlow::Continue(());
+        for check in schema::checks(&self.conn).map_err(fault::storage)? {
+            self.each(&check, [], |r| r.get(0).map_err(fault::storage), &mut |flaw: String| {
+                if flaw != "ok" {
+                    go_on = visit(flaw)?;
+                }
+                Ok(go_on)
+            })?;
+            if go_on.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn wal_bytes(&self) -> Result<u64> {

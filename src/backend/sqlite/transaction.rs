@@ -104,12 +104,13 @@ impl SqliteTransaction<'_> {
     ) -> Result<T> {
         let mut statements = self.statements.borrow_mut();
         if let Some((_, statement)) = statements.iter_mut().find(|(known, _)| *known == sql) {
-            return run(statement).map_err(fault::storage);
+            return run(statement).map_err(|error| self.sqlite.write_fault(error));
         }
-        let mut statement = self.sqlite.conn.prepare_cached(sql).map_err(fault::storage)?;
+        let mut statement =
+            self.sqlite.conn.prepare_cached(sql).map_err(|error| self.sqlite.write_fault(error))?;
         let result = run(&mut statement);
         statements.push((sql, statement));
-        result.map_err(fault::storage)
+        result.map_err(|error| self.sqlite.write_fault(error))
     }
 
     /// Refuses to go on if SQLite has rolled back the transaction, which it does after some errors.

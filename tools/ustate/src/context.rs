@@ -129,7 +129,7 @@ impl Context {
                 if store.is_immutable() {
                     self.note("read as a file that nobody changes, as no write-ahead log can be made for it");
                 }
-                if let Some(warning) = store.warning() {
+                for warning in store.warning().into_iter().flat_map(str::lines) {
                     self.note(warning);
                 }
                 Ok(store)

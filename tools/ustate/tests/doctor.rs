@@ -309,3 +309,32 @@ $ ustate get /a
 "#]],
     );
 }
+
+#[test]
+fn what_other_programs_keep_in_the_file_is_named_and_what_is_in_the_way_comes_with_its_removal() {
+    let place = Place::new();
+    assert_eq!(place.code("set /a 1"), 0);
+    let other = rusqlite::Connection::open(place.path("state.db")).unwrap();
+    other.execute_batch("ANALYZE; CREATE TABLE extra (a)").unwrap();
+    let shown = place.transcript(&["get /a", "doctor -o tsv"]);
+    let named = r#"[FOLDER]/state.db also has what no store makes, and which is left alone: table "sqlite_stat1", table "sqlite_stat4", table "extra""#;
+    assert!(
+        shown.contains(&format!("! note: {named}\n1\n")) || shown.contains(&format!("1\n! note: {named}\n")),
+        "{shown}"
+    );
+    assert!(shown.contains(&format!("warning\tothers\t{named}")), "{shown}");
+    assert!(shown.contains("ok\thead file\tagrees with the log"), "{shown}");
+    other.execute_batch("CREATE INDEX by_key ON changes (key)").unwrap();
+    check(
+        &place.transcript(&["get /a", "doctor -q"]),
+        str![[r#"
+$ ustate get /a
+! error: cannot open [FOLDER]/state.db: it has an index "by_key" on its table "changes", which no store has: remove it with the statement DROP INDEX "by_key";
+[exit 3]
+$ ustate doctor -q
+! error: cannot open [FOLDER]/state.db: it has an index "by_key" on its table "changes", which no store has: remove it with the statement DROP INDEX "by_key";
+[exit 3]
+
+"#]],
+    );
+}

@@ -73,7 +73,10 @@ impl Doctor {
         let store = store.map_err(|error| Context::explain(&path, &error))?;
         checks.extend(inside(&store, header.as_ref()).await?);
         store.close().await?;
-        checks.push(head_file(&path, store.warning()));
+        let (of_head_file, others): (Vec<&str>, Vec<&str>) =
+            store.warning().into_iter().flat_map(str::lines).partition(|line| line.contains("-head "));
+        checks.push(head_file(&path, of_head_file.first().copied()));
+        checks.extend(others.into_iter().map(opening));
         checks.push(writes(context, &path).await);
         report(context, &checks)
     }
@@ -170,6 +173,15 @@ async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>
         ));
     }
     Ok(checks)
+}
+
+/// What each opening warns of.
+fn opening(warning: &str) -> Check {
+    if warning.contains("which is left alone") {
+        Check::warning("others", warning, "each command notes it; drop what nobody needs")
+    } else {
+        Check::warning("opening", warning, "each command notes it")
+    }
 }
 
 fn head_file(path: &Path, warning: Option<&str>) -> Check {
