@@ -199,7 +199,7 @@ pub mod options {
 
 /// What a store has been doing, and how far its watches are.
 pub mod stats {
-    pub use crate::store::{Residency, Stats, WatcherStats};
+    pub use crate::store::{About, Residency, Stats, WalReader, Warning, WatcherStats};
 }
 
 /// Checking a store against its hashes, and reports of what was proved.

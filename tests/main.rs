@@ -4,6 +4,7 @@
 
 mod archive;
 mod background;
+mod clock;
 mod commit_id;
 mod conditions;
 mod conformance;
@@ -46,6 +47,7 @@ mod support;
 mod syncs;
 mod tidy;
 mod verify;
+mod wal;
 mod watch;
 mod watch_others;
 mod watch_rare;

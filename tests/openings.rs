@@ -205,6 +205,7 @@ async fn openings_share_where_what_is_of_the_whole_store_is_equal_or_not_set() {
         Options::new(),
         Options::new().store_id(id).durability(Durability::Synced).create(false),
         Options::new().busy_timeout(Duration::from_secs(60)).resident_bytes(1 << 20).read_only(true),
+        Options::new().wal_cap(256 << 20),
     ];
     for options in equal {
         let other = open(options.clone(), &path).await;
@@ -217,6 +218,7 @@ async fn openings_share_where_what_is_of_the_whole_store_is_equal_or_not_set() {
         Options::new().entropy(Seeded::from(7)),
         Options::new().entropy(OsEntropy),
         Options::new().busy_timeout(Duration::from_secs(5)),
+        Options::new().wal_cap(8 << 20),
         Options::new().resident_bytes(0),
         Options::new().accept_loss(true),
         Options::new().unshared(),

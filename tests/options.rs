@@ -24,6 +24,7 @@ async fn what_only_a_file_has_is_refused_of_every_store_in_memory() {
         ("durability", options().durability(Durability::Synced)),
         ("resident_bytes", options().resident_bytes(64 << 20)),
         ("accept_loss", options().accept_loss(true)),
+        ("wal_cap", options().wal_cap(256 << 20)),
     ] {
         for error in [
             asked.clone().memory().unwrap_err(),
@@ -55,6 +56,8 @@ async fn options_that_contradict_each_other_are_refused() {
     let path = folder.path().join("state.db");
     let error = Options::new().read_only(true).accept_loss(true).open(&path).await.unwrap_err();
     assert_eq!(blamed(&error), "accept_loss");
+    let error = Options::new().wal_cap((1 << 20) - 1).open(&path).await.unwrap_err();
+    assert_eq!(blamed(&error), "wal_cap");
     let (export, store) = export().await;
     let import = async |options: Options| options.import(std::io::Cursor::new(export.clone()), &path).await;
     assert_eq!(blamed(&import(Options::new().create(false)).await.unwrap_err()), "create");

@@ -97,6 +97,9 @@ pub enum StateError {
     Storage(Fault),
     /// The operating system gave no thread or no random bytes. Nothing was recorded.
     Unavailable(Fault),
+    /// The clock leapt ahead by over a day while the store was open. Nothing was recorded, because all later changes
+    /// would get times after that. Set the clock right and try again, or open the store again if the clock is right.
+    ClockLeapt(String),
     /// Another process held the write lock for longer than the busy timeout. Nothing was recorded.
     Busy(String),
     /// The store could not be opened for a cause that may pass. Try again.
@@ -131,7 +134,7 @@ pub enum ErrorKind {
     OutcomeUnknown,
     /// Stored data are damaged. Stop writing, run a verification, and restore from a copy.
     Corrupted,
-    /// The disk or the operating system failed, or another process holds a lock. Nothing was recorded: look at
+    /// The disk, the clock or the operating system failed, or another process holds a lock. Nothing was recorded: look at
     /// the machine, then try again.
     Storage,
     /// The path is wrong, or must not be used. The message says why; trying again does not help.
@@ -165,6 +168,7 @@ impl StateError {
             Self::StorageFull(_)
             | Self::Storage(_)
             | Self::Unavailable(_)
+            | Self::ClockLeapt(_)
             | Self::Busy(_)
             | Self::ConnectionError(_)
             | Self::TransactionFailed(_) => ErrorKind::Storage,
@@ -213,6 +217,7 @@ impl StateError {
             Self::StorageFull(_) => "storage_full",
             Self::Storage(_) => "storage_error",
             Self::Unavailable(_) => "unavailable",
+            Self::ClockLeapt(_) => "clock_leapt",
             Self::Busy(_) => "busy",
             Self::ConnectionError(_) => "connection",
             Self::CannotOpen { .. } => "cannot_open",
@@ -258,6 +263,7 @@ impl fmt::Display for StateError {
             Self::StorageFull(what) => write!(f, "storage full: {what}"),
             Self::Storage(fault) => write!(f, "storage error: {fault}"),
             Self::Unavailable(fault) => write!(f, "unavailable: {fault}"),
+            Self::ClockLeapt(why) => write!(f, "the clock leapt: {why}"),
             Self::Busy(why) => write!(f, "busy: {why}"),
             Self::ConnectionError(why) => write!(f, "connection error: {why}"),
             Self::CannotOpen { path, why } => write!(f, "cannot open {}: it {why}", path.display()),

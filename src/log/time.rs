@@ -1,5 +1,6 @@
 //! Moments, in microseconds.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,35 @@ impl Timestamp {
     pub(crate) fn after(self, previous: Self) -> Self {
         let clock = self.clamp(Self::EPOCH, Self::MAX_CLOCK);
         clock.max(Self(previous.0.saturating_add(1)))
+    }
+
+    /// The moment so much later.
+    pub(crate) fn plus(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// How much later this moment is than an earlier one; zero if it is not later.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// In UTC, as `2026-09-01T12:05:02.000250Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // Days since 1 March of the year 0, in eras of 400 years, which have the same days each.
+        let days = days + 719_468;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        let year = era * 400 + year + next;
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
     }
 }
 
@@ -69,6 +99,23 @@ mod tests {
         assert_eq!(t(100).after(t(100)), t(101), "the clock stood still");
         assert_eq!(t(-5).after(t(0)), t(1), "before the epoch");
         assert_eq!(t(i64::MAX).after(t(0)), Timestamp::MAX_CLOCK);
+    }
+
+    #[test]
+    fn a_moment_is_shown_in_utc() {
+        for (micros, shown) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+            (951_782_399_000_000, "2000-02-28T23:59:59.000000Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00.000000Z"),
+            (1_709_251_200_000_250, "2024-03-01T00:00:00.000250Z"),
+            (4_070_908_800_000_000, "2099-01-01T00:00:00.000000Z"),
+            (-2_203_891_200_000_000, "1900-03-01T00:00:00.000000Z"),
+            (Timestamp::MAX_CLOCK.0, "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(Timestamp(micros).to_string(), shown);
+        }
+        let _ = (Timestamp(i64::MIN).to_string(), Timestamp(i64::MAX).to_string());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::log::Timestamp;
 
@@ -13,6 +13,18 @@ use crate::log::Timestamp;
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// How long the machine has been up, with the time in which it was suspended: a clock that nobody sets, by which
+    /// the store sees that [`now`](Self::now) leapt.
+    ///
+    /// Where it is `Some`, a commit is refused with [`StateError::ClockLeapt`](crate::StateError::ClockLeapt) if the
+    /// clock has leapt ahead by more than a day since the store was opened, because its time would pin the times of
+    /// all later commits. A leap of a clock that showed a time before 2020, or before the newest commit, is taken for
+    /// its correction, and a leap back is told by [`Stats::warnings`](crate::stats::Stats::warnings) alone. With
+    /// `None`, the default, the clock may show what it likes.
+    fn uptime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The clock of the operating system.
@@ -22,6 +34,14 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         SystemTime::now().into()
+    }
+
+    /// `Some` on Linux, with the feature `sqlite`.
+    fn uptime(&self) -> Option<Duration> {
+        #[cfg(feature = "sqlite")]
+        return crate::backend::sqlite::uptime();
+        #[cfg(not(feature = "sqlite"))]
+        None
     }
 }
 

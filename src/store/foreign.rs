@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::entropy::Entropy;
@@ -13,6 +14,16 @@ use crate::log::Timestamp;
 /// Reads a clock.
 pub(crate) fn now(clock: &dyn Clock) -> Result<Timestamp> {
     guarded("the clock", || clock.now())
+}
+
+/// Reads the monotonic clock beside a clock.
+pub(crate) fn uptime(clock: &dyn Clock) -> Result<Option<Duration>> {
+    guarded("the clock", || clock.uptime())
+}
+
+/// Reads a clock, if it has a monotonic clock beside it.
+pub(crate) fn now_if(clock: &dyn Clock) -> Result<Option<Timestamp>> {
+    guarded("the clock", || clock.uptime().map(|_| clock.now()))
 }
 
 /// Fills a buffer with random bytes of a source.

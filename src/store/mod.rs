@@ -48,6 +48,7 @@ mod transfer;
 mod update;
 mod verify;
 mod watch;
+mod watched_clock;
 mod with_meta;
 
 #[cfg(all(test, feature = "sqlite"))]
@@ -78,7 +79,7 @@ pub use receipt::Receipt;
 #[cfg(feature = "sqlite")]
 pub use sqlite_store::SqliteStore;
 pub use state_store::StateStore;
-pub use stats::{Residency, Stats, WatcherStats};
+pub use stats::{About, Residency, Stats, WalReader, Warning, WatcherStats};
 pub use transfer::{Export, Exported};
 pub use update::Update;
 pub use verify::Verify;

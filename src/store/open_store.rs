@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::backend::{FoldedState, Snapshot};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
-use crate::log::{Anchor, Head};
+use crate::log::{Anchor, Head, Timestamp};
 use crate::pattern::Pattern;
 use crate::state::{Batch, Entry};
 use crate::store::engine::{Caller, CommitRequest, Engine, Read};
@@ -17,7 +17,7 @@ use crate::store::read::{Page, Scan, current};
 use crate::store::receipt::Receipt;
 use crate::store::resident::{Pinned, Published};
 use crate::store::session::{Membership, Session};
-use crate::store::stats::Stats;
+use crate::store::stats::{Stats, above_cap};
 use crate::sync::Guard;
 
 /// How long dropping the last handle waits for the writer.
@@ -102,7 +102,14 @@ impl OpenStore {
     }
 
     pub(crate) async fn stats(&self) -> Result<Stats> {
-        let wal_bytes = self.read_snapshot(|snapshot| snapshot.wal_bytes()).await?;
+        // A log whose end cannot be read has no newest time, but it has statistics.
+        let read = |snapshot: &dyn Snapshot| Ok((snapshot.wal_bytes()?, snapshot.tip().ok()));
+        let (wal_bytes, tip) = self.read_snapshot(read).await?;
+        let wal = self.engine.wal();
+        let newest = tip.map_or(Timestamp::EPOCH, |tip| tip.at);
+        let ahead_of_clock = self.engine.clock().ahead(newest).unwrap_or_default();
+        let mut warnings = self.engine.clock().warnings(newest, ahead_of_clock);
+        warnings.extend(above_cap(wal_bytes, wal.cap, &wal.readers));
         let counters = self.shared.counters();
         let (residency, resident_bytes) = self.shared.residency();
         Ok(Stats {
@@ -111,6 +118,10 @@ impl OpenStore {
             groups: counters.groups,
             largest_group: counters.largest_group,
             wal_bytes,
+            wal_file_bytes: wal.file,
+            wal_readers: wal.readers,
+            ahead_of_clock,
+            warnings,
             checkpoints: counters.checkpoints,
             failed_checkpoints: counters.failed_checkpoints,
             last_checkpoint: counters.last_checkpoint,
@@ -248,23 +259,25 @@ impl OpenStore {
         .await
     }
 
-    /// Runs a long read.
+    /// Runs a long read. `what` says to people what it is.
     pub(crate) async fn read_alone<T: Send + 'static>(
         &self,
+        what: &'static str,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let started = self.start_alone(read)?;
+        let started = self.start_alone(what, read)?;
         self.finish_alone(started).await
     }
 
     /// Starts a long read beside the short ones, so that they need not wait for it.
     pub(crate) fn start_alone<T: Send + 'static>(
         &self,
+        what: &'static str,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T>>> {
         self.check_open()?;
         let (read, receiver) = answered(read);
-        self.engine.read_alone(read);
+        self.engine.read_alone(what, read);
         Ok(receiver)
     }
 

@@ -10,6 +10,7 @@ use super::engine::writer::Writer;
 use super::foreign::broken;
 use super::options::Options;
 use super::session::{Membership, Running};
+use super::stats::Warning;
 use super::threads;
 use crate::backend::sqlite::{Opening, Place, PlaceLocks};
 use crate::error::Result;
@@ -28,7 +29,7 @@ struct OpenFile {
     number: (u64, u64),
     options: Options,
     opening: Opening,
-    warning: Option<Arc<str>>,
+    warnings: Arc<[Warning]>,
     running: Weak<Running>,
 }
 
@@ -36,7 +37,7 @@ struct OpenFile {
 pub(super) struct Opened {
     pub(super) membership: Membership,
     pub(super) immutable: bool,
-    pub(super) warning: Option<Arc<str>>,
+    pub(super) warnings: Arc<[Warning]>,
 }
 
 /// Opens a file, or joins the store of an earlier opening.
@@ -96,32 +97,32 @@ fn join(place: &Place, options: &Options, asked: &Opening) -> Option<Opened> {
             && options.may_share(&open.options)
             && asked.durability.is_none_or(|durability| open.opening.durability == Some(durability))
     };
-    let mut found: Vec<(Arc<Running>, Opening, Option<Arc<str>>)> = lock(&OPEN)
+    let mut found: Vec<(Arc<Running>, Opening, Arc<[Warning]>)> = lock(&OPEN)
         .iter()
         .filter(|open| fits(open))
-        .filter_map(|open| Some((open.running.upgrade()?, open.opening.clone(), open.warning.clone())))
+        .filter_map(|open| Some((open.running.upgrade()?, open.opening.clone(), open.warnings.clone())))
         .collect();
     found.retain(|(running, ..)| asked.expected.is_none_or(|store| store == running.shared.store));
     found.sort_by_key(|(_, opening, _)| opening.read_only);
-    found.into_iter().filter(|(_, opening, _)| opening.is_in_place()).find_map(|(running, _, warning)| {
+    found.into_iter().filter(|(_, opening, _)| opening.is_in_place()).find_map(|(running, _, warnings)| {
         let membership = running.join()?;
-        Some(Opened { membership, immutable: false, warning })
+        Some(Opened { membership, immutable: false, warnings })
     })
 }
 
 fn start(opening: Opening, sources: Sources, resident_bytes: usize) -> Result<(Opened, Writer)> {
     let (writer, engine) = Writer::open(opening, sources, resident_bytes)?;
-    let warning = engine.warning.as_deref().map(Arc::from);
+    let warnings = engine.warnings.as_slice().into();
     let membership = Running::start(engine.shared.clone(), Arc::new(engine));
-    Ok((Opened { membership, immutable: writer.opening().immutable, warning }, writer))
+    Ok((Opened { membership, immutable: writer.opening().immutable, warnings }, writer))
 }
 
 /// Lets later openings join a store. Stores that have ended are forgotten.
 fn register(place: Place, options: Options, opening: Opening, opened: &Opened) {
-    let (running, warning) = (Arc::downgrade(opened.membership.running()), opened.warning.clone());
+    let (running, warnings) = (Arc::downgrade(opened.membership.running()), opened.warnings.clone());
     let mut open = lock(&OPEN);
     open.retain(|open| open.running.strong_count() > 0);
     if let Some(number) = opening.file_number() {
-        open.push(OpenFile { place, number, options, opening, warning, running });
+        open.push(OpenFile { place, number, options, opening, warnings, running });
     }
 }

@@ -14,10 +14,13 @@ use super::verify::judge;
 #[cfg(feature = "sqlite")]
 use crate::audit::Progress;
 #[cfg(feature = "sqlite")]
-use crate::backend::sqlite::{Durability, Location, Opening};
+use crate::backend::sqlite::{Durability, Location, Opening, WAL_CAP};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::StoreId;
+
+#[cfg(feature = "sqlite")]
+mod sharing;
 
 /// How a store is opened. Every option has a default. Options are checked when the store is opened.
 ///
@@ -31,6 +34,7 @@ use crate::log::StoreId;
 /// | `create` | yes | make the folder and the file if they are missing |
 /// | `read_only` | no | open without writing anything |
 /// | `busy_timeout` | 5 s | how long a commit waits for other processes |
+/// | `wal_cap` | 256 MiB | the size of the write-ahead log above which commits are slowed down |
 /// | `resident_bytes` | 64 MiB | memory for the current state, so that reads need no I/O |
 /// | `accept_loss` | no | open a store that has lost recorded changes |
 /// | `opening_progress` | none | told how far the verification is, if opening has to verify the store |
@@ -38,8 +42,8 @@ use crate::log::StoreId;
 /// # Openings of one file
 /// Openings of one file in one process share one store: its threads, connections and state in memory. Each has its
 /// own `limits` and its own `read_only`, and each is closed for itself. They share where `clock`, `entropy`,
-/// `busy_timeout` and `resident_bytes` are equal or not set; what is not set is then as in the first opening. Clocks
-/// and entropy sources are equal if they are those of the system, or if one `Options` was cloned. Otherwise the
+/// `busy_timeout`, `wal_cap` and `resident_bytes` are equal or not set; what is not set is then as in the first opening.
+/// Clocks and entropy sources are equal if they are those of the system, or if one `Options` was cloned. Otherwise the
 /// opening gets a store of its own, as another process would. So does one with `accept_loss`, one that can write
 /// beside a store that was opened read-only, one beside a file that was moved, replaced or removed, and each on a
 /// system other than Unix.
@@ -62,7 +66,7 @@ use crate::log::StoreId;
 /// ```
 ///
 /// # Stores in memory
-/// The last seven are for a store in a file. A store in memory refuses them with
+/// The last eight are for a store in a file. A store in memory refuses them with
 /// [`StateError::InvalidArgument`], which names the option; only `busy_timeout` and `opening_progress` are
 /// accepted, because they have no effect there.
 ///
@@ -94,6 +98,8 @@ pub struct Options {
     #[cfg(feature = "sqlite")]
     busy_timeout: Option<Duration>,
     #[cfg(feature = "sqlite")]
+    wal_cap: Option<u64>,
+    #[cfg(feature = "sqlite")]
     resident_bytes: Option<usize>,
     #[cfg(feature = "sqlite")]
     accept_loss: bool,
@@ -107,6 +113,10 @@ pub struct Options {
 const RESIDENT_BYTES: usize = 64 << 20;
 #[cfg(feature = "sqlite")]
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The least cap of the write-ahead log.
+#[cfg(feature = "sqlite")]
+const LEAST_WAL_CAP: u64 = 1 << 20;
 
 // Without the store on SQLite, every default is that of its type.
 #[cfg_attr(not(feature = "sqlite"), allow(clippy::derivable_impls))]
@@ -125,6 +135,8 @@ impl Default for Options {
             read_only: false,
             #[cfg(feature = "sqlite")]
             busy_timeout: None,
+            #[cfg(feature = "sqlite")]
+            wal_cap: None,
             #[cfg(feature = "sqlite")]
             resident_bytes: None,
             #[cfg(feature = "sqlite")]
@@ -147,6 +159,7 @@ impl fmt::Debug for Options {
             .field("create", &self.create)
             .field("read_only", &self.read_only)
             .field("busy_timeout", &self.timeout())
+            .field("wal_cap", &self.wal_cap)
             .field("resident_bytes", &self.resident_bytes)
             .field("accept_loss", &self.accept_loss);
         shown.finish_non_exhaustive()
@@ -225,6 +238,24 @@ impl Options {
         self
     }
 
+    /// Sets how many bytes the write-ahead log may have before commits are slowed down; at least 1 MiB.
+    ///
+    /// A thread moves the log into the database while commits go on. If they write faster than that, the log grows.
+    /// Above the cap, each group of commits waits for a moment, in proportion to the excess, until the log is moved
+    /// and starts over: at twice the cap it takes three times as long as usual. When the log starts over, its file is
+    /// cut to the cap; after some seconds without a commit it is emptied.
+    ///
+    /// A reader that stays at an old state, such as an export or another process, keeps the log from being moved.
+    /// Commits go on and wait for nobody then, and the log grows above the cap.
+    /// [`Stats::wal_readers`](crate::stats::Stats::wal_readers) names the reader, and
+    /// [`Stats::warnings`](crate::stats::Stats::warnings) tells of it.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn wal_cap(mut self, bytes: u64) -> Self {
+        self.wal_cap = Some(bytes);
+        self
+    }
+
     /// Sets about how many bytes of memory the current state may take: keys, values, and some 200 bytes for each
     /// key, deleted keys included. The state is loaded after opening. If it fits, reads need no I/O and run on the
     /// caller's task. If it does not fit, and while it is being loaded, SQLite answers, and the memory holds the
@@ -266,35 +297,6 @@ impl Options {
         Self { unshared: true, ..self }
     }
 
-    /// Whether an opening with these options may share a store that was opened with `others`: what is of the whole
-    /// store must be equal, or not be set here. Limits are of the handle, and so is `read_only` beside a store that
-    /// can be written; durability and store id are those of the file. A loss is accepted by an opening of its own.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn may_share(&self, others: &Self) -> bool {
-        // A new option must be named here, so that it is decided whether it is of the whole store.
-        let Self {
-            limits: _,
-            store_id: _,
-            durability: _,
-            create: _,
-            opening_progress: _,
-            clock,
-            entropy,
-            read_only,
-            busy_timeout,
-            resident_bytes,
-            accept_loss,
-            unshared,
-        } = self;
-        let same_clock = clock.as_ref().is_none_or(|clock| Arc::ptr_eq(clock, &others.sources().clock));
-        let same_entropy =
-            entropy.as_ref().is_none_or(|entropy| Arc::ptr_eq(entropy, &others.sources().entropy));
-        let same_timeout = busy_timeout.is_none_or(|timeout| timeout == others.timeout());
-        let same_budget = resident_bytes.is_none_or(|bytes| bytes == others.budget());
-        let can_write = *read_only || !others.read_only;
-        same_clock && same_entropy && same_timeout && same_budget && can_write && !accept_loss && !unshared
-    }
-
     /// How the connections of the store are opened.
     #[cfg(feature = "sqlite")]
     pub(super) fn opening(&self, location: Location) -> Result<Opening> {
@@ -304,6 +306,7 @@ impl Options {
             create: self.create,
             durability: self.durability,
             busy_timeout: self.timeout(),
+            wal_cap: self.cap(),
             accept_loss: self.accept_loss,
             new_store: self.new_store_id()?,
             expected: self.store_id,
@@ -323,6 +326,7 @@ impl Options {
             ("create", !self.create, "it is always created"),
             ("durability", self.durability.is_some(), "it ends with its process"),
             ("resident_bytes", self.resident_bytes.is_some(), "all of it is in memory"),
+            ("wal_cap", self.wal_cap.is_some(), "it has no write-ahead log"),
             ("accept_loss", self.accept_loss, "it has no file that could have lost something"),
         ];
         match asked.into_iter().find(|(_, asked, _)| *asked) {
@@ -376,13 +380,12 @@ impl Options {
                     .into(),
             ));
         }
-        Ok(())
-    }
-
-    /// Whether an opening with these options never shares a store.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn is_unshared(&self) -> bool {
-        self.unshared
+        match self.wal_cap {
+            Some(bytes) if bytes < LEAST_WAL_CAP => Err(StateError::InvalidArgument(format!(
+                "option wal_cap is {bytes} bytes, but commits need {LEAST_WAL_CAP} at least: raise it, or leave it out"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The checked limits, and the sources of times and randomness.
@@ -394,11 +397,21 @@ impl Options {
 
     /// The sources of times and randomness.
     pub(super) fn sources(&self) -> Sources {
-        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
-        Sources {
-            clock: clock.unwrap_or_else(clock::system_clock),
-            entropy: entropy.unwrap_or_else(entropy::system_entropy),
-        }
+        Sources::new(self.clock_or_systems(), self.entropy_or_systems())
+    }
+
+    fn clock_or_systems(&self) -> Arc<dyn Clock> {
+        self.clock.clone().unwrap_or_else(clock::system_clock)
+    }
+
+    fn entropy_or_systems(&self) -> Arc<dyn Entropy> {
+        self.entropy.clone().unwrap_or_else(entropy::system_entropy)
+    }
+
+    /// The size of the write-ahead log above which commits are slowed down.
+    #[cfg(feature = "sqlite")]
+    fn cap(&self) -> u64 {
+        self.wal_cap.unwrap_or(WAL_CAP)
     }
 
     /// How long a commit waits for other processes.

@@ -12,6 +12,7 @@ use super::local_store::sealed::{self, Handle};
 use super::open_store::OpenStore;
 use super::openings::{self, Opened};
 use super::options::Options;
+use super::stats::Warning;
 use super::transfer::{self};
 use crate::backend::sqlite::{self, Location, Opening};
 use crate::error::{Result, StateError};
@@ -55,7 +56,7 @@ use crate::limits::Limits;
 pub struct SqliteStore {
     open: Arc<OpenStore>,
     immutable: bool,
-    warning: Option<Arc<str>>,
+    warnings: Arc<[Warning]>,
 }
 
 impl SqliteStore {
@@ -92,8 +93,8 @@ impl SqliteStore {
     }
 
     fn of(opened: Opened, limits: Limits, read_only: bool) -> Self {
-        let Opened { membership, immutable, warning } = opened;
-        Self { open: OpenStore::new(membership, limits, (read_only, true)), immutable, warning }
+        let Opened { membership, immutable, warnings } = opened;
+        Self { open: OpenStore::new(membership, limits, (read_only, true)), immutable, warnings }
     }
 
     /// The version of SQLite that is compiled in, such as `3.51.3`.
@@ -112,11 +113,16 @@ impl SqliteStore {
         self.immutable
     }
 
-    /// The warnings of the opening, for the operator, one in a line; `None` if there are none. For example, the store
-    /// cannot tell whether the end of the log is missing; or the file also has tables or views of other programs,
-    /// which are named and left alone.
+    /// The first of the [`warnings`](Self::warnings).
     pub fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+        self.warnings.first().map(AsRef::as_ref)
+    }
+
+    /// What the opening found that an operator should see to: for example, that the store cannot
+    /// tell whether the end of the log is missing, that the newest commit is ahead of the clock, or who keeps a large
+    /// write-ahead log from being moved. [`Stats::warnings`](crate::stats::Stats::warnings) has what came up later.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// A store at a path where nothing is yet, with the log of an export, which it goes on from.

@@ -8,7 +8,7 @@ use super::super::commit::{Sources, commit_group};
 use super::super::power::world::{FILE, opening, sources};
 use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Files, head_file};
-use crate::backend::sqlite::{Durability, LogMark, Pair, Stamp};
+use crate::backend::sqlite::{Checkpoint, Durability, LogMark, Pair, Stamp};
 use crate::log::{Head, Meta, StoreId};
 use crate::state::Batch;
 
@@ -212,7 +212,7 @@ fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) ->
         commit_group(&mut sqlite, &sources, &[batch(round, seed)], None).results.remove(0).unwrap();
         heads.push(sqlite.with_snapshot(|s| s.and_then(LogView::tip)).unwrap().head);
         if round == 11 || checkpointed {
-            sqlite.checkpoint(Some(std::time::Duration::ZERO)).unwrap();
+            sqlite.checkpoint(Checkpoint::Empty(std::time::Duration::ZERO)).unwrap();
         }
     }
     let mut files = disk.files();

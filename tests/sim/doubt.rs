@@ -19,7 +19,7 @@ use super::power::world::{FILE, open, opening, sources};
 use super::verify::judge;
 use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Files, Replay, Rng, Times, VARIANTS};
-use crate::backend::sqlite::{Durability, Judge, Opening, Sqlite};
+use crate::backend::sqlite::{Checkpoint, Durability, Judge, Opening, Sqlite};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::seq::Seq;
@@ -27,7 +27,7 @@ use crate::state::Batch;
 
 const WAL: &str = "state.db-wal";
 const HEAD: &str = "state.db-head";
-const TRUNCATE: Option<Duration> = Some(Duration::ZERO);
+const TRUNCATE: Checkpoint = Checkpoint::Empty(Duration::ZERO);
 
 /// Everything that a store answers.
 type Content = String;
@@ -106,17 +106,17 @@ fn history(durability: Durability, seed: u64, rounds: usize) -> Vec<Moment> {
         moments.push(Moment::of(&disk, &sqlite));
         match round % 6 {
             // All of the log is moved, and the next commit starts it over.
-            0 | 5 => sqlite.checkpoint(None).unwrap(),
+            0 | 5 => drop(sqlite.checkpoint(Checkpoint::Passive).unwrap()),
             // A reader keeps a part of it from being moved.
             1 | 3 => {
                 let reader = sqlite.another(true).unwrap();
                 reader.with_snapshot(|snapshot| {
                     snapshot.and_then(LogView::tip).unwrap();
                     commit(&mut sqlite, &mut rng);
-                    sqlite.checkpoint(None).unwrap();
+                    sqlite.checkpoint(Checkpoint::Passive).unwrap();
                 });
             }
-            2 => sqlite.checkpoint(TRUNCATE).unwrap(),
+            2 => drop(sqlite.checkpoint(TRUNCATE).unwrap()),
             _ => {
                 drop(sqlite);
                 sqlite = open(&disk, None, false).unwrap();
@@ -338,7 +338,7 @@ type Scene = (&'static str, fn(&Disk, Sqlite, &mut dyn FnMut(&Disk, &Sqlite)));
 
 const SCENES: [Scene; 4] = [
     ("the log is started over", |disk, mut sqlite, told| {
-        sqlite.checkpoint(None).unwrap();
+        sqlite.checkpoint(Checkpoint::Passive).unwrap();
         told(disk, &sqlite);
         for n in 0..3 {
             commit(&mut sqlite, &mut Rng::new(70 + n));
@@ -351,7 +351,7 @@ const SCENES: [Scene; 4] = [
             snapshot.and_then(LogView::tip).unwrap();
             commit(&mut sqlite, &mut Rng::new(80));
             told(disk, &sqlite);
-            sqlite.checkpoint(None).unwrap();
+            sqlite.checkpoint(Checkpoint::Passive).unwrap();
             sqlite.checkpoint(TRUNCATE).unwrap();
         });
         commit(&mut sqlite, &mut Rng::new(81));
@@ -454,8 +454,12 @@ fn a_store_that_was_closed_or_killed_at_rest_is_never_doubted() {
                 match rng.below(8) {
                     0 => openers.push(open(&disk, None, rng.once_in(2)).unwrap()),
                     1 => drop((openers.len() > 1).then(|| openers.swap_remove(one))),
-                    2 if !openers[one].opening().read_only => openers[one].checkpoint(None).unwrap(),
-                    3 if !openers[one].opening().read_only => openers[one].checkpoint(TRUNCATE).unwrap(),
+                    2 if !openers[one].opening().read_only => {
+                        openers[one].checkpoint(Checkpoint::Passive).unwrap();
+                    }
+                    3 if !openers[one].opening().read_only => {
+                        openers[one].checkpoint(TRUNCATE).unwrap();
+                    }
                     _ if !openers[one].opening().read_only => commit(&mut openers[one], &mut rng),
                     _ => drop(content(&openers[one]).unwrap()),
                 }
@@ -521,7 +525,7 @@ fn whoever_comes_while_the_log_is_moved_does_not_doubt() {
         let mut sqlite = open(disk, None, false)?;
         for n in 0..3 {
             commit(&mut sqlite, &mut Rng::new(n));
-            sqlite.checkpoint((n == 1).then_some(Duration::ZERO))?;
+            sqlite.checkpoint(if n == 1 { TRUNCATE } else { Checkpoint::Passive })?;
         }
         Ok(())
     });

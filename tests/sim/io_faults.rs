@@ -21,7 +21,7 @@ use super::power::audit;
 use super::power::world::{FILE, STORE, open, sources};
 use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Event, Fault, Files, Op, Plain, Replay, Rng, VARIANTS, Variant};
-use crate::backend::sqlite::{Durability, HeadFile, RecordedHead, Sqlite};
+use crate::backend::sqlite::{Checkpoint, Durability, HeadFile, RecordedHead, Sqlite};
 use crate::error::{Result, StateError};
 use crate::log::Head;
 use crate::state::Batch;
@@ -78,9 +78,9 @@ impl Story<'_> {
                     return Ok(()); // Closed, as the writer's thread would.
                 }
                 self.serve(&reader)?;
-                let truncate = (round == 1).then_some(Duration::ZERO);
+                let how = if round == 1 { Checkpoint::Empty(Duration::ZERO) } else { Checkpoint::Passive };
                 if round > 0
-                    && let Err(error) = sqlite.checkpoint(truncate)
+                    && let Err(error) = sqlite.checkpoint(how)
                 {
                     self.must_have_struck(&error)?;
                 }
@@ -344,7 +344,7 @@ fn a_head_file_that_fails_fails_no_commit_and_heals() {
         assert_eq!(recorded(), RecordedHead::Reached(before), "{op:?}");
         let told = commit(4);
         assert_eq!(recorded(), RecordedHead::Reached(told), "{op:?}");
-        sqlite.checkpoint(None).unwrap();
+        sqlite.checkpoint(Checkpoint::Passive).unwrap();
         drop(sqlite);
         assert_eq!(audit(&open(&disk, SYNCED, false).unwrap()), Ok(told));
         disk.remove();

@@ -11,7 +11,7 @@ use super::super::verify::judge;
 use super::super::{Clock, Entropy};
 use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Rng};
-use crate::backend::sqlite::{Durability, Location, Opening, Sqlite};
+use crate::backend::sqlite::{Checkpoint, Durability, Location, Opening, Sqlite, WAL_CAP};
 use crate::error::{Result, StateError};
 use crate::log::{Head, StoreId, Timestamp};
 use crate::state::Batch;
@@ -107,7 +107,7 @@ pub(crate) fn sources(seed: u64) -> Sources {
         }
     }
     let clock = Arc::new(Ticks(AtomicI64::new(1_700_000_000_000_000)));
-    Sources { clock, entropy: Arc::new(Salts(AtomicU64::new(seed))) }
+    Sources::new(clock, Arc::new(Salts(AtomicU64::new(seed))))
 }
 
 /// Opens the store on a disk as a process does that is the first in it; with a durability, it is
@@ -127,6 +127,7 @@ pub(crate) fn opening(disk: &Disk, create: Option<Durability>, read_only: bool) 
         busy_timeout: Duration::from_millis(20),
         new_store: STORE,
         immutable: false,
+        wal_cap: WAL_CAP,
         beside: Vec::new(),
         judge: judge(None),
         vfs: Some("univrs-sim"),
@@ -247,8 +248,8 @@ impl Ledger {
                 return (None, Ok(()));
             }
             1 | 2 => self.serve(opener.reader.as_ref().unwrap_or(&opener.sqlite)),
-            3 if !opener.read_only => opener.sqlite.checkpoint(None),
-            4 if !opener.read_only => opener.sqlite.checkpoint(Some(Duration::ZERO)),
+            3 if !opener.read_only => opener.sqlite.checkpoint(Checkpoint::Passive).map(drop),
+            4 if !opener.read_only => opener.sqlite.checkpoint(Checkpoint::Empty(Duration::ZERO)).map(drop),
             5 if !opener.read_only => opener.sqlite.renewed().map(|other| opener.sqlite = other),
             6 => opener.sqlite.another(true).map(|other| opener.reader = Some(other)),
             _ if !opener.read_only => self.commit(&mut opener.sqlite, rng),

@@ -201,6 +201,19 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
         ["open read-only", path] => {
             *store = Some(options().read_only(true).open(path).await.map_err(|error| told(&error))?);
         }
+        ["open buffered capped", path] => {
+            let options = options().durability(Durability::Buffered).wal_cap(2 << 20);
+            *store = Some(options.open(path).await.map_err(|error| told(&error))?);
+        }
+        ["warnings"] => return Ok(open().warnings().iter().map(ToString::to_string).collect()),
+        // Reads one state of a file with plain SQLite from now on.
+        ["hold", path] => {
+            let conn = rusqlite::Connection::open(path).map_err(|error| error.to_string())?;
+            let held = conn.execute_batch("BEGIN; SELECT count(*) FROM kv_store");
+            held.map_err(|error| error.to_string())?;
+            std::mem::forget(conn);
+            return Ok(std::process::id().to_string());
+        }
         ["close"] => store.take().expect("a store is open").close().await.map_err(|error| told(&error))?,
         ["drop"] => drop(store.take()),
         ["set", key, value] => {

@@ -49,6 +49,9 @@ impl Durability {
     }
 }
 
+/// The default of the option `wal_cap`.
+pub(crate) const WAL_CAP: u64 = 256 << 20;
+
 /// Where a store lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
@@ -67,6 +70,8 @@ pub(crate) struct Opening {
     /// The durability; `None` takes that of the file.
     pub(crate) durability: Option<Durability>,
     pub(crate) busy_timeout: Duration,
+    /// The bytes of the write-ahead log above which commits are slowed down, so that it can be moved.
+    pub(crate) wal_cap: u64,
     /// Whether to open a store that has lost recorded changes.
     pub(crate) accept_loss: bool,
     /// The id of the new store, if this opening creates one.

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::config::{Location, Opening, SideFile};
 use super::head_file::{HeadFile, HeadOnDisk, HeadStorage, Loss, RecordedHead};
 use super::slot::Stamp;
-use super::{Sqlite, fault, ffi, path, schema};
+use super::{Checkpoint, Sqlite, fault, ffi, path, schema};
 use crate::backend::folder;
 use crate::backend::process::CountedConnection;
 use crate::error::{Result, StateError};
@@ -46,6 +46,7 @@ impl Sqlite {
             log_salts: Cell::default(),
             accepted_loss: Cell::default(),
             warning: None,
+            others: None,
             _counted: CountedConnection::new(),
         }
     }
@@ -111,12 +112,9 @@ impl Sqlite {
     pub(super) fn warn_of_others(&mut self) -> Result<()> {
         let others =
             schema::others(&self.conn).map_err(|error| self.opening.fault(Some(&self.conn), error))?;
-        if let Some(others) = others {
-            let file = self.opening.shown().display();
-            self.add_warning(&format!(
-                "{file} also has what no store makes, and which is left alone: {others}"
-            ));
-        }
+        let file = self.opening.shown().display();
+        self.others = others
+            .map(|others| format!("{file} also has what no store makes, and which is left alone: {others}"));
         Ok(())
     }
 
@@ -192,7 +190,7 @@ impl Sqlite {
         if sqlite.opening.is_file() {
             ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
             if !failpoint("log_not_emptied") {
-                sqlite.checkpoint(Some(sqlite.opening.busy_timeout))?;
+                sqlite.checkpoint(Checkpoint::Empty(sqlite.opening.busy_timeout))?;
             }
         }
         let sqlite = Self { head_file: self.head_file.clone(), ..sqlite };
@@ -200,7 +198,11 @@ impl Sqlite {
         Ok(sqlite)
     }
 
-    pub(super) fn set_writer_cache(&self) -> Result<()> {
+    /// Sets what only a connection that writes needs: its cache, and how long the file of the log may stay.
+    pub(super) fn set_for_writing(&self) -> Result<()> {
+        // When the log starts over, its file is cut to the cap.
+        let cap = i64::try_from(self.opening.wal_cap).unwrap_or(i64::MAX);
+        self.conn.pragma_update(None, "journal_size_limit", cap).map_err(fault::storage)?;
         self.conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(fault::storage)
     }
 
@@ -214,15 +216,21 @@ impl Sqlite {
     ///
     /// IMPORTANT: the file is not synced here; the caller syncs it before it gives it its final name.
     pub(crate) fn end_load(self) -> Result<()> {
-        self.checkpoint(Some(Duration::ZERO))?;
+        self.checkpoint(Checkpoint::Empty(Duration::ZERO))?;
         match self.wal_pages()? {
             0 => Ok(()),
             left => Err(StateError::Storage(format!("{left} pages are left in the write-ahead log").into())),
         }
     }
 
+    /// What an operator should know of the files, each in a line.
     pub(crate) fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
+    }
+
+    /// A warning of what other programs keep in the file.
+    pub(crate) fn others(&self) -> Option<&str> {
+        self.others.as_deref()
     }
 
     pub(crate) fn opening(&self) -> &Opening {
@@ -268,7 +276,7 @@ impl Opening {
         if reads_only {
             sqlite.conn.pragma_update(None, "query_only", true).map_err(fault::storage)?;
         } else {
-            sqlite.set_writer_cache()?;
+            sqlite.set_for_writing()?;
         }
         Ok(sqlite)
     }
@@ -278,6 +286,7 @@ impl Opening {
 mod tests {
     use rusqlite::ffi;
 
+    use super::super::config::WAL_CAP;
     use super::super::sim::{Disk, Fault, Files, Op, Plain};
     use super::super::{Durability, Judge};
     use super::*;
@@ -297,6 +306,7 @@ mod tests {
             busy_timeout: Duration::from_millis(20),
             new_store: STORE,
             immutable: false,
+            wal_cap: WAL_CAP,
             beside: Vec::new(),
             judge: Judge::new(|_| Ok(None)),
             vfs: Some("univrs-sim"),

@@ -1,6 +1,6 @@
 //! What `rusqlite` and `std` do not offer: syncing the write-ahead log, asking whether the file was moved,
-//! reading the header of the write-ahead log's index and marking it, asking what a user may do with a file and what
-//! names it has, giving a file a name that is free, and counting forks.
+//! reading the write-ahead log's index and marking it, asking what a user may do with a file and what names it has,
+//! giving a file a name that is free, how long the machine has been up, and counting forks.
 //!
 //! The one module of unsafe code. The functions that ask a connection borrow it, so it is open, and
 //! no other thread can use it meanwhile (`Connection` is not `Sync`); [`WalIndex`] owns its own.
@@ -20,6 +20,7 @@ use std::sync::Mutex;
 #[cfg(unix)]
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::time::Duration;
 
 use rusqlite::{Connection, Error, Result, ffi};
 
@@ -102,6 +103,30 @@ impl Token {
     }
 }
 
+/// Where the state of checkpoints begins behind the two headers, in 32-bit words: the pages that were moved,
+/// then the marks of the readers.
+const CHECKPOINT_WORD: usize = 2 * HEADER_WORDS;
+/// How many marks of readers there are. A reader holds the lock of the mark that names its state.
+pub(crate) const MARKS: usize = 5;
+
+/// What the index says of the write-ahead log, in pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LogPages {
+    /// How many are in use.
+    pub(crate) used: u32,
+    /// How many of them a checkpoint has moved into the database.
+    pub(crate) moved: u32,
+    /// How many of them belong to the state that each mark names. The first mark names the database alone.
+    pub(crate) marks: [u32; MARKS],
+}
+
+impl LogPages {
+    /// How many pages are not in the database yet.
+    pub(crate) fn left(&self) -> u32 {
+        self.used.saturating_sub(self.moved)
+    }
+}
+
 impl WalIndex {
     /// The index of the connection's database; `None` if it cannot be mapped now. The connection must have read
     /// from the database before.
@@ -115,6 +140,21 @@ impl WalIndex {
     pub(crate) fn token(&self) -> Token {
         // SAFETY: the header is mapped as long as the connection is open, see `mapped_by`.
         unsafe { token(self.header) }
+    }
+
+    /// The pages of the log. They are read one by one while others change them, so they are good for deciding
+    /// when to make a checkpoint and for telling people, but not for correctness.
+    pub(crate) fn pages(&self) -> LogPages {
+        let word = |word: usize| {
+            // SAFETY: the state of checkpoints lies behind the headers in the region; see the struct for how long it
+            // is mapped.
+            unsafe { self.header.add(CHECKPOINT_WORD + word).as_ref() }.load(Ordering::Relaxed)
+        };
+        let mut marks = [0; MARKS];
+        for (mark, place) in marks.iter_mut().enumerate().skip(1) {
+            *place = word(1 + mark);
+        }
+        LogPages { used: self.token().frames(), moved: word(0), marks }
     }
 }
 
@@ -272,6 +312,23 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// How long the machine has been up, with the time in which it was suspended; `None` if the system does not
+/// say.
+#[cfg(target_os = "linux")]
+pub(crate) fn uptime() -> Option<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: there is room for the answer.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    let (seconds, nanos) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+    (code == 0).then(|| Duration::new(seconds, nanos))
+}
+
+/// This system is not asked: its monotonic clocks stand still while it is suspended, or are unknown.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn uptime() -> Option<Duration> {
+    None
 }
 
 /// Whether this user may read, and with `write` also write, the file at a path; an error says why not.

@@ -11,6 +11,7 @@ mod head_file;
 mod judge;
 mod jump;
 mod load;
+mod mark_holder;
 mod open;
 mod order;
 mod path;
@@ -29,17 +30,19 @@ mod transaction;
 pub(crate) mod sim;
 
 pub use config::Durability;
-pub(crate) use config::{Location, Opening, SideFile};
+pub(crate) use config::{Location, Opening, SideFile, WAL_CAP};
 #[cfg(target_os = "linux")]
 pub(crate) use ffi::rename_new;
-pub(crate) use ffi::{Token, WalIndex};
+pub(crate) use ffi::{LogPages, Token, WalIndex, uptime};
 pub(crate) use judge::Judge;
 pub(crate) use load::Table;
+pub(crate) use mark_holder::mark_holders;
 pub(crate) use place::{Place, PlaceLocks};
 #[cfg(test)]
 pub(crate) use slot::{LogMark, Pair, Stamp};
 
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +68,46 @@ pub(crate) fn version() -> &'static str {
     rusqlite::version()
 }
 
+/// How far a checkpoint goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checkpoint {
+    /// Moves what no reader needs, and waits for nobody. Commits go on meanwhile.
+    Passive,
+    /// Also waits for readers, for at most this time, so that the next commit starts the log over. No commit
+    /// runs meanwhile.
+    Restart(Duration),
+    /// Also cuts the file of the log to no bytes.
+    Empty(Duration),
+}
+
+/// What a checkpoint moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// All pages that the log had when it began.
+    All,
+    /// Not all of them: a reader needs the database as it is, or the log.
+    Held,
+    /// Nothing: another connection makes a checkpoint, or holds a lock.
+    Nothing,
+}
+
+impl Moved {
+    /// By the row that the pragma returns: whether it was busy, pages in the log, and how many of them were moved.
+    fn of((busy, used, moved): (i64, i64, i64)) -> Self {
+        match (busy, used, moved) {
+            (_, used, moved) if used >= 0 && moved < used => Self::Held,
+            (0, ..) => Self::All,
+            (_, used, _) if used >= 0 => Self::Held, // All was moved, but readers use the log.
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// The bytes of the file of the write-ahead log beside a database; zero if there is none.
+pub(crate) fn wal_file_bytes(database: &Path) -> u64 {
+    SideFile::Log.beside(database).metadata().map_or(0, |found| found.len())
+}
+
 /// A connection to a store.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
@@ -83,6 +126,8 @@ pub(crate) struct Sqlite {
     accepted_loss: Cell<Option<Loss>>,
     /// A warning of the opening for the program.
     warning: Option<String>,
+    /// A warning of what other programs keep in the file.
+    others: Option<String>,
     _counted: CountedConnection,
 }
 
@@ -104,29 +149,36 @@ impl Sqlite {
         ffi::WalIndex::mapped_by(self.conn).map_err(fault::storage)
     }
 
-    /// Moves the write-ahead log into the database, as far as readers allow. If a time is given, waits for
-    /// readers for at most that time, and then also empties the log file.
+    /// Moves the write-ahead log into the database, as far as readers allow. Every checkpoint of a store goes
+    /// through this, and ends here.
     ///
     /// IMPORTANT: the database file changed, also if that failed on the way. So it is recorded anew.
-    pub(crate) fn checkpoint(&self, truncate: Option<Duration>) -> Result<()> {
+    pub(crate) fn checkpoint(&self, how: Checkpoint) -> Result<Moved> {
         self.check_own()?;
-        let moved = self.move_log(truncate);
+        let moved = self.move_log(how);
         self.record(None, true);
         moved
     }
 
-    fn move_log(&self, truncate: Option<Duration>) -> Result<()> {
+    fn move_log(&self, how: Checkpoint) -> Result<Moved> {
         if self.opening.durability == Some(Durability::Buffered) && self.opening.is_file() {
             self.sync()?; // IMPORTANT: commits are not synced, and the head file may name only synced ones.
         }
-        let Some(wait) = truncate else {
-            return self.checkpoint_counts("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ());
+        let (sql, wait) = match how {
+            Checkpoint::Passive => ("PRAGMA wal_checkpoint(PASSIVE)", None),
+            Checkpoint::Restart(wait) => ("PRAGMA wal_checkpoint(RESTART)", Some(wait)),
+            Checkpoint::Empty(wait) => ("PRAGMA wal_checkpoint(TRUNCATE)", Some(wait)),
         };
-        self.set_busy_timeout(wait)?;
-        let checkpoint = self.checkpoint_counts("PRAGMA wal_checkpoint(TRUNCATE)");
-        self.set_busy_timeout(self.opening.busy_timeout)?;
-        match checkpoint {
-            Ok(_) | Err(StateError::Busy(_)) => Ok(()),
+        if let Some(wait) = wait {
+            self.set_busy_timeout(wait)?;
+        }
+        let counts = self.checkpoint_counts(sql);
+        if wait.is_some() {
+            self.set_busy_timeout(self.opening.busy_timeout)?;
+        }
+        match counts {
+            Ok(counts) => Ok(Moved::of(counts)),
+            Err(StateError::Busy(_)) if wait.is_some() => Ok(Moved::Nothing),
             Err(error) => Err(error),
         }
     }
@@ -138,12 +190,24 @@ impl Sqlite {
             let keep = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
             return keep.map_err(fault::storage).and(Err(moved));
         }
-        match self.checkpoint(Some(Duration::ZERO)) {
+        match self.checkpoint(Checkpoint::Empty(Duration::ZERO)).map(drop) {
             // IMPORTANT: the log of a buffered store is synced all the same; only the head file could not be
             // brought up to date, because that takes a read.
             Err(StateError::Busy(_)) => ffi::sync_wal(&self.conn).map_err(fault::storage),
             checkpoint => checkpoint,
         }
+    }
+
+    /// The bytes of a page in the write-ahead log: a page of the database and 24 bytes before it.
+    pub(crate) fn frame_bytes(&self) -> Result<u64> {
+        let page = self.conn.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0));
+        Ok(u64::from(page.map_err(fault::storage)?) + 24)
+    }
+
+    /// The bytes of the file of the write-ahead log; zero if there is none.
+    pub(crate) fn wal_file_bytes(&self) -> u64 {
+        let Location::File(file) = &self.opening.location else { return 0 };
+        wal_file_bytes(file)
     }
 
     /// Pages in the write-ahead log since it was last started over.

@@ -11,7 +11,7 @@ use super::config::{Durability, Location, Opening, SideFile};
 use super::patience::{Clock, Patience};
 use super::place::PlaceLocks;
 use super::schema::{self, APPLICATION_ID, FORMAT};
-use super::{Sqlite, fault, ffi, path};
+use super::{Checkpoint, Sqlite, fault, ffi, path};
 use crate::backend::process::{CountedConnection, has_inherited};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
@@ -94,7 +94,7 @@ impl Opening {
         self.durability = Some(durability);
         let mut sqlite = Sqlite::new(conn, store, self);
         if failpoint("doubt_after_checkpoint") {
-            sqlite.checkpoint(Some(Duration::ZERO))?;
+            sqlite.checkpoint(Checkpoint::Empty(Duration::ZERO))?;
         }
         if failpoint("doubted_log_moved_on_close") {
             sqlite.opening.move_log_on_close(&sqlite.conn)?;
@@ -116,8 +116,8 @@ impl Opening {
         sqlite.warn_of_others()?;
         if !sqlite.opening.read_only && sqlite.opening.is_file() && !failpoint("no_wal_sync") {
             // If the disk is full, the log cannot be moved now. It is synced, so it can be read as it is.
-            match sqlite.checkpoint(Some(Duration::ZERO)) {
-                Ok(()) | Err(StateError::StorageFull(_)) => {}
+            match sqlite.checkpoint(Checkpoint::Empty(Duration::ZERO)) {
+                Ok(_) | Err(StateError::StorageFull(_)) => {}
                 Err(error) => return Err(error),
             }
             sqlite.sync()?;
@@ -133,7 +133,7 @@ impl Opening {
             )));
         }
         sqlite.opening.check_beside()?;
-        sqlite.set_writer_cache()?;
+        sqlite.set_for_writing()?;
         Ok(sqlite)
     }
 
@@ -390,8 +390,8 @@ fn marks(conn: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Judge;
     use super::super::patience::tests::Told;
+    use super::super::{Judge, WAL_CAP};
     use super::*;
 
     // One second took eighteen: SQLite waited at each step, and counted its sleeps.
@@ -409,6 +409,7 @@ mod tests {
             expected: None,
             new_store: StoreId::from_bytes([3; 16]),
             immutable: false,
+            wal_cap: WAL_CAP,
             beside: Vec::new(),
             judge: Judge::new(|_| Ok(None)),
             vfs: None,

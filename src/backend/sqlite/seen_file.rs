@@ -136,7 +136,7 @@ impl Sqlite {
 mod tests {
     use std::time::Duration;
 
-    use super::super::Judge;
+    use super::super::{Judge, WAL_CAP};
     use super::*;
     use crate::log::StoreId;
 
@@ -151,6 +151,7 @@ mod tests {
             expected: None,
             new_store: StoreId::from_bytes([3; 16]),
             immutable: false,
+            wal_cap: WAL_CAP,
             beside: Vec::new(),
             judge: Judge::new(|_| Ok(None)),
             vfs: None,

@@ -339,8 +339,6 @@ impl Snapshot for Sqlite {
         if !self.opening.is_file() {
             return Ok(0);
         }
-        let page = self.first("PRAGMA page_size", [], |r| row::unsigned(r, 0))?;
-        // A frame has a header of 24 bytes.
-        Ok(self.wal_pages()? * (page.unwrap_or(0) + 24))
+        Ok(self.wal_pages()? * self.frame_bytes()?)
     }
 }

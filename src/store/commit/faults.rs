@@ -106,7 +106,7 @@ fn faulty(fault: Fault) -> Faulty {
 }
 
 fn commit(backend: &mut Faulty, batches: &[Batch]) -> Outcome {
-    let sources = Sources { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
+    let sources = Sources::new(Arc::new(SystemClock), Arc::new(OsEntropy));
     commit_group(backend, &sources, batches, None)
 }
 
@@ -178,7 +178,7 @@ fn a_damaged_row_fails_only_the_batch_that_meets_it() {
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_read_that_fails_tears_no_group() {
-    use crate::backend::sqlite::{Location, Opening};
+    use crate::backend::sqlite::{Location, Opening, WAL_CAP};
     let folder = tempfile::tempdir().unwrap();
     let opening = Opening {
         location: Location::File(folder.path().join("state.db")),
@@ -190,12 +190,13 @@ fn a_read_that_fails_tears_no_group() {
         expected: None,
         new_store: StoreId::from_bytes([3; 16]),
         immutable: false,
+        wal_cap: WAL_CAP,
         beside: Vec::new(),
         judge: crate::backend::sqlite::Judge::new(|_| Ok(None)),
         vfs: None,
     };
     let mut sqlite = opening.first().unwrap();
-    let sources = Sources { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
+    let sources = Sources::new(Arc::new(SystemClock), Arc::new(OsEntropy));
     for n in 0..300 {
         let batch = Batch::new().set(format!("/{n:03}"), vec![7; 200_000]);
         assert!(commit_group(&mut sqlite, &sources, &[batch], None).results[0].is_ok());
@@ -271,7 +272,7 @@ impl Clock for Seconds {
 #[test]
 fn a_batch_that_is_tried_alone_has_the_time_of_its_own_transaction() {
     let mut backend = faulty(Fault::Append("/b", StateError::StorageFull("planted".into())));
-    let sources = Sources { clock: Arc::new(Seconds::default()), entropy: Arc::new(OsEntropy) };
+    let sources = Sources::new(Arc::new(Seconds::default()), Arc::new(OsEntropy));
     let batches = ["/a", "/b", "/c"].map(|key| Batch::new().set(key, "1"));
     let outcome = commit_group(&mut backend, &sources, &batches, None);
     let recorded = outcome.recorded.iter().flat_map(|recorded| &recorded.changes);

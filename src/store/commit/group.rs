@@ -82,7 +82,7 @@ pub(crate) fn commit_group<B: Backend>(
     };
     // IMPORTANT: the clock is read inside of the transaction. Beginning it may have taken long, while another
     // process wrote, and a commit must not have a time before that wait.
-    let proposals = match sources.propose(batches) {
+    let proposals = match sources.propose(batches, transaction.tip().at) {
         Ok(proposals) => proposals,
         Err(error) => return Outcome::failed(batches.len(), &error),
     };
@@ -112,7 +112,7 @@ fn one_by_one<B: Backend>(
             continue;
         }
         let begun = backend.begin().and_then(|begun| {
-            proposal.clock = sources.now()?;
+            proposal.clock = sources.clock.now(begun.tip().at)?;
             Ok(begun)
         });
         let begun = begun.map_err(CommitError::NotRecorded);

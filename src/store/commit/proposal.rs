@@ -8,6 +8,7 @@ use crate::state::Batch;
 use crate::store::clock::Clock;
 use crate::store::entropy::Entropy;
 use crate::store::foreign;
+use crate::store::watched_clock::WatchedClock;
 
 /// A batch with the time and the salts that its changes get if it is not refused.
 ///
@@ -22,28 +23,33 @@ pub(super) struct Proposal<'a> {
 /// The sources of times and randomness for the write path.
 #[derive(Clone)]
 pub(crate) struct Sources {
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<WatchedClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
 impl Sources {
-    /// Makes proposals of batches, with the present time. The salts of all of them are drawn at once, because each
-    /// call of the system takes 0.37 µs.
-    pub(super) fn propose<'a>(&self, batches: &'a [Batch]) -> Result<Vec<Proposal<'a>>> {
+    /// These sources. The clock is watched from now on.
+    pub(crate) fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { clock: Arc::new(WatchedClock::start(clock)), entropy }
+    }
+
+    /// Makes proposals of batches for a log whose newest commit has this time, with the present time. The salts of
+    /// all of them are drawn at once, because each call of the system takes 0.37 µs.
+    pub(super) fn propose<'a>(&self, batches: &'a [Batch], newest: Timestamp) -> Result<Vec<Proposal<'a>>> {
         let mut bytes = vec![0; batches.iter().map(Batch::values).sum::<usize>() * SALT_BYTES];
         if !bytes.is_empty() {
             foreign::fill(&*self.entropy, &mut bytes)?;
         }
         let mut salts = bytes.as_chunks().0.iter().copied();
+        let mut first = None;
         let mut propose = |batch: &'a Batch| {
             let salts = salts.by_ref().take(batch.values()).collect();
-            Ok(Proposal { batch, clock: self.now()?, salts })
+            let clock = match first {
+                Some(first) => self.clock.later(first, newest)?,
+                None => *first.insert(self.clock.now(newest)?),
+            };
+            Ok(Proposal { batch, clock, salts })
         };
         batches.iter().map(&mut propose).collect()
-    }
-
-    /// The present time.
-    pub(super) fn now(&self) -> Result<Timestamp> {
-        foreign::now(&*self.clock)
     }
 }

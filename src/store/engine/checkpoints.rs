@@ -5,90 +5,166 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::backend::sqlite::Sqlite;
+use super::idle::{Idle, Look};
+use super::pace::{Pace, Step};
+use crate::backend::sqlite::{Checkpoint, Moved, Sqlite};
 use crate::error::Result;
 use crate::store::resident::Shared;
 use crate::store::threads::spawn;
 
-/// The number of pages in the write-ahead log after which it is moved into the database. Measured with 512
-/// tasks: 1.5 times the rate of SQLite's default of 1 000 pages.
-const CHECKPOINT_PAGES: u64 = 16_000;
-/// The number of pages after which the writer waits for readers, so that the log can start over and does not
-/// grow for ever.
-const WAL_CAP_PAGES: u64 = 4 * CHECKPOINT_PAGES;
-/// How long the writer waits for readers.
-pub(super) const WAL_CAP_WAIT: Duration = Duration::from_millis(100);
+/// How long the writer waits for readers, above the cap, after it has moved the log. New readers read the
+/// database alone then, so it waits only for those that have begun already.
+const READERS_WAIT: Duration = Duration::from_millis(10);
 
 /// Checkpoints of a store. A thread with its own connection moves most of the log while commits go on: the
 /// slowest hundredth of commits with 64 tasks was measured at 10 ms if the writer moved it, at 6 ms if a thread
 /// does. The writer then moves the few pages that were written meanwhile, so that the next commit
 /// starts the log over. So the file of the log is reused and not grown again, which is faster with one task.
+///
+/// SQLite makes no checkpoint in parts, and one that is cut off has moved nothing. So while writers are faster
+/// than checkpoints, the thread repeats them, and above the cap of the log each group waits for a moment.
 pub(super) struct Checkpoints {
-    /// Pages in the log at the last checkpoint. If a reader kept the log from starting over, counting goes on
-    /// from there.
-    last: u64,
-    pages: u64,
-    start: Option<Sender<()>>,
-    /// Whether the thread has moved the log since the writer last looked.
-    moved: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    pace: Pace,
+    worker: Option<Worker>,
+}
+
+/// The thread, seen by the writer.
+struct Worker {
+    orders: Sender<()>,
+    ended: Receiver<Moved>,
+    /// Whether a pass was ordered and has not ended.
+    ordered: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// The thread's own part.
+struct Work {
+    sqlite: Sqlite,
+    shared: Arc<Shared>,
+    orders: Receiver<()>,
+    ended: (Sender<Moved>, Receiver<Moved>),
+    ordered: Arc<AtomicBool>,
 }
 
 impl Checkpoints {
     /// Starts the thread, if the store is on disk and can be written.
     pub(super) fn start(sqlite: &Sqlite, shared: &Arc<Shared>) -> Result<Self> {
-        let mut checkpoints = Self { last: 0, pages: 0, start: None, moved: Arc::default(), thread: None };
-        if sqlite.opening().is_file() && !sqlite.opening().read_only {
-            let (sqlite, shared, moved) = (sqlite.another(false)?, shared.clone(), checkpoints.moved.clone());
-            let (start, started) = bounded(1);
-            checkpoints.start = Some(start);
-            checkpoints.thread = Some(spawn("univrs-state checkpoints", move || {
-                for () in started {
-                    checkpoint(&sqlite, &shared, None);
-                    moved.store(true, Ordering::SeqCst);
-                }
-            })?);
+        let opening = sqlite.opening();
+        if !opening.is_file() || opening.read_only {
+            return Ok(Self { pace: Pace::new(0), worker: None });
         }
-        Ok(checkpoints)
+        let frame = sqlite.frame_bytes()?;
+        let pace = Pace::new(opening.wal_cap / frame);
+        let (orders, taken) = bounded(1);
+        let ended = bounded(1);
+        let ordered = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            sqlite: sqlite.another(false)?,
+            shared: shared.clone(),
+            orders: taken,
+            ended: ended.clone(),
+            ordered: ordered.clone(),
+        };
+        let thread = spawn("univrs-state checkpoints", move || work.run(frame))?;
+        Ok(Self { pace, worker: Some(Worker { orders, ended: ended.1, ordered, thread }) })
     }
 
-    /// Makes or requests a checkpoint if the log has grown enough; returns whether the writer completed one.
-    pub(super) fn run_if_due(&mut self, sqlite: &Sqlite, shared: &Shared) -> bool {
-        let (Some(start), Some(token)) = (&self.start, shared.visible()) else { return false };
-        let pages = u64::from(token.frames());
-        if pages < self.pages {
-            self.last = 0; // The log was started over.
+    /// Does what is due after a group, and lets it wait if it has to; returns whether the writer moved the end of
+    /// the log.
+    pub(super) fn after_group(&mut self, sqlite: &Sqlite, shared: &Shared, took: Duration) -> bool {
+        let (Some(worker), Some(log)) = (&self.worker, shared.log_pages()) else { return false };
+        self.pace.wrote(&log, took);
+        let step = match worker.ended.try_recv() {
+            Ok(moved) => self.pace.passed(&log, moved),
+            Err(_) if worker.ordered.load(Ordering::SeqCst) => Step::Nothing,
+            Err(_) => self.pace.due(&log),
+        };
+        let mut moved = self.take(step, sqlite, shared);
+        let wait = self.pace.wait();
+        let ended = |worker: &Worker| worker.ended.recv_timeout(wait).ok();
+        if !wait.is_zero()
+            && let Some(ended) = self.worker.as_ref().and_then(ended)
+            && let Some(log) = shared.log_pages()
+        {
+            let step = self.pace.passed(&log, ended);
+            moved |= self.take(step, sqlite, shared);
         }
-        self.pages = pages;
-        if self.moved.swap(false, Ordering::SeqCst) {
-            checkpoint(sqlite, shared, None);
-            return true;
-        }
-        if pages.saturating_sub(self.last) >= CHECKPOINT_PAGES {
-            self.last = pages;
-            if pages >= WAL_CAP_PAGES {
-                checkpoint(sqlite, shared, Some(WAL_CAP_WAIT));
-            } else {
-                let _ = start.try_send(());
+        moved
+    }
+
+    fn take(&mut self, step: Step, sqlite: &Sqlite, shared: &Shared) -> bool {
+        let how = match (step, &self.worker) {
+            (Step::Finish, _) => Checkpoint::Passive,
+            (Step::Restart, _) => Checkpoint::Restart(READERS_WAIT),
+            (Step::Pass, Some(worker)) => {
+                worker.ordered.store(true, Ordering::SeqCst);
+                let _ = worker.orders.try_send(());
+                return false;
             }
-        }
-        false
+            _ => return false,
+        };
+        self.pace.learn(checkpoint(sqlite, shared, how));
+        true
     }
 
     /// Ends the thread and waits for it.
     pub(super) fn stop(&mut self) {
-        self.start = None;
-        if let Some(thread) = self.thread.take() {
+        if let Some(Worker { orders, thread, .. }) = self.worker.take() {
+            drop(orders);
             let _ = thread.join();
         }
     }
 }
 
+impl Work {
+    /// Moves the log when that is ordered. Between orders, looks whether the store is idle, or a reader gone.
+    fn run(self, frame: u64) {
+        let mut idle = Idle::new(frame);
+        loop {
+            match self.orders.recv_timeout(idle.interval()) {
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) | Ok(()) => {}
+            }
+            if self.ordered.load(Ordering::SeqCst) {
+                let moved = self.pass();
+                idle.passed(moved);
+                continue;
+            }
+            let (Some(log), Some(token)) = (self.shared.log_pages(), self.shared.visible()) else { continue };
+            match idle.look(&log, token, self.sqlite.wal_file_bytes()) {
+                Look::Nothing => {}
+                Look::Pass => idle.passed(self.pass()),
+                Look::Empty => {
+                    let moved = self.pass();
+                    idle.passed(moved);
+                    // IMPORTANT: no commit can run while the log is emptied, so it must be moved before that.
+                    if moved == Moved::All {
+                        idle.emptied(checkpoint(
+                            &self.sqlite,
+                            &self.shared,
+                            Checkpoint::Empty(Duration::ZERO),
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    fn pass(&self) -> Moved {
+        let moved = checkpoint(&self.sqlite, &self.shared, Checkpoint::Passive);
+        let _ = self.ended.1.try_recv(); // What nobody has looked at is out of date.
+        let _ = self.ended.0.try_send(moved);
+        self.ordered.store(false, Ordering::SeqCst);
+        moved
+    }
+}
+
 /// Makes a checkpoint and counts it. If it fails, everything stays in the log.
-fn checkpoint(sqlite: &Sqlite, shared: &Shared, wait: Option<Duration>) {
+fn checkpoint(sqlite: &Sqlite, shared: &Shared, how: Checkpoint) -> Moved {
     let start = Instant::now();
-    let failed = sqlite.checkpoint(wait).is_err();
-    shared.count(|counters| counters.checkpoint(start.elapsed(), failed));
+    let moved = sqlite.checkpoint(how);
+    shared.count(|counters| counters.checkpoint(start.elapsed(), moved.is_err()));
+    moved.unwrap_or(Moved::Nothing)
 }

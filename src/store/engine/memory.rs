@@ -9,6 +9,7 @@ use crate::log::Head;
 use crate::store::commit::{Recorded, Sources, commit_group};
 use crate::store::feed::Wakers;
 use crate::store::resident::Shared;
+use crate::store::watched_clock::WatchedClock;
 use crate::sync::{RwLock, read_lock, write_lock};
 
 /// Puts batches in order by a lock, and runs everything on the caller's thread, where nothing blocks for long.
@@ -34,6 +35,10 @@ impl Engine for MemoryEngine {
             request.caller.answer(result);
         }
         wakers.into_iter().for_each(Wakers::wake);
+    }
+
+    fn clock(&self) -> &WatchedClock {
+        &self.sources.clock
     }
 
     fn start_read(&self, read: Read) {

@@ -4,6 +4,8 @@ use crate::backend::Snapshot;
 use crate::error::Result;
 use crate::log::Head;
 use crate::state::Batch;
+use crate::store::stats::WalReader;
+use crate::store::watched_clock::WatchedClock;
 
 #[cfg(feature = "sqlite")]
 mod background;
@@ -13,12 +15,18 @@ mod checkpoints;
 #[cfg(feature = "sqlite")]
 mod follower;
 #[cfg(feature = "sqlite")]
+mod idle;
+#[cfg(feature = "sqlite")]
 mod loader;
 mod memory;
+#[cfg(feature = "sqlite")]
+mod pace;
 #[cfg(any(feature = "sqlite", kernels))]
 pub(crate) mod queue;
 #[cfg(feature = "sqlite")]
 mod readers;
+#[cfg(feature = "sqlite")]
+mod readings;
 #[cfg(feature = "sqlite")]
 mod replies;
 #[cfg(feature = "sqlite")]
@@ -33,6 +41,16 @@ pub(crate) use memory::MemoryEngine;
 pub(crate) struct CommitRequest {
     pub(crate) batch: Batch,
     pub(crate) caller: Caller,
+}
+
+/// The write-ahead log of a store, in bytes.
+#[derive(Default)]
+pub(crate) struct Wal {
+    pub(crate) used: u64,
+    pub(crate) file: u64,
+    /// None where there is no log, or it cannot be seen.
+    pub(crate) cap: Option<u64>,
+    pub(crate) readers: Vec<WalReader>,
 }
 
 /// A read that runs on one state.
@@ -50,9 +68,17 @@ pub(crate) trait Engine: Send + Sync {
     /// Runs a read, on another thread if it may block.
     fn start_read(&self, read: Read);
 
-    /// Runs a long read, so that other reads need not wait for it.
-    fn read_alone(&self, read: Read) {
+    /// Runs a long read, so that other reads need not wait for it. `what` says what it is.
+    fn read_alone(&self, _what: &'static str, read: Read) {
         self.start_read(read);
+    }
+
+    /// The clock that times its commits.
+    fn clock(&self) -> &WatchedClock;
+
+    /// The write-ahead log, and who keeps it from being moved.
+    fn wal(&self) -> Wal {
+        Wal::default()
     }
 
     /// The newest recorded head, including commits of other processes.

@@ -188,7 +188,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::backend::sqlite::{Judge, Location};
+    use crate::backend::sqlite::{Judge, Location, WAL_CAP};
 
     const LONG: Duration = Duration::from_secs(600);
 
@@ -203,6 +203,7 @@ mod tests {
             expected: None,
             new_store: StoreId::from_bytes([3; 16]),
             immutable: false,
+            wal_cap: WAL_CAP,
             beside: Vec::new(),
             judge: Judge::new(|_| Ok(None)),
             vfs: None,

@@ -6,17 +6,22 @@ use std::time::Duration;
 use super::follower::Follower;
 use super::queue::Task;
 use super::readers::Readers;
-use super::{Closed, CommitRequest, Engine, Read};
+use super::readings::Readings;
+use super::{Closed, CommitRequest, Engine, Read, Wal};
 use crate::error::Result;
 use crate::log::Head;
 use crate::store::resident::Shared;
+use crate::store::stats::Warning;
+use crate::store::watched_clock::WatchedClock;
 use crate::sync::queue::Sender;
 
 /// The engine of a store on SQLite: one thread writes, several read, one follows
 /// other processes.
 pub(crate) struct SqliteEngine {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) warning: Option<String>,
+    /// What the opening warns of.
+    pub(crate) warnings: Vec<Warning>,
+    pub(super) clock: Arc<WatchedClock>,
     pub(super) tasks: Sender<Task>,
     /// The other connections; `None` in a store in memory.
     pub(super) beside: Option<Beside>,
@@ -31,6 +36,7 @@ const FOREIGN_WAIT: Duration = Duration::from_secs(30);
 pub(super) struct Beside {
     pub(super) readers: Arc<Readers>,
     pub(super) follower: Arc<Follower>,
+    pub(super) readings: Arc<Readings>,
 }
 
 impl Beside {
@@ -53,11 +59,19 @@ impl Engine for SqliteEngine {
         }
     }
 
-    fn read_alone(&self, read: Read) {
+    fn read_alone(&self, what: &'static str, read: Read) {
         match &self.beside {
-            Some(beside) => beside.readers.read_alone(read),
+            Some(beside) => beside.readers.read_alone(beside.readings.noted(what, read)),
             None => self.start_read(read),
         }
+    }
+
+    fn clock(&self) -> &WatchedClock {
+        &self.clock
+    }
+
+    fn wal(&self) -> Wal {
+        self.beside.as_ref().map(|beside| beside.readings.wal()).unwrap_or_default()
     }
 
     fn now(&self) -> Result<Head> {

@@ -2,24 +2,31 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::background;
-use super::checkpoints::{Checkpoints, WAL_CAP_WAIT};
+use super::checkpoints::Checkpoints;
 use super::queue::{Queue, Task, queue};
 use super::readers::Readers;
+use super::readings::Readings;
 use super::replies::{Replier, Replies};
 use super::sqlite::{Beside, SqliteEngine};
 use super::{Closed, CommitRequest};
 use crate::backend::FoldedState;
-use crate::backend::sqlite::{ACCEPTED_LOSS, Loss, Opening, Sqlite};
+use crate::backend::sqlite::{ACCEPTED_LOSS, Checkpoint, Loss, Opening, Sqlite};
 use crate::error::{Result, StateError};
-use crate::log::Head;
+use crate::log::{Head, Timestamp};
 use crate::state::Batch;
 use crate::store::commit::{Outcome, Recorded, Sources, commit_group};
 use crate::store::feed::{Wakers, undisturbed};
 use crate::store::foreign::broken;
 use crate::store::receipt::Receipt;
 use crate::store::resident::{EntryCache, InMemory, Shared, Token};
+use crate::store::stats::{About, Warning, above_cap};
+use crate::store::watched_clock::WatchedClock;
+
+/// How long the writer waits for readers before it empties the log of a full disk.
+const ROOM_WAIT: Duration = Duration::from_millis(100);
 
 /// The writer of a store. It runs on a thread of its own.
 pub(crate) struct Writer {
@@ -45,8 +52,12 @@ impl Writer {
         if let Some(loss) = sqlite.accepted_loss() {
             record_loss(&mut sqlite, &sources, loss)?;
         }
+        let mut newest = Timestamp::EPOCH;
         let head = match sqlite.foreign_tip() {
-            Ok(Some(tip)) => tip.head,
+            Ok(Some(tip)) => {
+                newest = tip.at;
+                tip.head
+            }
             // A damaged store can still be read and verified.
             Ok(None) => sqlite.read_head()?,
             Err(StateError::Corrupted(_)) if sqlite.opening().read_only => sqlite.read_head()?,
@@ -57,7 +68,8 @@ impl Writer {
         let (tasks, queue) = queue();
         let engine = SqliteEngine {
             shared: shared.clone(),
-            warning: sqlite.warning().map(str::to_owned),
+            warnings: warnings(&sqlite, &sources.clock, newest, beside.as_ref()),
+            clock: sources.clock.clone(),
             tasks,
             beside: beside.clone(),
         };
@@ -90,10 +102,11 @@ impl Writer {
         });
         shared.set_looked(false);
         let follower = background::start(sqlite.another(true)?, shared.clone())?;
-        match Readers::start(opening, sqlite.id()) {
-            Ok(readers) => {
+        let readings = Readings::new(sqlite, &shared);
+        match Readers::start(opening, sqlite.id()).and_then(|readers| Ok((readers, readings?))) {
+            Ok((readers, readings)) => {
                 follower.wake();
-                Ok((shared.clone(), Some(Beside { readers, follower })))
+                Ok((shared.clone(), Some(Beside { readers, follower, readings })))
             }
             Err(error) => {
                 follower.stop();
@@ -133,6 +146,7 @@ impl Writer {
     /// IMPORTANT: the order of the write path: record (durable when it returns), publish, then reply and wake.
     /// So no caller and no watch learns of a commit that a loss of power could take back.
     fn commit(&mut self, first: CommitRequest) -> Option<Task> {
+        let start = Instant::now();
         let mut group = self.queue.gather(first);
         let met = group.met.take();
         let Outcome { results, recorded, .. } = self.record(&group.batches);
@@ -143,7 +157,7 @@ impl Writer {
             self.beside.iter().for_each(|beside| beside.follower.look());
         }
         self.replier.reply(Replies { group, results, wakers });
-        if self.checkpoints.run_if_due(&self.sqlite, &self.shared) {
+        if self.checkpoints.after_group(&self.sqlite, &self.shared, start.elapsed()) {
             // The follower tries to load the projection, which may fit into memory now.
             self.beside.iter().for_each(|beside| beside.follower.wake());
         }
@@ -209,7 +223,7 @@ impl Writer {
         if outcome.unknown || !self.sqlite.opening().is_file() || !outcome.results.iter().any(full) {
             return;
         }
-        let _ = self.sqlite.checkpoint(Some(WAL_CAP_WAIT));
+        let _ = self.sqlite.checkpoint(Checkpoint::Empty(ROOM_WAIT));
         let failed = || outcome.results.iter().zip(batches).filter(|(result, _)| full(result));
         let again: Vec<Batch> = failed().map(|(_, batch)| batch.clone()).collect();
         let retried = commit_group(&mut self.sqlite, &self.sources, &again, None);
@@ -245,6 +259,25 @@ fn left_over(path: &str, left: usize) -> StateError {
         "the store is closed, but {left} of its reads run code of this program that has not returned, such as the \
          writer of an export; until they do, {path} and the files beside it stay open"
     ))
+}
+
+/// What the operator should know of a store that was just opened.
+fn warnings(
+    sqlite: &Sqlite,
+    clock: &WatchedClock,
+    newest: Timestamp,
+    beside: Option<&Beside>,
+) -> Vec<Warning> {
+    let files = sqlite.warning().into_iter().flat_map(str::lines);
+    let mut warnings: Vec<_> = files.map(|what| Warning::new(About::Files, what)).collect();
+    warnings.extend(sqlite.others().map(|what| Warning::new(About::Others, what)));
+    // A clock that panics does so again at the first commit.
+    let ahead = clock.ahead(newest).unwrap_or_default();
+    warnings.extend(clock.warnings(newest, ahead));
+    if let Some(wal) = beside.map(|beside| beside.readings.wal()) {
+        warnings.extend(above_cap(wal.used, wal.cap, &wal.readers));
+    }
+    warnings
 }
 
 /// Records the loss that this opening accepts as a change in the log.

@@ -12,7 +12,7 @@ use super::entry_cache::EntryCache;
 use super::published::{InMemory, InstanceId, Published, Token};
 use super::standby::StandbyTree;
 #[cfg(feature = "sqlite")]
-use crate::backend::sqlite::WalIndex;
+use crate::backend::sqlite::{LogPages, WalIndex};
 use crate::backend::{FoldedState, Process, Snapshot};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
@@ -118,6 +118,12 @@ impl Shared {
     #[cfg(feature = "sqlite")]
     pub(crate) fn visible(&self) -> Option<Token> {
         self.index.load().as_ref().map(|index| index.token())
+    }
+
+    /// The pages of the write-ahead log; `None` where it cannot be seen.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn log_pages(&self) -> Option<LogPages> {
+        self.index.load().as_ref().map(|index| index.pages())
     }
 
     #[cfg(not(feature = "sqlite"))]

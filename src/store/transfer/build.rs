@@ -6,7 +6,7 @@ use std::path::Path;
 use super::atomic_file::{AtomicFile, EXISTS};
 use super::load::{check_floor, check_follows, withheld};
 use crate::audit::{LogReader, LoggedChange, Start};
-use crate::backend::sqlite::{Location, Opening, SideFile, Sqlite};
+use crate::backend::sqlite::{Checkpoint, Location, Opening, SideFile, Sqlite};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, StoreId};
@@ -112,7 +112,7 @@ fn write_batches(sqlite: &mut Sqlite, taken: &mut Taken<Vec<Change>>) -> Result<
         transaction.commit().map_err(|error| match error {
             CommitError::NotRecorded(error) | CommitError::Unknown(error) => error,
         })?;
-        sqlite.checkpoint(None)?;
+        sqlite.checkpoint(Checkpoint::Passive)?;
     }
     Ok(())
 }

@@ -139,7 +139,7 @@ impl OpenStore {
         write: W,
     ) -> Result<Exported> {
         let shared = self.shared.clone();
-        self.read_alone(move |snapshot| {
+        self.read_alone("export", move |snapshot| {
             export_snapshot(snapshot, &export, Foreign::writer(write), &|| shared.is_closed())
                 .map(|(done, _)| done)
         })
@@ -156,7 +156,7 @@ impl OpenStore {
             staged.publish()?;
             Ok(exported)
         };
-        self.read_alone(write).await
+        self.read_alone("export", write).await
     }
 }
 

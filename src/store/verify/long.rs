@@ -11,12 +11,15 @@ impl OpenStore {
         let (shared, beside) = (self.shared.clone(), self.shared.clone());
         // The file is checked beside the rows, on a thread of its own, because both take long.
         let flaws = if verify.is_full() {
-            Some(self.start_alone(move |snapshot| levels::flaws(snapshot, &|| beside.is_closed()))?)
+            Some(self.start_alone("verification", move |snapshot| {
+                levels::flaws(snapshot, &|| beside.is_closed())
+            })?)
         } else {
             None
         };
-        let rows =
-            self.start_alone(move |snapshot| levels::rows(snapshot, &verify, &|| shared.is_closed()))?;
+        let rows = self.start_alone("verification", move |snapshot| {
+            levels::rows(snapshot, &verify, &|| shared.is_closed())
+        })?;
         let report = self.finish_alone(rows).await?;
         let flaws = match flaws {
             Some(flaws) => self.finish_alone(flaws).await?,

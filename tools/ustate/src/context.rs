@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use univrs_state::LocalStore;
 use univrs_state::archive::Archive;
+use univrs_state::stats::{About, Warning};
 use univrs_state::{Options, Seq, SqliteStore, StateError};
 
 use crate::escape::escape;
@@ -70,6 +71,9 @@ impl Context {
                 return fail(Failure::usage(what).hint(hint));
             }
             let store = self.open_with(path, self.options(path).read_only(true)).await?;
+            // What concerns reads; `stats` and `doctor` tell the rest.
+            let of_reads = |warning: &&Warning| matches!(warning.about, About::Files | About::Others);
+            self.warn(store.warnings().iter().filter(of_reads));
             return Ok(Source::Live(store));
         }
         let source = Source::Export(Archive::open(path).await?);
@@ -90,7 +94,10 @@ impl Context {
     /// The store, for writing; it is never created by this.
     pub(crate) async fn open_to_write(&self) -> Done<SqliteStore> {
         let path = self.writable().await?;
-        self.open_with(path, self.options(path).create(false).accept_loss(self.accept_loss)).await
+        let options = self.options(path).create(false).accept_loss(self.accept_loss);
+        let store = self.open_with(path, options).await?;
+        self.warn(store.warnings());
+        Ok(store)
     }
 
     /// The store, for reading what a write would do.
@@ -129,9 +136,6 @@ impl Context {
                 if store.is_immutable() {
                     self.note("read as a file that nobody changes, as no write-ahead log can be made for it");
                 }
-                for warning in store.warning().into_iter().flat_map(str::lines) {
-                    self.note(warning);
-                }
                 Ok(store)
             }
             Err(error) => fail(Self::explain(path, &error)),
@@ -169,6 +173,11 @@ impl Context {
             return failure.hint(format!("ustate {command} {}", quoted(path)));
         }
         failure
+    }
+
+    /// Says what the operator of a store should see to.
+    pub(crate) fn warn<'a>(&self, warnings: impl IntoIterator<Item = &'a Warning>) {
+        warnings.into_iter().for_each(|warning| self.note(warning.as_ref()));
     }
 
     /// Says something beside the data.

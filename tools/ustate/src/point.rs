@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use univrs_state::history::Past;
 use univrs_state::{Seq, StateError};
@@ -114,6 +115,14 @@ impl Point {
         let past = source.at(moment.at(&context.times.zone).into()).await?;
         let recorded = past.at().map(|at| format!(", recorded at {}", rfc3339(at))).unwrap_or_default();
         context.note(&format!("{self} is {}{recorded}", past.seq()));
+        let head = source.head().await?.seq;
+        let newest = if past.seq() < head { source.at(head.into()).await?.at() } else { None };
+        if let Some(newest) = newest.filter(|newest| *newest > SystemTime::now().into()) {
+            let newest = rfc3339(newest);
+            context.note(&format!(
+                "the newest commit, {head}, has the time {newest}, which is ahead of the clock; 'head' names its state"
+            ));
+        }
         Ok(past)
     }
 

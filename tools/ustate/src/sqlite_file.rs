@@ -65,6 +65,14 @@ pub(crate) struct Reader {
     pub(crate) behind: u64,
 }
 
+impl Reader {
+    /// The name of its program, where the system tells.
+    pub(crate) fn program(&self) -> Option<String> {
+        let name = fs::read_to_string(format!("/proc/{}/comm", self.process)).ok()?;
+        Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
+    }
+}
+
 /// Where the locks of readers begin in the index of a write-ahead log, and how many there are.
 const READ_LOCKS: u64 = 123;
 const READERS: u64 = 5;

@@ -148,7 +148,8 @@ fn exit_of(error: &StateError) -> Exit {
         StateError::OutcomeUnknown(_)
         | StateError::StorageFull(_)
         | StateError::Storage(_)
-        | StateError::Unavailable(_) => Exit::Io,
+        | StateError::Unavailable(_)
+        | StateError::ClockLeapt(_) => Exit::Io,
         _ => Exit::Bug,
     }
 }

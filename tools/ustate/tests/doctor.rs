@@ -40,10 +40,11 @@ $ ustate doctor
   ok       schema       format 1
   ok       SQLite       [VERSION]
   ok       log          ends at 1
+  ok       clock        not behind the newest commit
   ok       head file    agrees with the log
   ok       writes       it can be opened to write
 $ ustate doctor --json
-{"v":1,"type":"health","healthy":true,"checks":[{"check":"file","ok":true,"what":"[SIZE]"},{"check":"permissions","ok":true,"what":"mode 600"},{"check":"file system","ok":true,"what":"[KIND]"},{"check":"journal","ok":true,"what":"write-ahead log, 0 B"},{"check":"readers","ok":true,"what":"none of an older state"},{"check":"schema","ok":true,"what":"format 1"},{"check":"SQLite","ok":true,"what":"[VERSION]"},{"check":"log","ok":true,"what":"ends at 1"},{"check":"head file","ok":true,"what":"agrees with the log"},{"check":"writes","ok":true,"what":"it can be opened to write"}]}
+{"v":1,"type":"health","healthy":true,"checks":[{"check":"file","ok":true,"what":"[SIZE]"},{"check":"permissions","ok":true,"what":"mode 600"},{"check":"file system","ok":true,"what":"[KIND]"},{"check":"journal","ok":true,"what":"write-ahead log, 0 B"},{"check":"readers","ok":true,"what":"none of an older state"},{"check":"schema","ok":true,"what":"format 1"},{"check":"SQLite","ok":true,"what":"[VERSION]"},{"check":"log","ok":true,"what":"ends at 1"},{"check":"clock","ok":true,"what":"not behind the newest commit"},{"check":"head file","ok":true,"what":"agrees with the log"},{"check":"writes","ok":true,"what":"it can be opened to write"}]}
 $ ustate doctor -o tsv
 ok	file	[SIZE]
 ok	permissions	mode 600
@@ -53,6 +54,7 @@ ok	readers	none of an older state
 ok	schema	format 1
 ok	SQLite	[VERSION]
 ok	log	ends at 1
+ok	clock	not behind the newest commit
 ok	head file	agrees with the log
 ok	writes	it can be opened to write
 $ ustate doctor -o raw
@@ -86,13 +88,14 @@ $ ustate doctor
   ok       schema       format 1
   ok       SQLite       [VERSION]
   ok       log          ends at 1
+  ok       clock        not behind the newest commit
   warning  head file    state.db-head is missing
                         without it a lost end of the log cannot be told; the next write makes it
   ok       writes       it can be opened to write
 ! error: 2 things to see to
 [exit 1]
 $ ustate doctor --json
-{"v":1,"type":"health","healthy":false,"checks":[{"check":"file","ok":true,"what":"[SIZE]"},{"check":"permissions","ok":false,"what":"mode 644","advice":"others may read or write all that is in it: chmod 600 state.db"},{"check":"file system","ok":true,"what":"[KIND]"},{"check":"journal","ok":true,"what":"write-ahead log, 0 B"},{"check":"readers","ok":true,"what":"none of an older state"},{"check":"schema","ok":true,"what":"format 1"},{"check":"SQLite","ok":true,"what":"[VERSION]"},{"check":"log","ok":true,"what":"ends at 1"},{"check":"head file","ok":true,"what":"agrees with the log"},{"check":"writes","ok":true,"what":"it can be opened to write"}]}
+{"v":1,"type":"health","healthy":false,"checks":[{"check":"file","ok":true,"what":"[SIZE]"},{"check":"permissions","ok":false,"what":"mode 644","advice":"others may read or write all that is in it: chmod 600 state.db"},{"check":"file system","ok":true,"what":"[KIND]"},{"check":"journal","ok":true,"what":"write-ahead log, 0 B"},{"check":"readers","ok":true,"what":"none of an older state"},{"check":"schema","ok":true,"what":"format 1"},{"check":"SQLite","ok":true,"what":"[VERSION]"},{"check":"log","ok":true,"what":"ends at 1"},{"check":"clock","ok":true,"what":"not behind the newest commit"},{"check":"head file","ok":true,"what":"agrees with the log"},{"check":"writes","ok":true,"what":"it can be opened to write"}]}
 ! {"v":1,"type":"error","code":"warnings","exit":1,"message":"1 thing to see to","facts":[]}
 [exit 1]
 $ ustate doctor
@@ -105,6 +108,7 @@ $ ustate doctor
   ok       schema       format 1
   ok       SQLite       [VERSION]
   ok       log          ends at 1
+  ok       clock        not behind the newest commit
   ok       head file    agrees with the log
   ok       writes       it can be opened to write
 ! error: 1 thing to see to
@@ -135,6 +139,7 @@ ok	schema	format 1
 ok	SQLite	[VERSION]; last written by [VERSION]
 ok	log	ends at 1
 warning	reads	as a file that nobody changes
+ok	clock	not behind the newest commit
 ok	head file	agrees with the log
 ok	writes	it can be opened to write
 ! error: 2 things to see to
@@ -148,6 +153,7 @@ ok	readers	none of an older state
 ok	schema	format 1
 ok	SQLite	[VERSION]; last written by [VERSION]
 ok	log	ends at 1
+ok	clock	not behind the newest commit
 ok	head file	agrees with the log
 ok	writes	it can be opened to write
 
@@ -166,7 +172,7 @@ async fn a_store_that_others_use_is_examined() {
     assert_eq!(rows, 1);
     store.set("/a", vec![2; 10_000]).await.unwrap();
     let shown = examined(&place, &["doctor"]);
-    assert!(shown.contains("process [ID] reads a state that is "), "{shown}");
+    assert!(shown.contains("process [ID] (main-"), "{shown}");
     assert!(!shown.contains("warning"), "{shown}");
     reader.execute_batch("COMMIT").unwrap();
     let shown = examined(&place, &["doctor"]);
@@ -188,6 +194,7 @@ ok	readers	none of an older state
 ok	schema	format 1
 ok	SQLite	[VERSION]; last written by [VERSION]
 ok	log	ends at 2
+ok	clock	not behind the newest commit
 ok	head file	agrees with the log
 ok	writes	it can be opened to write
 

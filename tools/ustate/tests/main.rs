@@ -38,3 +38,4 @@ mod story;
 mod support;
 mod variables;
 mod verify;
+mod wrong_clock;

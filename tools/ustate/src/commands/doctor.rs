@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use univrs_state::stats::About;
 use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
 use crate::context::{Context, may_write, quoted};
@@ -15,8 +16,10 @@ use crate::sqlite_file::{Header, beside, oldest_reader};
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::value::{counted, size};
 
-/// A write-ahead log that is larger than this has not been started over for long.
-const LARGE_LOG: u64 = 64 << 20;
+/// The cap of a write-ahead log: one that is larger has not been started over for long.
+const LARGE_LOG: u64 = 256 << 20;
+/// A reader that is further behind keeps much from being moved.
+const FAR_BEHIND: u64 = 64 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,11 +75,9 @@ impl Doctor {
         let store = context.options(&path).read_only(true).open(&path).await;
         let store = store.map_err(|error| Context::explain(&path, &error))?;
         checks.extend(inside(&store, header.as_ref()).await?);
+        checks.push(clock(&store).await?);
         store.close().await?;
-        let (of_head_file, others): (Vec<&str>, Vec<&str>) =
-            store.warning().into_iter().flat_map(str::lines).partition(|line| line.contains("-head "));
-        checks.push(head_file(&path, of_head_file.first().copied()));
-        checks.extend(others.into_iter().map(opening));
+        checks.extend(opening(&path, &store));
         checks.push(writes(context, &path).await);
         report(context, &checks)
     }
@@ -138,12 +139,13 @@ fn readers(path: &Path, header: Option<&Header>) -> Check {
         Ok(Some(reader)) if reader.behind > 0 => {
             let bytes = reader.behind * header.map_or(0, |header| header.page_bytes);
             let what = format!(
-                "process {} reads a state that is {} behind ({})",
+                "process {}{} reads a state that is {} behind ({})",
                 reader.process,
+                reader.program().map(|name| format!(" ({name})")).unwrap_or_default(),
                 counted(reader.behind, "page"),
                 size(bytes)
             );
-            if bytes > LARGE_LOG {
+            if bytes > FAR_BEHIND {
                 let advice = "it keeps the write-ahead log from being started over";
                 return Check::warning("readers", what, advice);
             }
@@ -175,13 +177,28 @@ async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>
     Ok(checks)
 }
 
-/// What each opening warns of.
-fn opening(warning: &str) -> Check {
-    if warning.contains("which is left alone") {
-        Check::warning("others", warning, "each command notes it; drop what nobody needs")
-    } else {
-        Check::warning("opening", warning, "each command notes it")
-    }
+/// What the opening warns of.
+fn opening(path: &Path, store: &SqliteStore) -> Vec<Check> {
+    let about =
+        |asked| store.warnings().iter().filter(move |warning| warning.about == asked).map(AsRef::as_ref);
+    let (of_head_file, files): (Vec<&str>, Vec<&str>) =
+        about(About::Files).partition(|line| line.contains("-head "));
+    let mut checks = vec![head_file(path, of_head_file.first().copied())];
+    checks.extend(files.into_iter().map(|what| Check::warning("opening", what, "each command notes it")));
+    let advice = "each command notes it; drop what nobody needs";
+    checks.extend(about(About::Others).map(|what| Check::warning("others", what, advice)));
+    checks
+}
+
+/// Whether the newest commit is ahead of the clock.
+async fn clock(store: &SqliteStore) -> Done<Check> {
+    let warnings = store.stats().await?.warnings;
+    Ok(match warnings.iter().find(|warning| warning.about == About::Clock) {
+        Some(warning) => {
+            Check::warning("clock", warning.as_ref(), "'ustate log -n 1' shows the newest commit")
+        }
+        None => Check::ok("clock", "not behind the newest commit"),
+    })
 }
 
 fn head_file(path: &Path, warning: Option<&str>) -> Check {

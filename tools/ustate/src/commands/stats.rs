@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use univrs_state::log::{Change, Commit, Timestamp};
-use univrs_state::{Head, Scan, Seq, StateStore};
+use univrs_state::stats::Warning;
+use univrs_state::{Head, LocalStore, Scan, Seq, StateStore};
 
 use crate::as_of::{AsOf, State};
 use crate::context::Context;
 use crate::escape::{escape, escape_field};
-use crate::json::Object;
+use crate::json::{Object, quote};
 use crate::output::{DIM, Format};
 use crate::source::Source;
 use crate::stop::Done;
@@ -28,7 +29,8 @@ Examples:
 
 /// Count what is in the store and in its log.
 ///
-/// Reads the whole log. With --by: the changes of each prefix, which is the first segment of keys, of
+/// Reads the whole log. Notes say what an operator should see to: a newest commit that is ahead of the clock,
+/// and who keeps a large write-ahead log from being moved; with --json they are in the field warnings. With --by: the changes of each prefix, which is the first segment of keys, of
 /// each actor, or of each hour. Fields of -o tsv: name, number; with --by the name, changes, commits,
 /// bytes that were written, the time of the last change; by prefix also keys and the bytes of their
 /// values.
@@ -108,7 +110,16 @@ impl Stats {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
         context.refuse(Format::Raw, "stats")?;
         let (state, head) = self.as_of.open(context).await?.fixed().await?;
-        let Some(by) = self.by else { return whole(context, &state, head).await };
+        let Some(by) = self.by else {
+            let warnings = match &state.source {
+                Source::Live(store) => store.stats().await?.warnings,
+                Source::Export(_) => Vec::new(),
+            };
+            if !matches!(context.format, Format::Json | Format::Ndjson) {
+                context.warn(&warnings);
+            }
+            return whole(context, &state, head, &warnings).await;
+        };
         let mut sums = Sums::default();
         let times = context.times.clone();
         each(&state.source, head.seq, |change| {
@@ -259,7 +270,7 @@ async fn each_key(state: &State, mut visit: impl FnMut(&str, u64)) -> Done {
 }
 
 /// The sums of everything.
-async fn whole(context: &mut Context, state: &State, head: Head) -> Done {
+async fn whole(context: &mut Context, state: &State, head: Head, warnings: &[Warning]) -> Done {
     let mut sum = Sum::default();
     each(&state.source, head.seq, |change| sum.add(change)).await?;
     each_key(state, |_, bytes| sum.add_key(bytes)).await?;
@@ -301,6 +312,11 @@ async fn whole(context: &mut Context, state: &State, head: Head) -> Done {
                 .text("head", &head.to_string());
             let object = sum.object(object);
             let object = object.number("keys", sum.keys).number("deleted", deleted).number("bytes", sum.size);
+            let object = if warnings.is_empty() {
+                object
+            } else {
+                object.list("warnings", warnings.iter().map(|warning| quote(warning.as_ref())))
+            };
             context.out.line(&object.finish())
         }
     }

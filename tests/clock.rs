@@ -1,0 +1,221 @@
+//! A clock that is wrong: a leap ahead is refused before it pins the times of all later commits, a leap back is told,
+//! and so is a newest commit that is ahead of the clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use univrs_state::log::Timestamp;
+use univrs_state::options::{Clock, SystemClock};
+use univrs_state::stats::{About, Warning};
+use univrs_state::{Batch, ErrorKind, Options, SqliteStore, StateError, StateStore};
+
+use crate::support::{Local, START, Subject, folder, options, value};
+
+const SECOND: i64 = 1_000_000;
+const DAY: i64 = 24 * 60 * 60 * SECOND;
+
+/// A clock that is set, beside one that only goes on. Neither goes on by itself.
+#[derive(Clone)]
+struct Watched {
+    now: Arc<AtomicI64>,
+    up: Arc<AtomicU64>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        Self { now: Arc::new(AtomicI64::new(START)), up: Arc::new(AtomicU64::new(1_000)) }
+    }
+
+    /// Time passes.
+    fn pass(&self, micros: i64) {
+        self.now.fetch_add(micros, Ordering::SeqCst);
+        self.up.fetch_add(micros.unsigned_abs(), Ordering::SeqCst);
+    }
+
+    /// Somebody sets the clock, by so much.
+    fn leap(&self, micros: i64) {
+        self.now.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Watched {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.now.load(Ordering::SeqCst))
+    }
+
+    fn uptime(&self) -> Option<Duration> {
+        Some(Duration::from_micros(self.up.load(Ordering::SeqCst)))
+    }
+}
+
+fn told(warnings: &[Warning]) -> String {
+    warnings.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn a_leap_ahead_of_over_a_day_is_refused_and_nothing_is_recorded() {
+    for kind in 0..3 {
+        let clock = Watched::new();
+        let asked = || options().clock(clock.clone());
+        let subject = match kind {
+            0 => Subject::memory_with(asked()),
+            1 => Subject::disk_with(asked()).await,
+            _ => Subject::sqlite_memory_with(asked()).await,
+        };
+        let store = subject.shared();
+        store.set("/a", value(1)).await.unwrap();
+        clock.pass(40 * DAY); // Also while the machine is suspended.
+        store.set("/a", value(2)).await.unwrap();
+        clock.leap(DAY - 1);
+        store.set("/a", value(3)).await.unwrap();
+        let head = store.head().await.unwrap();
+        clock.leap(27_000 * DAY);
+        for _ in 0..2 {
+            let error = store.set("/a", value(4)).await.unwrap_err();
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Storage, "clock_leapt"));
+            assert!(!error.is_retryable(), "a program that tries again by itself would go on with that time");
+            let says = error.to_string();
+            for what in [
+                "shows 2097-11-2",
+                "should show about 2023-12-24T22:13:20",
+                "set the clock right",
+                "open it again",
+            ] {
+                assert!(says.contains(what), "{what}: {says}");
+            }
+        }
+        assert_eq!(store.head().await.unwrap(), head, "nothing was recorded");
+        let warnings = subject.local.stats().await.unwrap().warnings;
+        assert!(
+            warnings.iter().any(|warning| warning.to_string().contains("the clock leapt ahead")),
+            "{warnings:?}"
+        );
+        clock.leap(-27_000 * DAY);
+        assert_eq!(store.set("/a", value(4)).await, Ok(4), "the clock was set right");
+        let log = subject.audit().await;
+        assert!(log.iter().all(|change| change.at.as_micros() < START + 50 * DAY));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_right_after_a_leap_is_accepted_by_opening_the_store_again() {
+    let clock = Watched::new();
+    let subject = Subject::disk_with(options().clock(clock.clone())).await;
+    subject.shared().set("/a", value(1)).await.unwrap();
+    clock.leap(3 * DAY);
+    let refused = subject.shared().set("/a", value(2)).await;
+    assert!(matches!(refused, Err(StateError::ClockLeapt(_))), "{refused:?}");
+    let again = subject.reopened().await;
+    assert_eq!(again.shared().set("/a", value(2)).await, Ok(2));
+    assert!(again.local.stats().await.unwrap().warnings.is_empty());
+    let log = again.audit().await;
+    assert_eq!(log[1].at.as_micros(), START + 3 * DAY);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_wrong_before_may_be_set_right() {
+    // A machine without a battery starts in 1970.
+    let clock = Watched::new();
+    clock.now.store(17 * SECOND, Ordering::SeqCst);
+    for subject in Subject::each_with(|| options().clock(clock.clone())).await {
+        clock.now.store(17 * SECOND, Ordering::SeqCst);
+        let store = subject.shared();
+        store.set("/a", value(1)).await.unwrap();
+        clock.now.store(START, Ordering::SeqCst);
+        store.set("/a", value(2)).await.unwrap();
+        clock.leap(2 * DAY);
+        assert!(matches!(store.set("/a", value(3)).await, Err(StateError::ClockLeapt(_))), "it is right now");
+        let log = subject.audit().await;
+        assert_eq!(log[1].at.as_micros(), START);
+    }
+    // The log says that the clock was behind when the store was opened.
+    let clock = Watched::new();
+    let subject = Subject::disk_with(options().clock(clock.clone())).await;
+    subject.shared().set("/a", value(1)).await.unwrap();
+    clock.leap(-30 * DAY);
+    let again = subject.reopened().await;
+    again.shared().set("/a", value(2)).await.unwrap();
+    clock.leap(90 * DAY);
+    assert_eq!(again.shared().set("/a", value(3)).await, Ok(3));
+    let log = again.audit().await;
+    assert_eq!(log[1].at.as_micros(), START + 1);
+    assert_eq!(log[2].at.as_micros(), START + 60 * DAY);
+}
+
+#[tokio::test]
+async fn a_leap_back_is_told_and_so_is_a_newest_commit_that_is_ahead_of_the_clock() {
+    let clock = Watched::new();
+    let subject = Subject::disk_with(options().clock(clock.clone())).await;
+    let store = subject.shared();
+    store.set("/a", value(1)).await.unwrap();
+    let stats = subject.local.stats().await.unwrap();
+    assert_eq!((stats.ahead_of_clock, stats.warnings), (Duration::ZERO, Vec::new()));
+    clock.leap(-100 * DAY);
+    store.set("/a", value(2)).await.unwrap();
+    let stats = subject.local.stats().await.unwrap();
+    assert_eq!(stats.ahead_of_clock, Duration::from_micros((100 * DAY + 1).unsigned_abs()));
+    let warnings = told(&stats.warnings);
+    for what in [
+        "time 2023-11-14T22:13:20.000001Z, 100 days ahead of the clock",
+        "export the log",
+        "the clock leapt back",
+    ] {
+        assert!(warnings.contains(what), "{what}: {warnings}");
+    }
+    let again = subject.reopened().await;
+    let Local::Sqlite(sqlite) = &again.local else { panic!("a store on disk") };
+    let [warning] = sqlite.warnings() else { panic!("one warning: {:?}", sqlite.warnings()) };
+    assert!(warning.to_string().contains("100 days ahead of the clock"), "{warning}");
+    assert_eq!((sqlite.warning(), warning.about), (Some(warning.as_ref()), About::Clock));
+    again.audit().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_names_no_uptime_may_leap_and_is_asked_for_commits_alone() {
+    for subject in Subject::each().await {
+        let store = subject.shared();
+        subject.local.stats().await.unwrap();
+        store.set("/a", value(1)).await.unwrap();
+        let stats = subject.local.stats().await.unwrap();
+        assert_eq!((stats.ahead_of_clock, stats.warnings), (Duration::ZERO, Vec::new()));
+        store.set("/a", value(2)).await.unwrap();
+        let log = subject.audit().await;
+        let times: Vec<i64> = log.iter().map(|change| change.at.as_micros()).collect();
+        assert_eq!(times, [START, START + 1_000]);
+    }
+}
+
+#[test]
+fn the_clock_of_the_system_is_watched() {
+    let (one, other) = (SystemClock.uptime().unwrap(), SystemClock.uptime().unwrap());
+    assert!(Duration::ZERO < one && one <= other);
+}
+
+/// Takes the clock for right from now on, although the newest commit is ahead of it.
+fn accept_clock(_store: &SqliteStore) {
+    // There is no call for it yet.
+}
+
+#[tokio::test]
+#[ignore = "the recorded way back, commits that accept the clock, changes the format and is not built yet"]
+async fn after_the_clock_was_accepted_later_commits_have_its_times_again() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let clock = Watched::new();
+    clock.leap(27_000 * DAY);
+    let wrong = Options::new().clock(clock.clone()).open(&path).await.unwrap();
+    wrong.commit(Batch::new().set("/a", "1")).await.unwrap();
+    univrs_state::LocalStore::close(&wrong).await.unwrap();
+    clock.leap(-27_000 * DAY);
+    let store = Options::new().clock(clock.clone()).open(&path).await.unwrap();
+    accept_clock(&store);
+    clock.pass(SECOND);
+    let receipt = store.commit(Batch::new().set("/a", "2")).await.unwrap();
+    assert_eq!(receipt.at, clock.now());
+    let now: SystemTime = clock.now().into();
+    let past = store.at(Timestamp::from(now).into()).await.unwrap();
+    assert_eq!(past.get("/a").await.unwrap().unwrap().value, b"2", "what is there now is found by its time");
+    assert!(univrs_state::LocalStore::verify(&store).await.unwrap().is_intact());
+    assert!(univrs_state::LocalStore::stats(&store).await.unwrap().warnings.is_empty());
+}

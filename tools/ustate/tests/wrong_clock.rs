@@ -1,0 +1,84 @@
+//! A clock that was wrong once: whoever writes, counts, examines or asks by a time is told.
+
+use std::process::Output;
+
+use univrs_state::log::Timestamp;
+use univrs_state::options::Clock;
+use univrs_state::{LocalStore, Options, StateStore};
+
+use crate::support::Place;
+
+/// Always 2099-01-01.
+struct Wrong;
+
+impl Clock for Wrong {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(4_070_908_800_000_000)
+    }
+}
+
+async fn pinned() -> Place {
+    let place = Place::new();
+    assert_eq!(place.code("set /before 1"), 0);
+    let store = Options::new().clock(Wrong).open(place.path("state.db")).await.unwrap();
+    store.set("/during", b"2".to_vec()).await.unwrap();
+    store.close().await.unwrap();
+    place
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_newest_commit_ahead_of_the_clock_is_told_to_those_whom_it_concerns() {
+    let place = pinned().await;
+    let told = "note: the newest commit has the time 2099-01-01T00:00:00.000000Z, ";
+    for line in ["set /after 3", "delete /before", "stats", "stats --by actor -o tsv"] {
+        let output = place.output(line);
+        let notes = error(&output);
+        assert!(output.status.success(), "{line}: {notes}");
+        assert_eq!(
+            notes.contains(" days ahead of the clock, so all later"),
+            !line.contains("--by"),
+            "{line}: {notes}"
+        );
+        assert!(line != "set /after 3" || notes.starts_with(told), "{notes}");
+        let quiet = line.replace("/before", "/during");
+        assert_eq!(error(&place.output(&format!("{quiet} -q"))), "", "{line}");
+    }
+    let json = place.output("stats --json");
+    assert!(
+        String::from_utf8_lossy(&json.stdout)
+            .contains(r#""warnings":["the newest commit has the time 2099-"#)
+    );
+    assert_eq!(error(&json), "");
+    for line in ["get /after", "list", "log", "verify"] {
+        assert!(!error(&place.output(line)).contains("ahead"), "{line}: reads are not disturbed");
+    }
+    let doctor = place.output("doctor -o tsv");
+    assert_eq!(doctor.status.code(), Some(1));
+    let doctor = String::from_utf8(doctor.stdout).unwrap();
+    assert!(doctor.contains("warning\tclock\tthe newest commit has the time 2099-01-01"), "{doctor}");
+    assert!(doctor.contains("ok\thead file\tagrees"), "{doctor}");
+}
+
+#[tokio::test]
+async fn what_was_some_time_ago_says_that_it_does_not_reach_the_newest_commit() {
+    let place = pinned().await;
+    let output = place.output("get /before --at 0s-ago");
+    assert_eq!(output.stdout, b"1\n");
+    let notes = error(&output);
+    assert!(
+        notes.contains(
+            "the newest commit, 2, has the time 2099-01-01T00:00:00.000000Z, which is ahead of the clock"
+        ),
+        "{notes}"
+    );
+    assert!(notes.contains("'head' names its state"), "{notes}");
+    assert!(!error(&place.output("get /before --at head")).contains("ahead"));
+    assert!(!error(&place.output("get /during --at 2099-02-01")).contains("ahead"));
+    let sound = Place::new();
+    assert_eq!(sound.code("set /a 1"), 0);
+    assert!(!error(&sound.output("get /a --at 0s-ago")).contains("ahead"));
+}
