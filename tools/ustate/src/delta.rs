@@ -21,12 +21,17 @@ pub(crate) enum Delta<'a> {
     Json(Vec<Replaced>),
     /// Of text, by line.
     Text(&'a str, &'a str),
+    /// Nothing differs.
+    Same,
     /// As a whole.
     Bytes(&'a [u8], &'a [u8]),
 }
 
 impl<'a> Delta<'a> {
     pub(crate) fn of(before: &'a [u8], after: &'a [u8]) -> Self {
+        if before == after {
+            return Self::Same;
+        }
         if let (Some(before), Some(after)) = (parse(before), parse(after)) {
             return Self::Json(compare(before, after));
         }
@@ -52,6 +57,7 @@ impl<'a> Delta<'a> {
                 let both = || arrow(before.as_bytes(), after.as_bytes(), room);
                 (single(before) && single(after)).then(both)
             }
+            Self::Same => Some("(the same value)".into()),
             Self::Bytes(before, after) => Some(arrow(before, after, room)),
         }
     }
@@ -66,7 +72,7 @@ impl<'a> Delta<'a> {
                 let (removed, added) = (count(ChangeTag::Delete), count(ChangeTag::Insert));
                 format!("{} removed, {added} added", counted(removed, "line"))
             }
-            Self::Bytes(..) => String::new(),
+            Self::Same | Self::Bytes(..) => String::new(),
         }
     }
 

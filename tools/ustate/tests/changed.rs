@@ -139,3 +139,18 @@ $ ustate history /config/limits --diff -v
 "#]],
     );
 }
+
+#[test]
+fn the_same_bytes_are_told_from_the_same_json_in_other_bytes() {
+    let place = crate::support::Place::new();
+    for line in ["set /a '{\"x\": 1}'", "set /a '{\"x\": 1}'", "set /a '{\"x\":1}'", "set /b t", "set /b t"] {
+        assert_eq!(place.code(line), 0, "{line}");
+    }
+    let lines = place.stdout("history /a --diff");
+    let ends: Vec<bool> = lines.lines().map(|line| line.contains("(the same value)")).collect();
+    assert_eq!(ends, [false, true, false], "{lines}");
+    assert!(lines.lines().next().unwrap().contains("(the same JSON, written differently)"), "{lines}");
+    assert!(place.stdout("show 2 --diff").contains("(the same value)"));
+    assert!(place.stdout("show 3 --diff").contains("(the same JSON, written differently)"));
+    assert!(place.stdout("show 5 --diff").contains("(the same value)"));
+}
