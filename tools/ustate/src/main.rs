@@ -34,6 +34,7 @@ mod selection;
 mod signals;
 mod source;
 mod sqlite_file;
+mod state;
 mod stop;
 mod strict;
 mod time;

@@ -2,7 +2,7 @@
 
 use snapbox::str;
 use univrs_state::archive::Export;
-use univrs_state::{Batch, LocalStore, Meta, StateStore};
+use univrs_state::{Batch, LocalStore, Meta, Scan, Seq, SqliteStore, StateStore};
 
 use crate::support::{Place, check};
 
@@ -320,4 +320,71 @@ fn a_signal_ends_the_search() {
     running.insist("INT");
     assert_eq!(running.line(), "");
     assert_eq!(running.code(), 130);
+}
+
+/// Keys come, change, go and come back; each value is a number that is used once.
+async fn restless(place: &Place) -> SqliteStore {
+    let store = place.open().await;
+    let mut dice = 7_u64;
+    for n in 0..60_u64 {
+        let mut batch = Batch::new();
+        for place in 0..3 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let key = format!("/{}/{place}", ["a", "b", "c"][(dice >> 40) as usize % 3]);
+            let absent = store.version(&key).await.unwrap() == 0 || store.get(&key).await.unwrap().is_none();
+            batch = if !(dice >> 50).is_multiple_of(3) || absent {
+                batch.set(key, (n * 3 + place).to_string())
+            } else {
+                batch.delete(key)
+            };
+        }
+        store.commit(batch).await.unwrap();
+    }
+    store
+}
+
+// From the second state on it reads only what differs.
+#[tokio::test]
+async fn every_state_that_the_command_reads_is_the_state_at_its_point() {
+    let place = Place::new();
+    let store = restless(&place).await;
+    let head = store.head().await.unwrap().seq.as_u64();
+    let judge = "#!/bin/sh\ncat > \"seen/$USTATE_SEQ\"\n[ \"$USTATE_SEQ\" -lt \"$1\" ]\n";
+    std::fs::write(place.path("judge"), judge).unwrap();
+    std::fs::set_permissions(place.path("judge"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    for (patterns, matches) in [
+        ("", (|_: &str| true) as fn(&str) -> bool),
+        ("/a/* ", |key: &str| key.starts_with("/a/")),
+        ("/a/* /c/1 ", |key: &str| key.starts_with("/a/") || key == "/c/1"),
+    ] {
+        for bad in [5, 61, 100, head] {
+            std::fs::create_dir(place.path("seen")).unwrap();
+            place.stdout(&format!("bisect {patterns}--good 0 --bad head -q -- ./judge {bad}"));
+            let mut states = 0;
+            for seen in std::fs::read_dir(place.path("seen")).unwrap() {
+                let seen = seen.unwrap().path();
+                let seq: u64 = seen.file_name().unwrap().to_str().unwrap().parse().unwrap();
+                let state = store
+                    .at(Seq::new(seq).into())
+                    .await
+                    .unwrap()
+                    .scan(Scan::prefix("/"))
+                    .await
+                    .unwrap()
+                    .entries;
+                let entries: Vec<String> = state
+                    .iter()
+                    .filter(|entry| matches(&entry.key))
+                    .map(|entry| format!("\"{}\":{}", entry.key, String::from_utf8_lossy(&entry.value)))
+                    .collect();
+                let read = std::fs::read_to_string(&seen).unwrap();
+                assert_eq!(read.trim_end(), format!("{{{}}}", entries.join(",")), "at {seq}, {patterns:?}");
+                states += 1;
+            }
+            assert!(states > 5, "{states} states were read");
+            std::fs::remove_dir_all(place.path("seen")).unwrap();
+        }
+    }
+    store.close().await.unwrap();
 }

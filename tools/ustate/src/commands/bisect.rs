@@ -1,24 +1,25 @@
 //! `ustate bisect`
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::process::Stdio;
 
 use clap::Args;
 use univrs_state::history::Past;
 use univrs_state::log::Commit;
-use univrs_state::{Scan, Seq, StateStore};
+use univrs_state::{Seq, StateStore};
 
 use super::run::Program;
 use crate::context::Context;
 use crate::escape::{escape, escape_field};
-use crate::json::{Object, plain, quote};
+use crate::json::{Object, quote};
 use crate::output::Format;
 use crate::point::Point;
 use crate::rows::origin;
+use crate::selection::parse_pattern;
 use crate::signals::Signals;
 use crate::source::Source;
+use crate::state::State;
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::time::rfc3339;
 
@@ -29,12 +30,14 @@ const SKIP: i32 = 125;
 
 const EXAMPLES: &str = "\
 Examples:
-  ustate bisect --good 0 --bad head -- sh -c '! grep -q ready'";
+  ustate bisect --good 0 --bad head -- sh -c '! grep -q ready'
+  ustate bisect '/config/**' --good 1h-ago --bad head -- ./judge";
 
 /// Find the commit that broke something.
 ///
 /// Runs a command on states between a good one and a bad one, and halves what is left each time. The
-/// command reads the state as one JSON object on standard input, whose names are the keys. A value that
+/// command reads the state as one JSON object on standard input, whose names are the keys, or those that a pattern
+/// matches: what the command does not ask for need not be read. A value that
 /// every parser of JSON reads alike stands there as it is, other text as a string, other bytes as an object with base64, an erased
 /// value as null. Exit code 0 means that the state is good, 125 that the command cannot tell, any other
 /// below 128 that the state is bad; if the command ends otherwise, the search ends. The two ends are
@@ -43,6 +46,9 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Bisect {
+    /// Patterns of keys, such as '/config/**': the command reads only these.
+    #[arg(value_name = "PATTERN")]
+    patterns: Vec<String>,
     /// A point where all was well ('ustate --help').
     #[arg(long, value_name = "POINT")]
     good: Point,
@@ -78,7 +84,9 @@ impl Bisect {
                 "what was broken first and works now can be found by exchanging the command's answers",
             ));
         }
-        let mut search = Search { source: &source, program, signals: Signals::new()?, erased: false };
+        let patterns = self.patterns.iter().map(|text| parse_pattern(text)).collect::<Done<Vec<_>>>()?;
+        let state = State::of(&source, &patterns);
+        let mut search = Search { source: &source, state, program, signals: Signals::new()?, erased: false };
         for (past, expected, name) in [(&good, Verdict::Good, "good"), (&bad, Verdict::Bad, "bad")] {
             let verdict = search.ask(context, past).await?;
             if verdict != expected {
@@ -99,6 +107,8 @@ impl Bisect {
 /// A search under way.
 struct Search<'a> {
     source: &'a Source,
+    /// The state that was asked about last.
+    state: State<'a>,
     program: Program,
     signals: Signals,
     /// Whether it was said that values are gone.
@@ -195,7 +205,8 @@ impl Search<'_> {
 
     /// What the command says of a state.
     async fn ask(&mut self, context: &Context, past: &Past) -> Done<Verdict> {
-        let (state, erased) = state(past).await?;
+        self.state.go_to(past).await?;
+        let (state, erased) = self.state.json();
         if erased && !self.erased {
             self.erased = true;
             context.note("values are gone, and null in the states");
@@ -222,28 +233,6 @@ fn pick(ends: &[Seq], streak: u32) -> Option<Seq> {
     let mirrored = u64::from((streak + 1).reverse_bits());
     let place = (mirrored * ends.len() as u64) >> 32;
     ends.get(usize::try_from(place).ok()?).copied()
-}
-
-/// The state as one JSON object, and whether values of it are gone.
-async fn state(past: &Past) -> Done<(String, bool)> {
-    let (mut json, mut erased) = (String::from("{"), false);
-    let mut next = Some(Scan::prefix("").skip_erased());
-    while let Some(scan) = next {
-        let page = past.scan(scan).await?;
-        for entry in &page.entries {
-            let comma = if json.len() > 1 { "," } else { "" };
-            // Writing to a string does not fail.
-            let _ = write!(json, "{comma}{}:{}", quote(&entry.key), plain(&entry.value));
-        }
-        for key in &page.erased {
-            erased = true;
-            let comma = if json.len() > 1 { "," } else { "" };
-            let _ = write!(json, "{comma}{}:null", quote(key));
-        }
-        next = page.next;
-    }
-    json.push('}');
-    Ok((json, erased))
 }
 
 async fn report(context: &mut Context, source: &Source, last: Seq, steps: u64) -> Done {
