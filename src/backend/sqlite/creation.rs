@@ -5,7 +5,7 @@
 //! its draft.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ use crate::seq::Seq;
 
 /// How long a creator sleeps between two attempts to take the draft.
 const SLEEP: Duration = Duration::from_millis(5);
+/// The room that opening the new store takes beside its file: the index of the write-ahead log, its first pages, and
+/// the head file. A store that nobody could open for want of room would stay behind.
+const ROOM: u64 = 64 << 10;
 
 /// The draft of a new file; a trait, so that tests can simulate a loss of power.
 pub(crate) trait NewFile {
@@ -122,8 +125,12 @@ pub(super) fn create(
     if !draft.is_wanted()? {
         return draft.discard();
     }
-    draft.write(bytes)?;
-    draft.publish()
+    let made = draft.write(bytes).and_then(|()| draft.publish());
+    if made.is_err() {
+        // Nothing stays on a full disk. Why the file could not be made is what the caller must learn.
+        let _ = draft.discard();
+    }
+    made
 }
 
 /// A draft in a file.
@@ -172,6 +179,8 @@ impl NewFile for NewFileOnDisk {
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(bytes)?;
+        io::copy(&mut io::repeat(0).take(ROOM), &mut file)?;
+        file.set_len(bytes.len() as u64)?;
         // Of an empty file that it will replace.
         path::take_after(file, &self.own)?;
         if failpoint("file_not_synced") { Ok(()) } else { file.sync_all() }

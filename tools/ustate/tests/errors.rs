@@ -264,3 +264,62 @@ fn with_too_few_descriptors_every_command_fails_with_words_and_leaves_the_store_
     assert_eq!(place.stdout("log --json"), before);
     place.stdout("verify");
 }
+
+// Nine of thirty said so.
+#[test]
+fn of_many_that_create_one_store_at_once_exactly_one_says_so() {
+    let place = Place::new();
+    let all: Vec<_> = (0..30).map(|_| place.start("init here/new.db -q --json")).collect();
+    let (mut created, mut others) = (0, 0);
+    for one in all {
+        match one.code() {
+            0 => created += 1,
+            1 => others += 1,
+            code => panic!("exit code {code}"),
+        }
+    }
+    assert_eq!((created, others), (1, 29));
+    assert_eq!(place.code("verify --db here/new.db -q"), 0);
+}
+
+/// Runs this in a name space of its own with a disk of so many KiB at `disk`; `None` where this user may not.
+#[cfg(target_os = "linux")]
+fn on_a_disk_of(place: &Place, kib: u32, line: &str) -> Option<std::process::Output> {
+    let script = format!(
+        "mkdir -p disk && mount -t tmpfs -o size={kib}k tmpfs disk || exit 99\n\
+         \"$0\" {line}\ncode=$?\nfind disk -type f >&2\nexit $code"
+    );
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, env!("CARGO_BIN_EXE_ustate")]);
+    let output = command.current_dir(place.path(".")).output().ok()?;
+    (!matches!(output.status.code(), Some(99) | None))
+        .then_some(output)
+        .filter(|output| !String::from_utf8_lossy(&output.stderr).contains("unshare:"))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_full_disk_nothing_is_created_and_the_error_says_so() {
+    let (mut full, mut created) = (0, 0);
+    for kib in (4..=200).step_by(12) {
+        let place = Place::new();
+        let Some(output) = on_a_disk_of(&place, kib, "init disk/state.db") else {
+            println!("NOT RUN: this user may not mount a disk");
+            return;
+        };
+        let says = String::from_utf8(output.stderr).unwrap();
+        match output.status.code() {
+            Some(0) => created += 1,
+            Some(7) => {
+                assert!(says.starts_with("error: storage full: "), "{kib} KiB: {says}");
+                assert!(
+                    !says.contains("disk/state.db-") && !says.contains("\ndisk/"),
+                    "{kib} KiB left: {says}"
+                );
+                full += 1;
+            }
+            code => panic!("{kib} KiB: {code:?}, {says}"),
+        }
+    }
+    assert!(full > 3 && created > 3, "{full} were full, {created} were not");
+}

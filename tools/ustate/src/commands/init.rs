@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use univrs_state::{LocalStore, StateStore};
+use univrs_state::log::StoreId;
+use univrs_state::options::{Entropy, OsEntropy};
+use univrs_state::{LocalStore, SqliteStore, StateStore};
 
 use crate::context::{Context, may_write, quoted};
 use crate::escape::{escape, escape_field};
@@ -32,23 +34,46 @@ impl Init {
         let vacant = path.metadata().map_or(!path.is_symlink(), |file| file.is_file() && file.len() == 0);
         if !vacant {
             let store = context.options(path).read_only(true).open(path).await?;
-            let head = store.head().await?.seq;
-            return fail(already(path).fact(format!("its log ends at {head}")));
+            return fail(already(path, &store).await?);
         }
         if self.dry_run {
             return report(context, path, None);
         }
         let options = context.options(path).accept_loss(context.accept_loss);
-        let store = options.open(path).await.map_err(|error| Context::explain(path, &error))?;
+        // A lost store comes back with its own id.
+        let own = if context.accept_loss { None } else { Some(new_id()?) };
+        let store = match own.iter().fold(options, |options, id| options.store_id(*id)).open(path).await {
+            Ok(store) => store,
+            Err(error) => {
+                // Another process may have created one meanwhile, with another id.
+                let other = context.options(path).read_only(true).open(path).await;
+                return match other {
+                    Ok(other) if Some(other.store_id()) != own => fail(already(path, &other).await?),
+                    _ => fail(Context::explain(path, &error)),
+                };
+            }
+        };
         let id = store.store_id().to_string();
         context.close(&store).await;
         report(context, path, Some(&id))
     }
 }
 
-fn already(path: &Path) -> Failure {
-    Failure::new(Exit::No, "already_exists", format!("{} is a store already", path.display()))
-        .hint(format!("ustate log --db {}", quoted(path)))
+/// The random id of a new store, by which it is known whether this process has created it.
+fn new_id() -> Done<StoreId> {
+    let mut bytes = [0; 16];
+    if !OsEntropy.fill(&mut bytes) {
+        return fail(Failure::new(Exit::Io, "io", "the operating system gives no random bytes"));
+    }
+    Ok(StoreId::from_bytes(bytes))
+}
+
+async fn already(path: &Path, store: &SqliteStore) -> Done<Failure> {
+    let head = store.head().await?.seq;
+    let what = format!("{} is a store already", path.display());
+    Ok(Failure::new(Exit::No, "already_exists", what)
+        .fact(format!("its log ends at {head}"))
+        .hint(format!("ustate log --db {}", quoted(path))))
 }
 
 fn report(context: &mut Context, path: &Path, id: Option<&str>) -> Done {
