@@ -64,7 +64,7 @@ async fn writers_that_are_faster_than_the_checkpoints_are_slowed_down_at_the_cap
         .map(|task| {
             let store = store.clone();
             tokio::spawn(async move {
-                for n in 0..4 {
+                for n in 0..8 {
                     let batch = (0..2).fold(Batch::new(), |batch, key| {
                         batch.set(format!("/{task}/{key}"), vec![n; 64 << 10])
                     });
@@ -78,8 +78,8 @@ async fn writers_that_are_faster_than_the_checkpoints_are_slowed_down_at_the_cap
         task.await.unwrap();
         most = most.max(bytes(&log));
     }
-    // A group may have 16 MiB.
-    assert!(most < 64 * MIB, "of 100 MiB the log kept {most} bytes");
+    // A group may have 16 MiB, and a busy machine is late. How near to the cap it stays, the tests of the pace say.
+    assert!(most < 128 * MIB, "of 200 MiB the log kept {most} bytes");
     assert_eq!(store.stats().await.unwrap().failed_checkpoints, 0);
     write_until(&store, "a log below its cap", async || bytes(&log) <= CAP).await;
     subject.audit().await;

@@ -176,11 +176,6 @@ pub(crate) trait Snapshot: View + LogView {
     fn check_unchanged(&self) -> Result<()> {
         Ok(())
     }
-
-    /// How much of the write-ahead log is in use, in bytes; zero where there is none.
-    fn wal_bytes(&self) -> Result<u64> {
-        Ok(0)
-    }
 }
 
 /// A function that a read calls with each item. Breaking ends the read.

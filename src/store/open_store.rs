@@ -103,13 +103,12 @@ impl OpenStore {
 
     pub(crate) async fn stats(&self) -> Result<Stats> {
         // A log whose end cannot be read has no newest time, but it has statistics.
-        let read = |snapshot: &dyn Snapshot| Ok((snapshot.wal_bytes()?, snapshot.tip().ok()));
-        let (wal_bytes, tip) = self.read_snapshot(read).await?;
+        let tip = self.read_snapshot(|snapshot| Ok(snapshot.tip().ok())).await?;
         let wal = self.engine.wal();
         let newest = tip.map_or(Timestamp::EPOCH, |tip| tip.at);
         let ahead_of_clock = self.engine.clock().ahead(newest).unwrap_or_default();
         let mut warnings = self.engine.clock().warnings(newest, ahead_of_clock);
-        warnings.extend(above_cap(wal_bytes, wal.cap, &wal.readers));
+        warnings.extend(above_cap(wal.used, wal.cap, &wal.readers));
         let counters = self.shared.counters();
         let (residency, resident_bytes) = self.shared.residency();
         Ok(Stats {
@@ -117,7 +116,7 @@ impl OpenStore {
             batches: counters.batches,
             groups: counters.groups,
             largest_group: counters.largest_group,
-            wal_bytes,
+            wal_bytes: wal.used,
             wal_file_bytes: wal.file,
             wal_readers: wal.readers,
             ahead_of_clock,

@@ -334,11 +334,4 @@ impl Snapshot for Sqlite {
         }
         Ok(())
     }
-
-    fn wal_bytes(&self) -> Result<u64> {
-        if !self.opening.is_file() {
-            return Ok(0);
-        }
-        Ok(self.wal_pages()? * self.frame_bytes()?)
-    }
 }

@@ -58,9 +58,11 @@ impl Readings {
     }
 
     /// The write-ahead log, and who keeps it from being moved.
+    ///
+    /// The index in memory tells without a lock. SQLite's pragma answered that it was busy while a checkpoint ran.
     pub(super) fn wal(&self) -> Wal {
-        let Some(log) = self.shared.log_pages() else { return Wal::default() };
         let file = crate::backend::sqlite::wal_file_bytes(&self.database);
+        let Some(log) = self.shared.log_pages() else { return Wal { used: file, file, ..Wal::default() } };
         let (used, cap) = (u64::from(log.used) * self.frame, Some(self.cap));
         Wal { used, file, cap, readers: self.readers(&log) }
     }
