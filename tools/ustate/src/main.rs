@@ -24,6 +24,7 @@ mod mounts;
 mod opening;
 mod origin;
 mod output;
+mod pages;
 mod pairs;
 mod pipe;
 mod point;

@@ -29,6 +29,11 @@ impl Source {
         }
     }
 
+    /// Whether it has every change from the beginning on.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.floor() == Seq::ZERO && self.withheld() == 0
+    }
+
     /// How many changes are in the chain, but not shown.
     pub(crate) fn withheld(&self) -> u64 {
         match self {

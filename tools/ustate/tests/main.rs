@@ -26,6 +26,7 @@ mod loss;
 mod mirror;
 mod nobody;
 mod options;
+mod pages;
 mod passed_on;
 mod points;
 mod remade;

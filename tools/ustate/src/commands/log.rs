@@ -9,14 +9,12 @@ use crate::condition::Condition;
 use crate::context::Context;
 use crate::json;
 use crate::output::Format;
+use crate::pages::Pages;
 use crate::point::Point;
 use crate::rows::{Columns, Row};
 use crate::selection::{Selection, matches, parse_selection, sort_out};
 use crate::source::Source;
 use crate::stop::Done;
-
-/// Changes that are read at a time.
-const WINDOW: u64 = 200;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -93,26 +91,14 @@ impl Log {
         patterns: &[Pattern],
         (after, to): (Seq, Seq),
     ) -> Done<u64> {
-        let (mut low, mut high) = (after.as_u64(), to.as_u64());
+        let mut pages = Pages::of(source, patterns, self.reverse, (after, to));
         let most = self.count.unwrap_or(u64::MAX);
         let mut shown = 0;
-        let mut columns = Columns::new(high, context.verbose);
-        while low < high && shown < most {
-            let (start, end) = if self.reverse {
-                (low, high.min(low + WINDOW))
-            } else {
-                (low.max(high.saturating_sub(WINDOW)), high)
-            };
-            if self.reverse {
-                low = end;
-            } else {
-                high = start;
-            }
-            let mut changes = read(source, Seq::new(start), Seq::new(end)).await?;
+        let mut columns = Columns::new(to.as_u64(), context.verbose);
+        while shown < most
+            && let Some(mut changes) = pages.next().await?
+        {
             changes.retain(|change| self.selects(patterns, change));
-            if !self.reverse {
-                changes.reverse();
-            }
             changes.truncate(usize::try_from(most - shown).unwrap_or(usize::MAX));
             shown += changes.len() as u64;
             print(context, &mut columns, &changes)?;
@@ -144,21 +130,6 @@ fn contains(value: Option<&[u8]>, bytes: &[u8]) -> bool {
 
 fn said(asked: Option<&String>, found: Option<&String>) -> bool {
     asked.is_none() || asked == found
-}
-
-/// The changes after one place and up to another, in order.
-async fn read(source: &Source, after: Seq, to: Seq) -> Done<Vec<Change>> {
-    let mut changes = Vec::new();
-    let mut next = after;
-    while next < to {
-        let limit = usize::try_from(to.as_u64() - next.as_u64()).unwrap_or(usize::MAX);
-        let commits = source.changes(next, limit).await?;
-        let Some(last) = commits.last().map(|commit| commit.last) else { break };
-        let read = commits.into_iter().flat_map(|commit| commit.changes);
-        changes.extend(read.filter(|change| change.seq > next && change.seq <= to));
-        next = last;
-    }
-    Ok(changes)
 }
 
 fn print(context: &mut Context, columns: &mut Columns, changes: &[Change]) -> Done {

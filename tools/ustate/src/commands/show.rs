@@ -47,9 +47,14 @@ impl Show {
         }
         let source = context.open().await?;
         let head = source.head().await?.seq;
+        let mut last = None;
         for (i, point) in self.seqs.iter().enumerate() {
             let seq = point.place(context, &source, head).await?;
-            let (commit, change) = find(context, &source, head, seq).await?;
+            // The changes of one commit, which may be large, are read once.
+            let (commit, change) = match last.take().and_then(|commit| part(commit, seq)) {
+                Some(found) => found,
+                None => find(context, &source, head, seq).await?,
+            };
             let before = if self.diff { before(&source, &change).await? } else { None };
             match context.format {
                 Format::Human => {
@@ -79,9 +84,16 @@ impl Show {
                     context.out.line(&object.finish())?;
                 }
             }
+            last = Some(commit);
         }
         Ok(())
     }
+}
+
+/// A change of a commit, with the commit; none if the commit does not have it.
+fn part(commit: Commit, seq: Seq) -> Option<(Commit, Change)> {
+    let change = commit.changes.iter().find(|change| change.seq == seq)?.clone();
+    Some((commit, change))
 }
 
 /// A change and the commit that it is part of.
@@ -89,10 +101,8 @@ async fn find(context: &Context, source: &Source, head: Seq, seq: Seq) -> Done<(
     if seq > Seq::ZERO && seq <= head {
         // A place within a commit counts as the one before it.
         let commit = source.changes(seq.previous(), 1).await?.into_iter().next();
-        let change =
-            commit.as_ref().and_then(|commit| commit.changes.iter().find(|change| change.seq == seq));
-        if let (Some(commit), Some(change)) = (&commit, change) {
-            return Ok((commit.clone(), change.clone()));
+        if let Some(found) = commit.and_then(|commit| part(commit, seq)) {
+            return Ok(found);
         }
     }
     if seq > source.floor() && seq <= head && source.withheld() > 0 {
