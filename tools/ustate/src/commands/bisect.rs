@@ -7,6 +7,7 @@ use std::process::Stdio;
 use clap::Args;
 use univrs_state::history::Past;
 use univrs_state::log::Commit;
+use univrs_state::pattern::Pattern;
 use univrs_state::{Seq, StateStore};
 
 use super::run::Program;
@@ -84,9 +85,13 @@ impl Bisect {
                 "what was broken first and works now can be found by exchanging the command's answers",
             ));
         }
-        let patterns = self.patterns.iter().map(|text| parse_pattern(text)).collect::<Done<Vec<_>>>()?;
-        let state = State::of(&source, &patterns);
-        let mut search = Search { source: &source, state, program, signals: Signals::new()?, erased: false };
+        let mut patterns = self.patterns.iter().map(|text| parse_pattern(text)).collect::<Done<Vec<_>>>()?;
+        if patterns.is_empty() {
+            patterns.push(parse_pattern("/**")?);
+        }
+        let (signals, good_state) = (Signals::new()?, State::read(&patterns, &good).await?);
+        let mut search =
+            Search { source: &source, patterns, good: good_state, program, signals, erased: false };
         for (past, expected, name) in [(&good, Verdict::Good, "good"), (&bad, Verdict::Bad, "bad")] {
             let verdict = search.ask(context, past).await?;
             if verdict != expected {
@@ -107,8 +112,12 @@ impl Bisect {
 /// A search under way.
 struct Search<'a> {
     source: &'a Source,
-    /// The state that was asked about last.
-    state: State<'a>,
+    /// The keys that the command reads.
+    patterns: Vec<Pattern>,
+    /// The newest state that is good. Every state that is asked about is made of it and the changes since, so that a
+    /// search reads about as many changes as lie between its ends. Reading each state anew, a search of 17 steps on
+    /// 200,000 changes of 50,000 keys took 12.8 s.
+    good: State,
     program: Program,
     signals: Signals,
     /// Whether it was said that values are gone.
@@ -203,10 +212,18 @@ impl Search<'_> {
         Ok(ends)
     }
 
+    /// A state that is not before the good one.
+    async fn state(&self, past: &Past) -> Done<State> {
+        if past.seq() == self.good.at() {
+            return Ok(self.good.clone());
+        }
+        self.good.ahead(self.source, &self.patterns, past.seq()).await
+    }
+
     /// What the command says of a state.
     async fn ask(&mut self, context: &Context, past: &Past) -> Done<Verdict> {
-        self.state.go_to(past).await?;
-        let (state, erased) = self.state.json();
+        let asked = self.state(past).await?;
+        let (state, erased) = asked.json();
         if erased && !self.erased {
             self.erased = true;
             context.note("values are gone, and null in the states");
@@ -214,7 +231,10 @@ impl Search<'_> {
         let stdout = if context.verbose { Stdio::from(std::io::stderr()) } else { Stdio::null() };
         let status = self.program.ask(past.seq(), state, stdout, &mut self.signals).await?;
         let (verdict, name) = match status.code() {
-            Some(0) => (Verdict::Good, "good"),
+            Some(0) => {
+                self.good = asked;
+                (Verdict::Good, "good")
+            }
             Some(SKIP) => (Verdict::Skipped, "skipped"),
             Some(code) if code < 128 => (Verdict::Bad, "bad"),
             _ => {
