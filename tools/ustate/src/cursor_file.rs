@@ -227,8 +227,15 @@ fn in_use(path: &Path, holder: Option<u32>) -> Failure {
 /// The process that has a file locked, where the system tells.
 #[cfg(target_os = "linux")]
 fn holder(file: &File) -> Option<u32> {
+    /// While other locks come and go, the system's list may leave out one that stays.
+    const LOOKS: usize = 5;
     let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().ok()?).to_string();
-    let locks = fs::read_to_string("/proc/locks").ok()?;
+    (0..LOOKS).find_map(|_| listed(&fs::read_to_string("/proc/locks").ok()?, &inode))
+}
+
+/// The process that has a file with this number locked, by the system's list.
+#[cfg(target_os = "linux")]
+fn listed(locks: &str, inode: &str) -> Option<u32> {
     locks.lines().find_map(|lock| {
         // 1: FLOCK  ADVISORY  WRITE 4711 fd:01:263425 0 EOF
         let fields: Vec<&str> = lock.split_whitespace().collect();

@@ -12,7 +12,7 @@ use univrs_state::{Seq, StateStore};
 
 use super::run::Program;
 use crate::context::Context;
-use crate::escape::{escape, escape_field};
+use crate::escape::{escape_field, escape_key};
 use crate::json::{Object, quote};
 use crate::output::Format;
 use crate::point::Point;
@@ -32,7 +32,7 @@ const SKIP: i32 = 125;
 const EXAMPLES: &str = "\
 Examples:
   ustate bisect --good 0 --bad head -- sh -c '! grep -q ready'
-  ustate bisect '/config/**' --good 1h-ago --bad head -- ./judge";
+  ustate bisect '/nodes/**' --good 0 --bad head -- sh -c '! grep -q ready'";
 
 /// Find the commit that broke something.
 ///
@@ -274,7 +274,7 @@ async fn report(context: &mut Context, source: &Source, last: Seq, steps: u64) -
             let place =
                 if commit.first == last { last.to_string() } else { format!("{} to {last}", commit.first) };
             let mut named: Vec<String> =
-                keys.iter().take(NAMED).map(|key| escape(key).into_owned()).collect();
+                keys.iter().take(NAMED).map(|key| escape_key(key).into_owned()).collect();
             if keys.len() > NAMED {
                 named.push(format!("{} more", keys.len() - NAMED));
             }
