@@ -9,6 +9,7 @@ use crate::json::Object;
 use crate::leaves::{Replaced, compare, parse};
 use crate::output::{DIM, GOOD, Output, REMOVED};
 use crate::value::{brief, counted};
+use crate::width::width;
 
 /// How long the shortest difference of two texts is looked for; after it, any will do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
@@ -49,7 +50,7 @@ impl<'a> Delta<'a> {
                 [whole] if whole.pointer.is_empty() => Some(place(whole, room)),
                 replaced => {
                     let places: Vec<String> = replaced.iter().map(|one| place(one, room)).collect();
-                    Some(places.join(", ")).filter(|text| text.chars().count() <= room)
+                    Some(places.join(", ")).filter(|text| width(text) <= room)
                 }
             },
             Self::Text(before, after) => {

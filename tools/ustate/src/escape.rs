@@ -18,6 +18,21 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     replace(text, is_unsafe)
 }
 
+/// Whether a character is not seen, or changes how its neighbours look: two keys that differ in it would look the same.
+fn is_hidden(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{200c}' | '\u{200d}'                // soft hyphen, joiners
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' // fillers, an empty pattern of dots
+        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'            // vowels that are not shown, Mongolian marks
+        | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}'          // variation marks
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0080}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}')
+}
+
+/// A key for people: also characters that are not seen are escaped.
+pub(crate) fn escape_key(key: &str) -> Cow<'_, str> {
+    replace(key, |c| is_unsafe(c) || is_hidden(c))
+}
+
 /// The text of a value that stands alone: escaped for people, but its lines and tabs stay.
 pub(crate) fn escape_lines(text: &str) -> Cow<'_, str> {
     replace(text, |c| is_unsafe(c) && c != '\n' && c != '\t')
@@ -74,6 +89,26 @@ mod tests {
         assert!(!shown.chars().any(is_unsafe), "{shown}");
         assert!(shown.starts_with("a\\u{1b}[31m\\u{9b}\\u{202e}\\r\\n"), "{shown}");
         assert_eq!(escape("ünï 🦀 \\ \"x\""), "ünï 🦀 \\ \"x\"");
+    }
+
+    #[test]
+    fn what_is_not_seen_is_escaped_in_keys_alone() {
+        for c in [
+            "\u{ad}",
+            "\u{200d}",
+            "\u{3164}",
+            "\u{fe0f}",
+            "\u{e0100}",
+            "\u{2800}",
+            "\u{17b4}",
+            "\u{115f}",
+            "\u{1b}",
+        ] {
+            let key = format!("/a{c}b");
+            assert_eq!(escape_key(&key), format!("/a{}b", c.escape_unicode()));
+        }
+        assert_eq!(escape_key("/日本/ünï 🦀 e\u{301}"), "/日本/ünï 🦀 e\u{301}");
+        assert_eq!(escape("👩\u{200d}💻"), "👩\u{200d}💻");
     }
 
     #[test]

@@ -39,9 +39,11 @@ mod state;
 mod stop;
 mod strict;
 mod time;
+mod twin;
 mod usage;
 mod value;
 mod verdict;
+mod width;
 mod written;
 
 use std::io::{self, IsTerminal, Write};

@@ -3,10 +3,11 @@
 use univrs_state::log::{Change, ChangeKind};
 use univrs_state::{Meta, WatchEvent};
 
-use crate::escape::{escape, escape_field};
+use crate::escape::{escape, escape_field, escape_key};
 use crate::output::{DIM, Output};
 use crate::time::rfc3339;
 use crate::value::{Encoded, brief};
+use crate::width::{left, width as cells};
 
 /// The most characters that a column is aligned to.
 const WIDEST: usize = 40;
@@ -108,9 +109,9 @@ impl Columns {
         let (key, value) = self.texts(row);
         let time = out.paint(DIM, &row.time);
         let (seq, kind) = (row.seq, out.kind(row.kind));
-        let mut line = format!("{time}  {seq:>0$} {kind} {key:<1$}", self.seq, self.key);
+        let mut line = format!("{time}  {seq:>0$} {kind} {1}", self.seq, left(&key, self.key));
         if self.value > 0 {
-            line.extend(["  ", &format!("{value:<0$}", self.value)]);
+            line.extend(["  ", &left(&value, self.value)]);
         }
         line + &origin(row.meta)
     }
@@ -121,10 +122,10 @@ impl Columns {
             None if row.erased => "(erased)".into(),
             None => String::new(),
         };
-        (escape(row.key).into_owned(), value)
+        (escape_key(row.key).into_owned(), value)
     }
 }
 
 fn grown(width: usize, text: &str) -> usize {
-    width.max(text.chars().count().min(WIDEST))
+    width.max(cells(text).min(WIDEST))
 }

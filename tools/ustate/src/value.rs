@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::escape::{escape, escape_field, escape_lines};
 use crate::strict::is_strict;
+use crate::width::{beginning, width};
 
 /// How the bytes of a value are written down.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,12 +74,11 @@ pub(crate) fn brief(bytes: &[u8], room: usize) -> String {
     // Escaping makes longer, so what is cut before is cut after as well.
     let start: String = text.chars().take(room.saturating_add(1)).collect();
     let shown = escape(&start);
-    if shown.chars().count() <= room {
+    if start.len() == text.len() && width(&shown) <= room {
         return shown.into_owned();
     }
     let size = format!("… ({})", size(bytes.len() as u64));
-    let kept = room.saturating_sub(size.chars().count());
-    shown.chars().take(kept).chain(size.chars()).collect()
+    format!("{}{size}", beginning(&shown, room.saturating_sub(width(&size))))
 }
 
 /// A value that stands alone, whole; says what had to be replaced in it.

@@ -5,7 +5,7 @@ use univrs_state::log::{Change, ChangeKind};
 use univrs_state::{Receipt, SqliteStore, StateStore};
 
 use crate::context::Context;
-use crate::escape::{escape, escape_field};
+use crate::escape::{escape_field, escape_key};
 use crate::json::Object;
 use crate::output::Format;
 use crate::rows::VALUE_ROOM;
@@ -51,7 +51,7 @@ impl<'a> Written<'a> {
             (_, true) => "would set",
         };
         let value = self.value.map(|value| format!("  {}", brief(value, VALUE_ROOM))).unwrap_or_default();
-        format!("{} {verb} {}{value}", self.seq, escape(self.key)).trim_start().to_owned()
+        format!("{} {verb} {}{value}", self.seq, escape_key(self.key)).trim_start().to_owned()
     }
 }
 

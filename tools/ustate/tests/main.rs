@@ -39,4 +39,5 @@ mod story;
 mod support;
 mod variables;
 mod verify;
+mod wide;
 mod wrong_clock;

@@ -20,6 +20,7 @@ use crate::rows::VALUE_ROOM;
 use crate::stop::{Done, fail};
 use crate::time::rfc3339;
 use crate::value::{Encoded, brief};
+use crate::width::{left, right, width as cells};
 
 /// Changes that are read at a time.
 const PAGE: usize = 50;
@@ -225,7 +226,7 @@ fn human(context: &mut Context, parts: &[Part]) -> Done {
     };
     let name = |part: &Part| escape(&part.place.name()).into_owned();
     let width = |text: &dyn Fn(&Part) -> String| {
-        let widths = parts.iter().map(|part| text(part).chars().count());
+        let widths = parts.iter().map(|part| cells(&text(part)));
         widths.max().unwrap_or(0).min(WIDEST)
     };
     let (seqs, actors) = (width(&|part| part.since.seq.to_string()), width(&actor));
@@ -235,12 +236,13 @@ fn human(context: &mut Context, parts: &[Part]) -> Done {
         let reason = part.since.meta.as_deref().and_then(|meta| meta.reason.as_deref());
         let reason = reason.map(|reason| format!("  \"{}\"", escape(reason))).unwrap_or_default();
         let name = match part.place {
-            Place::Leaf(_) => format!("{:<names$}  ", name(part)),
-            Place::Line(..) => format!("{:>names$}  ", name(part)),
+            Place::Leaf(_) => format!("{}  ", left(&name(part), names)),
+            Place::Line(..) => format!("{}  ", right(&name(part), names)),
             Place::Whole => String::new(),
         };
-        let (seq, actor, value) = (part.since.seq.as_u64(), actor(part), part.text(room));
-        let line = format!("{seq:>seqs$}  {time}  {actor:<actors$}  {name}{value:<values$}{reason}");
+        let (seq, actor) = (part.since.seq.as_u64(), left(&actor(part), actors));
+        let value = left(&part.text(room), values);
+        let line = format!("{seq:>seqs$}  {time}  {actor}  {name}{value}{reason}");
         context.out.line(&line)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use univrs_state::{Batch, StateStore};
 
 use crate::confirm::{confirm, some_of};
 use crate::context::{Context, may_write};
-use crate::escape::{escape, escape_field};
+use crate::escape::{escape, escape_field, escape_key};
 use crate::json::{Object, quote};
 use crate::origin::Origin;
 use crate::output::Format;
@@ -135,7 +135,7 @@ fn report(context: &mut Context, deleted: &Deleted) -> Done {
             for (i, key) in deleted.present.iter().enumerate() {
                 let done = if deleted.receipt.is_some() { "deleted" } else { "would delete" };
                 // Also where all else is quiet.
-                context.out.line(format!("{} {done} {}", seqs(i), escape(key)).trim_start())?;
+                context.out.line(format!("{} {done} {}", seqs(i), escape_key(key)).trim_start())?;
             }
             context.out.flush()?;
             for key in &deleted.absent {

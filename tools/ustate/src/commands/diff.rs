@@ -9,7 +9,7 @@ use univrs_state::log::{Change, ChangeKind};
 
 use crate::context::Context;
 use crate::delta::{Delta, patch};
-use crate::escape::{escape, escape_field};
+use crate::escape::{escape_field, escape_key};
 use crate::json::{Object, plain};
 use crate::leaves::{below, compare, parse};
 use crate::output::Format;
@@ -22,6 +22,7 @@ use crate::stop::{Done, Failure, Stop, fail};
 use crate::strict::is_strict;
 use crate::time::rfc3339;
 use crate::value::{Encoded, brief, counted, size};
+use crate::width::{left, width as cells};
 
 /// The widest column of keys.
 const WIDEST: usize = 40;
@@ -127,7 +128,7 @@ impl Diff {
             context.out.bytes(b"[")?;
         }
         while let Some(page) = pairs.next().await? {
-            let widths = page.iter().map(|pair| escape(&pair.key).chars().count());
+            let widths = page.iter().map(|pair| cells(&escape_key(&pair.key)));
             width = widths.filter(|width| *width <= WIDEST).fold(width, usize::max);
             for pair in &page {
                 sum.count(pair.kind());
@@ -207,7 +208,7 @@ async fn end(context: &Context, source: &Source, point: Option<Point>) -> Done<P
 
 fn name(context: &mut Context, key: &str) -> Done {
     match context.format {
-        Format::Human => context.out.line(&escape(key)),
+        Format::Human => context.out.line(&escape_key(key)),
         Format::Tsv => context.out.line(&escape_field(key)),
         Format::Raw => context.out.line(key),
         _ => context.out.line(&Object::of_type("key").text("key", key).finish()),
@@ -236,8 +237,8 @@ fn human(context: &mut Context, pair: &Pair, width: usize) -> Done {
         (before, after) => before.as_ref().or(after).map(text).unwrap_or_default(),
     };
     let by = origin(pair.after.as_ref().and_then(|after| after.meta.as_deref()));
-    let (kind, key) = (context.out.kind(pair.kind()), escape(&pair.key));
-    context.out.line(&format!("{kind} {key:<width$}  {shown}{by}"))?;
+    let (kind, key) = (context.out.kind(pair.kind()), left(&escape_key(&pair.key), width));
+    context.out.line(&format!("{kind} {key}  {shown}{by}"))?;
     below.iter().try_for_each(|line| context.out.line(&format!("    {line}")))
 }
 
@@ -250,8 +251,8 @@ fn stat(context: &mut Context, pair: &Pair, width: usize) -> Done {
     let bytes = |change: &Change| length(Some(change)).map_or("(erased)".into(), size);
     let (before, after) = (pair.before.as_ref().map(bytes), pair.now().map(bytes));
     let sizes: Vec<String> = before.into_iter().chain(after).collect();
-    let (kind, key) = (context.out.kind(pair.kind()), escape(&pair.key));
-    context.out.line(&format!("{kind} {key:<width$}  {}", sizes.join(" → ")))
+    let (kind, key) = (context.out.kind(pair.kind()), left(&escape_key(&pair.key), width));
+    context.out.line(&format!("{kind} {key}  {}", sizes.join(" → ")))
 }
 
 fn total(context: &mut Context, sum: &Sum) -> Done {

@@ -6,11 +6,12 @@ use univrs_state::log::{ChangeKind, Timestamp};
 
 use crate::as_of::{AsOf, State};
 use crate::context::{Context, quoted_text};
-use crate::escape::{escape, escape_field};
+use crate::escape::{escape, escape_field, escape_key};
 use crate::json::Object;
 use crate::output::{DIM, Format};
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::time::{ago, rfc3339};
+use crate::twin::{says, twin};
 use crate::value::{Encoded, size, whole};
 
 const EXAMPLES: &str = "\
@@ -60,7 +61,7 @@ impl Get {
         if self.meta {
             let at = |time| context.times.exact(Timestamp::from(time));
             let mut facts = vec![
-                ("key", escape(&entry.key).into_owned()),
+                ("key", escape_key(&entry.key).into_owned()),
                 ("version", entry.version.to_string()),
                 ("seq", entry.seq.to_string()),
                 ("created", at(entry.created_at)),
@@ -126,6 +127,10 @@ pub(crate) async fn absent(context: &Context, state: &State, key: &str) -> Done<
         None => format!("{key} does not exist"),
     };
     let failure = Failure::new(Exit::No, "key_not_found", what);
+    let failure = match twin(key, async |scan| state.scan(scan).await).await? {
+        Some(twin) => failure.fact(says(key, &twin)),
+        None => failure,
+    };
     Ok(match state.newest(key).await? {
         Some(last) if last.kind == ChangeKind::Deleted => failure
             .fact(format!("it was deleted at {}{} {}", last.seq, by(last.meta.as_deref()), ago(last.at)))

@@ -15,6 +15,7 @@ use crate::rows::{Row, VALUE_ROOM};
 use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::value::brief;
+use crate::width::{left, width as cells};
 
 /// Changes that are read at a time.
 const PAGE: usize = 200;
@@ -190,15 +191,15 @@ fn diff_texts(change: &Change, before: Option<&Change>, room: usize, out: &Outpu
 
 fn align(context: &mut Context, changes: &[Change], texts: Vec<Texts>) -> Done {
     let width = |column: fn(&Texts) -> &String| {
-        let widths = texts.iter().map(|texts| column(texts).chars().count());
+        let widths = texts.iter().map(|texts| cells(column(texts)));
         widths.max().unwrap_or(0).min(VALUE_ROOM)
     };
     let (actors, values) = (width(|texts| &texts.actor), width(|texts| &texts.value));
     let seqs = changes.first().map_or(0, |newest| newest.seq.to_string().len());
     for (change, Texts { actor, value, reason, below }) in changes.iter().zip(texts) {
         let time = context.out.paint(DIM, &context.times.date(change.at));
-        let line =
-            format!("{:>seqs$}  {time}  {actor:<actors$}  {value:<values$}   {reason}", change.seq.as_u64());
+        let (actor, value) = (left(&actor, actors), left(&value, values));
+        let line = format!("{:>seqs$}  {time}  {actor}  {value}   {reason}", change.seq.as_u64());
         context.out.line(&line)?;
         below.iter().try_for_each(|line| context.out.line(&format!("    {line}")))?;
     }

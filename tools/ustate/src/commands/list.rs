@@ -7,13 +7,14 @@ use univrs_state::{Entry, Page, Scan};
 use super::get::{entry_object, tsv};
 use crate::as_of::{AsOf, State};
 use crate::context::{Context, quoted_text};
-use crate::escape::{escape, escape_field};
+use crate::escape::{escape_field, escape_key};
 use crate::json::Object;
 use crate::output::Format;
 use crate::rows::VALUE_ROOM;
 use crate::selection::{parse_pattern, prefix};
 use crate::stop::{Done, Failure, fail};
 use crate::value::brief;
+use crate::width::{left, width as cells};
 
 /// The widest column of keys.
 const WIDEST: usize = 48;
@@ -72,7 +73,7 @@ async fn list_keys(context: &mut Context, state: &State, pattern: &Pattern) -> D
     for key in state.list(prefix(pattern)).await?.iter().filter(|key| pattern.matches(key)) {
         found = true;
         match context.format {
-            Format::Human => context.out.line(&escape(key))?,
+            Format::Human => context.out.line(&escape_key(key))?,
             Format::Tsv => context.out.line(&escape_field(key))?,
             Format::Raw => context.out.line(key)?,
             _ => context.out.line(&Object::of_type("key").text("key", key).finish())?,
@@ -88,7 +89,7 @@ async fn list_entries(context: &mut Context, state: &State, pattern: &Pattern) -
     while let Some(scan) = next {
         let page = state.scan(scan).await?;
         let rows = rows(&page, pattern);
-        let widths = rows.iter().map(|(key, _)| escape(key).chars().count());
+        let widths = rows.iter().map(|(key, _)| cells(&escape_key(key)));
         width = widths.filter(|width| *width <= WIDEST).fold(width, usize::max);
         for (key, entry) in rows {
             found = true;
@@ -96,7 +97,7 @@ async fn list_entries(context: &mut Context, state: &State, pattern: &Pattern) -
                 (Format::Human, entry) => {
                     let room = if context.verbose { usize::MAX } else { VALUE_ROOM };
                     let value = entry.map_or("(erased)".into(), |entry| brief(&entry.value, room));
-                    context.out.line(&format!("{:<width$}  {value}", escape(key)))?;
+                    context.out.line(&format!("{}  {value}", left(&escape_key(key), width)))?;
                 }
                 (Format::Tsv, Some(entry)) => tsv(context, entry)?,
                 (Format::Tsv, None) => context.out.fields([&escape_field(key), "", "", "", "erased", ""])?,

@@ -10,13 +10,14 @@ use univrs_state::{Batch, Limits, StateError, StateStore};
 
 use super::get::by;
 use crate::context::{Context, may_write};
-use crate::escape::{escape, escape_field};
+use crate::escape::{escape_field, escape_key};
 use crate::input::{read_value, wait_for_value};
 use crate::json::Object;
 use crate::origin::Origin;
 use crate::output::Format;
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::time::{ago, rfc3339};
+use crate::twin::{says, twin};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,12 +106,19 @@ impl Set {
             Err(error) => return Err(error.into()),
         };
         let version = receipt.versions.last().copied().unwrap_or(0);
+        if version == 1
+            && let Some(twin) = twin(&self.key, async |scan| store.scan(scan).await).await?
+        {
+            context.note(&says(&self.key, &twin));
+        }
         context.close(&store).await;
         match context.format {
             Format::Human if context.quiet => Ok(()),
-            Format::Human => {
-                context.out.line(&format!("{} set {}  version {version}", receipt.last, escape(&self.key)))
-            }
+            Format::Human => context.out.line(&format!(
+                "{} set {}  version {version}",
+                receipt.last,
+                escape_key(&self.key)
+            )),
             Format::Tsv => context.out.fields([
                 &receipt.last.to_string(),
                 &escape_field(&self.key),
@@ -172,7 +180,7 @@ impl Set {
             return fail(Failure::usage(format!("the value has {size} bytes, at most {most} are allowed")));
         }
         let before = store.history(&self.key, None, 1).await?.first().map_or(0, |last| last.version);
-        let key = escape(&self.key);
+        let key = escape_key(&self.key);
         match context.format {
             Format::Human if found == 0 => {
                 context.out.line(&format!("would create {key}  version {}", before + 1))

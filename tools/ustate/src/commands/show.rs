@@ -7,7 +7,7 @@ use univrs_state::log::{Change, ChangeKind, Commit};
 use super::history::previous;
 use crate::context::Context;
 use crate::delta::Delta;
-use crate::escape::escape;
+use crate::escape::{escape, escape_key};
 use crate::json;
 use crate::output::{DIM, Format};
 use crate::point::Point;
@@ -128,7 +128,7 @@ async fn before(source: &Source, change: &Change) -> Done<Option<Change>> {
 
 fn facts(context: &mut Context, commit: &Commit, change: &Change) -> Done {
     let mut facts = vec![
-        ("change", format!("{} {} {}", change.seq, context.out.kind(change.kind), escape(&change.key))),
+        ("change", format!("{} {} {}", change.seq, context.out.kind(change.kind), escape_key(&change.key))),
         ("version", change.version.to_string()),
         ("at", context.times.exact(change.at)),
     ];

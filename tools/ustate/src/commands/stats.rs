@@ -17,6 +17,7 @@ use crate::source::Source;
 use crate::stop::Done;
 use crate::time::{Times, rfc3339};
 use crate::value::{count, counted, size};
+use crate::width::{self, left, right};
 
 /// The widest column of names.
 const WIDEST: usize = 48;
@@ -215,14 +216,14 @@ impl By {
         }
         let columns = if self == Self::Prefix { 6 } else { 4 };
         let width = |i: usize| {
-            let widths = rows.iter().filter_map(|row| row.get(i)).map(|text| text.chars().count());
+            let widths = rows.iter().filter_map(|row| row.get(i)).map(|text| width::width(text));
             widths.max().unwrap_or(0).min(WIDEST)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for (i, row) in rows.iter().enumerate() {
             let mut line = String::new();
             for (i, (text, width)) in row.iter().zip(&widths).enumerate() {
-                let cell = if i == 0 { format!("{text:<width$}") } else { format!("  {text:>width$}") };
+                let cell = if i == 0 { left(text, *width) } else { format!("  {}", right(text, *width)) };
                 line.push_str(&cell);
             }
             let line = if i == 0 { context.out.paint(DIM, &line) } else { line };
