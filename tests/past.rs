@@ -4,19 +4,21 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use univrs_state::archive::Export;
 use univrs_state::error::FailedCondition;
 use univrs_state::history::{Diff, Difference, Past, Point, Restore};
 use univrs_state::log::{ChangeKind, StoreId, Timestamp};
-use univrs_state::{Batch, Cursor, Entry, Head, Meta, Scan, Seq, StateError, StateStore};
+use univrs_state::{Batch, Cursor, Entry, ErrorKind, Head, Meta, Scan, Seq, StateError, StateStore};
 
 use crate::support::audit::fold;
-use crate::support::history::{random_log, state_at};
+use crate::support::history::{commit_end, random_log, state_at};
 use crate::support::{Store, Subject, on_every_backend, seq, value};
 
 on_every_backend!(
     every_point_reads_as_a_replay_up_to_it,
     a_time_is_the_last_commit_at_or_before_it,
     a_point_that_is_none_is_a_clear_error,
+    a_point_inside_a_commit_is_refused_with_both_neighbours_however_it_is_named,
     a_past_stays_what_it_was,
     the_differences_between_two_points_lead_from_one_to_the_other,
     differences_come_in_pages_that_agree,
@@ -44,11 +46,11 @@ async fn entries(past: &Past, prefix: &str) -> Vec<Entry> {
 async fn every_point_reads_as_a_replay_up_to_it<S: Store>(store: S, _: &Subject) {
     let log = random_log(&store, 60).await;
     let keys: Vec<String> = fold_keys(&log);
-    for n in 0..=log.len() as u64 {
+    for n in (0..=log.len() as u64).filter(|n| commit_end(&log, seq(*n)) == seq(*n)) {
         let expected = state_at(&log, seq(n));
         let past = store.at(seq(n).into()).await.unwrap();
         let end = past.seq();
-        assert!(end <= seq(n) && (end == Seq::ZERO || log[place(end)].closes_commit()));
+        assert_eq!(end, seq(n));
         assert_eq!(past.at(), (end > Seq::ZERO).then(|| log[place(end)].at));
         assert_eq!(entries(&past, "").await, expected.values().cloned().collect::<Vec<_>>(), "at {n}");
         assert_eq!(past.list("").await.unwrap(), expected.keys().map(|key| &**key).collect::<Vec<_>>());
@@ -126,6 +128,47 @@ async fn a_point_that_is_none_is_a_clear_error<S: Store>(store: S, subject: &Sub
     assert!(matches!(past.scan(Scan::prefix("").limit(0)).await, Err(StateError::InvalidArgument(_))));
 }
 
+async fn a_point_inside_a_commit_is_refused_with_both_neighbours_however_it_is_named<S: Store>(
+    store: S,
+    subject: &Subject,
+) {
+    store.set("/a", value(1)).await.unwrap();
+    let batch = Batch::new().set("/a", "2").set("/b", "2").set("/c", "2");
+    let last = store.commit(batch).await.unwrap().last;
+    store.set("/a", value(3)).await.unwrap();
+    let before = store.head().await.unwrap();
+    for change in &store.changes(seq(1), 1).await.unwrap()[0].changes[..2] {
+        let refused = StateError::InsideCommit { requested: change.seq, before: seq(1), last };
+        let text = refused.to_string();
+        assert!(text.contains("name 1, the end of the commit before, or 4"), "{text}");
+        assert_eq!((refused.code(), refused.kind()), ("inside_commit", ErrorKind::InvalidInput));
+        let head = change.head();
+        for point in
+            [Point::from(change.seq), head.into(), Cursor::new(subject.local.store_id(), head).into()]
+        {
+            let past = store.at(point).await.map(|past| past.seq());
+            assert_eq!(past, Err(refused.clone()));
+            for (from, to) in [(point, Point::Head), (Seq::ZERO.into(), point)] {
+                assert_eq!(store.diff(Diff::between(from, to)).await.unwrap_err(), refused);
+                let replayed = store.replay(from, to, |_| panic!("a commit was visited")).await;
+                assert_eq!(replayed, Err(refused.clone()));
+                let exported = subject.local.export(Export::new().after(from).to(to)).await;
+                assert_eq!(exported.unwrap_err(), refused);
+            }
+            assert_eq!(store.restore(Restore::prefix("/", point)).await.unwrap_err(), refused);
+            assert_eq!(store.restore(Restore::keys(["/a"], point)).await.unwrap_err(), refused);
+        }
+        // The place of a reader is no point: it goes on behind the last whole commit that it names.
+        assert_eq!(store.changes(change.seq, 1).await.unwrap()[0].first, seq(2));
+        let mut watch = store.watch_after("/*", change.seq.into()).unwrap();
+        assert_eq!(watch.try_next().await.unwrap().unwrap().seq, seq(2));
+    }
+    for beside in [1, 4] {
+        assert_eq!(store.at(seq(beside).into()).await.unwrap().seq(), seq(beside));
+    }
+    assert_eq!(store.head().await.unwrap(), before, "nothing was recorded");
+}
+
 async fn a_past_stays_what_it_was<S: Store>(store: S, _: &Subject) {
     store.set("/a", value("old")).await.unwrap();
     let past = store.at(Point::Head).await.unwrap();
@@ -181,7 +224,8 @@ async fn the_differences_between_two_points_lead_from_one_to_the_other<S: Store>
                     state
                 };
                 let mut state = within(state_at(&log, seq(a)));
-                let diff = Diff::between(seq(a), seq(b)).prefix(prefix).limit(2);
+                let (from, to) = (commit_end(&log, seq(a)), commit_end(&log, seq(b)));
+                let diff = Diff::between(from, to).prefix(prefix).limit(2);
                 for difference in all_differences(&store, diff).await {
                     apply(&mut state, &difference);
                 }
@@ -271,7 +315,7 @@ async fn deleted_keys_are_listed_until_they_live_again<S: Store>(store: S, _: &S
 
 async fn a_restore_brings_back_what_was_as_new_changes_that_say_so<S: Store>(store: S, _: &Subject) {
     let log = random_log(&store, 40).await;
-    for n in [0, 7, 30, log.len() as u64] {
+    for n in [0, 7, 30, log.len() as u64].map(|n| commit_end(&log, seq(n)).as_u64()) {
         let stamped = store.with_meta(Meta::new().actor("operator"));
         let restore = Restore::prefix("/", seq(n)).meta(Meta::new().reason("ticket 12"));
         let due = all_differences(&store, restore.diff()).await;
@@ -285,8 +329,7 @@ async fn a_restore_brings_back_what_was_as_new_changes_that_say_so<S: Store>(sto
         for commit in store.changes(before.seq, 100).await.unwrap() {
             let meta = commit.meta.unwrap();
             assert_eq!(meta.cause(), Some("restored"));
-            let end = store.at(seq(n).into()).await.unwrap().seq();
-            assert_eq!(meta.labels["restored_from"], end.to_string());
+            assert_eq!(meta.labels["restored_from"], n.to_string());
             assert_eq!(
                 (meta.actor.as_deref(), meta.reason.as_deref()),
                 (Some("operator"), Some("ticket 12"))
@@ -362,11 +405,10 @@ async fn a_restore_that_is_too_large_is_refused_whole<S: Store>(store: S, _: &Su
 async fn a_replay_gives_whole_commits_of_a_range<S: Store>(store: S, _: &Subject) {
     let log = random_log(&store, 50).await;
     for (a, b) in [(0, log.len() as u64), (3, 20), (20, 3), (5, 5)] {
-        let (from, to) =
-            (store.at(seq(a).into()).await.unwrap().seq(), store.at(seq(b).into()).await.unwrap().seq());
+        let (from, to) = (commit_end(&log, seq(a)), commit_end(&log, seq(b)));
         let mut replayed = Vec::new();
         let end = store
-            .replay(seq(a).into(), seq(b).into(), |commit| {
+            .replay(from.into(), to.into(), |commit| {
                 replayed.extend(commit.changes);
                 Ok(std::ops::ControlFlow::Continue(()))
             })

@@ -78,6 +78,16 @@ pub enum StateError {
     /// A cursor is not a position of this log: it is of another store, beyond the end of the log, or of a
     /// history that this log does not have, for example because an older copy of the file was restored.
     CursorDiverged(String),
+    /// A point lies inside a commit. A commit leads from one state to the next in one step, so there was no state
+    /// there: name one of the two neighbours.
+    InsideCommit {
+        /// The position of the point.
+        requested: Seq,
+        /// The end of the commit before; 0 if there is none.
+        before: Seq,
+        /// The end of the commit that the position is inside of.
+        last: Seq,
+    },
 
     /// A value or a change was erased, redacted, or withheld from an export. Only its hash is known.
     Erased(String),
@@ -160,6 +170,7 @@ impl StateError {
             | Self::InvalidArgument(_)
             | Self::SerializationError(_)
             | Self::KeyNotFound(_)
+            | Self::InsideCommit { .. }
             | Self::Panicked(_) => ErrorKind::InvalidInput,
             Self::ReadOnly | Self::Unsupported(_) | Self::Forked => ErrorKind::Unsupported,
             Self::Compacted { .. } | Self::CursorDiverged(_) | Self::Erased(_) => ErrorKind::HistoryGone,
@@ -211,6 +222,7 @@ impl StateError {
             Self::Forked => "forked",
             Self::Compacted { .. } => "compacted",
             Self::CursorDiverged(_) => "cursor_diverged",
+            Self::InsideCommit { .. } => "inside_commit",
             Self::Erased(_) => "erased",
             Self::OutcomeUnknown(_) => "outcome_unknown",
             Self::Corrupted(_) => "corrupted",
@@ -255,6 +267,11 @@ impl fmt::Display for StateError {
                 write!(f, "history up to {requested} was compacted; the oldest position left is {oldest}")
             }
             Self::CursorDiverged(why) => write!(f, "cursor diverged: {why}"),
+            Self::InsideCommit { requested, before, last } => write!(
+                f,
+                "position {requested} is inside a commit, where no state was: name {before}, the end of the commit \
+                 before, or {last}, the end of this one"
+            ),
             Self::Erased(what) => write!(f, "erased: {what}"),
             Self::OutcomeUnknown(why) => {
                 write!(f, "outcome unknown: {why}; retry with the same commit id, or read the log")

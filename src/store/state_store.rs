@@ -162,7 +162,7 @@ pub trait StateStore: Send + Sync {
     ///
     /// # Errors
     /// [`StateError::CursorDiverged`] for a position beyond the head, another store or another hash;
-    /// [`StateError::InvalidArgument`] for a time before the first commit; [`StateError::Compacted`].
+    /// [`StateError::InsideCommit`] for a position inside a commit; [`StateError::InvalidArgument`] for a time before the first commit; [`StateError::Compacted`].
     async fn at(&self, point: Point) -> Result<Past>;
 
     /// A page of the differences between the states at two points: each key that differs, in order.

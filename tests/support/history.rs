@@ -45,10 +45,14 @@ pub(crate) async fn write(store: &impl StateStore, random: &Seeded, commits: u64
 
 /// The state after the whole commits up to a position, made by folding the log.
 pub(crate) fn state_at(log: &[Change], at: Seq) -> BTreeMap<Arc<str>, Entry> {
+    fold(&log[..usize::try_from(commit_end(log, at).as_u64()).unwrap()])
+}
+
+/// The end of the last whole commit up to a position.
+pub(crate) fn commit_end(log: &[Change], at: Seq) -> Seq {
     let whole =
         log.iter().filter(|change| change.seq <= at && change.closes_commit()).map(|change| change.seq);
-    let end = whole.max().unwrap_or(Seq::ZERO);
-    fold(&log[..usize::try_from(end.as_u64()).unwrap()])
+    whole.max().unwrap_or(Seq::ZERO)
 }
 
 /// A random history in a store, and its log.

@@ -11,12 +11,13 @@ use crate::store::read::log::{recorded, resolve};
 
 /// A point in the history of a store: the end of a commit, named by its position, its time or its hash.
 ///
-/// A position inside a commit means the end of the commit before. A time means the last commit at or before it;
-/// commit times strictly increase, so a time names exactly one state.
+/// A position inside a commit is refused with [`StateError::InsideCommit`], which names both neighbours, however it is
+/// written: as a position, a cursor or a head. A time means the last commit at or before it; commit times strictly
+/// increase, so a time names exactly one state.
 ///
 /// ```
 /// use univrs_state::history::Point;
-/// use univrs_state::{MemoryStore, Seq, StateStore};
+/// use univrs_state::{Batch, MemoryStore, Seq, StateError, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
 /// store.set("/a", b"1".to_vec()).await?;
@@ -27,6 +28,11 @@ use crate::store::read::log::{recorded, resolve};
 ///     assert_eq!(store.at(point).await?.get("/a").await?.unwrap().value, b"1");
 /// }
 /// assert_eq!(store.at(Point::Head).await?.get("/a").await?.unwrap().value, b"2");
+///
+/// store.commit(Batch::new().set("/a", "3").set("/b", "3")).await?; // the changes 3 and 4
+/// let inside = store.at(Seq::new(3).into()).await.unwrap_err();
+/// let (requested, before, last) = (Seq::new(3), Seq::new(2), Seq::new(4));
+/// assert_eq!(inside, StateError::InsideCommit { requested, before, last });
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,7 +41,7 @@ pub enum Point {
     /// The end of the log at the moment of the call.
     #[default]
     Head,
-    /// A position; zero is before the first change.
+    /// A position, which is the end of a commit; zero is before the first change.
     Seq(Seq),
     /// The last commit at or before this time.
     Time(Timestamp),
@@ -79,14 +85,30 @@ impl From<Head> for Point {
 pub(crate) fn find(snapshot: &dyn Snapshot, point: Point) -> Result<(Head, Option<Timestamp>)> {
     let head = match point {
         Point::Head => snapshot.tip()?.head,
-        Point::Seq(seq) => resolve(snapshot, seq.into())?,
-        Point::Cursor(cursor) => resolve(snapshot, cursor)?,
-        Point::Anchor(head) => resolve(snapshot, Cursor::new(snapshot.store_id(), head))?,
+        Point::Seq(seq) => end_at(snapshot, seq.into())?,
+        Point::Cursor(cursor) => end_at(snapshot, cursor)?,
+        Point::Anchor(head) => end_at(snapshot, Cursor::new(snapshot.store_id(), head))?,
         Point::Time(time) => at_time(snapshot, time)?,
     };
     let unknown = head.seq == snapshot.floor().seq || snapshot.withheld(head.seq).is_some();
     let at = if unknown { None } else { snapshot.change(head.seq)?.map(|change| change.at) };
     Ok((head, at))
+}
+
+/// The end of the commit at a position.
+fn end_at(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
+    let (requested, found) = (cursor.seq(), resolve(snapshot, cursor)?);
+    let last = if found.seq < requested { recorded(snapshot, requested)?.commit_seq } else { requested };
+    not_inside(requested, found, last)
+}
+
+/// Refuses a position inside a commit. `found` is the last end of a commit at or before the position; `last` is the end
+/// of the commit of the change there.
+fn not_inside(requested: Seq, found: Head, last: Seq) -> Result<Head> {
+    if found.seq == requested {
+        return Ok(found);
+    }
+    Err(StateError::InsideCommit { requested, before: found.seq, last })
 }
 
 /// The end of the last commit at or before a time. It is found by binary search, then the changes on both sides

@@ -27,6 +27,7 @@ mod output;
 mod pages;
 mod pairs;
 mod pipe;
+mod place;
 mod point;
 mod progress;
 mod rows;

@@ -138,7 +138,8 @@ fn exit_of(error: &StateError) -> Exit {
         | StateError::InvalidKey(_)
         | StateError::InvalidArgument(_)
         | StateError::SerializationError(_)
-        | StateError::KeyNotFound(_) => Exit::Usage,
+        | StateError::KeyNotFound(_)
+        | StateError::InsideCommit { .. } => Exit::Usage,
         StateError::CannotOpen { .. } | StateError::ConnectionError(_) => Exit::NoStore,
         StateError::Busy(_) => Exit::Busy,
         StateError::Corrupted(_) => Exit::Integrity,

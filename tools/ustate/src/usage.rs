@@ -73,7 +73,7 @@ fn failure(error: &clap::Error, arguments: &Arguments) -> Failure {
         text.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
     if error.kind() == ErrorKind::UnknownArgument && text(ContextKind::InvalidArg).is_some_and(negative) {
-        failure = failure.fact("places and counts are never negative; head~1 is one change before the end");
+        failure = failure.fact("places and counts are never negative; head~1 is before the last commit");
     }
     let name = command.map(|name| format!(" {name}")).unwrap_or_default();
     failure.hint(format!("ustate{name} --help"))

@@ -234,8 +234,8 @@ $ ustate bisect --good 2 --bad head -- sh -c 'exit 125'
 [exit 1]
 $ ustate bisect --good 1 --bad head -- true
 ! error: 1 is inside a commit, where no state was
-!   the commit goes from 1 to 2; before it is 0
-!   hint: ustate show 2
+!   the commit goes from 1 to 2; before it is the state at 0, after it the one at 2
+!   hint: ustate show 1
 [exit 2]
 $ ustate bisect --good 2 --bad 99 -- true
 ! error: 99 lies beyond the end of the log

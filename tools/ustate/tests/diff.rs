@@ -199,13 +199,13 @@ $ ustate diff 6
 [exit 2]
 $ ustate diff 7..
 ! error: 7 is inside a commit, where no state was
-!   the commit goes from 7 to 13; before it is 6
-!   hint: ustate show 13
+!   the commit goes from 7 to 13; before it is the state at 6, after it the one at 13
+!   hint: ustate show 7
 [exit 2]
 $ ustate diff 1..99
 ! error: 1 is inside a commit, where no state was
-!   the commit goes from 1 to 6; before it is 0
-!   hint: ustate show 6
+!   the commit goes from 1 to 6; before it is the state at 0, after it the one at 6
+!   hint: ustate show 1
 [exit 2]
 $ ustate diff 1..6 6..
 ! error: more than one range was given

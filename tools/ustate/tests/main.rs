@@ -19,6 +19,7 @@ mod examples;
 mod export;
 mod hostile;
 mod import;
+mod inside;
 mod live;
 mod load;
 mod look;

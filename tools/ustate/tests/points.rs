@@ -52,13 +52,13 @@ $ ustate get /a --at 3
 1
 $ ustate get /a --at head~2 --meta
 key         /a
-version     2
-seq         4
+version     1
+seq         1
 created     [EXACT] ([AGO])
 updated     [EXACT] ([AGO])
 size        1 B
 
-2
+1
 $ ustate get /b --at 4 --json
 {"v":1,"type":"entry","key":"/b","version":1,"seq":2,"created_at":"[EXACT]","updated_at":"[EXACT]","bytes":1,"encoding":"json","value":1}
 $ ustate get /b --at head
@@ -225,8 +225,8 @@ async fn what_is_wrong_with_a_point_is_said() {
     let transcript = place.transcript(&[
         "get /a --at 99",
         "get /a --at 99 --json",
-        "get /a --at head~6",
-        "get /a --at head~7",
+        "get /a --at head~3",
+        "get /a --at head~4",
         "get /a --at head~1",
         "get /a --at 2",
         "get /a --at 5 --json",
@@ -234,7 +234,7 @@ async fn what_is_wrong_with_a_point_is_said() {
         "log mark:before.. --json",
         "get /a --at hash:xyz",
         "get /a --at yesterday",
-        "log head~99..2 -o tsv",
+        "log head~99..3 -o tsv",
     ]);
     check(
         &transcript,
@@ -247,24 +247,23 @@ $ ustate get /a --at 99
 $ ustate get /a --at 99 --json
 ! {"v":1,"type":"error","code":"beyond_head","exit":6,"message":"99 lies beyond the end of the log","facts":["the log ends at 6"],"hint":"ustate log -n 10"}
 [exit 6]
-$ ustate get /a --at head~6
+$ ustate get /a --at head~3
 ! error: /a did not exist at 0
 [exit 1]
-$ ustate get /a --at head~7
-! error: head~7 is before the first change
+$ ustate get /a --at head~4
+! error: head~4 is before the first change
 !   the point 0 stands for the empty store before it
 !   hint: ustate log --reverse -n 1
 [exit 6]
 $ ustate get /a --at head~1
 2
-! note: head~1 is within the commit 5 to 6; taken as 4
 $ ustate get /a --at 2
 ! error: 2 is inside a commit, where no state was
-!   the commit goes from 1 to 3; before it is 0
-!   hint: ustate show 3
+!   the commit goes from 1 to 3; before it is the state at 0, after it the one at 3
+!   hint: ustate show 2
 [exit 2]
 $ ustate get /a --at 5 --json
-! {"v":1,"type":"error","code":"inside_commit","exit":2,"message":"5 is inside a commit, where no state was","facts":["the commit goes from 5 to 6; before it is 4"],"hint":"ustate show 6"}
+! {"v":1,"type":"error","code":"inside_commit","exit":2,"message":"5 is inside a commit, where no state was","facts":["the commit goes from 5 to 6; before it is the state at 4, after it the one at 6"],"hint":"ustate show 5"}
 [exit 2]
 $ ustate get /a --at mark:before
 ! error: there is no mark "before"
@@ -281,7 +280,8 @@ $ ustate get /a --at yesterday
 ! error: invalid value 'yesterday' for '--at <POINT>': this is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX
 !   hint: ustate get --help
 [exit 2]
-$ ustate log head~99..2 -o tsv
+$ ustate log head~99..3 -o tsv
+3	[EXACT]	created	/c/d	json	1		
 2	[EXACT]	created	/b	json	1		
 1	[EXACT]	created	/a	json	1		
 

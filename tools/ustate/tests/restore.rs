@@ -30,7 +30,7 @@ async fn a_restore_says_what_it_would_do_and_does_it() {
             "restore /config/rate --to 3",
             "restore --prefix /config/ --to 3 --yes --json",
             "restore --all --to 6 --yes -o tsv",
-            "log 4..",
+            "log 3..",
             "log 7.. --json",
             "restore --all --to head --yes --json",
             "verify -q -o tsv",
@@ -56,7 +56,7 @@ $ ustate restore --all --to 6 --yes -o tsv
 10	deleted	/config/limits
 11	created	/config/new
 12	updated	/config/rate
-$ ustate log 4..
+$ ustate log 3..
 [TIME]  12 updated /config/rate    0    by alice@ops
 [TIME]  11 created /config/new     x    by alice@ops
 [TIME]  10 deleted /config/limits       by alice@ops
@@ -65,6 +65,7 @@ $ ustate log 4..
 [TIME]   7 updated /config/rate    7    by alice@ops  "ticket 12"
 [TIME]   6 created /config/new     x    by deploy@ci  "rollout 88"
 [TIME]   5 deleted /config/limits       by deploy@ci  "rollout 88"
+[TIME]   4 updated /config/rate    0    by deploy@ci  "rollout 88"
 $ ustate log 7.. --json
 {"v":1,"type":"change","seq":12,"commit_seq":12,"at":"[EXACT]","kind":"updated","key":"/config/rate","version":4,"prev":7,"bytes":1,"encoding":"json","value":0,"actor":"alice@ops","cause":"restored","labels":{"restored_from":"6"},"hash":"[HASH]"}
 {"v":1,"type":"change","seq":11,"commit_seq":12,"at":"[EXACT]","kind":"created","key":"/config/new","version":3,"prev":9,"bytes":1,"encoding":"text","value":"x","actor":"alice@ops","cause":"restored","labels":{"restored_from":"6"},"hash":"[HASH]"}
@@ -92,7 +93,7 @@ async fn an_undo_takes_one_commit_back() {
         &place.transcript(&[
             "restore --undo 5 --dry-run",
             "restore --undo 5 -m 'rollout 88 broke it'",
-            "log 7..8 --json",
+            "log 7..10 --json",
             "list --values",
             "restore --undo 5",
             "restore --undo head -q",
@@ -107,7 +108,9 @@ $ ustate restore --undo 5 -m 'rollout 88 broke it'
 8 set /config/limits  100
 9 deleted /config/new
 10 set /config/rate  7
-$ ustate log 7..8 --json
+$ ustate log 7..10 --json
+{"v":1,"type":"change","seq":10,"commit_seq":10,"at":"[EXACT]","kind":"updated","key":"/config/rate","version":3,"prev":4,"bytes":1,"encoding":"json","value":7,"actor":"alice@ops","reason":"rollout 88 broke it","cause":"restored","labels":{"restored_from":"3","undone":"6"},"hash":"[HASH]"}
+{"v":1,"type":"change","seq":9,"commit_seq":10,"at":"[EXACT]","kind":"deleted","key":"/config/new","version":2,"prev":6,"actor":"alice@ops","reason":"rollout 88 broke it","cause":"restored","labels":{"restored_from":"3","undone":"6"},"hash":"[HASH]"}
 {"v":1,"type":"change","seq":8,"commit_seq":10,"at":"[EXACT]","kind":"created","key":"/config/limits","version":3,"prev":5,"bytes":3,"encoding":"json","value":100,"actor":"alice@ops","reason":"rollout 88 broke it","cause":"restored","labels":{"restored_from":"3","undone":"6"},"hash":"[HASH]"}
 $ ustate list --values
 /config/limits  100
@@ -250,8 +253,8 @@ $ ustate restore /config/rate --to 99
 [exit 6]
 $ ustate restore /config/rate --to 5
 ! error: 5 is inside a commit, where no state was
-!   the commit goes from 4 to 6; before it is 3
-!   hint: ustate show 6
+!   the commit goes from 4 to 6; before it is the state at 3, after it the one at 6
+!   hint: ustate show 5
 [exit 2]
 $ ustate restore --undo 99
 ! error: there is no change 99

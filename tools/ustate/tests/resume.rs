@@ -92,6 +92,7 @@ $ ustate watch --after 0 --count 1 --cursor-file agent.cursor -o tsv
 ! note: resuming after 3 from agent.cursor; --after counts only without it
 $ ustate watch --after 2 --count 1 -o tsv
 1	[EXACT]	created	/a	json	1		
+! note: 2 is inside the commit 1 to 3, which is shown whole
 
 "#]],
     );

@@ -199,7 +199,7 @@ $ ustate set /a x --type jsn
 [exit 2]
 $ ustate set /a x --if-version -1
 ! error: a word that begins with '-' is no option of 'ustate set'
-!   places and counts are never negative; head~1 is one change before the end
+!   places and counts are never negative; head~1 is before the last commit
 !   hint: ustate set --help
 [exit 2]
 $ ustate set /a x --json=yes

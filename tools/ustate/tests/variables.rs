@@ -150,27 +150,27 @@ fn a_number_below_zero_gets_a_hint_that_fits() {
         str![[r#"
 $ ustate watch --after -1
 ! error: unexpected argument '-1' found
-!   places and counts are never negative; head~1 is one change before the end
+!   places and counts are never negative; head~1 is before the last commit
 !   hint: ustate watch --help
 [exit 2]
 $ ustate log -n -5
 ! error: a word that begins with '-' is no option of 'ustate log'
-!   places and counts are never negative; head~1 is one change before the end
+!   places and counts are never negative; head~1 is before the last commit
 !   hint: ustate log --help
 [exit 2]
 $ ustate show -1
 ! error: unexpected argument '-1' found
-!   places and counts are never negative; head~1 is one change before the end
+!   places and counts are never negative; head~1 is before the last commit
 !   hint: ustate show --help
 [exit 2]
 $ ustate get /a --at -3
 ! error: unexpected argument '-3' found
-!   places and counts are never negative; head~1 is one change before the end
+!   places and counts are never negative; head~1 is before the last commit
 !   hint: ustate get --help
 [exit 2]
 $ ustate watch --count -1
 ! error: unexpected argument '-1' found
-!   places and counts are never negative; head~1 is one change before the end
+!   places and counts are never negative; head~1 is before the last commit
 !   hint: ustate watch --help
 [exit 2]
 

@@ -8,7 +8,7 @@ use clap::Args;
 use univrs_state::history::Past;
 use univrs_state::log::Commit;
 use univrs_state::pattern::Pattern;
-use univrs_state::{Seq, StateStore};
+use univrs_state::{Seq, StateError, StateStore};
 
 use super::run::Program;
 use crate::context::Context;
@@ -144,16 +144,13 @@ impl Search<'_> {
     /// A state between two others, about in the middle; none if a single commit lies between them.
     async fn middle(&self, good: Seq, bad: Seq) -> Done<Option<Past>> {
         let middle = Seq::new(u64::midpoint(good.as_u64(), bad.as_u64()));
-        let past = self.source.at(middle.into()).await?;
-        if past.seq() > good {
-            return Ok(Some(past));
-        }
-        // It is inside the commit after the good state, which may be a large one.
-        let commits = self.source.changes(good, 1).await?;
-        match commits.first() {
-            Some(next) if next.last < bad => Ok(Some(self.source.at(next.last.into()).await?)),
-            _ => Ok(None),
-        }
+        let near = match self.source.at(middle.into()).await {
+            Err(StateError::InsideCommit { before, .. }) if before > good => before,
+            // It is inside the commit after the good state, which may be a large one.
+            Err(StateError::InsideCommit { last, .. }) => last,
+            past => return Ok(Some(past?).filter(|past| past.seq() > good)),
+        };
+        Ok(if near < bad { Some(self.source.at(near.into()).await?) } else { None })
     }
 
     /// Searches on among the ends of the commits that are left, once a state was skipped.
@@ -256,15 +253,16 @@ fn pick(ends: &[Seq], streak: u32) -> Option<Seq> {
 }
 
 async fn report(context: &mut Context, source: &Source, last: Seq, steps: u64) -> Done {
-    let before = source.at(last.previous().into()).await?.seq();
-    let commits = source.changes(before, 1).await?;
-    let Some(commit) = commits.into_iter().next() else {
+    // A place within a commit counts as the one before it.
+    let commits = source.changes(last.previous(), 1).await?;
+    let Some(commit) = commits.into_iter().next().filter(|commit| commit.last == last) else {
         return fail(Failure::new(
             Exit::HistoryGone,
             "erased",
             format!("the commit that ends at {last} is withheld"),
         ));
     };
+    let before = commit.first.previous();
     let meta = commit.meta.as_deref();
     let mut keys: Vec<&str> = commit.changes.iter().map(|change| change.key.as_ref()).collect();
     keys.sort_unstable();

@@ -147,12 +147,7 @@ impl Replay {
                 break;
             }
             for commit in page {
-                if commit.first > to {
-                    return Ok(());
-                }
                 if commit.last > to {
-                    let (first, last) = (commit.first, commit.last);
-                    context.note(&format!("{to} is inside the commit {first} to {last}, which is left out"));
                     return Ok(());
                 }
                 tokio::select! {

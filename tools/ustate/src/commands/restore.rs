@@ -49,7 +49,7 @@ pub(crate) struct Restore {
     /// The point whose values come back ('ustate --help').
     #[arg(long, value_name = "POINT", required_unless_present = "undo", conflicts_with = "undo")]
     to: Option<Point>,
-    /// Undo the commit of this change: its keys become what they were before it.
+    /// Undo the commit of this change, which may be any of its changes: its keys become what they were before it.
     #[arg(long, value_name = "SEQ")]
     undo: Option<Point>,
     /// Undo the commit even if a key has changed since, and undo that change, too.
@@ -164,7 +164,7 @@ impl Restore {
 /// The commit of a change.
 async fn undone(context: &Context, source: &Source, point: &Point) -> Done<Commit> {
     let head = source.head().await?.seq;
-    let seq = point.place(context, source, head).await?;
+    let seq = point.change(context, source, head).await?;
     if seq > Seq::ZERO && seq <= head {
         // A place within a commit counts as the one before it.
         let commit = source.changes(seq.previous(), 1).await?.into_iter().next();

@@ -28,7 +28,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Show {
-    /// Their places in the log: 4711, head~10, hash:9f2c, the last one at a time ('ustate --help').
+    /// Their places in the log: 4711 or hash:9f2c, also inside a commit; head~10, a mark or a time for the
+    /// last change of the commit there ('ustate --help').
     #[arg(required = true, value_name = "SEQ")]
     seqs: Vec<Point>,
     /// Show how each change differs from the value before, instead of the value.
@@ -49,7 +50,7 @@ impl Show {
         let head = source.head().await?.seq;
         let mut last = None;
         for (i, point) in self.seqs.iter().enumerate() {
-            let seq = point.place(context, &source, head).await?;
+            let seq = point.change(context, &source, head).await?;
             // The changes of one commit, which may be large, are read once.
             let (commit, change) = match last.take().and_then(|commit| part(commit, seq)) {
                 Some(found) => found,

@@ -43,7 +43,8 @@ pub(crate) struct Watch {
     /// Which keys: exact, PREFIX*, or globs like /nodes/*/status.
     #[arg(value_name = "PATTERN", default_value = "/*")]
     patterns: Vec<String>,
-    /// Start after this place in the log: a point ('ustate --help'), or a cursor.
+    /// Start after this place in the log: a point ('ustate --help'), or a cursor. A place inside a commit is
+    /// no error here: the whole commit is shown, again if need be.
     #[arg(long, value_name = "CURSOR", value_parser = parse_place)]
     after: Option<Place>,
     /// Keep the place here and resume from it; made when missing.
@@ -153,7 +154,7 @@ impl Watch {
         }
         let seq = match &self.after {
             Some(Place::Cursor(cursor)) => return Ok(*cursor),
-            Some(Place::Point(point)) => point.place(context, source, head.seq).await?,
+            Some(Place::Point(point)) => point.change(context, source, head.seq).await?,
             None => head.seq,
         };
         if seq > head.seq {
@@ -163,12 +164,12 @@ impl Watch {
             ));
             return Err(error.into());
         }
-        checked(source, head, seq).await
+        checked(context, source, head, seq).await
     }
 }
 
 /// The place after a change, with the hash there, so that resuming notices another log.
-async fn checked(source: &Source, head: Head, seq: Seq) -> Done<Cursor> {
+async fn checked(context: &Context, source: &Source, head: Head, seq: Seq) -> Done<Cursor> {
     let mut seq = seq;
     let at = loop {
         if seq == head.seq {
@@ -181,7 +182,13 @@ async fn checked(source: &Source, head: Head, seq: Seq) -> Done<Cursor> {
         match commit.as_ref().and_then(|commit| commit.changes.last().map(|last| (commit.first, last))) {
             Some((_, last)) if last.seq == seq => break last.head(),
             // Within a commit: the place before it.
-            Some((first, _)) if first <= seq => seq = first.previous(),
+            Some((first, last)) if first <= seq => {
+                context.note(&format!(
+                    "{seq} is inside the commit {first} to {}, which is shown whole",
+                    last.seq
+                ));
+                seq = first.previous();
+            }
             _ => return Ok(seq.into()),
         }
     };
