@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use univrs_state::log::StoreId;
 use univrs_state::options::Durability;
-use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, Meta, SqliteStore, StateError, StateStore};
 
 use crate::support::{Local, audit};
 
@@ -105,6 +105,39 @@ async fn a_loss_can_be_accepted_by_the_only_opener_and_stands_in_the_log() {
 
     let store = SqliteStore::options().accept_loss(true).open(&copied).await.unwrap();
     assert_eq!(store.head().await.unwrap().seq.as_u64(), 5, "there is nothing left to accept");
+}
+
+#[tokio::test]
+async fn a_loss_is_recorded_with_who_accepts_it_and_why_and_else_with_what_was_lost() {
+    let said = [
+        (Meta::new(), None, "1 change is missing"),
+        (Meta::new().actor("alice@ops"), Some("alice@ops"), "1 change is missing"),
+        (Meta::new().actor("alice@ops").reason("ticket 12").label("l", "v"), Some("alice@ops"), "ticket 12"),
+    ];
+    for (meta, actor, reason) in said {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("live.db");
+        store_with(&file, 1).await.close().await.unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let options = SqliteStore::options().accept_loss(true);
+        let long = options.clone().loss_meta(Meta::new().reason("x".repeat(1100)));
+        let error = long.open(&file).await.unwrap_err().to_string();
+        assert!(error.contains("the option loss_meta has") && error.contains("the limit is 1024"), "{error}");
+        let only_said = SqliteStore::options().loss_meta(meta.clone()).open(&file).await.unwrap_err();
+        assert!(only_said.to_string().contains("accept_loss"), "it is not accepted by that: {only_said}");
+        assert!(!file.exists(), "nothing was made");
+
+        let store = options.loss_meta(meta.clone()).open(&file).await.unwrap();
+        let recorded = store.history("/.univrs/accepted-loss", None, 10).await.unwrap();
+        let found = recorded[0].meta.as_deref().unwrap();
+        assert_eq!((found.cause(), found.actor.as_deref()), (Some("loss_accepted"), actor));
+        assert!(found.reason.as_ref().unwrap().contains(reason), "{found:?}");
+        assert_eq!(found.labels, meta.labels);
+        // It is of the loss alone, and not of what the store writes later.
+        store.set("/a", b"1".to_vec()).await.unwrap();
+        assert_eq!(store.history("/a", None, 1).await.unwrap()[0].meta, None);
+        assert!(store.verify().await.unwrap().is_intact());
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use univrs_state::archive::Export;
 use univrs_state::log::StoreId;
 use univrs_state::options::Durability;
-use univrs_state::{Limits, LocalStore, MemoryStore, Options, SqliteStore, StateError, StateStore};
+use univrs_state::{Limits, LocalStore, MemoryStore, Meta, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::{STORE, Subject, folder, options, value};
 
@@ -24,6 +24,7 @@ async fn what_only_a_file_has_is_refused_of_every_store_in_memory() {
         ("durability", options().durability(Durability::Synced)),
         ("resident_bytes", options().resident_bytes(64 << 20)),
         ("accept_loss", options().accept_loss(true)),
+        ("loss_meta", options().loss_meta(Meta::new().actor("a"))),
         ("wal_cap", options().wal_cap(256 << 20)),
     ] {
         for error in [

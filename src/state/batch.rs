@@ -172,9 +172,8 @@ impl Batch {
     }
 
     /// This batch as one that the store itself writes, for this cause.
-    pub(crate) fn caused(mut self, cause: &str, reason: String) -> Self {
+    pub(crate) fn caused(mut self, cause: &str) -> Self {
         self.meta.cause = Some(cause.to_owned());
-        self.meta.reason = Some(reason);
         self
     }
 

@@ -17,8 +17,12 @@ use crate::audit::Progress;
 use crate::backend::sqlite::{Durability, Location, Opening, WAL_CAP};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
+#[cfg(feature = "sqlite")]
+use crate::log::Meta;
 use crate::log::StoreId;
 
+#[cfg(feature = "sqlite")]
+mod checks;
 #[cfg(feature = "sqlite")]
 mod sharing;
 
@@ -37,6 +41,7 @@ mod sharing;
 /// | `wal_cap` | 256 MiB | the size of the write-ahead log above which commits are slowed down |
 /// | `resident_bytes` | 64 MiB | memory for the current state, so that reads need no I/O |
 /// | `accept_loss` | no | open a store that has lost recorded changes |
+/// | `loss_meta` | none | who accepts a loss and why; recorded with it |
 /// | `opening_progress` | none | told how far the verification is, if opening has to verify the store |
 ///
 /// # Openings of one file
@@ -66,7 +71,7 @@ mod sharing;
 /// ```
 ///
 /// # Stores in memory
-/// The last eight are for a store in a file. A store in memory refuses them with
+/// The last nine are for a store in a file. A store in memory refuses them with
 /// [`StateError::InvalidArgument`], which names the option; only `busy_timeout` and `opening_progress` are
 /// accepted, because they have no effect there.
 ///
@@ -104,6 +109,8 @@ pub struct Options {
     #[cfg(feature = "sqlite")]
     accept_loss: bool,
     #[cfg(feature = "sqlite")]
+    loss_meta: Meta,
+    #[cfg(feature = "sqlite")]
     opening_progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     #[cfg(feature = "sqlite")]
     unshared: bool,
@@ -113,10 +120,6 @@ pub struct Options {
 const RESIDENT_BYTES: usize = 64 << 20;
 #[cfg(feature = "sqlite")]
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The least cap of the write-ahead log.
-#[cfg(feature = "sqlite")]
-const LEAST_WAL_CAP: u64 = 1 << 20;
 
 // Without the store on SQLite, every default is that of its type.
 #[cfg_attr(not(feature = "sqlite"), allow(clippy::derivable_impls))]
@@ -141,6 +144,8 @@ impl Default for Options {
             resident_bytes: None,
             #[cfg(feature = "sqlite")]
             accept_loss: false,
+            #[cfg(feature = "sqlite")]
+            loss_meta: Meta::new(),
             #[cfg(feature = "sqlite")]
             opening_progress: None,
             #[cfg(feature = "sqlite")]
@@ -278,6 +283,32 @@ impl Options {
         self
     }
 
+    /// Sets who accepts a loss and why: what is recorded with it, if [`accept_loss`](Self::accept_loss) accepts one.
+    /// Without a reason, the record says what was lost. Metadata above [`Limits::meta_bytes`] are refused when the
+    /// store is opened.
+    ///
+    /// ```
+    /// use univrs_state::{Meta, SqliteStore, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("state.db");
+    /// # let store = SqliteStore::open(&path).await?;
+    /// # store.set("/a", b"1".to_vec()).await?;
+    /// # univrs_state::LocalStore::close(&store).await?;
+    /// # std::fs::remove_file(&path)?; // the database is gone, and the head file tells
+    /// let meta = Meta::new().actor("alice@ops").reason("ticket 1182");
+    /// let store = SqliteStore::options().accept_loss(true).loss_meta(meta).open(&path).await?;
+    /// let accepted = store.history("/.univrs/accepted-loss", None, 1).await?;
+    /// assert_eq!(accepted[0].meta.as_ref().unwrap().actor.as_deref(), Some("alice@ops"));
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn loss_meta(mut self, meta: Meta) -> Self {
+        self.loss_meta = meta;
+        self
+    }
+
     /// Sets a function that a thread of the store calls from time to time with the progress, if opening has to
     /// verify the store in full. That is so when the store was not closed, and its database file may not be the one
     /// that its write-ahead log was written over: see [`open`](Self::open). It takes about 3 µs a change.
@@ -308,6 +339,7 @@ impl Options {
             busy_timeout: self.timeout(),
             wal_cap: self.cap(),
             accept_loss: self.accept_loss,
+            loss_meta: self.loss_meta.clone(),
             new_store: self.new_store_id()?,
             expected: self.store_id,
             immutable: false,
@@ -318,41 +350,11 @@ impl Options {
         })
     }
 
-    /// Refuses options that have no effect on a store in memory.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn check_in_memory(&self) -> Result<()> {
-        let asked = [
-            ("read_only", self.read_only, "it can always be written; read a file, or an Archive"),
-            ("create", !self.create, "it is always created"),
-            ("durability", self.durability.is_some(), "it ends with its process"),
-            ("resident_bytes", self.resident_bytes.is_some(), "all of it is in memory"),
-            ("wal_cap", self.wal_cap.is_some(), "it has no write-ahead log"),
-            ("accept_loss", self.accept_loss, "it has no file that could have lost something"),
-        ];
-        match asked.into_iter().find(|(_, asked, _)| *asked) {
-            None => Ok(()),
-            Some((name, _, why)) => Err(StateError::InvalidArgument(format!(
-                "option {name} cannot be kept by a store in memory, as {why}: leave it out, or open a file"
-            ))),
-        }
-    }
-
+    /// Without the store on SQLite, no option has no effect on a store in memory.
     #[cfg(not(feature = "sqlite"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as the one above")]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as the other one")]
     pub(super) fn check_in_memory(&self) -> Result<()> {
         Ok(())
-    }
-
-    /// Refuses what the new store of an import could not be opened with, before it is made.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn check_import(&self) -> Result<()> {
-        if !self.create {
-            return Err(StateError::InvalidArgument(
-                "option create is false, but an import makes a new store: leave it out".into(),
-            ));
-        }
-        self.check_in_file()?;
-        self.limits.check_ranges()
     }
 
     /// Refuses an export of a store with another id than `store_id`.
@@ -369,23 +371,6 @@ impl Options {
     #[cfg(feature = "sqlite")]
     pub(super) fn budget(&self) -> usize {
         self.resident_bytes.unwrap_or(RESIDENT_BYTES)
-    }
-
-    /// Refuses options of a file that contradict each other.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn check_in_file(&self) -> Result<()> {
-        if self.read_only && self.accept_loss {
-            return Err(StateError::InvalidArgument(
-                "option accept_loss records the loss, which option read_only forbids: open it once without read_only"
-                    .into(),
-            ));
-        }
-        match self.wal_cap {
-            Some(bytes) if bytes < LEAST_WAL_CAP => Err(StateError::InvalidArgument(format!(
-                "option wal_cap is {bytes} bytes, but commits need {LEAST_WAL_CAP} at least: raise it, or leave it out"
-            ))),
-            _ => Ok(()),
-        }
     }
 
     /// The checked limits, and the sources of times and randomness.

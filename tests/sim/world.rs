@@ -119,6 +119,7 @@ pub(crate) fn open(disk: &Disk, create: Option<Durability>, read_only: bool) -> 
 pub(crate) fn opening(disk: &Disk, create: Option<Durability>, read_only: bool) -> Opening {
     Opening {
         accept_loss: false,
+        loss_meta: crate::log::Meta::new(),
         expected: None,
         location: Location::File(disk.path(FILE).into()),
         create: create.is_some(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::judge::Judge;
 use crate::failpoint::failpoint;
-use crate::log::StoreId;
+use crate::log::{Meta, StoreId};
 
 /// When a commit is acknowledged. The durability is chosen when a file is created, and stays with the file:
 /// opening it with another one is refused.
@@ -74,6 +74,8 @@ pub(crate) struct Opening {
     pub(crate) wal_cap: u64,
     /// Whether to open a store that has lost recorded changes.
     pub(crate) accept_loss: bool,
+    /// Who accepts the loss and why; recorded with it.
+    pub(crate) loss_meta: Meta,
     /// The id of the new store, if this opening creates one.
     pub(crate) new_store: StoreId,
     /// The id that an existing store must have.

@@ -298,6 +298,7 @@ mod tests {
     fn opening(disk: &Disk, accept_loss: bool) -> Opening {
         Opening {
             accept_loss,
+            loss_meta: crate::log::Meta::new(),
             expected: None,
             location: Location::File(disk.path("state.db").into()),
             create: true,

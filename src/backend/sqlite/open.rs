@@ -406,6 +406,7 @@ mod tests {
             durability: None,
             busy_timeout: Duration::from_secs(600),
             accept_loss: false,
+            loss_meta: crate::log::Meta::new(),
             expected: None,
             new_store: StoreId::from_bytes([3; 16]),
             immutable: false,

@@ -187,6 +187,7 @@ fn a_read_that_fails_tears_no_group() {
         durability: None,
         busy_timeout: std::time::Duration::ZERO,
         accept_loss: false,
+        loss_meta: crate::log::Meta::new(),
         expected: None,
         new_store: StoreId::from_bytes([3; 16]),
         immutable: false,

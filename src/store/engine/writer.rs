@@ -15,7 +15,7 @@ use super::{Closed, CommitRequest};
 use crate::backend::FoldedState;
 use crate::backend::sqlite::{ACCEPTED_LOSS, Checkpoint, Loss, Opening, Sqlite};
 use crate::error::{Result, StateError};
-use crate::log::{Head, Timestamp};
+use crate::log::{Head, Meta, Timestamp};
 use crate::state::Batch;
 use crate::store::commit::{Outcome, Recorded, Sources, commit_group};
 use crate::store::feed::{Wakers, undisturbed};
@@ -287,7 +287,9 @@ fn warnings(
 pub(crate) fn record_loss(sqlite: &mut Sqlite, sources: &Sources, loss: Loss) -> Result<()> {
     let value = serde_json::to_vec(&loss)
         .map_err(|_| StateError::Storage("the accepted loss cannot be encoded as JSON".into()))?;
-    let batch = Batch::new().set(ACCEPTED_LOSS, value).caused("loss_accepted", loss.to_string());
+    // Who accepts it may say why; else the log says what was lost, as the value does in any case.
+    let (said, otherwise) = (sqlite.opening().loss_meta.clone(), Meta::new().reason(loss.to_string()));
+    let batch = Batch::new().set(ACCEPTED_LOSS, value).meta(said).stamped(&otherwise).caused("loss_accepted");
     let outcome = commit_group(sqlite, sources, &[batch], None);
     for receipt in outcome.results {
         sqlite.reset_head_file(receipt?.head)?;

@@ -16,6 +16,7 @@ impl Options {
             durability: _,
             create: _,
             opening_progress: _,
+            loss_meta: _,
             clock,
             entropy,
             read_only,

@@ -86,7 +86,7 @@ pub(crate) struct Global {
     /// How long to wait for other processes that write.
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub(crate) busy_timeout: Duration,
-    /// Go on where recorded changes are missing, and record that: with set, delete, doctor and init.
+    /// Go on where recorded changes are missing, and record that: with set, doctor and init.
     #[arg(long, global = true)]
     pub(crate) accept_loss: bool,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use univrs_state::LocalStore;
 use univrs_state::archive::Archive;
 use univrs_state::stats::{About, Warning};
-use univrs_state::{Options, Seq, SqliteStore, StateError};
+use univrs_state::{Meta, Options, Seq, SqliteStore, StateError};
 
 use crate::escape::escape;
 use crate::opening;
@@ -91,10 +91,10 @@ impl Context {
         Ok(source)
     }
 
-    /// The store, for writing; it is never created by this.
-    pub(crate) async fn open_to_write(&self) -> Done<SqliteStore> {
+    /// The store, for writing; it is never created by this. If a loss is accepted, that is recorded with `meta`.
+    pub(crate) async fn open_to_write(&self, meta: &Meta) -> Done<SqliteStore> {
         let path = self.writable().await?;
-        let options = self.options(path).create(false).accept_loss(self.accept_loss);
+        let options = self.options(path).create(false).accept_loss(self.accept_loss).loss_meta(meta.clone());
         let store = self.open_with(path, options).await?;
         self.warn(store.warnings());
         Ok(store)
@@ -165,9 +165,7 @@ impl Context {
                 .fact("it is an export as text, which is not read back; export without --text")
                 .hint("ustate export -O state.log");
         }
-        let may_be_accepted =
-            matches!(error, StateError::Corrupted(why) if why.contains("option accept_loss"));
-        if may_be_accepted {
+        if loss_in(error).is_some() {
             let is_gone = path.metadata().map_or(true, |file| file.len() == 0);
             let command = if is_gone { "init --accept-loss" } else { "doctor --accept-loss --db" };
             return failure.hint(format!("ustate {command} {}", quoted(path)));
@@ -210,6 +208,16 @@ pub(crate) fn write_note(color: bool, note: &str) {
     let name = paint(color, DIM, "note:");
     // Nothing is left to be done where standard error is closed.
     drop(writeln!(io::stderr(), "{name} {}", escape(note)));
+}
+
+/// What was lost, if that is the error and can be accepted.
+pub(crate) fn loss_in(error: &StateError) -> Option<&str> {
+    match error {
+        StateError::Corrupted(why) if why.contains("option accept_loss") => {
+            Some(why.split_once("; ").map_or(why.as_str(), |(lost, _)| lost))
+        }
+        _ => None,
+    }
 }
 
 /// Whether the system said that a file or its folder does not exist.

@@ -58,7 +58,7 @@ Global options:
   -v, --verbose                  Say more; show values whole
       --busy-timeout <DURATION>  How long to wait for other processes that write [default: 5s]
       --accept-loss              Go on where recorded changes are missing, and record that: with
-                                 set, delete, doctor and init
+                                 set, doctor and init
 
 "#]],
     );
@@ -175,8 +175,7 @@ Global options:
           [default: 5s]
 
       --accept-loss
-          Go on where recorded changes are missing, and record that: with set, delete, doctor and
-          init
+          Go on where recorded changes are missing, and record that: with set, doctor and init
 
 Examples:
   ustate set /nodes/n1 '{"ready":true}' --type json -m 'first boot'

@@ -63,7 +63,7 @@ impl Delete {
             return report(context, &Deleted { present, absent, receipt: None });
         }
         self.ask(&present)?;
-        let store = context.open_to_write().await?;
+        let store = context.open_to_write(&self.origin.meta()).await?;
         // The keys that were there when they were counted; what came later stays.
         let batch = Batch::new().meta(self.origin.meta());
         let receipt = store.commit(present.iter().fold(batch, Batch::delete)).await?;

@@ -6,11 +6,13 @@ use clap::Args;
 use univrs_state::stats::About;
 use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
-use crate::context::{Context, may_write, quoted};
+use crate::context::{Context, loss_in, may_write, quoted};
 use crate::escape::{escape, escape_field};
 use crate::json::Object;
 use crate::mounts::{file_system, is_shared};
+use crate::origin::Origin;
 use crate::output::{BOLD, Format, GOOD};
+use crate::rows::origin;
 use crate::source::is_export;
 use crate::sqlite_file::{Header, beside, oldest_reader};
 use crate::stop::{Done, Exit, Failure, fail};
@@ -21,20 +23,30 @@ const LARGE_LOG: u64 = 256 << 20;
 /// A reader that is further behind keeps much from being moved.
 const FAR_BEHIND: u64 = 64 << 20;
 
+/// Where accepted losses are recorded.
+const ACCEPTED_LOSS: &str = "/.univrs/accepted-loss";
+
 const EXAMPLES: &str = "\
 Examples:
   ustate doctor
-  ustate doctor --json";
+  ustate doctor --json
+  ustate doctor --accept-loss --dry-run";
 
 /// Look at the files of a store, and where they are.
 ///
 /// Exit code 1 means that something needs attention. The command opens the store to write, but records
-/// nothing, except a loss that --accept-loss accepts. With USTATE_READONLY it does not open it to write.
+/// nothing, except a loss that --accept-loss accepts, with who accepted it and why. With USTATE_READONLY it does not open it to write.
 /// What is in the log is checked by 'ustate verify'.
 /// Fields of -o tsv: ok or warning, check, what.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
-pub(crate) struct Doctor {}
+pub(crate) struct Doctor {
+    /// Say which loss --accept-loss would accept, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    origin: Origin,
+}
 
 /// What was looked at, and what was found.
 struct Check {
@@ -62,6 +74,9 @@ impl Doctor {
             let what = format!("{} is an export, whose bytes prove themselves", path.display());
             return fail(Failure::usage(what).hint(context.hint("verify")));
         }
+        if self.dry_run {
+            return self.rehearse(context, &path).await;
+        }
         // Files first: see `sqlite_file`.
         let mut checks = files(&path);
         let header = Header::read(&path).ok().flatten();
@@ -69,17 +84,59 @@ impl Doctor {
         checks.push(readers(&path, header.as_ref()));
         if context.accept_loss {
             may_write()?;
-            let store = context.open_to_write().await?;
+            let store = context.open_to_write(&self.origin.meta()).await?;
             context.close(&store).await;
         }
         let store = context.options(&path).read_only(true).open(&path).await;
         let store = store.map_err(|error| Context::explain(&path, &error))?;
         checks.extend(inside(&store, header.as_ref()).await?);
+        checks.extend(loss(&store).await?);
         checks.push(clock(&store).await?);
         store.close().await?;
         checks.extend(opening(&path, &store));
         checks.push(writes(context, &path).await);
         report(context, &checks)
+    }
+}
+
+impl Doctor {
+    /// Says which loss would be accepted, by whom and why.
+    async fn rehearse(&self, context: &mut Context, path: &Path) -> Done {
+        if !context.accept_loss {
+            let what = "without --accept-loss nothing is recorded, so there is nothing to rehearse";
+            return fail(Failure::usage(what).hint(context.hint("doctor")));
+        }
+        may_write()?;
+        let meta = self.origin.meta();
+        let lost = match context.options(path).read_only(true).open(path).await {
+            Ok(store) => {
+                store.close().await?;
+                None
+            }
+            Err(error) => match loss_in(&error) {
+                Some(lost) => Some(lost.to_owned()),
+                None => return fail(Context::explain(path, &error)),
+            },
+        };
+        match (context.format, &lost) {
+            (Format::Human, Some(lost)) => {
+                let by = origin(Some(&meta)).replace("  ", " ");
+                context.out.line(&format!("would accept the loss{by}: {}", escape(lost)))
+            }
+            (Format::Human, None) => {
+                context.note("nothing was lost, so nothing would be recorded");
+                Ok(())
+            }
+            (Format::Tsv, lost) => lost.iter().try_for_each(|lost| {
+                let said = [&meta.actor, &meta.reason];
+                let [actor, reason] = said.map(|said| escape_field(said.as_deref().unwrap_or_default()));
+                context.out.fields([&*escape_field(lost), &*actor, &*reason])
+            }),
+            (_, lost) => {
+                let object = Object::of_type("loss").flag("accepted", false).flag("dry_run", true);
+                context.out.line(&object.maybe("lost", lost.as_deref()).meta(Some(&meta)).finish())
+            }
+        }
     }
 }
 
@@ -175,6 +232,15 @@ async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>
         ));
     }
     Ok(checks)
+}
+
+/// The last loss that was accepted.
+async fn loss(store: &SqliteStore) -> Done<Option<Check>> {
+    let accepted = store.history(ACCEPTED_LOSS, None, 1).await?;
+    Ok(accepted.first().map(|change| {
+        let by = origin(change.meta.as_deref()).replace("  ", " ");
+        Check::ok("loss", format!("the last one was accepted at {}{by}", change.seq))
+    }))
 }
 
 /// What the opening warns of.

@@ -7,15 +7,18 @@ use univrs_state::log::StoreId;
 use univrs_state::options::{Entropy, OsEntropy};
 use univrs_state::{LocalStore, SqliteStore, StateStore};
 
-use crate::context::{Context, may_write, quoted};
+use crate::context::{Context, loss_in, may_write, quoted};
 use crate::escape::{escape, escape_field};
 use crate::json::Object;
+use crate::origin::Origin;
 use crate::output::Format;
+use crate::rows::origin;
 use crate::stop::{Done, Exit, Failure, fail};
 
 /// Create an empty store.
 ///
-/// No other command creates an empty store. The file is readable by its owner alone.
+/// No other command creates an empty store. The file is readable by its owner alone. Nothing is recorded in
+/// it, except a loss that --accept-loss accepts.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
     /// The file to create, with its folder where that is missing.
@@ -23,6 +26,8 @@ pub(crate) struct Init {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    origin: Origin,
 }
 
 impl Init {
@@ -37,9 +42,16 @@ impl Init {
             return fail(already(path, &store).await?);
         }
         if self.dry_run {
+            if context.accept_loss
+                && let Err(error) = context.options(path).read_only(true).open(path).await
+                && let Some(lost) = loss_in(&error)
+            {
+                let by = origin(Some(&self.origin.meta())).replace("  ", " ");
+                context.note(&format!("would accept the loss{by}: {lost}"));
+            }
             return report(context, path, None);
         }
-        let options = context.options(path).accept_loss(context.accept_loss);
+        let options = context.options(path).accept_loss(context.accept_loss).loss_meta(self.origin.meta());
         // A lost store comes back with its own id.
         let own = if context.accept_loss { None } else { Some(new_id()?) };
         let store = match own.iter().fold(options, |options, id| options.store_id(*id)).open(path).await {

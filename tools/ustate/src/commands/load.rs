@@ -101,7 +101,7 @@ impl Load {
         }
         // Before its file is looked at again: that would drop the locks of what is open.
         source.close().await?;
-        let store = context.open_to_write().await?;
+        let store = context.open_to_write(&self.origin.meta()).await?;
         let sets = due.sets.into_iter().map(|(key, _, value)| (key, value));
         let batch = sets.fold(Batch::new(), |batch, (key, value)| batch.set(key, value));
         let batch = due.deletes.into_iter().fold(batch, Batch::delete).meta(self.origin.meta());

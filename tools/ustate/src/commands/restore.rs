@@ -93,7 +93,7 @@ impl Restore {
         self.ask(&due, to)?;
         // Before its file is looked at again: that would drop the locks of what is open.
         source.close().await?;
-        let store = context.open_to_write().await?;
+        let store = context.open_to_write(&self.origin.meta()).await?;
         let mut meta = self.origin.meta();
         if let Some(commit) = &undone {
             meta = meta.label("undone", commit.last.to_string());

@@ -93,7 +93,7 @@ impl Set {
         if self.dry_run {
             return self.rehearse(context, &value, expected).await;
         }
-        let store = context.open_to_write().await?;
+        let store = context.open_to_write(&self.origin.meta()).await?;
         let mut batch = Batch::new().meta(self.origin.meta()).set(&self.key, value);
         if let Some(version) = expected {
             batch = batch.expect(&self.key, version);
