@@ -49,5 +49,6 @@ mod tidy;
 mod verify;
 mod wal;
 mod watch;
+mod watch_budget;
 mod watch_others;
 mod watch_rare;

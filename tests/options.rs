@@ -100,3 +100,28 @@ async fn a_loss_is_not_accepted_for_another_store_than_was_asked_for() {
     assert!(store.verify().await.unwrap().is_intact());
     assert_eq!(store.store_id(), STORE);
 }
+
+#[tokio::test]
+async fn watches_without_memory_are_refused() {
+    let folder = folder();
+    let none = || options().watch_bytes(0);
+    let (export, _) = export().await;
+    for error in [
+        none().memory().unwrap_err(),
+        none().import_memory(&export[..]).unwrap_err(),
+        none().in_memory().await.unwrap_err(),
+        none().open(folder.path().join("state.db")).await.unwrap_err(),
+        none()
+            .import(std::io::Cursor::new(export.clone()), folder.path().join("state.db"))
+            .await
+            .unwrap_err(),
+    ] {
+        assert_eq!(blamed(&error), "watch_bytes");
+    }
+    for subject in Subject::each_with(|| options().watch_bytes(1)).await {
+        let mut watch = subject.shared().watch("/a").unwrap();
+        subject.shared().set("/a", value(1)).await.unwrap();
+        assert_eq!(watch.try_next().await.unwrap().unwrap().key, "/a");
+        subject.audit().await;
+    }
+}

@@ -83,6 +83,12 @@ impl MemoryStore {
         Self { open: OpenStore::new(membership, limits, (read_only, whole)), memory }
     }
 
+    /// Sets how many bytes the watches may hold.
+    fn watches_hold(self, bytes: usize) -> Self {
+        self.open.shared.registry().budget().limit(bytes);
+        self
+    }
+
     pub(super) fn open(&self) -> &Arc<OpenStore> {
         &self.open
     }
@@ -177,8 +183,9 @@ impl Options {
     pub fn replay(self, log: impl IntoIterator<Item = Change>) -> Result<MemoryStore> {
         self.check_in_memory()?;
         let store = self.new_store_id()?;
+        let watch_bytes = self.of_watches();
         let (limits, sources) = self.limits_and_sources()?;
-        MemoryStore::with(limits, sources, store, log)
+        MemoryStore::with(limits, sources, store, log).map(|made| made.watches_hold(watch_bytes))
     }
 
     /// A store in memory with the log of an export, which it goes on from. Values that were
@@ -192,9 +199,10 @@ impl Options {
         self.check_in_memory()?;
         let mut reader = LogReader::new(Foreign::reader(export))?;
         self.check_imported(reader.start().store)?;
+        let watch_bytes = self.of_watches();
         let (limits, sources) = self.limits_and_sources()?;
         let memory = transfer::load(&mut reader, true)?;
-        Ok(MemoryStore::from_memory(limits, sources, memory, false))
+        Ok(MemoryStore::from_memory(limits, sources, memory, false).watches_hold(watch_bytes))
     }
 }
 

@@ -127,6 +127,7 @@ impl OpenStore {
             longest_checkpoint: counters.longest_checkpoint,
             residency,
             resident_bytes,
+            watch_bytes: self.shared.registry().budget().held() as u64,
             watchers: self.shared.watcher_stats(),
         })
     }
@@ -209,26 +210,32 @@ impl OpenStore {
         self.engine.attend();
     }
 
-    /// Starts to read a page of the entries that a pattern may match; `next` is the request of a further page.
+    /// Starts to read a page of the entries that a pattern may match, of about this many bytes, and hands it to `put`.
+    /// `next` is the request of a further page.
     pub(crate) fn start_snapshot(
         &self,
         pattern: &Pattern,
         next: Option<Scan>,
-    ) -> oneshot::Receiver<Result<Page>> {
-        let scan = next.unwrap_or_else(|| Scan::prefix(pattern.prefix()));
-        let at_hand = match pattern.key() {
+        bytes: usize,
+        put: impl FnOnce(Result<Page>) -> Result<()> + Send + 'static,
+    ) -> oneshot::Receiver<Result<()>> {
+        let key = if next.is_none() { pattern.key() } else { None };
+        let scan = Scan { bytes, ..next.unwrap_or_else(|| Scan::prefix(pattern.prefix())) };
+        let at_hand = match key {
             Some(key) => self.folded(|folded| current::get_many(folded, &[key])),
             None => self.scan_at_hand(&scan).transpose(),
         };
         if let Some(page) = at_hand {
             let (reply, receiver) = oneshot::channel();
-            let _ = reply.send(page);
+            let _ = reply.send(put(page));
             return receiver;
         }
-        let (key, limits) = (pattern.key().map(str::to_owned), self.limits.clone());
-        self.start(move |snapshot| match key {
-            Some(key) => current::get_many(snapshot, &[key]),
-            None => current::scan(snapshot, &limits, &scan),
+        let (key, limits) = (key.map(str::to_owned), self.limits.clone());
+        self.start(move |snapshot| {
+            put(match key {
+                Some(key) => current::get_many(snapshot, &[key]),
+                None => current::scan(snapshot, &limits, &scan),
+            })
         })
     }
 

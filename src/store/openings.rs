@@ -80,6 +80,7 @@ fn join_or_start(options: Options, opening: Opening) -> Result<(Opened, Option<W
             return Ok((opened, None));
         }
         let (opened, writer) = start(opening, options.sources(), options.budget())?;
+        opened.membership.running().shared.registry().budget().limit(options.of_watches());
         if let (Some(place), false) = (&place, opened.immutable) {
             register(place.clone(), options, writer.opening().clone(), &opened);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::clock::{self, Clock};
 use super::commit::Sources;
 use super::entropy::{self, Entropy};
+use super::feed::WATCH_BYTES;
 use super::foreign::fill;
 #[cfg(feature = "sqlite")]
 use super::verify::judge;
@@ -34,6 +35,7 @@ mod sharing;
 /// | `clock` | [`SystemClock`](crate::options::SystemClock) | the source of commit times |
 /// | `entropy` | [`OsEntropy`](crate::options::OsEntropy) | the source of salts and store ids |
 /// | `store_id` | random | the id of a store that is created; that of an existing one must be the same |
+/// | `watch_bytes` | 64 MiB | memory for what all watches of the store have read and not yet delivered |
 /// | `durability` | that of the file; `Synced` when it is created | when a commit is acknowledged |
 /// | `create` | yes | make the folder and the file if they are missing |
 /// | `read_only` | no | open without writing anything |
@@ -94,6 +96,7 @@ pub struct Options {
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
     store_id: Option<StoreId>,
+    watch_bytes: Option<usize>,
     #[cfg(feature = "sqlite")]
     durability: Option<Durability>,
     #[cfg(feature = "sqlite")]
@@ -130,6 +133,7 @@ impl Default for Options {
             clock: None,
             entropy: None,
             store_id: None,
+            watch_bytes: None,
             #[cfg(feature = "sqlite")]
             durability: None,
             #[cfg(feature = "sqlite")]
@@ -157,7 +161,10 @@ impl Default for Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Options");
-        shown.field("limits", &self.limits).field("store_id", &self.store_id);
+        shown
+            .field("limits", &self.limits)
+            .field("store_id", &self.store_id)
+            .field("watch_bytes", &self.watch_bytes);
         #[cfg(feature = "sqlite")]
         shown
             .field("durability", &self.durability)
@@ -203,6 +210,16 @@ impl Options {
     #[must_use]
     pub fn store_id(mut self, store: StoreId) -> Self {
         self.store_id = Some(store);
+        self
+    }
+
+    /// Sets about how many bytes all watches of the store hold together: what they have read, or are reading, and have
+    /// not yet delivered. It is shared fairly. If it is used up, what the slowest watches hold is dropped, and they read
+    /// it again. A watch always gets its next change or commit, even if that alone is larger. With little memory, or
+    /// many watches that lag, watches read smaller pages and so catch up more slowly. 0 is an error.
+    #[must_use]
+    pub fn watch_bytes(mut self, bytes: usize) -> Self {
+        self.watch_bytes = Some(bytes);
         self
     }
 
@@ -373,8 +390,24 @@ impl Options {
         self.resident_bytes.unwrap_or(RESIDENT_BYTES)
     }
 
+    /// How many bytes the watches may hold.
+    pub(super) fn of_watches(&self) -> usize {
+        self.watch_bytes.unwrap_or(WATCH_BYTES)
+    }
+
+    fn check_watch_bytes(&self) -> Result<()> {
+        match self.watch_bytes {
+            Some(0) => Err(StateError::InvalidArgument(
+                "option watch_bytes is 0, but watches need memory: leave it out, or name at least 1 byte"
+                    .into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The checked limits, and the sources of times and randomness.
     pub(super) fn limits_and_sources(self) -> Result<(Limits, Sources)> {
+        self.check_watch_bytes()?;
         self.limits.check_ranges()?;
         let sources = self.sources();
         Ok((self.limits, sources))

@@ -190,14 +190,17 @@ impl Options {
     async fn open_at(self, location: Location) -> Result<SqliteStore> {
         let opening = self.opening(location)?;
         let (limits, sources) = self.clone().limits_and_sources()?;
-        match opening.is_file() {
-            true if self.is_unshared() => SqliteStore::start(opening, limits, sources, self.budget()).await,
+        let watch_bytes = self.of_watches();
+        let store = match opening.is_file() {
+            true if self.is_unshared() => SqliteStore::start(opening, limits, sources, self.budget()).await?,
             true => {
                 let read_only = opening.read_only;
-                Ok(SqliteStore::of(openings::open(self, opening).await?, limits, read_only))
+                return Ok(SqliteStore::of(openings::open(self, opening).await?, limits, read_only));
             }
-            false => SqliteStore::start(opening, limits, sources, usize::MAX).await,
-        }
+            false => SqliteStore::start(opening, limits, sources, usize::MAX).await?,
+        };
+        store.open.shared.registry().budget().limit(watch_bytes);
+        Ok(store)
     }
 
     /// A store on disk with the log of an export, which it goes on from. Values that were redacted

@@ -53,6 +53,9 @@ pub struct Stats {
     pub residency: Residency,
     /// About how many bytes the current state takes in memory.
     pub resident_bytes: u64,
+    /// About how many bytes the watches hold together, of [`watch_bytes`](crate::Options::watch_bytes): what they have
+    /// read, or are reading now, and have not yet delivered.
+    pub watch_bytes: u64,
     /// How far the time of the newest commit is ahead of the clock; zero if it is not. Later commits get times just
     /// after it. Zero for a [`Clock`](crate::options::Clock) that names no uptime.
     pub ahead_of_clock: Duration,

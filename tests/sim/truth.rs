@@ -179,7 +179,9 @@ impl Truth {
             }
             let cursor = Cursor::new(snapshot.store_id(), *head);
             let pattern: Pattern = "/**".parse().unwrap();
-            let Some(page) = answers.ok(page::watch(snapshot, &pattern, cursor)) else { continue };
+            let Some(page) = answers.ok(page::watch(snapshot, &pattern, cursor, usize::MAX)) else {
+                continue;
+            };
             answers.equal("the end of a watch", &page.end, &self.head());
             let events: Vec<Change> =
                 page.commits.into_iter().flat_map(|(matching, _)| matching).map(|m| m.change).collect();
@@ -187,7 +189,7 @@ impl Truth {
             answers.equal("a watch", &events, &due);
             let mut rest = &events[..];
             while !rest.is_empty()
-                && let Some(old) = answers.ok(page::old_changes(snapshot, rest))
+                && let Some(old) = answers.ok(page::old_changes(snapshot, rest, usize::MAX))
             {
                 for (change, old) in rest.iter().zip(&old) {
                     let due = self.change(change.prev).map(Before::change);

@@ -294,6 +294,20 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             }
             return Ok(peak_kib().to_string());
         }
+        // Each shows one event, and is then left alone.
+        ["memory of lagging watches", count] => {
+            let before = peak_kib();
+            let mut watches = Vec::new();
+            for _ in 0..count.parse::<u32>().unwrap() {
+                let mut watch = open().watch_after("/*", Seq::ZERO.into()).unwrap();
+                watch.try_next().await.map_err(|error| told(&error))?;
+                watches.push(watch);
+            }
+            for watch in &mut watches {
+                watch.try_next().await.map_err(|error| told(&error))?;
+            }
+            return Ok((peak_kib() - before).to_string());
+        }
         _ => return Err(format!("no such command: {words:?}")),
     }
     Ok(String::new())

@@ -30,6 +30,11 @@ pub(crate) struct Before {
 }
 
 impl Before {
+    /// About how many bytes it takes in memory.
+    pub(crate) fn size(&self) -> usize {
+        self.value.as_ref().map_or(0, |value| value.len())
+    }
+
     /// The state that this change left, for the next change of the key.
     pub(crate) fn change(change: &Change) -> Self {
         Self { value: change.value.clone(), erased: change.is_erased() }
@@ -58,7 +63,7 @@ impl Matching {
     /// About how many bytes it takes in memory.
     pub(crate) fn size(&self) -> usize {
         let old = match &self.old {
-            Old::Read(Some(Before { value: Some(value), .. })) => value.len(),
+            Old::Read(Some(before)) => before.size(),
             _ => 0,
         };
         self.change.size() + old

@@ -36,16 +36,16 @@ impl RecentCommits {
         Self { start, commits: VecDeque::new(), bytes: 0 }
     }
 
-    /// A page of the commits after a position, and whether it has all of them; `None` if the position is before
-    /// the oldest commit that is held.
-    pub(super) fn after(&self, seq: Seq) -> Option<(Vec<Arc<RecentCommit>>, bool)> {
+    /// A page of about `most` bytes of the commits after a position, and whether it has all of them; `None` if the
+    /// position is before the oldest commit that is held.
+    pub(super) fn after(&self, seq: Seq, most: usize) -> Option<(Vec<Arc<RecentCommit>>, bool)> {
         if seq < self.start.seq {
             return None;
         }
         let first = self.commits.partition_point(|commit| commit.head.seq <= seq);
         let (mut page, mut changes, mut bytes) = (Vec::new(), 0, 0);
         for commit in self.commits.range(first..) {
-            if changes >= Limits::PAGE_CHANGES || bytes >= Limits::PAGE_BYTES {
+            if changes >= Limits::PAGE_CHANGES || bytes >= most {
                 return Some((page, false));
             }
             changes += commit.changes.len();

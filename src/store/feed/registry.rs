@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::pattern_index::PatternIndex;
 use super::recent_commits::{RecentCommit, RecentCommits, commits};
 use super::wakers::Wakers;
@@ -13,6 +14,9 @@ use crate::state::KeyState;
 use crate::store::stats::WatcherStats;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
+
+/// The most bytes that the watches hold together, by default.
+pub(crate) const WATCH_BYTES: usize = 64 << 20;
 
 /// The watches of an open store.
 ///
@@ -25,6 +29,8 @@ pub(crate) struct Registry {
     alarms: AtomicU64,
     /// How many watches there are, for reading without the lock.
     watching: AtomicUsize,
+    /// The memory that the watches hold together.
+    budget: Arc<Budget>,
 }
 
 /// The watches, while they are locked.
@@ -43,7 +49,13 @@ impl Registry {
             next_watcher: AtomicU64::new(0),
             alarms: AtomicU64::new(0),
             watching: AtomicUsize::new(0),
+            budget: Arc::new(Budget::new(WATCH_BYTES)),
         }
+    }
+
+    /// The memory that the watches hold together.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Watches> {
@@ -98,12 +110,17 @@ impl Registry {
         self.watching.load(Ordering::SeqCst)
     }
 
-    /// A page of the commits after `read`, which the watch has read, and the head after them; `None` if the watch
-    /// must read the log.
-    pub(crate) fn recent(&self, watcher: &Watcher, read: Head) -> Option<(Vec<Arc<RecentCommit>>, Head)> {
+    /// A page of about `most` bytes of the commits after `read`, which the watch has read, and the head after them;
+    /// `None` if the watch must read the log.
+    pub(crate) fn recent(
+        &self,
+        watcher: &Watcher,
+        read: Head,
+        most: usize,
+    ) -> Option<(Vec<Arc<RecentCommit>>, Head)> {
         let joined = self.lock();
         let passed = watcher.pass(read);
-        let (page, all) = joined.recent.after(passed.seq)?;
+        let (page, all) = joined.recent.after(passed.seq, most)?;
         if all {
             watcher.keeps_up();
         }

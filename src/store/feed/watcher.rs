@@ -75,6 +75,13 @@ impl Watcher {
         state.passed
     }
 
+    /// Notes that the watch has lost what it had read after a head, and must read it again.
+    pub(crate) fn falls_back(&self, read: Head) {
+        let mut state = lock(&self.state);
+        state.behind = true;
+        state.passed = read;
+    }
+
     /// Notes that the watch has read all that was published.
     pub(crate) fn keeps_up(&self) {
         lock(&self.state).behind = false;

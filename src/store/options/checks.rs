@@ -35,6 +35,7 @@ impl Options {
             ));
         }
         self.check_in_file()?;
+        self.check_watch_bytes()?;
         self.limits.check_ranges()
     }
 

@@ -23,6 +23,7 @@ impl Options {
             busy_timeout,
             wal_cap,
             resident_bytes,
+            watch_bytes,
             accept_loss,
             unshared,
         } = self;
@@ -32,8 +33,9 @@ impl Options {
         let same_timeout = busy_timeout.is_none_or(|timeout| timeout == others.timeout());
         let same_cap = wal_cap.is_none_or(|bytes| bytes == others.cap());
         let same_budget = resident_bytes.is_none_or(|bytes| bytes == others.budget());
+        let same_watches = watch_bytes.is_none_or(|bytes| bytes == others.of_watches());
         let can_write = *read_only || !others.read_only;
-        let same_sizes = same_cap && same_budget;
+        let same_sizes = same_cap && same_budget && same_watches;
         same_clock && same_entropy && same_timeout && same_sizes && can_write && !accept_loss && !unshared
     }
 

@@ -68,7 +68,7 @@ fn scan_page(
         };
         bytes += key.len() + entry.as_ref().map_or(0, |entry| entry.value.len());
         if let Some(last) = page.last_key()
-            && (page.entries.len() + page.erased.len() == limit || bytes > Limits::PAGE_BYTES)
+            && (page.entries.len() + page.erased.len() == limit || bytes > scan.bytes)
         {
             let after = Some(last.to_owned());
             page.next = Some(Scan { after, as_of: Some(page.cursor), ..scan.clone() });

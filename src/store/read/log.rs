@@ -45,15 +45,29 @@ pub(crate) fn follow(
     limit: usize,
     mut visit: impl FnMut(Change),
 ) -> Result<Head> {
+    follow_until(log, after, limit, |change| {
+        visit(change);
+        false
+    })
+}
+
+/// The same; `visit` may also say that this is enough, so that it ends with the commit.
+pub(crate) fn follow_until(
+    log: &dyn LogView,
+    after: Head,
+    limit: usize,
+    mut visit: impl FnMut(Change) -> bool,
+) -> Result<Head> {
     let mut follow = Follow::after(after);
-    let (mut changes, mut bytes, mut full) = (0, 0, false);
+    let (mut changes, mut bytes, mut enough, mut full) = (0, 0, false, false);
     log.changes(after.seq, &mut |change| {
         pass_withheld(log, &mut follow, change.seq);
         follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
         changes += 1;
         bytes += change.size();
-        full = change.closes_commit() && (changes >= limit || bytes >= Limits::PAGE_BYTES);
-        visit(change);
+        let closes = change.closes_commit();
+        enough |= visit(change) || changes >= limit || bytes >= Limits::PAGE_BYTES;
+        full = closes && enough;
         Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     if !full {

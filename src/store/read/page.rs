@@ -1,5 +1,6 @@
 //! Scans and their pages.
 
+use crate::limits::Limits;
 use crate::log::Cursor;
 use crate::seq::Seq;
 use crate::state::Entry;
@@ -37,6 +38,8 @@ pub struct Scan {
     /// The state that the scan goes on reading, if it is in memory.
     pub(crate) pinned: Option<Pinned>,
     pub(crate) skip_erased: bool,
+    /// About how many bytes a page has at most.
+    pub(crate) bytes: usize,
 }
 
 impl Scan {
@@ -50,6 +53,7 @@ impl Scan {
             as_of: None,
             pinned: None,
             skip_erased: false,
+            bytes: Limits::PAGE_BYTES,
         }
     }
 

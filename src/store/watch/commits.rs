@@ -2,13 +2,13 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio_stream::Stream;
 
 use super::event::WatchEvent;
-use super::pending::event;
-use super::stream::{WatchStream, proceed};
+use super::pending::Deliveries;
+use super::stream::WatchStream;
 use crate::error::{Result, StateError};
 use crate::log::Cursor;
 
@@ -51,13 +51,7 @@ impl Commits {
     }
 
     pub(super) fn poll_events(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<WatchEvent>>>> {
-        ready!(proceed(context));
-        let Some(pending) = ready!(self.0.poll_commit(context, true)) else {
-            return Poll::Ready(self.0.tell());
-        };
-        let events = std::mem::take(&mut pending.changes).into_iter().map(event).collect();
-        self.0.delivered();
-        Poll::Ready(Some(Ok(events)))
+        self.0.poll_delivery(context, Deliveries::next_commit)
     }
 }
 

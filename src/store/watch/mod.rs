@@ -2,7 +2,9 @@
 
 mod commits;
 mod event;
+mod held;
 pub(crate) mod page;
+mod pages;
 mod pending;
 mod results;
 mod snapshot_watch;

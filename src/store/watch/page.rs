@@ -11,7 +11,7 @@ use crate::pattern::Pattern;
 use crate::seq::Seq;
 use crate::store::feed::{Before, Matching, Old};
 use crate::store::read::key_history::previous;
-use crate::store::read::log::{follow, resolve};
+use crate::store::read::log::{follow_until, resolve};
 
 /// How many changes a page passes over if few match. SQLite passes over them in some milliseconds.
 const SPARSE_CHANGES: u64 = 50_000;
@@ -24,17 +24,36 @@ pub(crate) struct WatchPage {
     pub(crate) end: Head,
 }
 
-/// Reads a page of the commits after a cursor, with the changes that match the pattern.
+impl WatchPage {
+    /// About how many bytes it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.commits.iter().flat_map(|(changes, _)| changes).map(Matching::size).sum()
+    }
+}
+
+/// The bytes of a page that are for its changes. As many are for the states that they replaced.
+fn of_changes(bytes: usize) -> usize {
+    (bytes / 2).min(Limits::PAGE_BYTES)
+}
+
+/// Reads a page of the commits after a cursor, with the changes that match the pattern: about this many bytes, but at
+/// least a commit.
 ///
 /// The states that the changes replaced are read with them as far as they fit a page. The rest is read later
 /// in slices, so that a commit that deletes large values takes no more memory than others.
-pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
+pub(crate) fn watch(
+    snapshot: &dyn Snapshot,
+    pattern: &Pattern,
+    after: Cursor,
+    bytes: usize,
+) -> Result<WatchPage> {
     let after = resolve(snapshot, after)?;
     let mut commits: Vec<(Vec<Matching>, Head)> = Vec::new();
-    let mut open = Vec::new();
-    let end = follow(snapshot, after, Limits::PAGE_CHANGES, |change| {
+    let (mut open, mut read) = (Vec::new(), 0);
+    let end = follow_until(snapshot, after, Limits::PAGE_CHANGES, |change| {
         let head = change.closes_commit().then(|| change.head());
         if pattern.matches(&change.key) {
+            read += change.size();
             open.push(Matching::alone(change));
         }
         if let Some(head) = head
@@ -42,8 +61,9 @@ pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
         {
             commits.push((std::mem::take(&mut open), head));
         }
+        read >= of_changes(bytes)
     })?;
-    read_old(snapshot, &mut commits)?;
+    read_old(snapshot, &mut commits, of_changes(bytes))?;
     Ok(WatchPage { commits, end })
 }
 
@@ -56,24 +76,29 @@ pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -
 /// the page. The changes between them are not read. So this watch does not notice one that was altered, cut out
 /// or inserted there, nor one whose key was altered so that it no longer matches. A verification finds them, and
 /// so does a watch of all keys.
-pub(crate) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, after: Cursor) -> Result<WatchPage> {
+pub(crate) fn watch_few(
+    snapshot: &dyn Snapshot,
+    pattern: &Pattern,
+    after: Cursor,
+    bytes: usize,
+) -> Result<WatchPage> {
     let from = resolve(snapshot, after)?;
     let mut end = snapshot.head()?;
     if end.seq.as_u64() - from.seq.as_u64() > SPARSE_CHANGES {
         end = snapshot.commit_end(Seq::new(from.seq.as_u64() + SPARSE_CHANGES))?;
     }
     if end.seq <= from.seq {
-        return watch(snapshot, pattern, after); // One commit that is larger than that.
+        return watch(snapshot, pattern, after, bytes); // One commit that is larger than that.
     }
     let mut found: Vec<(Vec<Matching>, Seq)> = Vec::new();
-    let (mut changes, mut bytes, mut full) = (0, 0, false);
+    let (mut changes, mut read, mut full) = (0, 0, false);
     snapshot.changes_below(pattern.prefix(), from.seq, end.seq, &mut |change| {
         if pattern.matches(&change.key) {
             changes += 1;
-            bytes += change.size();
+            read += change.size();
             match found.last_mut() {
                 Some((commit, seq)) if *seq == change.commit_seq => commit.push(Matching::alone(change)),
-                Some(_) if changes > Limits::PAGE_CHANGES || bytes > Limits::PAGE_BYTES => full = true,
+                Some(_) if changes > Limits::PAGE_CHANGES || read > of_changes(bytes) => full = true,
                 _ => {
                     let commit = change.commit_seq;
                     found.push((vec![Matching::alone(change)], commit));
@@ -92,34 +117,37 @@ pub(crate) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, after: Curso
     {
         end = *head;
     }
-    read_old(snapshot, &mut commits)?;
+    read_old(snapshot, &mut commits, of_changes(bytes))?;
     Ok(WatchPage { commits, end })
 }
 
-/// Reads the states that the changes replaced, as many as fit a page.
-fn read_old(snapshot: &dyn Snapshot, commits: &mut [(Vec<Matching>, Head)]) -> Result<()> {
+/// Reads the states that the changes replaced, until these bytes are read.
+fn read_old(snapshot: &dyn Snapshot, commits: &mut [(Vec<Matching>, Head)], most: usize) -> Result<()> {
     let mut bytes = 0;
     let due = commits.iter_mut().flat_map(|(changes, _)| changes).filter(|m| matches!(m.old, Old::Due));
     for matching in due {
         let before = previous(snapshot, &matching.change)?;
         bytes += before.as_ref().map_or(0, Change::size);
         matching.old = Old::Read(before.as_ref().map(Before::change));
-        if bytes >= Limits::PAGE_BYTES {
+        if bytes >= most {
             break;
         }
     }
     Ok(())
 }
 
-/// Reads, for each of these changes, the state that it replaced: at least one, until [`Limits::PAGE_BYTES`]
-/// are read.
-pub(crate) fn old_changes(snapshot: &dyn Snapshot, changes: &[Change]) -> Result<Vec<Option<Before>>> {
+/// Reads, for each of these changes, the state that it replaced: at least one, until half the bytes of a page are read.
+pub(crate) fn old_changes(
+    snapshot: &dyn Snapshot,
+    changes: &[Change],
+    bytes_of_page: usize,
+) -> Result<Vec<Option<Before>>> {
     let (mut old, mut bytes) = (Vec::new(), 0);
     for change in changes {
         let before = previous(snapshot, change)?;
         bytes += before.as_ref().map_or(0, Change::size);
         old.push(before.as_ref().map(Before::change));
-        if bytes >= Limits::PAGE_BYTES {
+        if bytes >= of_changes(bytes_of_page) {
             break;
         }
     }

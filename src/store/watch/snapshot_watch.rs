@@ -11,9 +11,11 @@ use tokio::sync::oneshot;
 use tokio_stream::Stream;
 
 use super::event::WatchEvent;
+use super::held::{Claim, Held};
 use super::stream::{WatchStream, proceed};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
+use crate::limits::Limits;
 use crate::log::Cursor;
 use crate::pattern::Pattern;
 use crate::state::Entry;
@@ -38,7 +40,8 @@ pub enum SnapshotEvent {
 ///
 /// The stream delivers the entries of one state whose keys match a pattern, in the order of keys; then
 /// [`SnapshotEvent::End`], even if there are no entries; then every matching change after that state, in order
-/// and once. The snapshot is read in pages, so it may be larger than memory.
+/// and once. The snapshot is read in pages, so it may be larger than memory. The pages of all watches of a store share one
+/// budget ([`Options::watch_bytes`](crate::Options::watch_bytes)).
 ///
 /// Before the end of the snapshot the stream cannot be resumed: start a new one. After it, resume from
 /// [`cursor`](Self::cursor) with [`watch_after`](crate::StateStore::watch_after). The stream ends like a
@@ -62,24 +65,46 @@ pub struct SnapshotWatch {
     shared: Arc<Session>,
     pattern: Pattern,
     phase: Phase,
+    claim: Claim,
+    /// How many matching entries were delivered of a page that was lost: so many are passed over.
+    skip: usize,
 }
 
 enum Phase {
-    /// The next page of the snapshot must be read; `None` is the first page.
+    /// A page of the snapshot must be read; `None` is the first page.
     Due(Option<Scan>),
-    /// A page is being read.
-    Reading(oneshot::Receiver<Result<Page>>),
-    /// The entries of a page are being delivered.
-    Page { entries: VecDeque<Entry>, cursor: Cursor, next: Option<Scan> },
+    /// The page of this request is being read.
+    Reading { read: oneshot::Receiver<Result<()>>, page: Arc<Held<Entries>>, request: Option<Scan> },
+    /// The entries of a page are being delivered. `passed` of them were.
+    Page { page: Arc<Held<Entries>>, request: Option<Scan>, cursor: Cursor, passed: usize },
     /// The snapshot is complete.
     Changes(WatchStream),
     /// The stream ended within the snapshot. `try_next` returns the cause once; `error` keeps it.
     Ended { cause: StateError, told: bool },
 }
 
+/// The entries of a page that are still to be delivered.
+struct Entries {
+    left: VecDeque<Entry>,
+    cursor: Cursor,
+    next: Option<Scan>,
+}
+
+impl Entries {
+    fn of(page: Page, pattern: &Pattern) -> Self {
+        let left = page.entries.into_iter().filter(|entry| pattern.matches(&entry.key)).collect();
+        Self { left, cursor: page.cursor, next: page.next }
+    }
+
+    /// About how many bytes they take in memory.
+    fn bytes(&self) -> usize {
+        self.left.iter().map(|entry| size_of::<Entry>() + entry.key.len() + entry.value.len()).sum()
+    }
+}
+
 impl SnapshotWatch {
     pub(crate) fn new(core: Weak<OpenStore>, shared: Arc<Session>, pattern: Pattern) -> Self {
-        Self { core, shared, pattern, phase: Phase::Due(None) }
+        Self { core, shared, pattern, phase: Phase::Due(None), claim: Claim::default(), skip: 0 }
     }
 
     /// The pattern.
@@ -125,31 +150,26 @@ impl SnapshotWatch {
         }
         loop {
             match &mut self.phase {
-                Phase::Due(next) => {
-                    let next = next.take();
-                    self.phase = match self.core.upgrade() {
-                        Some(core) => Phase::Reading(core.start_snapshot(&self.pattern, next)),
-                        None => ended(StateError::Closed),
-                    };
+                Phase::Due(_) => ready!(self.read(context)),
+                Phase::Reading { read, .. } => {
+                    let read = ready!(Pin::new(read).poll(context));
+                    self.take(read.unwrap_or_else(|_| Err(self.shared.unanswered())));
                 }
-                Phase::Reading(page) => {
-                    let page = ready!(Pin::new(page).poll(context));
-                    self.phase = match page.unwrap_or_else(|_| Err(self.shared.unanswered())) {
-                        Ok(page) => self.matching(page),
-                        Err(cause) => ended(cause),
-                    };
-                }
-                Phase::Page { entries, cursor, next } => {
+                Phase::Page { page, passed, .. } => {
                     ready!(proceed(context));
-                    if let Some(entry) = entries.pop_front() {
-                        return Poll::Ready(Some(Ok(SnapshotEvent::Entry(entry))));
-                    }
-                    let cursor = *cursor;
-                    if next.is_some() {
-                        self.phase = Phase::Due(next.take());
-                    } else {
-                        self.phase = self.changes_after(cursor);
-                        return Poll::Ready(Some(Ok(SnapshotEvent::End(cursor))));
+                    match page.with(|page| page.left.pop_front()) {
+                        Ok(Some(entry)) => {
+                            *passed += 1;
+                            page.delivers();
+                            self.claim.delivered();
+                            return Poll::Ready(Some(Ok(SnapshotEvent::Entry(entry))));
+                        }
+                        Ok(None) => {
+                            if let Some(end) = self.end_page() {
+                                return Poll::Ready(Some(Ok(SnapshotEvent::End(end))));
+                            }
+                        }
+                        Err(need) => self.lose(need),
                     }
                 }
                 Phase::Changes(watch) => {
@@ -165,9 +185,79 @@ impl SnapshotWatch {
         }
     }
 
-    fn matching(&self, page: Page) -> Phase {
-        let entries = page.entries.into_iter().filter(|entry| self.pattern.matches(&entry.key)).collect();
-        Phase::Page { entries, cursor: page.cursor, next: page.next }
+    /// Starts to read the page that is due, when there is room for it.
+    fn read(&mut self, context: &Context<'_>) -> Poll<()> {
+        let Phase::Due(request) = &self.phase else { return Poll::Ready(()) };
+        let Some(core) = self.core.upgrade() else {
+            self.phase = ended(StateError::Closed);
+            return Poll::Ready(());
+        };
+        let budget = self.shared.registry().budget();
+        let bytes = Claim::page(budget).min(Limits::PAGE_BYTES);
+        let page = match Held::ask(budget, bytes, self.claim, context.waker()) {
+            Ok(page) => page,
+            Err(denied) => return self.claim.wait(denied, context),
+        };
+        let (held, pattern, need, request) =
+            (page.clone(), self.pattern.clone(), self.claim.need, request.clone());
+        let read = core.start_snapshot(&self.pattern, request.clone(), bytes, move |page| {
+            held.fill(need, page.map(|page| Entries::of(page, &pattern)), Entries::bytes)
+        });
+        self.phase = Phase::Reading { read, page, request };
+        Poll::Ready(())
+    }
+
+    fn take(&mut self, read: Result<()>) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Due(None));
+        let Phase::Reading { page, request, .. } = phase else { return };
+        let skip = self.skip;
+        let taken = page.with(|page| {
+            let passed = skip.min(page.left.len());
+            page.left.drain(..passed);
+            (page.cursor, passed)
+        });
+        self.phase = match (read, taken) {
+            (Err(cause), _) => ended(cause),
+            (Ok(()), Ok((cursor, passed))) => {
+                self.skip -= passed;
+                Phase::Page { page, request, cursor, passed }
+            }
+            (Ok(()), Err(need)) => {
+                self.claim.lost(need);
+                Phase::Due(request)
+            }
+        };
+    }
+
+    /// Goes on behind a page that was delivered. At the end of the snapshot, returns its position.
+    fn end_page(&mut self) -> Option<Cursor> {
+        let Phase::Page { page, cursor, .. } = &self.phase else { return None };
+        let cursor = *cursor;
+        match page.with(|page| page.next.take()) {
+            Ok(None) => {
+                self.phase = self.changes_after(cursor);
+                Some(cursor)
+            }
+            Ok(next) => {
+                self.phase = Phase::Due(next);
+                None
+            }
+            Err(need) => {
+                self.lose(need);
+                None
+            }
+        }
+    }
+
+    /// Reads a page again that is lost: of the same state, if something of it was delivered.
+    fn lose(&mut self, need: usize) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Due(None));
+        let Phase::Page { request, cursor, passed, .. } = phase else { return };
+        self.claim.lost(need);
+        self.skip += passed;
+        let again = || Scan { as_of: Some(cursor), ..Scan::prefix(self.pattern.prefix()) };
+        let request = if self.skip > 0 { request.or_else(|| Some(again())) } else { request };
+        self.phase = Phase::Due(request);
     }
 
     /// The phase of the changes after the snapshot.

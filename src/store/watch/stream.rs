@@ -1,6 +1,5 @@
 //! The stream of a watch: it reads the log from a cursor, and is woken when a matching change is published.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -12,27 +11,22 @@ use tokio::task::consume_budget;
 use tokio_stream::Stream;
 
 use super::event::WatchEvent;
-use super::page::{self, WatchPage};
-use super::pending::{Pending, event};
+use super::held::Held;
+use super::pages::{Pages, Reading};
+use super::pending::{Deliveries, Delivery, Next};
 use crate::error::{Result, StateError};
-use crate::failpoint::failpoint;
 use crate::log::{Change, Cursor, Head};
 use crate::pattern::Pattern;
 use crate::seq::Seq;
-use crate::store::feed::{Before, Matching, RecentCommit, Watcher};
+use crate::store::feed::Watcher;
 use crate::store::open_store::OpenStore;
 use crate::store::session::Session;
-
-/// If fewer than one change in this many matches, the storage looks for the matching ones. [`page::watch_few`] says
-/// what that gains, and what is not checked then.
-const FEW: u64 = 8;
-/// The fewest changes of a page from which this is judged.
-const FEW_OF: u64 = 500;
 
 /// The changes of the keys that match a pattern, after a position: in order, each once, and without a gap.
 ///
 /// A stream never skips a change, however slow its reader is: it reads the log from its own cursor. It reads a
-/// page at a time (1 000 changes or 4 MiB), so its memory is bounded. A change is delivered only when it is
+/// page at a time (1 000 changes or 4 MiB, with as much that they replaced), and the pages of all streams of a store
+/// share one budget ([`Options::watch_bytes`](crate::Options::watch_bytes)), so memory is bounded. A change is delivered only when it is
 /// as durable as the store promises. All methods are cancel safe. A stream does not keep the store open.
 ///
 /// Read it with [`try_next`](Self::try_next), or turn it with [`results`](Self::results) into a stream of results for
@@ -119,18 +113,16 @@ const FEW_OF: u64 = 500;
 /// # Ok(()) }
 /// ```
 pub struct WatchStream {
-    core: Weak<OpenStore>,
-    shared: Arc<Session>,
-    watcher: Arc<Watcher>,
+    pages: Pages,
     cursor: Cursor,
-    /// The commits that were read and not yet delivered in full.
-    commits: VecDeque<Pending>,
-    /// The end of `commits`: the cursor after all of them are delivered.
+    /// What was read and not yet delivered in full.
+    page: Option<Arc<Held<Deliveries>>>,
+    /// The end of `page`: the cursor after all of it is delivered.
     end: Cursor,
-    /// The next page of the log, which is read while `commits` are delivered.
+    /// The next page of the log, which is read while `page` is delivered.
     ahead: Option<Reading>,
-    /// Whether few changes of the last page matched.
-    few: bool,
+    /// The last change that was delivered. It may be within the commit after the cursor.
+    delivered: Seq,
     /// The number of alarms after which the log was read.
     alarms: u64,
     state: State,
@@ -141,21 +133,13 @@ pub(super) fn proceed(context: &mut Context<'_>) -> Poll<()> {
     pin!(consume_budget()).poll(context)
 }
 
-/// A page of the log that is being read. If the log was known to be longer than where the page starts, the
-/// page must not be empty.
-struct Reading {
-    page: oneshot::Receiver<Result<WatchPage>>,
-    after: Seq,
-    known: Seq,
-}
-
 enum State {
     /// Nothing of the log was read yet, so the cursor must still be checked.
     Fresh,
-    /// A page of the log is being read.
-    Reading(Reading),
+    /// A page of the log is being read; `fresh` if it is the first.
+    Reading { reading: Reading, fresh: bool },
     /// The states that the changes of the next commit replaced are being read.
-    ReadingOld(oneshot::Receiver<Result<Vec<Option<Before>>>>),
+    ReadingOld(oneshot::Receiver<Result<()>>),
     /// Nothing is being read.
     Idle,
     /// The stream has ended. `try_next` returns the cause once; `error` keeps it.
@@ -193,16 +177,14 @@ impl WatchStream {
         state: State,
         shared: Arc<Session>,
     ) -> Self {
-        let (alarms, commits) = (shared.registry().alarms(), VecDeque::new());
+        let alarms = shared.registry().alarms();
         Self {
-            core,
-            shared,
-            watcher,
+            pages: Pages::new(core, shared, watcher),
             cursor: after,
-            commits,
+            page: None,
             end: after,
             ahead: None,
-            few: false,
+            delivered: Seq::ZERO,
             alarms,
             state,
         }
@@ -210,7 +192,7 @@ impl WatchStream {
 
     /// The pattern.
     pub fn pattern(&self) -> &str {
-        self.watcher.pattern().as_str()
+        self.pages.watcher.pattern().as_str()
     }
 
     /// Where to resume: after the last whole commit that was delivered, or that has no matching change. At each
@@ -244,43 +226,37 @@ impl WatchStream {
     }
 
     pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<WatchEvent>>> {
-        ready!(proceed(context));
-        let Some(pending) = ready!(self.poll_commit(context, false)) else { return Poll::Ready(self.tell()) };
-        let first = pending.changes.pop_front();
-        if pending.changes.is_empty() {
-            self.delivered();
-        }
-        // A pending commit has at least one change.
-        Poll::Ready(first.map(|matching| Ok(event(matching))))
+        self.poll_delivery(context, Deliveries::next_event)
     }
 
-    /// The next commit; `None` at the end. The states that its first change replaced, or with `all` all of its
-    /// changes, are read.
-    pub(super) fn poll_commit(&mut self, context: &mut Context<'_>, all: bool) -> Poll<Option<&mut Pending>> {
-        if self.shared.is_forked() && !matches!(self.state, State::Ended { .. }) {
-            self.finish(self.shared.check_open().err().unwrap_or(StateError::Closed));
+    /// The next delivery, or the cause of the end, once.
+    pub(super) fn poll_delivery<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        next: fn(&mut Deliveries) -> Next<T>,
+    ) -> Poll<Option<Result<T>>> {
+        ready!(proceed(context));
+        if self.pages.shared.is_forked() && !matches!(self.state, State::Ended { .. }) {
+            self.finish(self.pages.shared.check_open().err().unwrap_or(StateError::Closed));
         }
         loop {
             match &mut self.state {
-                State::Ended { .. } => return Poll::Ready(None),
-                State::Reading(reading) => {
-                    let page = ready!(Pin::new(&mut reading.page).poll(context));
-                    let (after, known) = (reading.after, reading.known);
-                    match page {
-                        Ok(Ok(page)) => self.take_read(page, after, known),
-                        Ok(Err(cause)) => self.finish(cause),
-                        Err(_) => self.finish(self.shared.unanswered()),
-                    }
+                State::Ended { .. } => return Poll::Ready(self.tell()),
+                State::Reading { reading, .. } => {
+                    let read = ready!(Pin::new(&mut reading.read).poll(context));
+                    self.take_read(read);
                 }
-                State::ReadingOld(old) => match ready!(Pin::new(old).poll(context)) {
-                    Ok(Ok(old)) => self.fill(old),
+                State::ReadingOld(read) => match ready!(Pin::new(read).poll(context)) {
+                    Ok(Ok(())) => self.state = State::Idle,
                     Ok(Err(cause)) => self.finish(cause),
-                    Err(_) => self.finish(self.shared.unanswered()),
+                    Err(_) => self.finish(self.pages.shared.unanswered()),
                 },
-                State::Idle | State::Fresh => match self.commits.front().map(|pending| pending.due(all)) {
-                    Some(None) => return Poll::Ready(self.commits.front_mut()),
-                    Some(Some(due)) => self.read_old(due),
+                State::Idle | State::Fresh => match self.page.as_ref().map(|page| page.with(next)) {
                     None => ready!(self.poll_news(context)),
+                    Some(Ok(Next::Item(delivery))) => return Poll::Ready(Some(Ok(self.deliver(delivery)))),
+                    Some(Ok(Next::Due(changes))) => self.read_old(changes),
+                    Some(Ok(Next::Nothing)) => self.pass_page(),
+                    Some(Err(need)) => self.lose(need, false),
                 },
             }
         }
@@ -290,27 +266,31 @@ impl WatchStream {
     fn poll_news(&mut self, context: &Context<'_>) -> Poll<()> {
         // IMPORTANT: the head is read before `behind`. A watch that is not behind after that has no matching
         // change up to this head, because watches are marked before a head is published.
-        let head = self.shared.head();
-        let behind = self.watcher.listen(context.waker());
-        let alarms = self.shared.registry().alarms();
-        let must_read = matches!(self.state, State::Fresh) || alarms != self.alarms;
-        if let Err(cause) = self.shared.check_open() {
+        let head = self.pages.shared.head();
+        let behind = self.pages.watcher.listen(context.waker());
+        let alarms = self.pages.shared.registry().alarms();
+        let fresh = matches!(self.state, State::Fresh);
+        if let Err(cause) = self.pages.shared.check_open() {
             self.finish(cause);
-        } else if let Some(ahead) = self.ahead.take() {
-            self.state = State::Reading(ahead);
-        } else if must_read {
+        } else if let Some(reading) = self.ahead.take() {
+            self.state = State::Reading { reading, fresh };
+        } else if fresh || alarms != self.alarms {
+            let reading = ready!(self.pages.log(self.end, context));
             self.alarms = alarms;
-            self.read_log(self.end);
+            self.read(reading, fresh);
         } else if behind {
             // The newest commits are in memory; older ones must be read from the log.
-            let read = self.end.head().unwrap_or_else(|| Head::genesis(self.shared.store));
-            match self.shared.registry().recent(&self.watcher, read) {
-                Some((commits, end)) => self.take(self.matching(&commits, end)),
-                None => self.read_log(Cursor::new(self.shared.store, self.watcher.pass(read))),
+            let read = self.end.head().unwrap_or_else(|| Head::genesis(self.pages.shared.store));
+            if let Some((page, end)) = ready!(self.pages.recent(read, context)) {
+                self.take(page, end);
+            } else {
+                let after = Cursor::new(self.pages.shared.store, self.pages.watcher.pass(read));
+                let reading = ready!(self.pages.log(after, context));
+                self.read(reading, fresh);
             }
         } else {
             if head.seq > self.cursor.seq() {
-                self.end = Cursor::new(self.shared.store, head);
+                self.end = Cursor::new(self.pages.shared.store, head);
                 self.move_to(self.end);
             }
             return Poll::Pending;
@@ -318,97 +298,102 @@ impl WatchStream {
         Poll::Ready(())
     }
 
-    /// A page of the matching changes of these commits.
-    fn matching(&self, commits: &[Arc<RecentCommit>], end: Head) -> WatchPage {
-        let pattern = self.watcher.pattern();
-        let matching = |commit: &Arc<RecentCommit>| {
-            let changes = commit.changes.iter().filter(|matching| pattern.matches(&matching.change.key));
-            let changes: Vec<Matching> = changes.cloned().collect();
-            (!changes.is_empty()).then_some((changes, commit.head))
-        };
-        WatchPage { commits: commits.iter().filter_map(matching).collect(), end }
-    }
-
-    /// Starts to read a page of the log.
-    fn read_log(&mut self, after: Cursor) {
-        match self.page_after(after) {
-            Some(reading) => self.state = State::Reading(reading),
-            None => self.finish(StateError::Closed),
+    fn read(&mut self, reading: Result<Reading>, fresh: bool) {
+        match reading {
+            Ok(reading) => self.state = State::Reading { reading, fresh },
+            Err(cause) => self.finish(cause),
         }
-    }
-
-    fn page_after(&self, after: Cursor) -> Option<Reading> {
-        let (watcher, known) = (self.watcher.clone(), self.shared.head().seq);
-        let core = self.core.upgrade()?;
-        let read = if self.few { page::watch_few } else { page::watch };
-        let page = core.start(move |snapshot| read(snapshot, watcher.pattern(), after));
-        Some(Reading { page, after: after.seq(), known })
     }
 
     fn read_old(&mut self, due: Vec<Change>) {
-        match self.core.upgrade() {
-            Some(core) => self.state = State::ReadingOld(core.start(move |s| page::old_changes(s, &due))),
-            None => self.finish(StateError::Closed),
+        let Some(page) = self.page.clone() else { return };
+        match self.pages.old(page, due) {
+            Ok(read) => self.state = State::ReadingOld(read),
+            Err(cause) => self.finish(cause),
         }
     }
 
-    fn fill(&mut self, old: Vec<Option<Before>>) {
-        if let Some(pending) = self.commits.front_mut() {
-            pending.fill(old);
+    fn take_read(&mut self, read: Result<Result<()>, oneshot::error::RecvError>) {
+        let State::Reading { reading, fresh } = std::mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
+        match read {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => return self.finish(cause),
+            Err(_) => return self.finish(self.pages.shared.unanswered()),
         }
-        self.state = State::Idle;
-    }
-
-    fn take_read(&mut self, page: WatchPage, after: Seq, known: Seq) {
+        let Reading { page, after, known, .. } = reading;
+        let (end, matching) = match page.with(|page| (page.end, page.changes())) {
+            Ok(known) => known,
+            Err(need) => return self.lose(need, fresh),
+        };
         // Changes that were recorded before the read began must be there.
-        if page.end.seq == after && page.end.seq < known {
-            let what = format!("the log ends at {}, but {known} was recorded", page.end.seq);
+        if end.seq == after && end.seq < known {
+            let what = format!("the log ends at {}, but {known} was recorded", end.seq);
             return self.finish(StateError::Corrupted(what));
         }
-        let passed = page.end.seq.as_u64().saturating_sub(after.as_u64());
-        let matching: usize = page.commits.iter().map(|(changes, _)| changes.len()).sum();
-        self.few = passed >= FEW_OF && (matching as u64) < passed / FEW;
-        let more = page.end.seq < self.shared.head().seq && !page.commits.is_empty();
-        self.take(page);
-        if more {
-            self.ahead = self.page_after(self.end);
+        self.pages.judge(end.seq.as_u64().saturating_sub(after.as_u64()), matching);
+        self.take(page, end);
+        if end.seq < self.pages.shared.head().seq && matching > 0 {
+            self.ahead = self.pages.ahead(self.end);
         }
     }
 
-    fn take(&mut self, page: WatchPage) {
-        let pending = |(mut changes, head): (Vec<Matching>, Head)| {
-            if failpoint("dropped_event") {
-                changes.pop();
-            } else if failpoint("reordered_events") {
-                changes.reverse();
-            } else if failpoint("doubled_events") {
-                changes.extend(changes.clone());
-            } else if failpoint("half_commit") {
-                changes.truncate(changes.len().div_ceil(2));
-            }
-            Pending { changes: changes.into(), head }
-        };
-        self.commits = page.commits.into_iter().map(pending).collect();
-        self.end = Cursor::new(self.shared.store, page.end);
-        self.watcher.pass(page.end);
+    fn take(&mut self, page: Arc<Held<Deliveries>>, end: Head) {
+        let delivered = self.delivered;
+        let is_empty = page.with(|page| {
+            page.pass(delivered);
+            page.is_empty()
+        });
+        self.page = (is_empty != Ok(true)).then_some(page);
+        self.end = Cursor::new(self.pages.shared.store, end);
+        self.pages.watcher.pass(end);
         self.state = State::Idle;
-        self.move_to(if self.commits.is_empty() { self.end } else { self.cursor });
+        self.move_to(if self.page.is_none() { self.end } else { self.cursor });
     }
 
-    /// Notes that the first commit was delivered in full. With the last one, the page was delivered.
-    pub(super) fn delivered(&mut self) {
-        if let Some(done) = self.commits.pop_front() {
-            let cursor = Cursor::new(self.shared.store, done.head);
-            self.move_to(if self.commits.is_empty() { self.end } else { cursor });
+    /// Notes what is delivered. With the last commit, the page was delivered.
+    fn deliver<T>(&mut self, delivery: Delivery<T>) -> T {
+        if let Some(page) = &self.page {
+            page.delivers();
         }
+        let Delivery { item, seq, commit, last } = delivery;
+        self.delivered = seq;
+        self.pages.claim.delivered();
+        if last {
+            self.pass_page();
+        } else if let Some(head) = commit {
+            self.move_to(Cursor::new(self.pages.shared.store, head));
+        }
+        item
+    }
+
+    fn pass_page(&mut self) {
+        self.page = None;
+        self.move_to(self.end);
+    }
+
+    /// Goes back to the last whole commit that was delivered, because what was read after it is lost. What was
+    /// delivered of the next one is not delivered again.
+    fn lose(&mut self, need: usize, fresh: bool) {
+        (self.page, self.ahead) = (None, None);
+        self.pages.claim.lost(need);
+        self.end = self.cursor;
+        self.pages
+            .watcher
+            .falls_back(self.cursor.head().unwrap_or_else(|| Head::genesis(self.pages.shared.store)));
+        // A cursor that is no head must be looked up again.
+        let fresh = fresh || self.cursor.head().is_none();
+        self.state = if fresh { State::Fresh } else { State::Idle };
     }
 
     fn move_to(&mut self, cursor: Cursor) {
         self.cursor = cursor;
-        self.watcher.delivers((!self.commits.is_empty()).then_some(cursor.seq()));
+        self.pages.watcher.delivers(self.page.is_some().then_some(cursor.seq()));
     }
 
     fn finish(&mut self, cause: StateError) {
+        (self.page, self.ahead) = (None, None);
         self.state = State::Ended { cause, told: false };
     }
 
@@ -436,7 +421,7 @@ impl Stream for WatchStream {
 
 impl Drop for WatchStream {
     fn drop(&mut self) {
-        self.shared.leave(&self.watcher);
+        self.pages.shared.leave(&self.pages.watcher);
     }
 }
 

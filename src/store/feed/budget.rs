@@ -1,0 +1,328 @@
+//! The memory that all watches of an open store hold together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+use super::wakers::Wakers;
+use crate::sync::{Mutex, lock};
+
+/// The most bytes of pages that the watches of an open store hold together. A page is a copy of a part of the log, so
+/// it can be taken from a watch at any time: the watch reads it again.
+///
+/// A watch asks before it reads. If there is no room, pages of others are taken, those first that exceed a fair share,
+/// then the oldest, and always of watches that were denied less often than the one that asks. So nobody is denied for
+/// ever, and a watch that is not polled keeps nothing from others. A page that is being read is not taken: it comes
+/// without anybody's help.
+pub(crate) struct Budget {
+    state: Mutex<State>,
+}
+
+struct State {
+    most: usize,
+    held: usize,
+    leases: HashMap<u64, Leased>,
+    /// The number of the next lease. Later ones have larger numbers.
+    next: u64,
+    /// The watches that wait for pages that are being read.
+    waiting: Vec<Waker>,
+}
+
+struct Leased {
+    bytes: usize,
+    losses: u32,
+    /// Whether the page was read, so that it can be taken.
+    is_there: bool,
+    page: Weak<dyn Loan>,
+}
+
+/// What is held within the budget.
+pub(crate) trait Loan: Send + Sync {
+    /// Drops it.
+    fn give_up(&self);
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// Those who hold pages were denied as often. A watch that asks again, one denial more, gets room.
+    InTurn,
+    /// Pages that are being read take it. The waker is called when there may be some.
+    Full,
+}
+
+impl Budget {
+    /// A budget of this many bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        let state = State { most, held: 0, leases: HashMap::new(), next: 0, waiting: Vec::new() };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// Sets how many bytes the watches may hold.
+    pub(crate) fn limit(&self, most: usize) {
+        lock(&self.state).most = most;
+    }
+
+    /// How many bytes the watches hold.
+    pub(crate) fn held(&self) -> usize {
+        lock(&self.state).held
+    }
+
+    /// The fair share of one more page.
+    pub(crate) fn share(&self) -> usize {
+        lock(&self.state).share()
+    }
+
+    /// Room for a page of this many bytes, or for one that takes all, if it is larger than that. `losses` says how
+    /// often the watch was denied, or lost a page, since it last delivered something.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        bytes: usize,
+        losses: u32,
+        page: Weak<dyn Loan>,
+        waker: &Waker,
+    ) -> Result<Lease, Denied> {
+        let mut state = lock(&self.state);
+        let bytes = bytes.min(state.most);
+        let lost = match state.make_room(bytes, losses, None) {
+            Ok(lost) => lost,
+            Err(denied) => {
+                if denied == Denied::Full && !state.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+                    state.waiting.push(waker.clone());
+                }
+                return Err(denied);
+            }
+        };
+        let id = state.add(bytes, losses, page);
+        drop(state);
+        lost.iter().filter_map(Weak::upgrade).for_each(|page| page.give_up());
+        Ok(Lease { budget: self.clone(), id })
+    }
+
+    /// Room for a page of this many bytes, if there is some without taking pages of others.
+    pub(crate) fn take_free(self: &Arc<Self>, bytes: usize, page: Weak<dyn Loan>) -> Option<Lease> {
+        let mut state = lock(&self.state);
+        (bytes <= state.most.saturating_sub(state.held)).then(|| {
+            let id = state.add(bytes, 0, page);
+            Lease { budget: self.clone(), id }
+        })
+    }
+}
+
+impl State {
+    fn share(&self) -> usize {
+        self.most / (self.leases.len() + 1)
+    }
+
+    fn add(&mut self, bytes: usize, losses: u32, page: Weak<dyn Loan>) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.held += bytes;
+        self.leases.insert(id, Leased { bytes, losses, is_there: false, page });
+        id
+    }
+
+    /// Makes room for this many bytes, and returns the pages that are taken for it, which the caller gives up when the
+    /// lock is released. If that is not enough, takes none. `own` is the lease that needs the room.
+    fn make_room(
+        &mut self,
+        bytes: usize,
+        losses: u32,
+        own: Option<u64>,
+    ) -> Result<Vec<Weak<dyn Loan>>, Denied> {
+        let mut free = self.most.saturating_sub(self.held);
+        if bytes <= free {
+            return Ok(Vec::new());
+        }
+        let share = self.share();
+        let others = || self.leases.iter().filter(|(id, lease)| Some(**id) != own && lease.is_there);
+        let weaker = others().filter(|(_, lease)| lease.losses < losses);
+        let mut weaker: Vec<_> =
+            weaker.map(|(id, lease)| (lease.bytes <= share, lease.losses, *id, lease.bytes)).collect();
+        weaker.sort_unstable();
+        let mut taken = Vec::new();
+        for (.., id, bytes_of) in weaker {
+            if bytes <= free {
+                break;
+            }
+            free += bytes_of;
+            taken.push(id);
+        }
+        if bytes > free {
+            let in_turn = others().any(|(_, lease)| lease.losses >= losses);
+            return Err(if in_turn { Denied::InTurn } else { Denied::Full });
+        }
+        Ok(taken.into_iter().filter_map(|id| self.remove(id)).collect())
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Weak<dyn Loan>> {
+        let lease = self.leases.remove(&id)?;
+        self.held -= lease.bytes;
+        Some(lease.page)
+    }
+
+    fn woken(&mut self) -> Wakers {
+        Wakers(std::mem::take(&mut self.waiting))
+    }
+}
+
+/// A part of the budget; given back when it is dropped.
+pub(crate) struct Lease {
+    budget: Arc<Budget>,
+    id: u64,
+}
+
+impl Lease {
+    /// Makes the lease one of this many bytes, or of the whole budget. Returns false, and leaves it as it is, if there
+    /// is no room, or if the page was taken.
+    pub(crate) fn resize(&self, bytes: usize) -> bool {
+        let mut state = lock(&self.budget.state);
+        let bytes = bytes.min(state.most);
+        let Some((had, losses)) = state.leases.get(&self.id).map(|lease| (lease.bytes, lease.losses)) else {
+            return false;
+        };
+        let Ok(lost) = state.make_room(bytes.saturating_sub(had), losses, Some(self.id)) else {
+            return false;
+        };
+        state.held = state.held - had + bytes;
+        if let Some(lease) = state.leases.get_mut(&self.id) {
+            lease.bytes = bytes;
+        }
+        let woken = if bytes < had { state.woken() } else { Wakers::default() };
+        drop(state);
+        lost.iter().filter_map(Weak::upgrade).for_each(|page| page.give_up());
+        woken.wake();
+        true
+    }
+
+    /// Notes that the page was read.
+    pub(crate) fn is_there(&self) {
+        self.change(|lease| lease.is_there = true);
+    }
+
+    /// Notes that something of the page was delivered.
+    pub(crate) fn delivers(&self) {
+        self.change(|lease| lease.losses = 0);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Leased)) {
+        let mut state = lock(&self.budget.state);
+        state.leases.get_mut(&self.id).map(change);
+        let woken = state.woken();
+        drop(state);
+        woken.wake();
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut state = lock(&self.budget.state);
+        let page = state.remove(self.id);
+        let woken = state.woken();
+        drop(state);
+        drop(page);
+        woken.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Page(AtomicBool);
+
+    impl Loan for Page {
+        fn give_up(&self) {
+            assert!(!self.0.swap(true, Ordering::SeqCst), "given up twice");
+        }
+    }
+
+    struct Held(Arc<Page>, Option<Lease>);
+
+    impl Held {
+        fn is_lost(&self) -> bool {
+            self.0.0.load(Ordering::SeqCst)
+        }
+
+        fn there(self) -> Self {
+            self.1.as_ref().unwrap().is_there();
+            self
+        }
+    }
+
+    fn ask(budget: &Arc<Budget>, bytes: usize, losses: u32) -> Result<Held, Denied> {
+        let page = Arc::new(Page::default());
+        let weak: Weak<dyn Loan> = Arc::downgrade(&(page.clone() as Arc<dyn Loan>));
+        budget.take(bytes, losses, weak, Waker::noop()).map(|lease| Held(page, Some(lease)))
+    }
+
+    #[test]
+    fn what_is_dropped_is_given_back_and_nothing_exceeds_the_budget() {
+        let budget = Arc::new(Budget::new(100));
+        let (one, two) = (ask(&budget, 60, 0).unwrap(), ask(&budget, 40, 0).unwrap());
+        assert_eq!(budget.held(), 100);
+        assert_eq!(ask(&budget, 1, 9).err(), Some(Denied::Full), "what is being read is not taken");
+        drop(one);
+        assert_eq!(budget.held(), 40);
+        let other = ask(&budget, 1, 0).unwrap();
+        assert!(!two.1.as_ref().unwrap().resize(101), "all of it, and another has some");
+        drop(other);
+        assert!(two.1.as_ref().unwrap().resize(101), "one that is larger than the budget has all of it");
+        assert_eq!(budget.held(), 100);
+        assert!(two.1.as_ref().unwrap().resize(10));
+        assert!(two.1.as_ref().unwrap().resize(20));
+        let large = ask(&budget, 1_000, 1);
+        assert_eq!(large.err(), Some(Denied::Full));
+        drop(two);
+        let large = ask(&budget, 1_000, 0).unwrap();
+        assert_eq!(budget.held(), 100, "one that is larger than the budget has all of it");
+        drop(large);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_page_is_taken_from_who_was_denied_less_and_holds_more_than_a_share() {
+        let budget = Arc::new(Budget::new(100));
+        let small = ask(&budget, 10, 0).unwrap().there();
+        let large = ask(&budget, 60, 0).unwrap().there();
+        let read = ask(&budget, 30, 0).unwrap();
+        assert_eq!(ask(&budget, 20, 0).err(), Some(Denied::InTurn));
+        let next = ask(&budget, 20, 1).unwrap().there();
+        assert!(large.is_lost() && !small.is_lost() && !read.is_lost());
+        assert!(!large.1.as_ref().unwrap().resize(1), "what was taken stays so");
+        drop(large);
+        assert_eq!(budget.held(), 60);
+        assert_eq!(ask(&budget, 90, 1).err(), Some(Denied::InTurn), "one was denied as often");
+        assert!(!small.is_lost() && !next.is_lost(), "in vain, nothing is taken");
+        assert_eq!(ask(&budget, 90, 2).err(), Some(Denied::Full), "the rest is being read");
+        drop(read);
+        let all = ask(&budget, 90, 2).unwrap().there();
+        assert!(small.is_lost() && !next.is_lost() || budget.held() <= 100);
+        all.1.as_ref().unwrap().delivers();
+        assert!(ask(&budget, 50, 1).is_ok() && all.is_lost(), "who has delivered is asked first again");
+    }
+
+    #[test]
+    fn a_page_that_never_grows_old_keeps_nothing_from_others() {
+        let budget = Arc::new(Budget::new(100));
+        let never_polled: Vec<Held> = (0..10).map(|n| ask(&budget, 10, n).unwrap().there()).collect();
+        let mut losses = 0;
+        let mut denied = 0;
+        let got = loop {
+            match ask(&budget, 100, losses) {
+                Ok(got) => break got,
+                Err(Denied::InTurn) => losses += 1,
+                Err(Denied::Full) => panic!("nothing is being read"),
+            }
+            denied += 1;
+            assert!(denied < 20);
+        };
+        assert!(never_polled.iter().all(Held::is_lost));
+        drop(never_polled);
+        assert_eq!(budget.held(), 100);
+        drop(got);
+    }
+}
