@@ -7,6 +7,9 @@ use crate::limits::MAX_KEY_LENGTH;
 /// pattern with wildcards or a prefix leaves them out, unless it begins with this prefix itself.
 pub const RESERVED_PREFIX: &str = "/.univrs/";
 
+/// The prefix of the keys of marks.
+pub(crate) const MARKS_PREFIX: &str = "/.univrs/marks/";
+
 /// Checks a key. A key starts with `/`, has 2 to [`MAX_KEY_LENGTH`] bytes of UTF-8, no empty segment (so
 /// no `//`, and no `/` at the end), no control character and no `*`.
 ///

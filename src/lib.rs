@@ -79,6 +79,7 @@
 //! | [`at`](StateStore::at) | the store as it was at a [`Point`], for reading: [`Past`] |
 //! | [`diff`](StateStore::diff) | what differs between two points, key by key |
 //! | [`restore`](StateStore::restore) | brings keys or a prefix back to a point, as new changes |
+//! | [`mark`](LocalStore::mark), [`marks`](LocalStore::marks), [`unmark`](LocalStore::unmark) | names for points: each is a [`Mark`](history::Mark) |
 //! | [`changes`](StateStore::changes), [`replay`](StateStore::replay) | the log itself, commit by commit |
 //!
 //! # Prove
@@ -187,7 +188,7 @@ pub mod archive {
 
 /// The past: reads of a moment, differences between two, and ways to bring one back.
 pub mod history {
-    pub use crate::store::{DeletedKey, Diff, DiffPage, Difference, Past, Point, Restore};
+    pub use crate::store::{DeletedKey, Diff, DiffPage, Difference, Mark, Past, Point, Restore};
 }
 
 /// What [`Options`] takes: where times and randomness come from, and when a commit is acknowledged.

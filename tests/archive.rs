@@ -374,7 +374,7 @@ async fn an_export_never_writes_over_anything<S: Store>(store: S, subject: &Subj
 }
 
 /// Keeps an export for `tools/check_export.py`, which recomputes it.
-fn keep(bytes: &[u8], name: &str) {
+pub(crate) fn keep(bytes: &[u8], name: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("exports");
     std::fs::create_dir_all(&folder).unwrap();
     // Other tests keep the same at the same time.

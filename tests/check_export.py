@@ -17,7 +17,7 @@ import cbor2
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "tools" / "check_export.py"
 sys.path.insert(0, str(PROGRAM.parent))
-from check_export import Wrong, follow  # noqa: E402
+from check_export import Wrong, check_mark, follow  # noqa: E402
 
 SEED = int(os.environ.get("UNIVRS_SEED") or random.randrange(2**32))
 FLIPS = int(os.environ.get("UNIVRS_FLIPS") or 100)
@@ -31,6 +31,20 @@ def is_refused(data):
         assert str(wrong), "it is refused without a word"
         return True
     return False
+
+
+def check_marks():
+    """What the value of a mark may be, as schema/README.md says."""
+    mark = {"v": 1, "seq": 3, "hash": "0f" * 32}
+    for good in (mark, {**mark, "seq": 0, "hold": [1]}, {"seq": 3, "hash": "0f" * 32}, {"v": 2}):
+        check_mark(json.dumps(good).encode(), 4)
+    wrong = ({**mark, "seq": 4}, {**mark, "seq": -1}, {**mark, "hash": "0F" * 32}, {"v": 1, "seq": 3}, [], 7)
+    for bad in (b"", b"\xff", b"[" * 100_000, *(json.dumps(value).encode() for value in wrong)):
+        try:
+            check_mark(bad, 4)
+        except Wrong:
+            continue
+        raise AssertionError(bad[:80])
 
 
 def names_another_store(data, whole):
@@ -100,6 +114,7 @@ if __name__ == "__main__":
     claims = (b"\x9b" + b"\xff" * 8, b"\x5b" + b"\x7f" * 8, b"\x81" * 100_000)
     for data in (*claims, b"\xd8\x1d\0", b"\xa1\x80\0", b"\xff", b"\xf9\x7e\0"):
         assert is_refused(data), data[:20]
+    check_marks()
     with tempfile.TemporaryDirectory() as folder:
         check_command(paths[0], Path(folder))
     print(f"{len(paths)} exports are proved, {copies} damaged copies of them are refused")

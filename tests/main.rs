@@ -23,6 +23,7 @@ mod invariants;
 mod kept_names;
 mod kill;
 mod lifecycle;
+mod marks;
 mod model;
 mod moved;
 mod openings;

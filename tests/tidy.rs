@@ -42,6 +42,7 @@ const ROOMS: [&[&str]; 12] = [
     &[
         "state_store",
         "local_store",
+        "marks",
         "store_impl",
         "options",
         "with_meta",
@@ -62,7 +63,7 @@ const CIRCLES: [(&[&str], &str); 2] = [
         "an error names the limit or the position that it is about, and both are parsed with errors",
     ),
     (
-        &["store::delegate", "store::local_store", "store::state_store", "store::with_meta"],
+        &["store::delegate", "store::local_store", "store::marks", "store::state_store", "store::with_meta"],
         "the trait gives out a handle that implements it, and what a local store can do beside it",
     ),
 ];

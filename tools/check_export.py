@@ -28,6 +28,7 @@ MOST = 2**63 - 1
 # Longer than any item that a store writes: a value of 256 MiB, its header, and some.
 LONGEST = (256 << 20) + (128 << 10)
 LONGEST_LINE = 1 << 16
+MARKS = "/.univrs/marks/"
 TEXTS = {"actor", "cause", "reason", "commit_id", "correlation"}
 CREATED, UPDATED, DELETED = 1, 2, 3
 
@@ -137,6 +138,20 @@ def check_header(header, seq):
     check_meta(meta)
 
 
+def check_mark(value, seq):
+    """The value of a mark, which names an earlier position and the hash there. Other formats are not known here."""
+    try:
+        mark = json.loads(value)
+    except (ValueError, RecursionError):
+        mark = None
+    need(isinstance(mark, dict), "its key is that of a mark, but its value is no JSON object")
+    if mark.get("v", 1) == 1:
+        place, digits = mark.get("seq"), mark.get("hash")
+        is_hash = type(digits) is str and len(digits) == 64 and all(digit in "0123456789abcdef" for digit in digits)
+        names = is_number(place, 0, seq - 1) and is_hash
+        need(names, "its key is that of a mark, but its value names no position before it")
+
+
 class Log:
     """An export, as far as it was followed."""
 
@@ -187,6 +202,8 @@ class Log:
                 salt, value = rest
                 need(is_bytes(salt, 16) and type(value) is bytes, "its salt or its value is damaged")
                 need(header[9] == derive("value", salt, value), "its value does not match its hash")
+                if header[5].startswith(MARKS):
+                    check_mark(value, self.seq)
             else:
                 self.erased += header[9] is not None
             self.check_commit(header)

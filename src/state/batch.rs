@@ -40,6 +40,8 @@ pub struct Batch {
     conditions: Vec<Condition>,
     writes: Vec<Write>,
     meta: Meta,
+    /// The prefix of reserved keys that this batch may write.
+    reserved: Option<&'static str>,
 }
 
 /// A condition on the state before the batch.
@@ -177,6 +179,12 @@ impl Batch {
         self
     }
 
+    /// This batch as one of the store, for a program: it may write the reserved keys with this prefix.
+    pub(crate) fn may_write(mut self, prefix: &'static str) -> Self {
+        self.reserved = Some(prefix);
+        self
+    }
+
     /// This batch as one that restores the state at a position.
     pub(crate) fn restored(mut self, from: Seq) -> Self {
         self.meta.cause = Some("restored".to_owned());
@@ -234,7 +242,7 @@ impl Batch {
         for write in &self.writes {
             let key = write.key();
             validate_key(key)?;
-            if key.starts_with(RESERVED_PREFIX) {
+            if key.starts_with(RESERVED_PREFIX) && !self.reserved.is_some_and(|own| key.starts_with(own)) {
                 return Err(invalid(key, &format!("keys below {RESERVED_PREFIX} belong to the store")));
             }
             if let Write::Set { value, .. } = write {
@@ -261,7 +269,7 @@ impl fmt::Debug for Batch {
             .field("conditions", &self.conditions)
             .field("writes", &self.writes)
             .field("meta", &self.meta)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -317,6 +325,9 @@ mod tests {
         assert!(matches!(refusal(Batch::new().set("/.univrs/x", "")), StateError::InvalidKey(_)));
         assert!(matches!(refusal(Batch::new().delete("/.univrs/x")), StateError::InvalidKey(_)));
         assert_eq!(Batch::new().expect_absent("/.univrs/x").check_input(&Limits::default()), Ok(()));
+        let own = |key| Batch::new().set("/a", "").set(key, "").may_write("/.univrs/marks/");
+        assert_eq!(own("/.univrs/marks/x").check_input(&Limits::default()), Ok(()));
+        assert!(matches!(refusal(own("/.univrs/accepted-loss")), StateError::InvalidKey(_)));
     }
 
     #[test]

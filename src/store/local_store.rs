@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::history::{Mark, Point};
+use super::marks;
 use super::state_store::StateStore;
 use super::stats::Stats;
 use super::transfer::{Export, Exported};
@@ -15,7 +17,7 @@ use crate::error::{Result, StateError};
 use crate::log::{Anchor, StoreId};
 
 /// The operations of a store that this process has open, beside those of [`StateStore`]: verify, export,
-/// statistics, and close.
+/// statistics, marks, and close.
 ///
 /// [`SqliteStore`](crate::SqliteStore), [`MemoryStore`](crate::MemoryStore) and
 /// [`Archive`](crate::archive::Archive) implement it, and so do `Arc`, `Box`, references and
@@ -106,6 +108,73 @@ pub trait LocalStore: StateStore + sealed::Opened {
     {
         StateError::check_names_file(path.as_ref(), "an export")?;
         self.opened().0.export_to(export, path.as_ref()).await
+    }
+
+    /// Gives a point a name. The mark is a change of the log, with the metadata of the handle, so it goes with an export
+    /// and has a history. If the name has this point already, nothing is recorded.
+    ///
+    /// ```
+    /// use univrs_state::history::Point;
+    /// use univrs_state::{LocalStore, MemoryStore, Meta, StateError, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// store.set("/config/rate", b"7".to_vec()).await?;
+    /// let alice = store.with_meta(Meta::new().actor("alice").reason("rollout 88"));
+    /// alice.mark("before-88", Point::Head).await?;
+    /// store.set("/config/rate", b"0".to_vec()).await?;
+    ///
+    /// let mark = store.marked("before-88").await?.unwrap();
+    /// assert_eq!(store.at((&mark).into()).await?.get("/config/rate").await?.unwrap().value, b"7");
+    /// let taken = store.mark("before-88", Point::Head).await;
+    /// assert!(matches!(taken, Err(StateError::AlreadyExists(_))));
+    /// assert!(store.unmark("before-88").await?);
+    /// assert!(store.marks().await?.is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a name that breaks a rule of
+    /// [`Mark::validate_name`]; those of [`StateStore::at`] for the point;
+    /// [`StateError::AlreadyExists`](crate::StateError::AlreadyExists) if the name has another point, see
+    /// [`move_mark`](Self::move_mark); those of [`StateStore::commit`].
+    async fn mark(&self, name: &str, point: Point) -> Result<Mark> {
+        marks::mark(self, name, point, false).await
+    }
+
+    /// Gives a point a name, and takes the name from the point that it had. Fields of the mark that this version does
+    /// not know are kept.
+    ///
+    /// # Errors
+    /// Those of [`mark`](Self::mark), but the name may be taken.
+    async fn move_mark(&self, name: &str, point: Point) -> Result<Mark> {
+        marks::mark(self, name, point, true).await
+    }
+
+    /// The mark with a name; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of [`marks`](Self::marks); [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a name
+    /// that breaks a rule.
+    async fn marked(&self, name: &str) -> Result<Option<Mark>> {
+        marks::marked(self, name).await
+    }
+
+    /// All marks, in the order of their names.
+    ///
+    /// # Errors
+    /// See the trait; [`StateError::Unsupported`](crate::StateError::Unsupported) if a newer version made a mark of
+    /// another format.
+    async fn marks(&self) -> Result<Vec<Mark>> {
+        marks::marks(self).await
+    }
+
+    /// Removes a mark; returns whether there was one. Its history stays in the log.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a name that breaks a rule; those of
+    /// [`StateStore::commit`].
+    async fn unmark(&self, name: &str) -> Result<bool> {
+        marks::unmark(self, name).await
     }
 
     /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is

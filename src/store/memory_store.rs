@@ -135,7 +135,7 @@ impl MemoryStore {
         Options::new().store_id(store).replay(log)
     }
 
-    /// How many keys exist.
+    /// How many keys exist, those of the store itself included.
     pub fn len(&self) -> usize {
         sync::read_lock(&self.memory).folded().projection.live()
     }

@@ -29,6 +29,7 @@ mod feed;
 mod foreign;
 mod history;
 mod local_store;
+mod marks;
 mod memory_store;
 mod open_store;
 #[cfg(feature = "sqlite")]
@@ -70,7 +71,7 @@ mod power;
 pub use archive::Archive;
 pub use clock::{Clock, SystemClock};
 pub use entropy::{Entropy, OsEntropy};
-pub use history::{Diff, DiffPage, Difference, Past, Point, Restore};
+pub use history::{Diff, DiffPage, Difference, Mark, Past, Point, Restore};
 pub use local_store::LocalStore;
 pub use memory_store::MemoryStore;
 pub use options::Options;

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::commands::{
     anchor, bisect, blame, completions, delete, diff, doctor, export, get, history, import, init, list, load,
-    log, replay, restore, set, show, stats, tree, verify, watch,
+    log, mark, replay, restore, set, show, stats, tree, verify, watch,
 };
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
@@ -41,7 +41,7 @@ Points in the history, for --at and ranges A..B (after A, up to B):
   head, head~10                  the end of the log, and before its last 10 commits
   2026-09-01T12:05:02Z, 2026-09-01, 2h-ago
                                  the last commit at or before that time
-  mark:NAME, hash:9f2c           a mark; the change whose hash begins so
+  mark:NAME, hash:9f2c           a mark of 'ustate mark'; the change whose hash begins so
 A point is the end of a commit. One inside a commit is refused, and the error names its two neighbours.
 Where a change is meant, as with show and restore --undo, a number or a hash names any change.
 
@@ -114,6 +114,7 @@ pub(crate) enum Command {
     Stats(stats::Stats),
     Verify(verify::Verify),
     Anchor(anchor::Anchor),
+    Mark(mark::Marks),
     Export(export::Export),
     Import(import::Import),
     Replay(replay::Replay),

@@ -38,7 +38,7 @@ impl Point {
                 }
                 Err(error) => Err(error.into()),
             },
-            Form::Mark(name) => fail(unknown_mark(name)),
+            Form::Mark(name) => find_mark(context, source, name).await,
             Form::Hash(digits) => find_hash(context, source, digits, head).await,
         }
     }
@@ -188,9 +188,23 @@ impl Point {
     }
 }
 
-fn unknown_mark(name: &str) -> Failure {
-    Failure::new(Exit::HistoryGone, "unknown_mark", format!("there is no mark {name:?}"))
-        .fact("use a number, head~10, a time, or hash:PREFIX")
+/// There is no such mark.
+pub(crate) fn unknown_mark(context: &Context, name: &str, exit: Exit) -> Failure {
+    Failure::new(exit, "unknown_mark", format!("there is no mark {name}")).hint(context.hint("mark list"))
+}
+
+/// The end of the log at a mark, as the store has it.
+async fn find_mark(context: &Context, source: &Source, name: &str) -> Done<Seq> {
+    let Some(mark) = source.marked(name).await? else {
+        return fail(unknown_mark(context, name, Exit::HistoryGone));
+    };
+    match source.at((&mark).into()).await {
+        Err(StateError::CursorDiverged(why)) => {
+            let what = format!("this log does not have the point of the mark {name}");
+            fail(Failure::new(Exit::HistoryGone, "cursor_diverged", what).fact(why))
+        }
+        past => Ok(past?.seq()),
+    }
 }
 
 /// The one change whose hash begins with these digits. Reads the log page by page.

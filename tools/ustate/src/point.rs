@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use univrs_state::Seq;
+use univrs_state::history::Mark;
+use univrs_state::{Seq, StateError};
 
 use crate::moment::Moment;
 
@@ -51,7 +52,7 @@ impl FromStr for Point {
             let back = if back.is_empty() { Some("0") } else { back.strip_prefix('~') };
             back.and_then(|back| back.parse::<Seq>().ok()).map(|back| Form::Head(back.as_u64()))
         } else if let Some(name) = text.strip_prefix("mark:") {
-            (!name.is_empty() && !name.contains("..")).then(|| Form::Mark(name.to_owned()))
+            Some(Form::Mark(parse_name(name)?))
         } else if let Some(digits) = text.strip_prefix("hash:") {
             let hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
             let fits = hex && (1..=DIGITS).contains(&digits.len());
@@ -63,6 +64,12 @@ impl FromStr for Point {
         };
         form.map(|form| Self { text: text.to_owned(), form }).ok_or_else(wrong)
     }
+}
+
+/// A name, by the rules of marks.
+pub(crate) fn parse_name(text: &str) -> Result<String, String> {
+    let plain = |error: StateError| error.to_string().replace("invalid argument: ", "");
+    Mark::validate_name(text).map(|()| text.to_owned()).map_err(plain)
 }
 
 /// `A..B`: the changes after A, up to B. Either may be left out.
@@ -96,13 +103,14 @@ mod tests {
         assert_eq!(form("12"), Form::Seq(Seq::new(12)));
         assert_eq!(form("head"), Form::Head(0));
         assert_eq!(form("head~3"), Form::Head(3));
-        assert_eq!(form("mark:before the move"), Form::Mark("before the move".into()));
+        assert_eq!(form("mark:before-the_move.2"), Form::Mark("before-the_move.2".into()));
         assert_eq!(form("hash:9F2c"), Form::Hash("9f2c".into()));
         assert!(matches!(form("2026-09-01"), Form::Time(_)));
         let long = format!("hash:{}", "a".repeat(65));
-        for bad in
-            ["", "x", "-1", "head~", "head3", "head~-1", "1..2", "HEAD", "mark:", "hash:", "hash:xy", &long]
-        {
+        for bad in [
+            "", "x", "-1", "head~", "head3", "head~-1", "1..2", "HEAD", "mark:", "mark:a b", "mark:a.",
+            "hash:", "hash:xy", &long,
+        ] {
             assert!(bad.parse::<Point>().is_err(), "{bad}");
         }
     }

@@ -243,8 +243,8 @@ $ ustate bisect --good 2 --bad 99 -- true
 !   hint: ustate log -n 10
 [exit 6]
 $ ustate bisect --good 2 --bad mark:broken -- true
-! error: there is no mark "broken"
-!   use a number, head~10, a time, or hash:PREFIX
+! error: there is no mark broken
+!   hint: ustate mark list
 [exit 6]
 $ ustate bisect --good 2 --bad head
 ! error: the following required arguments were not provided: <COMMAND>...

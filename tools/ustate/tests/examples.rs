@@ -30,7 +30,7 @@ fn every_example_runs() {
     std::fs::write(place.path("conf/app.toml"), "threads = 4").unwrap();
     for command in [
         "set", "get", "list", "tree", "log", "show", "history", "diff", "stats", "blame", "bisect", "verify",
-        "anchor", "export", "import", "replay", "restore", "load", "doctor", "delete",
+        "anchor", "export", "import", "replay", "restore", "load", "doctor", "mark", "delete",
     ] {
         let examples = examples(&place, command);
         assert!(!examples.is_empty(), "{command}");

@@ -27,7 +27,7 @@ async fn stocked() -> (Place, SqliteStore) {
 }
 
 /// Every command that takes a point, with `P` where the point stands.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "get /a --at P",
     "list --at P",
     "tree --at P",
@@ -50,6 +50,7 @@ const COMMANDS: [&str; 22] = [
     "bisect --good 0 --bad P -- true",
     "restore /a --to P",
     "restore --all --to P --dry-run",
+    "mark add new P --dry-run",
 ];
 
 /// A command at a point, with output in JSON.
@@ -103,7 +104,9 @@ async fn the_points_beside_it_are_taken_by_every_command_however_they_are_writte
         "2024-03-02",
         &hash(0),
         &hash(1),
+        "mark:here",
     ];
+    assert_eq!(place.code("mark add here"), 0);
     for point in points {
         // Making files and searching are told apart by other tests.
         for command in

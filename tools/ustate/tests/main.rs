@@ -24,6 +24,7 @@ mod live;
 mod load;
 mod look;
 mod loss;
+mod mark;
 mod mirror;
 mod nobody;
 mod options;

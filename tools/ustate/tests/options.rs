@@ -30,6 +30,7 @@ Commands:
   stats        Count what is in the store and in its log
   verify       Check every change against its hash and the entries against the log
   anchor       Print the end of the log as a line to keep elsewhere
+  mark         Give points in the history names, for mark:NAME
   export       Write the log to a file that proves itself
   import       Make a new store of an export
   replay       Replay the log: into a new store, or commit by commit for a command

@@ -266,11 +266,11 @@ $ ustate get /a --at 5 --json
 ! {"v":1,"type":"error","code":"inside_commit","exit":2,"message":"5 is inside a commit, where no state was","facts":["the commit goes from 5 to 6; before it is the state at 4, after it the one at 6"],"hint":"ustate show 5"}
 [exit 2]
 $ ustate get /a --at mark:before
-! error: there is no mark "before"
-!   use a number, head~10, a time, or hash:PREFIX
+! error: there is no mark before
+!   hint: ustate mark list
 [exit 6]
 $ ustate log mark:before.. --json
-! {"v":1,"type":"error","code":"unknown_mark","exit":6,"message":"there is no mark \"before\"","facts":["use a number, head~10, a time, or hash:PREFIX"]}
+! {"v":1,"type":"error","code":"unknown_mark","exit":6,"message":"there is no mark before","facts":[],"hint":"ustate mark list"}
 [exit 6]
 $ ustate get /a --at hash:xyz
 ! error: invalid value 'hash:xyz' for '--at <POINT>': this is no point in the history; use a number, head, head~10, a time like [TIME], 2026-09-01 or 2h-ago, mark:NAME, or hash:PREFIX

@@ -15,6 +15,7 @@ pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod log;
+pub(crate) mod mark;
 pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod run;
@@ -46,6 +47,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Stats(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,
         Command::Anchor(command) => command.run(context).await,
+        Command::Mark(command) => command.run(context).await,
         Command::Export(command) => command.run(context).await,
         Command::Import(command) => command.run(context).await,
         Command::Replay(command) => command.run(context).await,
