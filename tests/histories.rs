@@ -5,13 +5,13 @@
 //! `UNIVRS_HISTORIES` sets how many, `UNIVRS_SEED` the one to begin with. A seed repeats what is
 //! asked; how it falls in time is up to the machine, so a history that is wrong is kept in a file.
 
-use std::ops::AddAssign;
+use std::collections::BTreeMap;
+use std::ops::{AddAssign, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use univrs_state::log::Change;
 
@@ -151,19 +151,41 @@ fn try_one(seed: u64, focus: Focus) -> Result<Totals, String> {
     })
 }
 
-/// Tries histories, several at once; what they had in them, and the first that was wrong. Those that
-/// are under way then are not waited for: they may never end.
+/// Tries histories; what they had in them, and the first that was wrong or did not end.
 pub(crate) fn try_all(name: &str, runs: u64, focus: Focus) -> (Totals, Option<String>) {
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let first = number("UNIVRS_SEED").unwrap_or(clock.as_secs());
     println!("{name}: UNIVRS_SEED={first}");
-    let (next, (sender, results)) = (Arc::new(AtomicU64::new(first)), mpsc::channel());
+    let (totals, violation) = try_each(first..first + runs, PATIENCE, move |seed| try_one(seed, focus));
+    if let Some(violation) = &violation {
+        println!("{name}: VIOLATION {violation}");
+    }
+    (totals, violation)
+}
+
+/// Tries seeds, several at once, until one is wrong, or has not ended after `patience`. Those that are under way then
+/// are not waited for: they may never end.
+fn try_each(
+    seeds: Range<u64>,
+    patience: Duration,
+    attempt: impl Fn(u64) -> Result<Totals, String> + Clone + Send + 'static,
+) -> (Totals, Option<String>) {
+    let (sender, results) = mpsc::channel();
+    // Each has a time of its own: that others end says nothing of one that waits for ever. The first is the oldest.
+    let under_way = Arc::new(Mutex::new((seeds, BTreeMap::new())));
     for _ in 0..AT_ONCE {
-        let (next, sender) = (next.clone(), sender.clone());
+        let (under_way, sender, attempt) = (under_way.clone(), sender.clone(), attempt.clone());
         std::thread::spawn(move || {
-            let seeds = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
-            for seed in seeds.take_while(|seed| *seed < first + runs) {
-                if sender.send((seed, try_one(seed, focus))).is_err() {
+            let begin = || {
+                let mut under_way = under_way.lock().unwrap();
+                let seed = under_way.0.next()?;
+                under_way.1.insert(seed, Instant::now());
+                Some(seed)
+            };
+            while let Some(seed) = begin() {
+                let tried = attempt(seed);
+                under_way.lock().unwrap().1.remove(&seed);
+                if sender.send((seed, tried)).is_err() {
                     break;
                 }
             }
@@ -171,16 +193,37 @@ pub(crate) fn try_all(name: &str, runs: u64, focus: Focus) -> (Totals, Option<St
     }
     drop(sender);
     let mut totals = Totals::default();
-    let violation = loop {
-        match results.recv_timeout(PATIENCE) {
+    loop {
+        let oldest =
+            under_way.lock().unwrap().1.first_key_value().map(|(seed, begun)| (*seed, begun.elapsed()));
+        let left = match oldest {
+            Some((seed, passed)) if passed >= patience => {
+                return (totals, Some(format!("UNIVRS_SEED={seed}, it has not ended after {patience:?}")));
+            }
+            Some((_, passed)) => patience.saturating_sub(passed),
+            None => patience,
+        };
+        match results.recv_timeout(left) {
             Ok((_, Ok(more))) => totals += more,
-            Ok((seed, Err(error))) => break format!("UNIVRS_SEED={seed}, {error}"),
-            Err(RecvTimeoutError::Timeout) => break "a history does not end".to_owned(),
+            Ok((seed, Err(error))) => return (totals, Some(format!("UNIVRS_SEED={seed}, {error}"))),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return (totals, None),
         }
-    };
-    println!("{name}: VIOLATION {violation}");
-    (totals, Some(violation))
+    }
+}
+
+// Each one that ended gave a new time to the one that did not, which was not named.
+#[test]
+fn one_that_never_ends_is_told_by_its_seed_though_others_end() {
+    let (_held, never) = mpsc::channel::<()>();
+    let never = Arc::new(Mutex::new(never));
+    let (_, violation) = try_each(7..u64::MAX, Duration::from_millis(50), move |seed| {
+        if seed == 7 {
+            never.lock().unwrap().recv().map_err(|_| "the test is over")?;
+        }
+        Ok(Totals::default())
+    });
+    assert_eq!(violation.as_deref(), Some("UNIVRS_SEED=7, it has not ended after 50ms"));
 }
 
 #[test]

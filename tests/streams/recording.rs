@@ -8,7 +8,7 @@ use univrs_state::{Cursor, Entry, Scan, Seq, StateError, StateStore, WatchEvent,
 
 use super::matching::matches;
 use super::plan::{END, Plan, Seen, Start, end_keys};
-use super::stage::{PATIENCE, Stage};
+use super::stage::{IN_VAIN, Stage};
 use crate::histories::journal::{Journal, Line};
 use crate::histories::operation::{Answer, Operation};
 use crate::support::{Seeded, monotonic};
@@ -102,7 +102,7 @@ impl Reader {
         let mut burst = self.plan.burst;
         let last = end_keys().into_iter().rfind(|key| matches(&self.plan.pattern, key));
         while left > 0 {
-            let events = match tokio::time::timeout(PATIENCE, flow.next()).await {
+            let events = match tokio::time::timeout(IN_VAIN, flow.next()).await {
                 Ok(events) => events?,
                 Err(_) if !*stage.written.borrow() => continue,
                 Err(_) => return Err(StateError::Storage("it waited in vain".into())),

@@ -1,12 +1,16 @@
 //! What readers of streams know of the store that they watch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use univrs_state::StateStore;
 
-/// Whoever waits for so long when everything is written waits in vain.
-pub(super) use crate::support::PATIENCE;
+use crate::support::PATIENCE;
+
+/// Whoever waits for so long when everything is written waits in vain. That is said before the history as a whole is
+/// given up, because it says more.
+pub(super) const IN_VAIN: Duration = Duration::from_secs(100);
 
 /// The store that is open now, whether everything is written, and how many streams have begun.
 #[derive(Clone)]

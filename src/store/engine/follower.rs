@@ -10,6 +10,7 @@ use super::readers::INTERRUPTS;
 use crate::backend::Snapshot;
 use crate::backend::sqlite::{InterruptHandle, Opening, Sqlite};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::limits::Limits;
 use crate::log::{Change, Head};
 use crate::seq::Seq;
@@ -154,7 +155,7 @@ impl Follower {
 
     /// Publishes the commits after the published head, page by page, until nothing is newer.
     pub(super) fn follow(&self) -> Result<()> {
-        while self.shared.current().is_none() {
+        while !self.shared.is_current() && !failpoint("deaf_follower") {
             self.look_if_due(); // There may be many pages.
             // IMPORTANT: the token is read before the state that it names. The state may then be newer than the
             // token, which causes one more look. In the other order, a state would count as the newest that

@@ -140,9 +140,17 @@ impl Shared {
     /// The published state, if no process has committed a newer one by now.
     pub(crate) fn current(&self) -> Option<Guard<Arc<Published>>> {
         let published = self.published.load();
-        let visible = self.visible();
-        let newest = published.token == visible && !self.blind;
-        (newest || failpoint("stale_read")).then_some(published)
+        (self.is_newest(&published) || failpoint("stale_read")).then_some(published)
+    }
+
+    /// Whether no process has committed a newer state than the published one by now.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn is_current(&self) -> bool {
+        self.is_newest(&self.published.load())
+    }
+
+    fn is_newest(&self, published: &Published) -> bool {
+        published.token == self.visible() && !self.blind
     }
 
     /// The published head.
