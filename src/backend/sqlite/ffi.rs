@@ -1,6 +1,7 @@
 //! What `rusqlite` and `std` do not offer: syncing the write-ahead log, asking whether the file was moved,
 //! reading the write-ahead log's index and marking it, asking what a user may do with a file and what names it has,
-//! giving a file a name that is free, how long the machine has been up, and counting forks.
+//! giving a file a name that is free, waiting for locks by the clock, how long the machine has been up, and counting
+//! forks.
 //!
 //! The one module of unsafe code. The functions that ask a connection borrow it, so it is open, and
 //! no other thread can use it meanwhile (`Connection` is not `Sync`); [`WalIndex`] owns its own.
@@ -14,6 +15,7 @@ use std::io;
 use std::marker::PhantomData;
 #[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Mutex;
@@ -48,6 +50,41 @@ fn log_file(conn: &Connection) -> Result<Option<(*mut ffi::sqlite3_file, &'stati
     let methods = unsafe { file.as_ref() }.map_or(ptr::null(), |file| file.pMethods);
     // SAFETY: the methods are null while the file is closed, and else static.
     Ok(unsafe { methods.as_ref() }.map(|methods| (file, methods)))
+}
+
+/// While a lock of others is in the way, SQLite asks this handler, with how often it has asked for the same wait,
+/// whether to try again. It replaces the handler or timeout before.
+pub(super) fn set_busy_handler<F>(conn: &Connection, handler: F) -> Result<()>
+where
+    F: FnMut(c_int) -> bool + Send + 'static,
+{
+    /// # Safety
+    /// `handler` must point to an `F` that nobody else uses meanwhile.
+    unsafe extern "C" fn ask<F: FnMut(c_int) -> bool>(handler: *mut c_void, asked: c_int) -> c_int {
+        // SAFETY: as the caller promises.
+        let handler = unsafe { &mut *handler.cast::<F>() };
+        catch_unwind(AssertUnwindSafe(|| handler(asked))).unwrap_or(false).into()
+    }
+    /// # Safety
+    /// `handler` must come from a box of an `F`, and not be used any more.
+    unsafe extern "C" fn free<F>(handler: *mut c_void) {
+        // SAFETY: as the caller promises.
+        let handler = unsafe { Box::from_raw(handler.cast::<F>()) };
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(handler)));
+    }
+    // The handler before is not asked any more when what it points to is freed below.
+    conn.busy_timeout(Duration::ZERO)?;
+    let handler = Box::into_raw(Box::new(handler)).cast();
+    // SAFETY: the handle is open while the connection is borrowed, and the name is a C string. SQLite owns the box from
+    // here on and frees it once: at once if this fails, when this is called again, or when the connection closes.
+    check_code(unsafe {
+        ffi::sqlite3_set_clientdata(conn.handle(), c"univrs_busy".as_ptr(), handler, Some(free::<F>))
+    })?;
+    // SAFETY: the box lives as long as SQLite may ask: it is freed only above, behind the timeout that takes the
+    // handler away, or while the connection closes, where all statements have ended, and SQLite itself waits for no
+    // lock. It asks within a call on the connection only, so on the one thread that uses it, and not from
+    // within the handler, which has no connection.
+    check_code(unsafe { ffi::sqlite3_busy_handler(conn.handle(), Some(ask::<F>), handler) })
 }
 
 /// The bytes of a region of the index, as SQLite maps it: 4096 page numbers and their hash table.

@@ -1,5 +1,6 @@
 //! Log and projection in SQLite.
 
+mod busy;
 mod config;
 mod connection;
 mod creation;
@@ -298,7 +299,7 @@ impl Sqlite {
     }
 
     fn set_busy_timeout(&self, timeout: Duration) -> Result<()> {
-        self.conn.busy_timeout(timeout).map_err(fault::storage)
+        busy::set_busy_timeout(&self.conn, timeout).map_err(fault::storage)
     }
 
     /// Runs a statement that returns nothing.

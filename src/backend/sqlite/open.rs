@@ -11,7 +11,7 @@ use super::config::{Durability, Location, Opening, SideFile};
 use super::patience::{Clock, Patience};
 use super::place::PlaceLocks;
 use super::schema::{self, APPLICATION_ID, FORMAT};
-use super::{Checkpoint, Sqlite, fault, ffi, path};
+use super::{Checkpoint, Sqlite, busy, fault, ffi, path};
 use crate::backend::process::{CountedConnection, has_inherited};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
@@ -266,7 +266,7 @@ impl Opening {
         if self.is_file() {
             self.set_journal(&conn, durability)?;
         }
-        conn.busy_timeout(self.busy_timeout).map_err(fault)?;
+        busy::set_busy_timeout(&conn, self.busy_timeout).map_err(fault)?;
         Ok((conn, store, durability))
     }
 

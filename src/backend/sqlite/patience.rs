@@ -84,24 +84,24 @@ impl<C: Clock> Patience<C> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::cell::Cell;
-    use std::rc::Rc;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::sync::{Mutex, lock};
 
     /// A clock on which time passes when somebody sleeps or says so.
     #[derive(Clone, Default)]
-    pub(in super::super) struct Told(Rc<Cell<Duration>>);
+    pub(in super::super) struct Told(Arc<Mutex<Duration>>);
 
     impl Told {
         pub(in super::super) fn pass(&self, time: Duration) {
-            self.0.set(self.0.get() + time);
+            *lock(&self.0) += time;
         }
     }
 
     impl Clock for Told {
         fn passed(&self) -> Duration {
-            self.0.get()
+            *lock(&self.0)
         }
 
         fn sleep(&self, time: Duration) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, OptionalExtension, Statement};
 
+use super::busy::BUSY_SLEEP;
 use super::patience::Patience;
 use super::row::{self, columns_of_kv_store, select_changes};
 use super::{Durability, Sqlite, fault};
@@ -20,9 +21,6 @@ use crate::key::KeyRange;
 use crate::log::{Change, ChangeKind, LastMeta, Meta, Tip};
 use crate::seq::Seq;
 use crate::state::{KeyVersion, KeysBelow, Life};
-
-/// How long the writer sleeps between two attempts to begin.
-const BUSY_SLEEP: Duration = Duration::from_millis(1);
 
 /// An immediate transaction; rolls back when it is dropped.
 pub(crate) struct SqliteTransaction<'a> {
@@ -66,8 +64,8 @@ impl Backend for Sqlite {
 }
 
 impl Sqlite {
-    /// Begins, and waits for other writers with short sleeps. SQLite's own busy handler sleeps up to 100 ms, so
-    /// that a busy process would starve the others.
+    /// Begins, and waits for other writers. SQLite does not wait here: unlike its handler, [`Patience`] begins a last
+    /// attempt when the time is over, also if the thread was off the processor for all of it.
     fn begin_immediate(&self) -> Result<()> {
         if failpoint("early_acknowledgement") && !self.conn.is_autocommit() {
             self.run_statement("COMMIT").map_err(fault::storage)?;
