@@ -34,6 +34,7 @@ mod predecessor;
 mod provided;
 mod read_only;
 mod readme;
+mod rehearse;
 mod resident;
 mod scan;
 mod schema;

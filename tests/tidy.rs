@@ -43,6 +43,7 @@ const ROOMS: [&[&str]; 12] = [
         "state_store",
         "local_store",
         "marks",
+        "restoring",
         "store_impl",
         "options",
         "with_meta",
@@ -63,7 +64,14 @@ const CIRCLES: [(&[&str], &str); 2] = [
         "an error names the limit or the position that it is about, and both are parsed with errors",
     ),
     (
-        &["store::delegate", "store::local_store", "store::marks", "store::state_store", "store::with_meta"],
+        &[
+            "store::delegate",
+            "store::local_store",
+            "store::marks",
+            "store::restoring",
+            "store::state_store",
+            "store::with_meta",
+        ],
         "the trait gives out a handle that implements it, and what a local store can do beside it",
     ),
 ];

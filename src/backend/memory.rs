@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{
-    Backend, CommitError, FoldedState, Link, LogView, Row, Snapshot, Transaction, View, Visit, VisitKey,
-    VisitRow, VisitView, missing,
+    Backend, CommitError, DecisionView, FoldedState, Link, LogView, Row, Snapshot, Transaction, View, Visit,
+    VisitKey, VisitRow, VisitView, missing,
 };
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
@@ -142,7 +142,7 @@ pub(crate) struct MemoryTransaction<'a> {
     appended: Vec<Change>,
 }
 
-impl Transaction for MemoryTransaction<'_> {
+impl DecisionView for MemoryTransaction<'_> {
     fn tip(&self) -> Tip {
         self.memory.end()
     }
@@ -163,7 +163,9 @@ impl Transaction for MemoryTransaction<'_> {
         let after = self.memory.all_after(first.previous());
         Ok(after.take_while(|change| change.seq <= last).cloned().collect())
     }
+}
 
+impl Transaction for MemoryTransaction<'_> {
     fn append(&mut self, changes: &[Change]) -> Result<()> {
         self.appended.extend_from_slice(changes);
         Ok(())
@@ -338,6 +340,10 @@ impl Snapshot for Memory {
             Row::Deleted { .. } => visit(row),
             _ => Ok(ControlFlow::Continue(())),
         })
+    }
+
+    fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {
+        Ok(self.commit_ids.get(commit_id).copied())
     }
 
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {

@@ -31,8 +31,8 @@ pub(crate) trait Backend: Send {
     fn begin(&mut self) -> Result<Self::Transaction<'_>>;
 }
 
-/// A storage transaction of the writer. If it is dropped without commit, it leaves no trace.
-pub(crate) trait Transaction {
+/// What batches are decided on.
+pub(crate) trait DecisionView {
     /// The end of the log.
     fn tip(&self) -> Tip;
 
@@ -47,7 +47,10 @@ pub(crate) trait Transaction {
 
     /// The changes from `first` to `last`.
     fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>>;
+}
 
+/// A storage transaction of the writer. If it is dropped without commit, it leaves no trace.
+pub(crate) trait Transaction: DecisionView {
     /// Appends sealed changes to the log: those of one commit, or a part of them.
     fn append(&mut self, changes: &[Change]) -> Result<()>;
 
@@ -165,6 +168,9 @@ pub(crate) trait Snapshot: View + LogView {
     /// Visits the remembered commit ids with the first and the last change of their commits, until `visit`
     /// breaks.
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()>;
+
+    /// The first and the last change of the commit with this id.
+    fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>>;
 
     /// Visits the flaws of the file that no row shows, in the words of the storage, until `visit` breaks.
     fn flaws(&self, _visit: &mut Visit<'_, String>) -> Result<()> {

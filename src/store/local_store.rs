@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::history::{Mark, Point};
+use super::history::{Mark, Point, Restore};
 use super::marks;
+use super::restoring::plan;
 use super::state_store::StateStore;
 use super::stats::Stats;
 use super::transfer::{Export, Exported};
@@ -15,6 +16,7 @@ use super::verify::Verify;
 use crate::audit::VerifyReport;
 use crate::error::{Result, StateError};
 use crate::log::{Anchor, StoreId};
+use crate::state::Batch;
 
 /// The operations of a store that this process has open, beside those of [`StateStore`]: verify, export,
 /// statistics, marks, and close.
@@ -108,6 +110,40 @@ pub trait LocalStore: StateStore + sealed::Opened {
     {
         StateError::check_names_file(path.as_ref(), "an export")?;
         self.opened().0.export_to(export, path.as_ref()).await
+    }
+
+    /// What [`commit`](StateStore::commit) would answer to this batch now, without recording it: the version of each
+    /// written key. The batch is checked, decided and sealed on the newest state, as a commit would be, so it is refused
+    /// with the same error. A store that was opened read-only rehearses, too.
+    ///
+    /// What others write meanwhile may change the answer, and so may a disk that is full.
+    ///
+    /// ```
+    /// use univrs_state::{Batch, LocalStore, MemoryStore, StateError, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// store.set("/a", b"1".to_vec()).await?;
+    /// let batch = Batch::new().expect("/a", 1).set("/a", "2").delete("/b");
+    /// assert_eq!(store.rehearse(batch).await?, [2, 0]);
+    /// let refused = store.rehearse(Batch::new().expect("/a", 7).set("/a", "2")).await;
+    /// assert!(matches!(refused, Err(StateError::Rejected(_))));
+    /// assert_eq!(store.head().await?.seq, 1.into());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`StateStore::commit`], but [`StateError::ReadOnly`](crate::StateError::ReadOnly).
+    async fn rehearse(&self, batch: Batch) -> Result<Vec<u64>> {
+        let batch = self.stamped(batch);
+        self.opened().0.rehearse(batch).await
+    }
+
+    /// The batch that [`restore`](StateStore::restore) would commit now: to be looked at, rehearsed, or committed.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::restore`], but those of the commit.
+    async fn batch_of(&self, restore: Restore) -> Result<Batch> {
+        plan(self, restore).await
     }
 
     /// Gives a point a name. The mark is a change of the log, with the metadata of the handle, so it goes with an export
@@ -204,6 +240,7 @@ impl<S: LocalStore + ?Sized> LocalStore for &S {}
 pub(crate) mod sealed {
     use std::sync::Arc;
 
+    use crate::state::Batch;
     use crate::store::open_store::OpenStore;
 
     /// The open store behind a handle.
@@ -214,11 +251,20 @@ pub(crate) mod sealed {
     pub trait Opened {
         /// The open store.
         fn opened(&self) -> Handle<'_>;
+
+        /// The batch as the handle would commit it.
+        fn stamped(&self, batch: Batch) -> Batch {
+            batch
+        }
     }
 
     impl<S: Opened + ?Sized> Opened for Arc<S> {
         fn opened(&self) -> Handle<'_> {
             (**self).opened()
+        }
+
+        fn stamped(&self, batch: Batch) -> Batch {
+            (**self).stamped(batch)
         }
     }
 
@@ -226,11 +272,19 @@ pub(crate) mod sealed {
         fn opened(&self) -> Handle<'_> {
             (**self).opened()
         }
+
+        fn stamped(&self, batch: Batch) -> Batch {
+            (**self).stamped(batch)
+        }
     }
 
     impl<S: Opened + ?Sized> Opened for &S {
         fn opened(&self) -> Handle<'_> {
             (**self).opened()
+        }
+
+        fn stamped(&self, batch: Batch) -> Batch {
+            (**self).stamped(batch)
         }
     }
 }

@@ -38,6 +38,7 @@ mod options;
 mod read;
 mod receipt;
 mod resident;
+mod restoring;
 mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite_store;

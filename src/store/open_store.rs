@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::log::{Anchor, Head, Timestamp};
 use crate::pattern::Pattern;
 use crate::state::{Batch, Entry};
+use crate::store::commit::rehearse;
 use crate::store::engine::{Caller, CommitRequest, Engine, Read};
 use crate::store::feed::undisturbed;
 use crate::store::read::{Page, Scan, current};
@@ -149,6 +150,15 @@ impl OpenStore {
         self.shared.check_open()?;
         self.engine.order(CommitRequest { batch, caller: Caller::new(reply, room) });
         receiver.await.unwrap_or_else(|_| Err(self.shared.unanswered()))
+    }
+
+    /// What a batch would do now.
+    pub(crate) async fn rehearse(&self, batch: Batch) -> Result<Vec<u64>> {
+        let batch = batch.bounded(&self.limits)?;
+        let (tip, receipt) = self.read_snapshot(move |snapshot| rehearse(snapshot, &batch)).await?;
+        // A clock that leapt refuses every commit.
+        self.engine.clock().now(tip.at)?;
+        Ok(receipt.versions)
     }
 
     /// The end of the log.

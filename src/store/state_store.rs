@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::codec::{conflict, decode_cbor, encode_cbor, json, last_version, of_key};
-use super::history::{Diff, DiffPage, Past, Point, Restore, RestorePlan};
+use super::history::{Diff, DiffPage, Past, Point, Restore};
 use super::read::{DeletedKey, Page, Scan};
 use super::receipt::Receipt;
+use super::restoring::plan;
 use super::update::Update;
 use super::watch::{SnapshotWatch, WatchStream};
 use super::with_meta::WithMeta;
@@ -245,17 +246,9 @@ pub trait StateStore: Send + Sync {
     /// # Errors
     /// Those of [`at`](Self::at); [`StateError::Rejected`] if one of the keys changes meanwhile;
     /// [`StateError::Erased`] if a value to restore was erased; [`StateError::LimitExceeded`] if a batch cannot hold
-    /// all writes: restore narrower prefixes one by one, or raise the limit.
+    /// all writes, or the 10 000 conditions that they need: restore narrower prefixes, or some keys, one by one.
     async fn restore(&self, restore: Restore) -> Result<Receipt> {
-        let mut plan = RestorePlan::new(restore);
-        while let Some(diff) = plan.next_page() {
-            let page = self.diff(diff).await?;
-            for key in plan.take(page)? {
-                let last = self.history(&key, None, 1).await?;
-                plan.changed_at(&key, last.first().map_or(Seq::ZERO, |last| last.seq));
-            }
-        }
-        self.commit(plan.into_batch()?).await
+        self.commit(plan(self, restore).await?).await
     }
 
     /// Calls `visit` with each commit after one point and up to another, in order, until it breaks. Returns the

@@ -28,6 +28,10 @@ impl<S: Opened> Opened for WithMeta<S> {
     fn opened(&self) -> Handle<'_> {
         self.store.opened()
     }
+
+    fn stamped(&self, batch: Batch) -> Batch {
+        self.store.stamped(batch.stamped(&self.meta))
+    }
 }
 
 impl<S: LocalStore> LocalStore for WithMeta<S> {}

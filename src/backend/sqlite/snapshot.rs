@@ -319,6 +319,11 @@ impl Snapshot for Sqlite {
         self.each("SELECT id, first, last FROM commit_ids", [], |r| read(r).map_err(fault::storage), visit)
     }
 
+    fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {
+        let sql = "SELECT first, last FROM commit_ids WHERE id = ?1";
+        self.first(sql, [commit_id], |r| Ok((row::seq(r, 0)?, row::seq(r, 1)?)))
+    }
+
     fn flaws(&self, visit: &mut Visit<'_, String>) -> Result<()> {
         let mut go_on = ControlFlow::Continue(());
         for check in schema::checks(&self.conn).map_err(fault::storage)? {

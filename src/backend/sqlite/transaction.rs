@@ -14,7 +14,7 @@ use super::busy::BUSY_SLEEP;
 use super::patience::Patience;
 use super::row::{self, columns_of_kv_store, select_changes};
 use super::{Durability, Sqlite, fault};
-use crate::backend::{Backend, CommitError, Transaction};
+use crate::backend::{Backend, CommitError, DecisionView, Snapshot, Transaction};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::key::KeyRange;
@@ -202,7 +202,7 @@ impl SqliteTransaction<'_> {
     }
 }
 
-impl Transaction for SqliteTransaction<'_> {
+impl DecisionView for SqliteTransaction<'_> {
     fn tip(&self) -> Tip {
         self.tip
     }
@@ -233,8 +233,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {
-        let sql = "SELECT first, last FROM commit_ids WHERE id = ?1";
-        self.sqlite.first(sql, [commit_id], |r| Ok((row::seq(r, 0)?, row::seq(r, 1)?)))
+        self.sqlite.remembered(commit_id)
     }
 
     fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>> {
@@ -245,7 +244,9 @@ impl Transaction for SqliteTransaction<'_> {
         let rows = statement.query_map(bounds, |r| row::change(r, &mut last)).map_err(fault::storage)?;
         rows.collect::<rusqlite::Result<_>>().map_err(fault::storage)
     }
+}
 
+impl Transaction for SqliteTransaction<'_> {
     fn append(&mut self, changes: &[Change]) -> Result<()> {
         self.check_open()?;
         let mut last = LastMeta::default();

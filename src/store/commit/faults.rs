@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Sources;
 use super::group::{Outcome, commit_group};
-use crate::backend::{Backend, CommitError, LogView, Memory, Transaction};
+use crate::backend::{Backend, CommitError, DecisionView, LogView, Memory, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
@@ -55,7 +55,7 @@ impl Backend for Faulty {
     }
 }
 
-impl<T: Transaction> Transaction for FaultyTransaction<T> {
+impl<T: Transaction> DecisionView for FaultyTransaction<T> {
     fn tip(&self) -> Tip {
         self.inner.tip()
     }
@@ -74,6 +74,9 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
     fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>> {
         self.inner.recorded(first, last)
     }
+}
+
+impl<T: Transaction> Transaction for FaultyTransaction<T> {
     fn append(&mut self, changes: &[Change]) -> Result<()> {
         match &self.fault {
             Fault::FullThenUnknown if std::mem::replace(&mut self.appended, true) => {

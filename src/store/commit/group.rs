@@ -2,7 +2,7 @@
 
 use super::group_state::{GroupState, Verdict};
 use super::proposal::{Proposal, Sources};
-use crate::backend::{Backend, CommitError, FoldedState, Transaction};
+use crate::backend::{Backend, CommitError, DecisionView, FoldedState, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, Head, Tip};
 use crate::state::Batch;

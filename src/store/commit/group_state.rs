@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::proposal::Proposal;
-use crate::backend::Transaction;
+use crate::backend::{DecisionView, Transaction};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
@@ -96,7 +96,7 @@ impl<'a> GroupState<'a> {
     /// Loads, decides and seals one batch.
     pub(super) fn take(
         &mut self,
-        transaction: &impl Transaction,
+        transaction: &impl DecisionView,
         proposal: &Proposal<'_>,
     ) -> Result<Verdict> {
         let batch = proposal.batch;
@@ -123,7 +123,7 @@ impl<'a> GroupState<'a> {
     }
 
     /// The verdict on a batch whose commit id was used before.
-    fn remembered(&self, transaction: &impl Transaction, batch: &Batch) -> Result<Option<Verdict>> {
+    fn remembered(&self, transaction: &impl DecisionView, batch: &Batch) -> Result<Option<Verdict>> {
         let Some(id) = batch.id() else { return Ok(None) };
         if let Some((start, end)) = self.commit_ids.get(id) {
             let changes = self.changes.get(*start..*end).unwrap_or_default();
@@ -140,7 +140,7 @@ impl<'a> GroupState<'a> {
         Err(StateError::Corrupted(what))
     }
 
-    fn load(&mut self, transaction: &impl Transaction, batch: &Batch) -> Result<()> {
+    fn load(&mut self, transaction: &impl DecisionView, batch: &Batch) -> Result<()> {
         for condition in batch.conditions() {
             match condition {
                 Condition::Version { key, .. } => self.load_key(transaction, &Arc::from(key.as_str()))?,
@@ -155,7 +155,7 @@ impl<'a> GroupState<'a> {
         batch.writes().iter().map(Write::key).try_for_each(|key| self.load_key(transaction, key))
     }
 
-    fn load_key(&mut self, transaction: &impl Transaction, key: &Arc<str>) -> Result<()> {
+    fn load_key(&mut self, transaction: &impl DecisionView, key: &Arc<str>) -> Result<()> {
         if let Entry::Vacant(vacant) = self.keys.entry(key.clone()) {
             let before = match self.known {
                 Some(known) => known.key_version(key),

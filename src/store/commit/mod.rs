@@ -5,6 +5,7 @@
 mod group;
 mod group_state;
 mod proposal;
+mod rehearsal;
 
 #[cfg(test)]
 mod faults;
@@ -15,3 +16,4 @@ mod groupings;
 pub(super) use group::Outcome;
 pub(super) use group::{Recorded, commit_group};
 pub(super) use proposal::Sources;
+pub(super) use rehearsal::rehearse;

@@ -229,6 +229,9 @@ mod tests {
         fn tombstones(&self, _: &KeyRange, _: &mut Visit<'_, Row>) -> Result<()> {
             Err(StateError::Closed)
         }
+        fn remembered(&self, _: &str) -> Result<Option<(Seq, Seq)>> {
+            Err(StateError::Closed)
+        }
         fn commit_ids(&self, _: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
             Err(StateError::Closed)
         }
