@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,15 +94,27 @@ impl Context {
     /// The store, for writing; it is never created by this. If a loss is accepted, that is recorded with `meta`.
     pub(crate) async fn open_to_write(&self, meta: &Meta) -> Done<SqliteStore> {
         let path = self.writable().await?;
-        let options = self.options(path).create(false).accept_loss(self.accept_loss).loss_meta(meta.clone());
+        let options = self.options(path).create(false);
+        let options =
+            if self.accept_loss { options.accept_loss(true).loss_meta(meta.clone()) } else { options };
         let store = self.open_with(path, options).await?;
         self.warn(store.warnings());
         Ok(store)
     }
 
-    /// The store, for reading what a write would do.
-    pub(crate) async fn open_to_rehearse(&self) -> Done<Source> {
-        self.open_at(self.writable().await?).await
+    /// The store, for reading what a write would do. A file that cannot be written is refused as the write, with this
+    /// metadata, would be.
+    pub(crate) async fn open_to_rehearse(&self, meta: &Meta) -> Done<Source> {
+        let path = self.writable().await?;
+        // Before the store is open: closing a file drops the locks of what this process has open.
+        let refused = |error: &std::io::Error| {
+            matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+        };
+        let cannot_write = std::fs::OpenOptions::new().write(true).open(path).as_ref().is_err_and(refused);
+        if cannot_write {
+            return Ok(Source::Live(self.open_to_write(meta).await?));
+        }
+        self.open_at(path).await
     }
 
     /// The path, unless it is one that nothing can be written to.

@@ -34,6 +34,7 @@ mod rows;
 mod runtime;
 mod selection;
 mod signals;
+mod slices;
 mod source;
 mod sqlite_file;
 mod state;

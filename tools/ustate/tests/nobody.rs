@@ -72,18 +72,15 @@ async fn what_writes_says_that_it_may_not() {
         &transcript(&place, &lines),
         str![[r#"
 $ ustate restore /a --to 1 --dry-run
-would set /a  1
-! note: read as a file that nobody changes, as no write-ahead log can be made for it
+! error: cannot open [FOLDER]/state.db: it cannot be written; check its permissions, or open it read-only
+[exit 3]
 $ ustate restore /a --to 1
-! note: read as a file that nobody changes, as no write-ahead log can be made for it
 ! error: cannot open [FOLDER]/state.db: it cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate restore --undo 2
-! note: read as a file that nobody changes, as no write-ahead log can be made for it
 ! error: cannot open [FOLDER]/state.db: it cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate load conf --prefix /conf
-! note: read as a file that nobody changes, as no write-ahead log can be made for it
 ! error: cannot open [FOLDER]/state.db: it cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate replay --into new.db --check

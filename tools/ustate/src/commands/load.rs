@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use univrs_state::log::ChangeKind;
-use univrs_state::{Batch, Limits, StateError, StateStore};
+use univrs_state::{Batch, Limits, Meta, Scan, StateError, StateStore};
 
 use super::delete::parse_prefix;
 use crate::confirm::{confirm, some_of};
@@ -15,6 +15,7 @@ use crate::input::{read_value, too_large};
 use crate::json::Object;
 use crate::origin::Origin;
 use crate::output::Format;
+use crate::slices::key_of;
 use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, fail};
 use crate::value::{count, counted, size};
@@ -65,6 +66,8 @@ pub(crate) struct Load {
 struct Due {
     sets: Vec<(String, ChangeKind, Vec<u8>)>,
     deletes: Vec<String>,
+    /// The versions of the keys then.
+    versions: Vec<(String, u64)>,
     unchanged: u64,
 }
 
@@ -73,7 +76,7 @@ impl Load {
         may_write()?;
         context.refuse(Format::Raw, "load")?;
         let prefix = format!("{}/", self.prefix.trim_end_matches('/'));
-        let source = context.open_to_rehearse().await?;
+        let source = context.open_to_rehearse(&self.origin.meta()).await?;
         let (folder, due) = self.read(&source, &prefix).await?;
         if folder.files.is_empty() && !due.deletes.is_empty() && !self.allow_empty {
             return fail(self.would_delete_all(&folder, &due, &prefix));
@@ -86,6 +89,10 @@ impl Load {
             context.note(&note);
         }
         let nothing = format!("{} unchanged, so nothing was written", counted(due.unchanged, "file"));
+        if self.dry_run {
+            let rehearsed = source.local().rehearse(due.batch(self.origin.meta())).await;
+            rehearsed.map_err(|error| refused(&error))?;
+        }
         if self.dry_run || (due.sets.is_empty() && due.deletes.is_empty()) {
             let rows: Vec<_> = due.rows().collect();
             return Outcome { rows: &rows, receipt: None, dry_run: self.dry_run }
@@ -102,10 +109,8 @@ impl Load {
         // Before its file is looked at again: that would drop the locks of what is open.
         source.close().await?;
         let store = context.open_to_write(&self.origin.meta()).await?;
-        let sets = due.sets.into_iter().map(|(key, _, value)| (key, value));
-        let batch = sets.fold(Batch::new(), |batch, (key, value)| batch.set(key, value));
-        let batch = due.deletes.into_iter().fold(batch, Batch::delete).meta(self.origin.meta());
-        let receipt = store.commit(batch).await?;
+        let receipt = store.commit(due.batch(self.origin.meta())).await;
+        let receipt = receipt.map_err(|error| refused(&error))?;
         let changes = written(&store, &receipt).await?;
         context.close(&store).await;
         let rows: Vec<_> = changes.iter().map(Written::of_change).collect();
@@ -143,6 +148,7 @@ impl Load {
         let (mut due, mut bytes) = (Due::default(), 0);
         for FolderFile { key, path, .. } in &folder.files {
             let value = read_value(path)?;
+            let version = source.version(key).await?;
             let before = match source.get(key).await {
                 // It is gone, so it is another one.
                 Err(StateError::Erased(_)) => Some(None),
@@ -156,6 +162,7 @@ impl Load {
                 Some(_) => due.sets.push((key.clone(), ChangeKind::Updated, value)),
                 None => due.sets.push((key.clone(), ChangeKind::Created, value)),
             }
+            due.versions.push((key.clone(), version));
             bytes += key.len() + due.sets.last().map_or(0, |(_, _, value)| value.len());
             if bytes > limits.batch_bytes {
                 return fail(self.too_much(&size(limits.batch_bytes as u64)));
@@ -163,8 +170,15 @@ impl Load {
         }
         if self.delete {
             let files: BTreeSet<&str> = folder.files.iter().map(|file| file.key.as_str()).collect();
-            due.deletes = source.list(prefix).await?;
-            due.deletes.retain(|key| !files.contains(key.as_str()));
+            let mut next = Some(Scan::prefix(prefix));
+            while let Some(scan) = next {
+                let page = source.scan(scan).await?;
+                for entry in page.entries.into_iter().filter(|entry| !files.contains(entry.key.as_str())) {
+                    due.versions.push((entry.key.clone(), entry.version));
+                    due.deletes.push(entry.key);
+                }
+                next = page.next;
+            }
         }
         if due.sets.len() + due.deletes.len() > limits.batch_writes {
             return fail(self.too_much(&format!("{} changes", count(limits.batch_writes as u64))));
@@ -181,6 +195,14 @@ impl Load {
 }
 
 impl Due {
+    /// The batch that writes it, if nobody changes one of its keys meanwhile.
+    fn batch(&self, meta: Meta) -> Batch {
+        let batch = Batch::new().meta(meta);
+        let batch = self.versions.iter().fold(batch, |batch, (key, version)| batch.expect(key, *version));
+        let batch = self.sets.iter().fold(batch, |batch, (key, _, value)| batch.set(key, value.as_slice()));
+        self.deletes.iter().fold(batch, Batch::delete)
+    }
+
     fn rows(&self) -> impl Iterator<Item = Written<'_>> {
         let sets = self.sets.iter().map(|(key, kind, value)| Written {
             seq: String::new(),
@@ -195,5 +217,21 @@ impl Due {
             value: None,
         });
         sets.chain(deletes)
+    }
+}
+
+/// The error of a commit, if it is one of others who write.
+fn refused(error: &StateError) -> Failure {
+    match error {
+        StateError::Rejected(rejection) => {
+            let key = rejection.failed.first().map(key_of).unwrap_or_default();
+            let failure = Failure::new(
+                Exit::No,
+                "rejected",
+                format!("{key} was changed meanwhile; nothing was written"),
+            );
+            failure.fact("try again, to see what differs now")
+        }
+        error => Failure::of(error),
     }
 }

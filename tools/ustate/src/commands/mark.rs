@@ -1,7 +1,7 @@
 //! `ustate mark`
 
 use clap::{Args, Subcommand};
-use univrs_state::{Head, LocalStore, StateStore};
+use univrs_state::{Batch, Head, LocalStore, StateStore};
 
 use crate::context::{Context, may_write};
 use crate::escape::escape_field;
@@ -92,7 +92,7 @@ impl Marks {
 impl Add {
     async fn run(self, context: &mut Context) -> Done {
         may_write()?;
-        let source = context.open_to_rehearse().await?;
+        let source = context.open_to_rehearse(&self.origin.meta()).await?;
         let head = self.point.past(context, &source).await?.head();
         let known = source.marked(&self.name).await?;
         let same = known.as_ref().is_some_and(|known| known.head == head);
@@ -100,6 +100,10 @@ impl Add {
             let what = format!("the mark {} is at {} already", self.name, known.head.seq);
             let failure = Failure::new(Exit::No, "already_exists", what);
             return fail(failure.fact("--move takes the name from there").hint(context.hint("mark list")));
+        }
+        if self.dry_run {
+            // The metadata are all that can be refused of a mark whose name and point are right.
+            source.local().rehearse(Batch::new().meta(self.origin.meta())).await?;
         }
         if !self.dry_run && !same {
             // Before its file is looked at again: that would drop the locks of what is open.
@@ -137,11 +141,14 @@ impl Add {
 impl Remove {
     async fn run(self, context: &mut Context) -> Done {
         may_write()?;
-        let source = context.open_to_rehearse().await?;
+        let source = context.open_to_rehearse(&self.origin.meta()).await?;
         let Some(known) = source.marked(&self.name).await? else {
             return fail(unknown_mark(context, &self.name, Exit::No));
         };
         let done = if self.dry_run { "would remove" } else { "removed" };
+        if self.dry_run {
+            source.local().rehearse(Batch::new().meta(self.origin.meta())).await?;
+        }
         if !self.dry_run {
             source.close().await?;
             let meta = self.origin.meta();

@@ -18,6 +18,7 @@ pub(crate) mod log;
 pub(crate) mod mark;
 pub(crate) mod replay;
 pub(crate) mod restore;
+mod restore_in_slices;
 pub(crate) mod run;
 pub(crate) mod set;
 pub(crate) mod show;

@@ -9,14 +9,15 @@ use univrs_state::{Seq, StateError, StateStore};
 
 use super::delete::parse_prefix;
 use super::get::by;
+use super::restore_in_slices::InSlices;
 use crate::confirm::{confirm, some_of};
-use crate::context::{Context, may_write};
+use crate::context::{Context, may_write, quoted_text};
 use crate::json::Object;
 use crate::origin::Origin;
 use crate::output::Format;
 use crate::point::Point;
 use crate::source::Source;
-use crate::stop::{Done, Exit, Failure, fail};
+use crate::stop::{Done, Exit, Failure, Stop, fail};
 use crate::time::ago;
 use crate::value::counted;
 use crate::written::{Outcome, Written, written};
@@ -25,11 +26,13 @@ const EXAMPLES: &str = "\
 Examples:
   ustate restore /nodes/n1 --to head~1 -m 'as it was'
   ustate restore --prefix /nodes/ --to head~2 --dry-run
+  ustate restore --all --to head~2 --in-slices --yes
   ustate restore --undo head -m 'wrong cluster'";
 
 /// Bring back what was, as new changes in one commit.
 ///
-/// The history stays: the new changes name the position that they come from. Keys that did not exist
+/// If others change a key after it was compared, nothing is restored, with exit code 1. What is too much for one commit
+/// can be restored --in-slices, which keeps such a key and names it. The history stays: the new changes name the position that they come from. Keys that did not exist
 /// then are deleted. --undo brings back what was before a commit, and refuses, with exit code 1, if
 /// one of its keys has changed since. Fields of -o tsv: seq, kind, key.
 #[derive(Debug, Args)]
@@ -55,6 +58,12 @@ pub(crate) struct Restore {
     /// Undo the commit even if a key has changed since, and undo that change, too.
     #[arg(long, requires = "undo", conflicts_with = "to")]
     force: bool,
+    /// In several commits, each of which is whole. Says the first and the last place, and how to go on.
+    #[arg(long, conflicts_with_all = ["keys", "undo"])]
+    in_slices: bool,
+    /// With --in-slices, keep keys that were changed after this position: to go on after an interruption.
+    #[arg(long, requires = "in_slices", value_name = "SEQ")]
+    until: Option<u64>,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -65,25 +74,46 @@ pub(crate) struct Restore {
     origin: Origin,
 }
 
+/// What takes back a change of others, too.
+const FORCED: &str = "--force takes that back, too";
+
 impl Restore {
     pub(crate) async fn run(self, context: &mut Context) -> Done {
         may_write()?;
         context.refuse(Format::Raw, "restore")?;
         self.keys.iter().try_for_each(|key| validate_key(key))?;
-        let source = context.open_to_rehearse().await?;
+        let source = context.open_to_rehearse(&self.origin.meta()).await?;
         let undone = match &self.undo {
             Some(point) => Some(undone(context, &source, point).await?),
             None => None,
         };
+        if self.in_slices {
+            let Some(to) = &self.to else { return fail(Failure::usage("--to is missing")) };
+            let past = to.past(context, &source).await?;
+            let Self { prefix, until, yes, dry_run, origin, .. } = self;
+            let slices = InSlices { prefix, until: until.map(Seq::new), yes, dry_run, meta: origin.meta() };
+            return slices.run(context, source, &past).await;
+        }
         let (restore, to) = self.plan(context, &source, undone.as_ref()).await?;
         let object = Object::of_type("receipt").number("restored_from", to.as_u64());
         let nothing = format!("nothing differs from what was at {to}");
-        let due = due(&source, restore.diff()).await?;
+        let (due, at) = due(&source, restore.diff()).await?;
+        // What others write from here on stays.
+        let restore = if undone.is_none() { restore.expect_unchanged_since(at) } else { restore };
         if let Some(commit) = undone.as_ref().filter(|_| !self.force) {
             refuse_changed(context, &source, commit, &due).await?;
         }
         if due.is_empty() {
             self.check_known(&source).await?;
+        }
+        let mut meta = self.origin.meta();
+        if let Some(commit) = &undone {
+            meta = meta.label("undone", commit.last.to_string());
+        }
+        let restore = restore.meta(meta);
+        if self.dry_run {
+            let batch = source.local().batch_of(restore.clone()).await?;
+            source.local().rehearse(batch).await.map_err(|error| self.refused(context, error, to))?;
         }
         if self.dry_run || due.is_empty() {
             let would: Vec<_> = due.iter().map(Written::of_difference).collect();
@@ -94,16 +124,13 @@ impl Restore {
         // Before its file is looked at again: that would drop the locks of what is open.
         source.close().await?;
         let store = context.open_to_write(&self.origin.meta()).await?;
-        let mut meta = self.origin.meta();
-        if let Some(commit) = &undone {
-            meta = meta.label("undone", commit.last.to_string());
-        }
-        let receipt = match store.restore(restore.meta(meta)).await {
+        let receipt = match store.restore(restore).await {
             Err(StateError::Rejected(rejection)) => {
                 let source = Source::Live(store);
-                return fail(changed_meanwhile(context, &source, &rejection.failed).await?);
+                let otherwise = if undone.is_some() { FORCED } else { "nothing was recorded; try again" };
+                return fail(changed_meanwhile(context, &source, &rejection.failed, otherwise).await?);
             }
-            receipt => receipt?,
+            receipt => receipt.map_err(|error| self.refused(context, error, to))?,
         };
         let changes = written(&store, &receipt).await?;
         context.close(&store).await;
@@ -133,6 +160,19 @@ impl Restore {
             None => univrs_state::history::Restore::keys(&self.keys, past.cursor()),
         };
         Ok((restore, past.seq()))
+    }
+
+    /// The error, with a way for what is too much.
+    fn refused(&self, context: &Context, error: StateError, to: Seq) -> Stop {
+        let what = match &self.prefix {
+            Some(prefix) => format!("--prefix {}", quoted_text(prefix)),
+            None => "--all".to_owned(),
+        };
+        if matches!(error, StateError::LimitExceeded(_)) && (self.all || self.prefix.is_some()) {
+            let way = context.hint(&format!("restore {what} --to {to} --in-slices"));
+            return Failure::of(&error).fact("nothing was recorded").hint(way).into();
+        }
+        error.into()
     }
 
     /// A key that never was is more likely a slip than a wish for nothing.
@@ -177,10 +217,11 @@ async fn undone(context: &Context, source: &Source, point: &Point) -> Done<Commi
 }
 
 /// What is not what it was.
-async fn due(source: &Source, diff: univrs_state::history::Diff) -> Done<Vec<Difference>> {
-    let (mut due, mut next) = (Vec::new(), Some(diff));
+async fn due(source: &Source, diff: univrs_state::history::Diff) -> Done<(Vec<Difference>, Seq)> {
+    let (mut due, mut at, mut next) = (Vec::new(), Seq::ZERO, Some(diff));
     while let Some(diff) = next {
         let page = source.diff(diff).await?;
+        at = page.from.seq();
         due.extend(page.differences.into_iter().filter(|difference| !difference.is_same_value()));
         next = page.next;
     }
@@ -189,7 +230,7 @@ async fn due(source: &Source, diff: univrs_state::history::Diff) -> Done<Vec<Dif
         let what = format!("the value that {key} had then is gone; its hash remains");
         return fail(Failure::new(Exit::HistoryGone, "erased", what).fact("nothing was recorded"));
     }
-    Ok(due)
+    Ok((due, at))
 }
 
 /// Refuses to undo a commit where others changed one of its keys since.
@@ -197,17 +238,22 @@ async fn refuse_changed(context: &Context, source: &Source, commit: &Commit, due
     for difference in due {
         let last = source.history(&difference.key, None, 1).await?;
         if last.first().is_some_and(|last| last.seq > commit.last) {
-            return fail(changed(context, source, &difference.key, commit.last).await?);
+            return fail(changed(context, source, &difference.key, commit.last, FORCED).await?);
         }
     }
     Ok(())
 }
 
 /// Why the commit was refused: a key was changed after it was looked at.
-async fn changed_meanwhile(context: &Context, source: &Source, failed: &[FailedCondition]) -> Done<Failure> {
+async fn changed_meanwhile(
+    context: &Context,
+    source: &Source,
+    failed: &[FailedCondition],
+    otherwise: &str,
+) -> Done<Failure> {
     match failed.first() {
         Some(FailedCondition::ChangedSince { prefix, expected, .. }) => {
-            changed(context, source, prefix, *expected).await
+            changed(context, source, prefix, *expected, otherwise).await
         }
         Some(condition) => {
             let failure =
@@ -218,7 +264,13 @@ async fn changed_meanwhile(context: &Context, source: &Source, failed: &[FailedC
     }
 }
 
-async fn changed(context: &Context, source: &Source, key: &str, since: Seq) -> Done<Failure> {
+async fn changed(
+    context: &Context,
+    source: &Source,
+    key: &str,
+    since: Seq,
+    otherwise: &str,
+) -> Done<Failure> {
     let what = format!("{key} has changed since {since}");
     let mut failure = Failure::new(Exit::No, "changed_since", what);
     if let Some(last) = source.history(key, None, 1).await?.first() {
@@ -228,5 +280,5 @@ async fn changed(context: &Context, source: &Source, key: &str, since: Seq) -> D
             .fact(format!("it {what} at {}{who} {}", last.seq, ago(last.at)))
             .hint(context.hint(&format!("show {}", last.seq)));
     }
-    Ok(failure.fact("--force takes that back, too"))
+    Ok(failure.fact(otherwise))
 }

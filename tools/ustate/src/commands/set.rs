@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use univrs_state::key::{RESERVED_PREFIX, validate_key};
+use univrs_state::key::validate_key;
 use univrs_state::log::ChangeKind;
-use univrs_state::{Batch, Limits, StateError, StateStore};
+use univrs_state::{Batch, StateError, StateStore};
 
 use super::get::by;
 use crate::context::{Context, may_write};
@@ -90,14 +90,14 @@ impl Set {
         check_key(&self.key)?;
         let value = self.value().await?;
         let expected = if self.if_absent { Some(0) } else { self.if_version };
-        if self.dry_run {
-            return self.rehearse(context, &value, expected).await;
-        }
-        let store = context.open_to_write(&self.origin.meta()).await?;
         let mut batch = Batch::new().meta(self.origin.meta()).set(&self.key, value);
         if let Some(version) = expected {
             batch = batch.expect(&self.key, version);
         }
+        if self.dry_run {
+            return self.rehearse(context, batch, expected).await;
+        }
+        let store = context.open_to_write(&self.origin.meta()).await?;
         let receipt = match store.commit(batch).await {
             Ok(receipt) => receipt,
             Err(StateError::Rejected(_)) => {
@@ -165,30 +165,25 @@ impl Set {
     }
 
     /// What would come of it, by the state as it is now.
-    async fn rehearse(&self, context: &mut Context, value: &[u8], expected: Option<u64>) -> Done {
-        let store = context.open_to_rehearse().await?;
+    async fn rehearse(&self, context: &mut Context, batch: Batch, expected: Option<u64>) -> Done {
+        let store = context.open_to_rehearse(&self.origin.meta()).await?;
+        let version = match store.local().rehearse(batch).await {
+            Ok(versions) => versions.last().copied().unwrap_or(0),
+            Err(StateError::Rejected(_)) => {
+                return fail(self.conflict(context, &*store, expected.unwrap_or(0)).await?);
+            }
+            Err(error) => return Err(error.into()),
+        };
         let found = store.version(&self.key).await?;
-        if expected.is_some_and(|expected| expected != found) {
-            return fail(self.conflict(context, &*store, expected.unwrap_or(0)).await?);
-        }
-        if self.key.starts_with(RESERVED_PREFIX) {
-            return fail(Failure::usage(format!("keys below {RESERVED_PREFIX} belong to the store itself")));
-        }
-        let most = Limits::default().value_bytes;
-        if value.len() > most {
-            let size = value.len();
-            return fail(Failure::usage(format!("the value has {size} bytes, at most {most} are allowed")));
-        }
-        let before = store.history(&self.key, None, 1).await?.first().map_or(0, |last| last.version);
         let key = escape_key(&self.key);
         match context.format {
             Format::Human if found == 0 => {
-                context.out.line(&format!("would create {key}  version {}", before + 1))
+                context.out.line(&format!("would create {key}  version {version}"))
             }
-            Format::Human => context.out.line(&format!("would update {key}  version {}", before + 1)),
-            Format::Tsv => context.out.fields(["", &escape_field(&self.key), &(before + 1).to_string()]),
+            Format::Human => context.out.line(&format!("would update {key}  version {version}")),
+            Format::Tsv => context.out.fields(["", &escape_field(&self.key), &version.to_string()]),
             _ => {
-                let object = Object::of_type("receipt").text("key", &self.key).number("version", before + 1);
+                let object = Object::of_type("receipt").text("key", &self.key).number("version", version);
                 context.out.line(&object.flag("dry_run", true).finish())
             }
         }
