@@ -60,6 +60,30 @@ async fn a_log_of_large_commits_is_shown_whole_and_once_from_either_end() {
 }
 
 #[tokio::test]
+async fn a_key_of_many_pages_is_shown_whole_and_once_from_either_end() {
+    let place = Place::new();
+    let store = place.open().await;
+    for slice in (0..900).collect::<Vec<u32>>().chunks(90) {
+        let batch = slice.iter().fold(Batch::new(), |batch, n| {
+            let key = if n % 2 == 0 { "/own" } else { "/other" };
+            batch.set(key, n.to_string())
+        });
+        store.commit(batch).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let own: Vec<u64> = (0..900).filter(|n| n % 2 == 0).map(|n| n + 1).collect();
+    for (after, to) in [(0, 900), (90, 810), (450, 540), (810, 900)] {
+        let mut part: Vec<u64> = own.iter().copied().filter(|seq| *seq > after && *seq <= to).collect();
+        let range = format!("log /own {after}..{to} -o tsv");
+        let seqs = |line: &str| told(&place, line).into_iter().map(|(seq, _)| seq).collect::<Vec<_>>();
+        assert_eq!(seqs(&format!("{range} --reverse")), part, "{range}");
+        assert_eq!(seqs(&format!("{range} --reverse -n 3")), part[..3], "{range}");
+        part.reverse();
+        assert_eq!(seqs(&range), part, "{range}");
+    }
+}
+
+#[tokio::test]
 async fn changes_of_one_commit_are_shown_together() {
     let (place, all) = stocked().await;
     let shown = place.stdout("show 3 451 2 452 1 -o tsv");
