@@ -121,3 +121,37 @@ impl<H: BuildHasher> MultisetHash<H> {
         self.add_commit_id(id, first, last);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+
+    use super::*;
+
+    fn sums(version: u64, seq: u64, times: Option<(i64, i64)>, value: Option<&[u8]>) -> Sums {
+        let mut hash = MultisetHash::new(BuildHasherDefault::<DefaultHasher>::default());
+        let at = |(created, updated)| (Timestamp::from_micros(created), Timestamp::from_micros(updated));
+        let row = RowView { key: "/a", version, seq: Seq::new(seq), times: times.map(at), value };
+        hash.row(&row, &mut Lasts::default(), Seq::new(9));
+        hash.sums()
+    }
+
+    #[test]
+    fn rows_that_differ_in_one_field_have_other_sums() {
+        let one = sums(2, 3, Some((4, 5)), Some(b"1"));
+        assert_eq!(one, sums(2, 3, Some((4, 5)), Some(b"1")));
+        for other in [
+            sums(3, 3, Some((4, 5)), Some(b"1")),
+            sums(2, 4, Some((4, 5)), Some(b"1")),
+            sums(2, 3, Some((5, 5)), Some(b"1")),
+            sums(2, 3, Some((4, 6)), Some(b"1")),
+            sums(2, 3, Some((4, 5)), Some(b"2")),
+            sums(2, 3, Some((4, 5)), None),
+            sums(2, 3, None, None),
+        ] {
+            assert_ne!(one, other);
+        }
+        assert_ne!(sums(2, 3, None, None), sums(3, 3, None, None), "deleted keys, too");
+        assert_ne!(sums(2, 3, None, None), sums(2, 4, None, None));
+    }
+}

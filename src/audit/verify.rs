@@ -184,3 +184,99 @@ fn is_of(entry: &Entry, last: &Change) -> bool {
         && with_value.has_its_value()
         && Entry::from_change(&with_value).is_some_and(|expected| expected == *entry)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Draft, Prev, Tip, seal};
+
+    /// A log: `/a` is created, `/b` is created, `/a` is deleted.
+    fn log() -> (StoreId, Vec<Change>) {
+        let store = StoreId::from_bytes([1; 16]);
+        let draft = |kind, key: &str, version, created_at, prev: u64, value: Option<&[u8]>| Draft {
+            kind,
+            key: key.into(),
+            version,
+            created_at,
+            prev: Prev::Recorded(Seq::new(prev)),
+            value: value.map(Arc::from),
+        };
+        let noon = Timestamp::from_micros(1_767_225_600_000_000);
+        let (mut tip, mut changes) = (Tip::genesis(store), Vec::new());
+        for draft in [
+            draft(ChangeKind::Created, "/a", 1, None, 0, Some(b"1")),
+            draft(ChangeKind::Created, "/b", 1, None, 0, Some(b"1")),
+            draft(ChangeKind::Deleted, "/a", 2, Some(noon), 1, None),
+        ] {
+            let (sealed, next) = seal(vec![draft], None, tip, noon, || [7; 16]);
+            changes.extend(sealed);
+            tip = next;
+        }
+        (store, changes)
+    }
+
+    /// The findings of a verification of these changes, whose projection is given to it by `project`.
+    fn findings(changes: Vec<Change>, project: impl FnOnce(&mut Verification)) -> Vec<super::super::Finding> {
+        let (store, _) = log();
+        let mut verification = Verification::new(store, Head::genesis(store), Level::Full);
+        for change in changes {
+            verification.change(change);
+        }
+        verification.end_of_log(None);
+        verification.end_of_commit_ids(None);
+        project(&mut verification);
+        verification.finish(None).findings
+    }
+
+    #[test]
+    fn a_row_of_a_deleted_key_has_the_version_and_the_position_of_its_last_change() {
+        let (_, changes) = log();
+        let entry = Entry::from_change(&changes[1]).unwrap();
+        let with = |key: &'static str, version, seq| {
+            let entry = entry.clone();
+            findings(changes.clone(), move |verification| {
+                verification.entry(&entry);
+                verification.tombstone(key, version, Seq::new(seq));
+            })
+        };
+        assert!(with("/a", 2, 3).is_empty());
+        assert_eq!(with("/a", 3, 3).len(), 1, "another version");
+        assert_eq!(with("/a", 2, 1).len(), 1, "another position");
+        let living = findings(changes.clone(), |verification| {
+            verification.tombstone("/b", 1, Seq::new(2));
+            verification.tombstone("/a", 2, Seq::new(3));
+        });
+        assert_eq!(living.len(), 1, "a key that exists");
+    }
+
+    #[test]
+    fn a_damaged_row_is_found_once_in_the_words_of_the_storage() {
+        let (_, changes) = log();
+        let found = findings(changes, |verification| {
+            verification.damaged("/b", "the row does not match its checksum");
+            verification.tombstone("/a", 2, Seq::new(3));
+        });
+        let said: Vec<_> = found.iter().map(|finding| (finding.seq, finding.what.as_str())).collect();
+        assert_eq!(said, [(Some(Seq::new(2)), "the row does not match its checksum")]);
+    }
+
+    // The hash of a change is blamed only if what follows goes on from the hash that the change should have.
+    #[test]
+    fn a_hash_is_blamed_only_where_the_log_goes_on_from_the_right_one() {
+        let (_, changes) = log();
+        let fields = |spoil: &dyn Fn(&mut Vec<Change>)| {
+            let mut spoiled = changes.clone();
+            spoil(&mut spoiled);
+            let found = findings(spoiled, |_| {});
+            found.into_iter().find(|finding| finding.seq == Some(Seq::new(2))).map(|finding| finding.field)
+        };
+        let other = Hash::from_bytes([9; 32]);
+        assert_eq!(fields(&|log| log[1].hash = other), Some(Some("hash")));
+        let both = |log: &mut Vec<Change>| {
+            log[1].key = "/c".into();
+            log[1].hash = other;
+            log[2].hash = other;
+        };
+        assert_eq!(fields(&both), Some(None), "nothing goes on from it");
+    }
+}

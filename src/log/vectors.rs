@@ -145,3 +145,45 @@ fn a_sealed_log_follows_and_any_changed_field_breaks_it() {
         changes.iter().map(|c| Change { value: None, salt: None, ..c.clone() }).collect();
     assert_eq!(follow_all(&erased), Ok(()), "values may be erased, hashes stay");
 }
+
+// Every hash of such a log is right.
+#[test]
+fn a_change_whose_fields_contradict_each_other_is_refused_whatever_its_hash_is() {
+    let follow = |at: usize, spoil: Spoil| {
+        let (store, mut changes) = sealed();
+        let mut follow = Follow::genesis(store);
+        spoil(&mut changes[at]);
+        changes.iter_mut().try_for_each(|change| {
+            let header = change.header_hash();
+            follow.chain(change, header)
+        })
+    };
+    assert_eq!(follow(3, |_| {}), Ok(()));
+    let spoils: [(&str, usize, Spoil); 11] = [
+        ("a first change of version 2", 0, |c| c.version = 2),
+        ("a first change that updates", 0, |c| c.kind = ChangeKind::Updated),
+        ("a later change of version 1", 3, |c| c.version = 1),
+        ("version 0", 3, |c| c.version = 0),
+        ("a version that no file can hold", 3, |c| c.version = u64::MAX),
+        ("its own predecessor", 3, |c| c.prev = c.seq),
+        ("a deletion with a value hash", 2, |c| c.value_hash = Some(Hash::from_bytes([9; 32]))),
+        ("an update without one", 3, |c| (c.value, c.salt, c.value_hash) = (None, None, None)),
+        ("created at another time", 1, |c| c.created_at = Timestamp::EPOCH),
+        ("created after it", 3, |c| c.created_at = Timestamp::from_micros(i64::MAX)),
+        ("a value without salt", 3, |c| c.salt = None),
+    ];
+    for (what, at, spoil) in spoils {
+        let seq = Seq::new(at as u64 + 1);
+        assert_eq!(follow(at, spoil), Err(Break::Shape(seq)), "{what}");
+    }
+    let same_time: Spoil = |c| c.at = Timestamp::from_micros(1_767_225_600_000_000);
+    assert_eq!(follow(3, same_time), Err(Break::Commit(Seq::new(4))), "the time of the commit before");
+}
+
+#[test]
+fn a_change_counts_its_key_and_its_value_as_memory() {
+    let (_, changes) = sealed();
+    let size = |change: &Change| change.size() - size_of::<Change>();
+    assert_eq!((size(&changes[0]), size(&changes[2])), ("/a".len() + 1, "/a".len()));
+    assert!(size(&changes[3]) >= "/nodes/n1/ä".len() + 300);
+}

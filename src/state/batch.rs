@@ -292,6 +292,12 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_empty_until_it_writes() {
+        assert!(Batch::new().is_empty() && Batch::new().expect("/a", 1).is_empty());
+        assert!(!Batch::new().delete("/a").is_empty());
+    }
+
+    #[test]
     fn limits_count_to_the_byte_and_name_limit_and_actual() {
         let limits = Limits::default();
         let mib = 1 << 20;

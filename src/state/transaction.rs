@@ -67,6 +67,7 @@ impl From<Vec<TransactionOp>> for Batch {
     }
 }
 
+/// Shows no value.
 impl fmt::Debug for TransactionOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,5 +81,19 @@ impl fmt::Debug for TransactionOp {
                 .field("expected_version", expected_version)
                 .finish(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_shows_its_key_and_how_long_its_value_is() {
+        let shown = |op: TransactionOp| format!("{op:?}");
+        assert_eq!(shown(TransactionOp::set("/a", "secret")), r#"Set { key: "/a", value_bytes: 6 }"#);
+        assert_eq!(shown(TransactionOp::delete("/a")), r#"Delete { key: "/a" }"#);
+        let check = TransactionOp::check_version("/a", 7);
+        assert_eq!(shown(check), r#"CheckVersion { key: "/a", expected_version: 7 }"#);
     }
 }

@@ -12,8 +12,9 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
     let Some(failure) = error.sqlite_error() else {
         // Conversion errors may quote values, so only their kind is kept.
         return StateError::Corrupted(match error {
-            rusqlite::Error::InvalidColumnType(_, column, _) => {
-                format!("column {column} of a row does not have the type that the schema requires")
+            rusqlite::Error::InvalidColumnType(column, name, _) => {
+                let column = if name.is_empty() { format!("number {}", column + 1) } else { name };
+                format!("column {column} of what was read does not have the type that the schema requires")
             }
             _ => "a row does not have the columns that the schema requires".into(),
         });

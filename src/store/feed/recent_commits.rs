@@ -97,3 +97,33 @@ pub(super) fn commits<'a>(
     }
     commits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::StoreId;
+
+    fn commit(seq: u64, bytes: usize) -> Arc<RecentCommit> {
+        let at = |seq| Head { seq: Seq::new(seq), ..Head::genesis(StoreId::from_bytes([1; 16])) };
+        Arc::new(RecentCommit { before: at(seq - 1), head: at(seq), changes: Vec::new(), bytes })
+    }
+
+    #[test]
+    fn old_commits_are_dropped_above_the_bound_and_the_newest_is_held_whatever_it_takes() {
+        let mut recent = RecentCommits::new(Head::genesis(StoreId::from_bytes([1; 16])));
+        let held = |recent: &RecentCommits, after: u64| {
+            recent.after(Seq::new(after), usize::MAX).map(|(page, all)| (page.len(), all))
+        };
+        for seq in 1..=4 {
+            recent.push(commit(seq, RECENT_BYTES / 4));
+        }
+        assert_eq!(held(&recent, 0), Some((4, true)), "exactly what may be held");
+        recent.push(commit(5, 1));
+        assert_eq!((held(&recent, 0), held(&recent, 1)), (None, Some((4, true))));
+        recent.push(commit(6, 2 * RECENT_BYTES));
+        assert_eq!((held(&recent, 4), held(&recent, 5)), (None, Some((1, true))));
+        recent.push(commit(7, 1));
+        assert_eq!((held(&recent, 5), held(&recent, 6)), (None, Some((1, true))));
+        assert_eq!(recent.bytes, 1);
+    }
+}

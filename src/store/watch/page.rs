@@ -153,3 +153,71 @@ pub(crate) fn old_changes(
     }
     Ok(old)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Memory, View};
+    use crate::log::{StoreId, Timestamp, Tip, seal};
+    use crate::state::{Batch, decide};
+
+    /// A log of these commits.
+    fn log(commits: impl IntoIterator<Item = Batch>) -> Memory {
+        let store = StoreId::from_bytes([3; 16]);
+        let (mut memory, mut tip) = (Memory::new(store), Tip::genesis(store));
+        for batch in commits {
+            let decision = decide(&batch, tip.head.seq, &memory.folded().projection).unwrap();
+            let (changes, next) = seal(decision.drafts, None, tip, Timestamp::EPOCH, || [1; 16]);
+            for change in changes {
+                memory.push(change);
+            }
+            tip = next;
+        }
+        memory
+    }
+
+    type Read = fn(&dyn Snapshot, &Pattern, Cursor, usize) -> Result<WatchPage>;
+
+    fn seqs(page: &WatchPage) -> Vec<u64> {
+        page.commits.iter().flat_map(|(changes, _)| changes).map(|m| m.change.seq.as_u64()).collect()
+    }
+
+    #[test]
+    fn a_page_ends_when_its_bytes_are_full_and_the_next_one_goes_on_there() {
+        const KIB: usize = 1 << 10;
+        let log = log((0..10).map(|n| Batch::new().set(format!("/a/{n}"), vec![0; 10 * KIB])));
+        let pattern: Pattern = "/a/*".parse().unwrap();
+        for read in [watch as Read, watch_few] {
+            let (mut all, mut after, mut pages) = (Vec::new(), Cursor::from(Seq::ZERO), 0);
+            while all.len() < 10 {
+                let page = read(&log, &pattern, after, 60 * KIB).unwrap();
+                let changes = seqs(&page).len();
+                assert!(
+                    (1..=4).contains(&changes),
+                    "{changes} changes of 10 KiB in a page of 30 KiB for changes"
+                );
+                all.extend(seqs(&page));
+                after = Cursor::new(log.store_id(), page.end);
+                pages += 1;
+            }
+            assert_eq!(all, (1..=10).collect::<Vec<_>>());
+            assert!(pages >= 3);
+        }
+    }
+
+    #[test]
+    fn a_page_of_few_passes_over_so_many_changes_and_the_next_one_goes_on_there() {
+        let many = |from: u64| {
+            (from..from + SPARSE_CHANGES / 5)
+                .fold(Batch::new(), |batch, n| batch.set(format!("/many/{n}"), "x"))
+        };
+        let mut commits: Vec<Batch> = (0..6).map(|n| many(n * SPARSE_CHANGES / 5)).collect();
+        commits.push(Batch::new().set("/rare", "1"));
+        let (log, pattern) = (log(commits), "/rare".parse().unwrap());
+        let page = watch_few(&log, &pattern, Seq::ZERO.into(), usize::MAX).unwrap();
+        assert_eq!((seqs(&page), page.end.seq), (Vec::new(), Seq::new(SPARSE_CHANGES)));
+        let page = watch_few(&log, &pattern, Cursor::new(log.store_id(), page.end), usize::MAX).unwrap();
+        let last = SPARSE_CHANGES / 5 * 6 + 1;
+        assert_eq!((seqs(&page), page.end.seq), (vec![last], Seq::new(last)));
+    }
+}
