@@ -146,7 +146,7 @@ impl Context {
                     self.note(&format!("store {} in {}", store.store_id(), path.display()));
                 }
                 if store.is_immutable() {
-                    self.note("read as a file that nobody changes, as no write-ahead log can be made for it");
+                    self.note("read as a file that nobody changes, as it has no write-ahead log, and none is made for a reader");
                 }
                 Ok(store)
             }

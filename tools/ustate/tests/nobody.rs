@@ -84,11 +84,11 @@ $ ustate load conf --prefix /conf
 ! error: cannot open [FOLDER]/state.db: it cannot be written; check its permissions, or open it read-only
 [exit 3]
 $ ustate replay --into new.db --check
-! note: read as a file that nobody changes, as no write-ahead log can be made for it
+! note: read as a file that nobody changes, as it has no write-ahead log, and none is made for a reader
 ! error: cannot open [FOLDER]/new.db: it cannot be written: Permission denied (os error 13)
 [exit 7]
 $ ustate replay -- true
-! note: read as a file that nobody changes, as no write-ahead log can be made for it
+! note: read as a file that nobody changes, as it has no write-ahead log, and none is made for a reader
 
 "#]],
     );
