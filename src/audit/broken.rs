@@ -15,6 +15,19 @@ pub(super) struct Broken {
 }
 
 impl Broken {
+    /// Whether changes are missing before this one, and not its position altered.
+    pub(super) fn is_gone(before: &Follow, change: &Change, error: Break) -> bool {
+        let Break::Position { expected, .. } = error else { return false };
+        let closes = change.closes_commit();
+        let commit_seq = if closes { expected } else { change.commit_seq };
+        let there = [change.commit_seq, commit_seq].map(|commit_seq| Change {
+            seq: expected,
+            commit_seq,
+            ..change.clone()
+        });
+        !there.iter().any(|there| there.chained_onto(before.head().hash) == change.hash)
+    }
+
     /// Looks for the one field whose repair makes the change match its chain hash. What each field should be
     /// follows from the change before and the key's last change. An operator thereby learns what was altered,
     /// and not only where.

@@ -73,6 +73,9 @@ pub struct VerifyReport {
     pub findings: Vec<Finding>,
     /// How many contradictions there are in all.
     pub contradictions: u64,
+    /// How many of the contradictions are within the log, or between the log and an anchor. If there are none at
+    /// [`Level::Full`], an export of the log can be imported, and so makes the projection anew.
+    pub in_log: u64,
     /// How many values were erased.
     pub(crate) erased: u64,
     /// How many changes are withheld.
@@ -176,6 +179,7 @@ impl VerifyReport {
             not_provable: Vec::new(),
             findings: Vec::new(),
             contradictions: 0,
+            in_log: 0,
             erased: 0,
             withheld: 0,
             before: Seq::ZERO,
@@ -195,6 +199,7 @@ impl VerifyReport {
     /// Compares an anchor with the chain hash at its position.
     pub(crate) fn anchor(&mut self, store: StoreId, anchor: &Anchor, hash: Option<Hash>) {
         let Head { seq, hash: kept } = anchor.head;
+        let before = self.contradictions;
         if anchor.store != store {
             self.find(
                 Some(seq),
@@ -215,6 +220,7 @@ impl VerifyReport {
             let what = format!("the log has another hash at {seq} than the anchor that was kept");
             self.find(Some(seq), None, what);
         }
+        self.in_log += self.contradictions - before;
     }
 
     /// Fills in what is proved and what could not be proved.

@@ -59,9 +59,13 @@ impl Verification {
         }
         let last = self.fold.get(&change.key).map(KeyVersion::from_change);
         if let Err(error) = self.follow.check(&change) {
-            let listed = self.report.find(Some(error.seq()), Some(&change.key), error.to_string());
-            self.broken =
-                listed.map(|listed| Broken::at(listed, &self.follow, &change, error, last, &mut self.report));
+            // A change that is gone has no key, and nothing was altered in the one that is found there.
+            let is_gone = Broken::is_gone(&self.follow, &change, error);
+            let key = (!is_gone).then_some(&*change.key);
+            let listed = self.report.find(Some(error.seq()), key, error.to_string());
+            self.broken = listed
+                .filter(|_| !is_gone)
+                .map(|listed| Broken::at(listed, &self.follow, &change, error, last, &mut self.report));
             self.follow.skip(&change);
         }
         let begins_earlier = last.is_none() && change.prev > Seq::ZERO && change.prev <= self.floor;
@@ -87,6 +91,7 @@ impl Verification {
         } else if !self.follow.is_whole() {
             self.report.find(Some(self.follow.head().seq), None, "the last commit of the log is incomplete");
         }
+        self.report.in_log = self.report.contradictions;
     }
 
     /// Compares a remembered commit id with the log.

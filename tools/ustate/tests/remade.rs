@@ -89,3 +89,29 @@ not_provable	4		4 changes that no anchor covers could have been cut off or rewri
 "#]],
     );
 }
+
+#[test]
+fn a_log_that_contradicts_itself_is_not_said_to_make_a_new_store() {
+    let place = Place::new();
+    for n in 1..=4 {
+        assert_eq!(place.code(&format!("set /n{n} v")), 0);
+    }
+    let other = rusqlite::Connection::open(place.path("state.db")).unwrap();
+    other.execute("DELETE FROM kv_store WHERE key = '/n2'", []).unwrap();
+    drop(other);
+    let shown = place.shown(&place.output("verify"));
+    assert!(shown.contains("the log itself is whole") && shown.contains("[exit 5]"), "{shown}");
+    // The key begins again, so that its changes no longer follow each other.
+    assert_eq!(place.code("set /n2 new"), 0);
+    let shown = place.shown(&place.output("verify"));
+    assert!(shown.contains("does not continue the key's previous change"), "{shown}");
+    assert!(!shown.contains("the log itself is whole") && shown.contains("verify --db BACKUP"), "{shown}");
+    let other = rusqlite::Connection::open(place.path("state.db")).unwrap();
+    other.execute("DELETE FROM changes WHERE seq = 3", []).unwrap();
+    drop(other);
+    let shown = place.shown(&place.output("verify -o tsv"));
+    let missing = shown.lines().find(|line| line.contains("change 3 is missing")).unwrap();
+    assert_eq!(missing, "contradicted\t3\t\tchange 3 is missing: the next one is change 4");
+    let shown = place.shown(&place.output("verify"));
+    assert!(!shown.contains("only this change was altered"), "{shown}");
+}
