@@ -24,6 +24,8 @@ const SLEEP: Duration = Duration::from_millis(5);
 /// The room that opening the new store takes beside its file: the index of the write-ahead log, its first pages, and
 /// the head file. A store that nobody could open for want of room would stay behind.
 const ROOM: u64 = 64 << 10;
+/// The descriptors that opening the new store takes beside its file's. With fewer, nobody could open it, either.
+const DESCRIPTORS: usize = 14;
 
 /// The draft of a new file; a trait, so that tests can simulate a loss of power.
 pub(crate) trait NewFile {
@@ -176,6 +178,8 @@ impl NewFile for NewFileOnDisk {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(mut file) = self.taken.as_ref() else { return Err(io::ErrorKind::NotFound.into()) };
+        let descriptors: Vec<File> = (0..DESCRIPTORS).map(|_| file.try_clone()).collect::<io::Result<_>>()?;
+        drop(descriptors);
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(bytes)?;

@@ -140,13 +140,14 @@ fn exit_of(error: &StateError) -> Exit {
         | StateError::SerializationError(_)
         | StateError::KeyNotFound(_)
         | StateError::InsideCommit { .. } => Exit::Usage,
-        StateError::CannotOpen { .. } | StateError::ConnectionError(_) => Exit::NoStore,
+        StateError::CannotOpen { .. } => Exit::NoStore,
         StateError::Busy(_) => Exit::Busy,
         StateError::Corrupted(_) => Exit::Integrity,
         StateError::Compacted { .. } | StateError::CursorDiverged(_) | StateError::Erased(_) => {
             Exit::HistoryGone
         }
         StateError::OutcomeUnknown(_)
+        | StateError::ConnectionError(_)
         | StateError::StorageFull(_)
         | StateError::Storage(_)
         | StateError::Unavailable(_)

@@ -101,9 +101,7 @@ async fn to_file(source: &Source, export: univrs_state::archive::Export, out: &P
     };
     exported.map_err(|error| match &error {
         // The store is open: it is the file that is meant.
-        StateError::CannotOpen { .. } | StateError::ConnectionError(_) => {
-            Failure { exit: Exit::Io, ..Failure::of(&error) }.into()
-        }
+        StateError::CannotOpen { .. } => Failure { exit: Exit::Io, ..Failure::of(&error) }.into(),
         error => Failure::of(error).into(),
     })
 }

@@ -115,9 +115,7 @@ pub(super) async fn import(
     };
     let store = imported.map_err(|error| match &error {
         // It is the new file that is meant.
-        StateError::CannotOpen { .. } | StateError::ConnectionError(_) => {
-            Failure { exit: Exit::Io, ..Failure::of(&error) }
-        }
+        StateError::CannotOpen { .. } => Failure { exit: Exit::Io, ..Failure::of(&error) },
         error => refused(error),
     })?;
     let head = store.head().await?;
