@@ -119,6 +119,37 @@ $ ustate doctor
 }
 
 #[test]
+fn of_a_database_that_is_no_readable_store_the_files_are_looked_at() {
+    let place = Place::new();
+    assert_eq!(place.code("set /a 1"), 0);
+    fs::set_permissions(place.path("state.db"), PermissionsExt::from_mode(0o644)).unwrap();
+    let other = rusqlite::Connection::open(place.path("state.db")).unwrap();
+    other.execute_batch("DROP TABLE kv_store").unwrap();
+    drop(other);
+    check(
+        &examined(&place, &["doctor", "doctor --json"]),
+        str![[r#"
+$ ustate doctor
+  ok       file         [SIZE]
+  warning  permissions  mode 644
+                        others may read or write all that is in it: chmod 600 state.db
+  ok       file system  [KIND]
+  ok       journal      write-ahead log, 0 B
+  ok       readers      none of an older state
+  warning  store        it cannot be read
+                        the error says why
+! error: cannot open [FOLDER]/state.db: it has no table "kv_store", which every store has
+[exit 3]
+$ ustate doctor --json
+{"v":1,"type":"health","healthy":false,"checks":[{"check":"file","ok":true,"what":"[SIZE]"},{"check":"permissions","ok":false,"what":"mode 644","advice":"others may read or write all that is in it: chmod 600 state.db"},{"check":"file system","ok":true,"what":"[KIND]"},{"check":"journal","ok":true,"what":"write-ahead log, 0 B"},{"check":"readers","ok":true,"what":"none of an older state"},{"check":"store","ok":false,"what":"it cannot be read","advice":"the error says why"}]}
+! {"v":1,"type":"error","code":"cannot_open","exit":3,"message":"cannot open [FOLDER]/state.db: it has no table \"kv_store\", which every store has","facts":[]}
+[exit 3]
+
+"#]],
+    );
+}
+
+#[test]
 fn a_database_in_another_mode_is_said_to_be() {
     let place = Place::new();
     assert_eq!(place.code("set /a 1"), 0);
@@ -211,7 +242,7 @@ fn what_is_no_store_has_the_exit_code_of_every_command() {
     assert_eq!(place.code("export -O state.log"), 0);
     fs::write(place.path("notes.txt"), "not a database").unwrap();
     let transcript =
-        place.transcript(&["doctor --db missing.db", "doctor --db notes.txt", "doctor --db state.log"]);
+        examined(&place, &["doctor --db missing.db", "doctor --db notes.txt", "doctor --db state.log"]);
     check(
         &transcript,
         str![[r#"
@@ -237,9 +268,16 @@ $ ustate doctor --db state.log
         let _ = fs::remove_file(place.path(&format!("state.db{suffix}")));
     }
     check(
-        &place.transcript(&["doctor"]),
+        &examined(&place, &["doctor"]),
         str![[r#"
 $ ustate doctor
+  ok       file         [SIZE]
+  ok       permissions  mode 600
+  ok       file system  [KIND]
+  ok       journal      write-ahead log, 0 B
+  ok       readers      none of an older state
+  warning  store        it cannot be read
+                        the error says why
 ! error: corrupted: [FOLDER]/state.db: the log ends at 1, but had reached 2: 1 change is missing; bring back [FOLDER]/state.db and [FOLDER]/state.db-wal as they were, or accept the loss by opening it once with the option accept_loss
 !   hint: ustate doctor --accept-loss --db state.db
 [exit 5]
@@ -259,7 +297,7 @@ fn a_named_pipe_is_refused_and_not_waited_for() {
     let mut transcript = String::new();
     for line in [
         "doctor --db pipe",
-        "doctor --db piped.db",
+        "verify --db piped.db",
         "list --db pipe",
         "verify --db pipe",
         "init pipe",
@@ -275,7 +313,7 @@ fn a_named_pipe_is_refused_and_not_waited_for() {
 $ ustate doctor --db pipe
 ! error: cannot open [FOLDER]/pipe: it is not a regular file
 [exit 3]
-$ ustate doctor --db piped.db
+$ ustate verify --db piped.db
 ! error: cannot open [FOLDER]/piped.db-shm: it is not a regular file
 [exit 3]
 $ ustate list --db pipe
@@ -333,12 +371,19 @@ fn what_other_programs_keep_in_the_file_is_named_and_what_is_in_the_way_comes_wi
     assert!(shown.contains("ok\thead file\tagrees with the log"), "{shown}");
     other.execute_batch("CREATE INDEX by_key ON changes (key)").unwrap();
     check(
-        &place.transcript(&["get /a", "doctor -q"]),
+        &examined(&place, &["get /a", "doctor -q"]),
         str![[r#"
 $ ustate get /a
 ! error: cannot open [FOLDER]/state.db: it has an index "by_key" on its table "changes", which no store has: remove it with the statement DROP INDEX "by_key";
 [exit 3]
 $ ustate doctor -q
+  ok       file         [SIZE]
+  ok       permissions  mode 600
+  ok       file system  [KIND]
+  ok       journal      write-ahead log, [SIZE]
+  ok       readers      none of an older state
+  warning  store        it cannot be read
+                        the error says why
 ! error: cannot open [FOLDER]/state.db: it has an index "by_key" on its table "changes", which no store has: remove it with the statement DROP INDEX "by_key";
 [exit 3]
 

@@ -15,7 +15,7 @@ use crate::output::{BOLD, Format, GOOD};
 use crate::rows::origin;
 use crate::source::is_export;
 use crate::sqlite_file::{Header, beside, oldest_reader};
-use crate::stop::{Done, Exit, Failure, fail};
+use crate::stop::{Done, Exit, Failure, Stop, fail};
 use crate::value::{counted, size};
 
 /// The cap of a write-ahead log: one that is larger has not been started over for long.
@@ -34,7 +34,8 @@ Examples:
 
 /// Look at the files of a store, and where they are.
 ///
-/// Exit code 1 means that something needs attention. The command opens the store to write, but records
+/// Exit code 1 means that something needs attention. Of a store that cannot be read, the files are looked at, and the
+/// exit code is that of the error. The command opens the store to write, but records
 /// nothing, except a loss that --accept-loss accepts, with who accepted it and why. With USTATE_READONLY it does not open it to write.
 /// What is in the log is checked by 'ustate verify'.
 /// Fields of -o tsv: ok or warning, check, what.
@@ -87,13 +88,16 @@ impl Doctor {
             let store = context.open_to_write(&self.origin.meta()).await?;
             context.close(&store).await;
         }
-        let store = context.options(&path).read_only(true).open(&path).await;
-        let store = store.map_err(|error| Context::explain(&path, &error))?;
-        checks.extend(inside(&store, header.as_ref()).await?);
-        checks.extend(loss(&store).await?);
-        checks.push(clock(&store).await?);
-        store.close().await?;
-        checks.extend(opening(&path, &store));
+        match opened(context, &path, header.as_ref()).await {
+            Ok(more) => checks.extend(more),
+            // The files have been looked at, and may tell why.
+            Err(Stop::Failed(failure)) if header.is_some() => {
+                checks.push(Check::warning("store", "it cannot be read", "the error says why"));
+                show(context, &checks)?;
+                return Err(Stop::Failed(failure));
+            }
+            Err(stop) => return Err(stop),
+        }
         checks.push(writes(context, &path).await);
         report(context, &checks)
     }
@@ -213,6 +217,18 @@ fn readers(path: &Path, header: Option<&Header>) -> Check {
     }
 }
 
+/// What is to be said of a store that is open, and of how it opened.
+async fn opened(context: &Context, path: &Path, header: Option<&Header>) -> Done<Vec<Check>> {
+    let store = context.options(path).read_only(true).open(path).await;
+    let store = store.map_err(|error| Context::explain(path, &error))?;
+    let mut checks = inside(&store, header).await?;
+    checks.extend(loss(&store).await?);
+    checks.push(clock(&store).await?);
+    store.close().await?;
+    checks.extend(opening(path, &store));
+    Ok(checks)
+}
+
 /// What an open store says.
 async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>> {
     let mut checks = Vec::new();
@@ -304,7 +320,17 @@ async fn writes(context: &Context, path: &Path) -> Check {
     }
 }
 
+/// Shows the checks; anything to see to is exit 1.
 fn report(context: &mut Context, checks: &[Check]) -> Done {
+    show(context, checks)?;
+    let warnings = checks.iter().filter(|check| check.warning.is_some()).count() as u64;
+    if warnings == 0 {
+        return Ok(());
+    }
+    fail(Failure::new(Exit::No, "warnings", format!("{} to see to", counted(warnings, "thing"))))
+}
+
+fn show(context: &mut Context, checks: &[Check]) -> Done {
     let healthy = checks.iter().all(|check| check.warning.is_none());
     match context.format {
         Format::Human => {
@@ -334,10 +360,5 @@ fn report(context: &mut Context, checks: &[Check]) -> Done {
                 .line(&Object::of_type("health").flag("healthy", healthy).list("checks", checks).finish())?;
         }
     }
-    context.out.flush()?;
-    if healthy {
-        return Ok(());
-    }
-    let warnings = checks.iter().filter(|check| check.warning.is_some()).count() as u64;
-    fail(Failure::new(Exit::No, "warnings", format!("{} to see to", counted(warnings, "thing"))))
+    context.out.flush()
 }
