@@ -8,10 +8,15 @@
 //! IMPORTANT: as long as anybody has the database open, the files change without the head file, in the middle of
 //! a checkpoint for example. So whoever is sure marks the index of the log, which is shared memory, for all who
 //! open the store beside it. The mark goes with the last of them: the next one starts with an empty index. It
-//! names the identities of the two files, so a file that was replaced meanwhile is doubted.
+//! names the identities of the two files, so a file that was replaced meanwhile is doubted. A file that was written
+//! over in its place keeps its identity. So the mark counts only until the head file names the pair again, which takes
+//! a moment after each checkpoint.
+
+use std::time::Duration;
 
 use super::config::{Location, SideFile};
 use super::head_file::HeadFile;
+use super::patience::Patience;
 use super::slot::{LogMark, Pair, Stamp};
 use super::{Sqlite, fault, ffi, path};
 use crate::error::{Result, StateError};
@@ -19,6 +24,12 @@ use crate::failpoint::failpoint;
 use crate::log::{Domain, Head};
 
 static MARK: Domain = Domain::new("univrs-state 1 mark of openers");
+
+/// How long the head file may need until it names the files after a checkpoint. After that the store is verified,
+/// which is slower, and just as right.
+const RECORDED: Duration = Duration::from_secs(1);
+/// How long to sleep between two looks at it.
+const SLEEP: Duration = Duration::from_millis(5);
 
 impl Sqlite {
     /// Refuses a database file and a write-ahead log that do not belong together.
@@ -31,21 +42,49 @@ impl Sqlite {
             return Ok(());
         }
         let mark = self.expected_mark();
-        // IMPORTANT: the mark is looked at again after the comparison. Another opener that became sure meanwhile set
-        // it before it changed the database file.
-        let is_sure = self.is_marked(mark)? || self.is_known_pair()? || self.is_marked(mark)?;
+        let is_sure = self.is_known_pair()? == Some(true) || self.is_vouched_for(mark)?;
         if !is_sure && let Some(what) = self.with_snapshot(|snapshot| self.opening.judge.judge(snapshot?))? {
             return Err(self.contradiction(&what));
         }
-        self.mark_as_sure()
+        self.mark_as_sure(mark)
     }
 
-    /// Tells all who open the store from now on, as long as somebody has it open, that it is not in doubt.
-    pub(super) fn mark_as_sure(&self) -> Result<()> {
+    /// Whether those who have the store open vouch for files that the head file does not name.
+    fn is_vouched_for(&self, mark: u32) -> Result<bool> {
+        let time = if self.opening.is_real() { RECORDED } else { Duration::ZERO };
+        let mut patience = Patience::new(time, SLEEP);
+        loop {
+            // IMPORTANT: after the comparison. Another opener that became sure meanwhile set the mark before it
+            // changed the database file.
+            if !self.is_marked(mark)? {
+                return Ok(false);
+            }
+            let is_moved_now = ffi::is_log_moved_now(&self.conn).map_err(fault::storage)?;
+            // A head file that cannot be read or written names no files, also of a store that is in use.
+            if !is_moved_now && self.is_known_pair()? != Some(false) {
+                return Ok(true);
+            }
+            if !patience.pause() {
+                return Ok(is_moved_now);
+            }
+        }
+    }
+
+    /// Tells all who open the store from now on, as long as somebody has it open, that it is not in doubt; `mark` is
+    /// the [expected](Self::expected_mark) one, from before this connection became sure.
+    pub(super) fn mark_as_sure(&self, mark: u32) -> Result<()> {
         if self.opening.immutable || !self.opening.is_file() {
             return Ok(());
         }
-        ffi::set_mark(&self.conn, self.expected_mark()).map_err(fault::storage)
+        // IMPORTANT: asked after the mark was made of the files at the paths. They are not those of this connection if
+        // others took the places since it was opened.
+        if ffi::has_moved(&self.conn).map_err(fault::storage)? {
+            let path = self.opening.shown().display();
+            return Err(StateError::ConnectionError(format!(
+                "{path} was replaced while it was opened; try again"
+            )));
+        }
+        ffi::set_mark(&self.conn, mark).map_err(fault::storage)
     }
 
     fn is_marked(&self, mark: u32) -> Result<bool> {
@@ -53,28 +92,27 @@ impl Sqlite {
     }
 
     /// The mark of an opener that is sure of the files that are at the paths now. It is never 0.
-    fn expected_mark(&self) -> u32 {
+    pub(super) fn expected_mark(&self) -> u32 {
         let Location::File(file) = &self.opening.location else { return 1 };
         let identities = [file.clone(), SideFile::Log.beside(file)].map(|path| path::identity(&path));
         let hash = MARK.hash(&[format!("{identities:?}").as_bytes()]);
         hash.as_bytes().first_chunk().map_or(1, |bytes| u32::from_be_bytes(*bytes).max(1))
     }
 
-    /// Whether the head file names this database file and this log. Without a log there is nothing to doubt.
-    fn is_known_pair(&self) -> Result<bool> {
+    /// Whether the head file names this database file and this log; `None` if it names none. Without a log there is
+    /// nothing to doubt.
+    fn is_known_pair(&self) -> Result<Option<bool>> {
         let log = ffi::log(&self.conn).map_err(fault::storage)?;
         let (Some(log), Location::File(file)) = (log.filter(|log| log.frames > 0), &self.opening.location)
         else {
-            return Ok(true);
+            return Ok(Some(true));
         };
-        let Some(database) = self.stamp()? else { return Ok(false) };
+        let Some(database) = self.stamp()? else { return Ok(Some(false)) };
         // A head file that cannot be read is told of later; here it is one that knows nothing.
         let head_file = self.opening.head_file(&SideFile::Head.beside(file), false).ok().flatten();
-        let known = head_file.and_then(|head_file| {
-            let mut pairs = HeadFile::new(head_file, self.store).pairs().ok()?;
-            Some(pairs.any(|pair| pair.is(database, log)))
-        });
-        Ok(known.unwrap_or(false))
+        let pairs = head_file.and_then(|head_file| HeadFile::new(head_file, self.store).pairs().ok());
+        let mut pairs = pairs.into_iter().flatten().peekable();
+        Ok(pairs.peek().is_some().then(|| pairs.any(|pair| pair.is(database, log))))
     }
 
     /// The stamp of the database file that this connection has open; `None` if that cannot be told.

@@ -43,9 +43,23 @@ pub(super) fn sync_wal(conn: &Connection) -> Result<()> {
 
 /// SQLite's file of the write-ahead log and its methods, if it is open.
 fn log_file(conn: &Connection) -> Result<Option<(*mut ffi::sqlite3_file, &'static ffi::sqlite3_io_methods)>> {
+    file_of(conn, ffi::SQLITE_FCNTL_JOURNAL_POINTER)
+}
+
+/// The open file of the database, if it can have an index of the log in shared memory.
+fn database_file(
+    conn: &Connection,
+) -> Result<Option<(*mut ffi::sqlite3_file, &'static ffi::sqlite3_io_methods)>> {
+    Ok(file_of(conn, ffi::SQLITE_FCNTL_FILE_POINTER)?.filter(|(_, methods)| methods.iVersion >= 2))
+}
+
+fn file_of(
+    conn: &Connection,
+    which: c_int,
+) -> Result<Option<(*mut ffi::sqlite3_file, &'static ffi::sqlite3_io_methods)>> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-    file_control(conn, ffi::SQLITE_FCNTL_JOURNAL_POINTER, (&raw mut file).cast())?;
-    // SAFETY: SQLite wrote null or its file of the log, which lives until the connection closes
+    file_control(conn, which, (&raw mut file).cast())?;
+    // SAFETY: SQLite wrote null or its file of the database or of the log, which lives until the connection closes
     // or leaves this journal mode; both need the connection, which is borrowed.
     let methods = unsafe { file.as_ref() }.map_or(ptr::null(), |file| file.pMethods);
     // SAFETY: the methods are null while the file is closed, and else static.
@@ -97,6 +111,8 @@ const TOKEN_WORDS: [usize; 7] = [2, 4, 5, 6, 7, 8, 9];
 /// The word at byte 132 of the index, which SQLite sets aside ("unused space, reserved for further expansion") and
 /// neither reads nor writes. Whoever begins to use an index when nobody else does clears all of it.
 const MARK_WORD: usize = 33;
+/// The lock in the index that whoever moves the log into the database holds meanwhile.
+const CHECKPOINT_LOCK: c_int = 1;
 /// Bytes of the headers of a write-ahead log and of one of its frames, and where the salts stand.
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: i64 = 24;
@@ -204,14 +220,7 @@ struct Mapped<'a> {
 
 impl<'a> Mapped<'a> {
     fn by(connection: &'a Connection) -> Result<Option<Self>> {
-        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-        file_control(connection, ffi::SQLITE_FCNTL_FILE_POINTER, (&raw mut file).cast())?;
-        // SAFETY: SQLite wrote null or its file of the database, which lives as long as the connection.
-        let methods = unsafe { file.as_ref() }.map_or(ptr::null(), |file| file.pMethods);
-        // SAFETY: the methods are null while the file is closed, and else static.
-        let Some(methods) = (unsafe { methods.as_ref() }).filter(|methods| methods.iVersion >= 2) else {
-            return Ok(None);
-        };
+        let Some((file, methods)) = database_file(connection)? else { return Ok(None) };
         let Some(map) = methods.xShmMap else { return Ok(None) };
         let mut region: *mut c_void = ptr::null_mut();
         // SAFETY: the file is open, this is its own method, and the region that it maps is one that SQLite
@@ -291,6 +300,20 @@ pub(super) fn set_mark(conn: &Connection, mark: u32) -> Result<()> {
         mapped.mark().store(mark, Ordering::Release);
     }
     Ok(())
+}
+
+/// Whether some connection, of this process or of another, moves the log into the database now.
+pub(super) fn is_log_moved_now(conn: &Connection) -> Result<bool> {
+    let Some((file, methods)) = database_file(conn)? else { return Ok(false) };
+    let Some(lock) = methods.xShmLock else { return Ok(false) };
+    // SAFETY: the file is open, this is its own method, and the connection holds no lock of a checkpoint: it is in
+    // none, as it is borrowed.
+    let ask = |what: c_int| unsafe { lock(file, CHECKPOINT_LOCK, 1, what | ffi::SQLITE_SHM_SHARED) };
+    match ask(ffi::SQLITE_SHM_LOCK) {
+        ffi::SQLITE_OK => check_code(ask(ffi::SQLITE_SHM_UNLOCK)).map(|()| false),
+        ffi::SQLITE_BUSY => Ok(true),
+        code => check_code(code).map(|()| false),
+    }
 }
 
 /// Whether the path of the database now names another file, or none.

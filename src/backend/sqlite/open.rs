@@ -122,16 +122,10 @@ impl Opening {
             }
             sqlite.sync()?;
         }
-        // Accepting a loss removes the index and makes a new one.
-        sqlite.mark_as_sure()?;
         sqlite.opening.note_beside();
-        // If the path had another file meanwhile, that one was noted.
-        if sqlite.opening.is_file() && ffi::has_moved(&sqlite.conn).map_err(fault::storage)? {
-            let path = sqlite.opening.shown().display();
-            return Err(StateError::ConnectionError(format!(
-                "{path} was replaced while it was opened; try again"
-            )));
-        }
+        // Accepting a loss removes the index and makes a new one. IMPORTANT: after the files were noted. If the path
+        // had another file meanwhile, that one was noted, and this refuses.
+        sqlite.mark_as_sure(sqlite.expected_mark())?;
         sqlite.opening.check_beside()?;
         sqlite.set_for_writing()?;
         Ok(sqlite)
