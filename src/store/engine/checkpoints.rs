@@ -125,19 +125,27 @@ impl Work {
         loop {
             match self.orders.recv_timeout(idle.interval()) {
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) | Ok(()) => {}
-            }
-            if self.ordered.load(Ordering::SeqCst) {
-                let moved = self.pass();
-                idle.passed(moved);
-                continue;
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) => {
+                    let moved = self.move_log();
+                    // IMPORTANT: before the writer is told. It may then order the next pass at once.
+                    self.ordered.store(false, Ordering::SeqCst);
+                    self.tell(moved);
+                    idle.passed(moved);
+                    continue;
+                }
             }
             let (Some(log), Some(token)) = (self.shared.log_pages(), self.shared.visible()) else { continue };
             match idle.look(&log, token, self.sqlite.wal_file_bytes()) {
                 Look::Nothing => {}
-                Look::Pass => idle.passed(self.pass()),
+                Look::Pass => {
+                    let moved = self.move_log();
+                    self.tell(moved);
+                    idle.passed(moved);
+                }
                 Look::Empty => {
-                    let moved = self.pass();
+                    let moved = self.move_log();
+                    self.tell(moved);
                     idle.passed(moved);
                     // IMPORTANT: no commit can run while the log is emptied, so it must be moved before that.
                     if moved == Moved::All {
@@ -152,12 +160,14 @@ impl Work {
         }
     }
 
-    fn pass(&self) -> Moved {
-        let moved = checkpoint(&self.sqlite, &self.shared, Checkpoint::Passive);
+    fn move_log(&self) -> Moved {
+        checkpoint(&self.sqlite, &self.shared, Checkpoint::Passive)
+    }
+
+    /// Tells the writer what a pass has moved.
+    fn tell(&self, moved: Moved) {
         let _ = self.ended.1.try_recv(); // What nobody has looked at is out of date.
         let _ = self.ended.0.try_send(moved);
-        self.ordered.store(false, Ordering::SeqCst);
-        moved
     }
 }
 
