@@ -540,7 +540,11 @@ fn a_file_that_was_written_over_in_its_place_is_doubted_whoever_has_it_open() {
         drop(writer);
         let (beside, verified_too) = counting(opening(&disk, None, true));
         let told = content(&beside.first().unwrap()).unwrap();
-        assert_eq!([verified, verified_too].map(|times| times.load(Ordering::Relaxed)), [0, 0], "the premise");
+        assert_eq!(
+            [verified, verified_too].map(|times| times.load(Ordering::Relaxed)),
+            [0, 0],
+            "the premise"
+        );
 
         disk.write_at(FILE, 0, &older).unwrap();
         let before = disk.files();

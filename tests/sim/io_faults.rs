@@ -419,3 +419,55 @@ fn what_a_failed_sync_lost_is_never_served() {
         disk.remove();
     }
 }
+
+/// The accident: the first sync of many commits is that of a checkpoint. It failed, and the next one said that all was
+/// well: what was committed meanwhile went into the database over a log with a hole.
+#[test]
+fn a_buffered_log_whose_sync_failed_is_moved_nowhere_until_it_was_emptied() {
+    let start = Files::new();
+    let disk = Disk::after(&start, &[]);
+    let mut sqlite = open(&disk, Some(Durability::Buffered), false).unwrap();
+    let commit = |sqlite: &mut Sqlite, n: u64| {
+        let batch = Batch::new().set(format!("/{}", n % 3), vec![7; 3000]);
+        commit_group(sqlite, &sources(n), &[batch], None).tip.unwrap().head
+    };
+    let beside = sqlite.another(false).unwrap();
+    let mut synced = commit(&mut sqlite, 1).seq;
+    // A reader keeps the log, whose first part is synced.
+    beside.with_snapshot(|snapshot| {
+        snapshot.and_then(LogView::tip).unwrap();
+        synced = commit(&mut sqlite, 2).seq;
+        sqlite.checkpoint(Checkpoint::Passive).unwrap();
+    });
+    commit(&mut sqlite, 3);
+    let code = ffi::SQLITE_IOERR_FSYNC;
+    disk.plant(Some(Fault { op: Op::Sync, skip: 0, code, sticky: false, partial: true }));
+    assert!(beside.checkpoint(Checkpoint::Passive).is_err() && disk.struck() == 1);
+    let from = disk.now();
+    assert!(sqlite.is_log_doubtful());
+    let newest = commit(&mut sqlite, 4);
+    for one in [&sqlite, &beside] {
+        let refused = one.checkpoint(Checkpoint::Passive).unwrap_err();
+        assert!(refused.to_string().contains("could not be synced"), "{refused}");
+        assert_eq!(one.last_checkpoint(), Err(refused));
+    }
+    let mut sqlite = sqlite.renewed().unwrap();
+    assert!(!beside.is_log_doubtful());
+    assert_eq!(audit(&sqlite), Ok(newest), "nothing that was acknowledged is lost without a loss of power");
+    let kept = disk.now();
+    commit(&mut sqlite, 5);
+    beside.checkpoint(Checkpoint::Passive).unwrap();
+    let events = disk.events();
+    for (at, variant) in (from..=events.len()).flat_map(|at| VARIANTS.map(|variant| (at, variant))) {
+        let image = Replay::after(&start, &events[..at]).image(variant, &mut Rng::new(at as u64));
+        let after = Disk::new(&image, false);
+        let head = open(&after, None, false).map(|sqlite| audit(&sqlite).unwrap());
+        assert!(
+            head.as_ref().is_ok_and(|head| at < kept || head.seq >= newest.seq),
+            "{at}, {variant:?}: {head:?}"
+        );
+        after.remove();
+    }
+    drop((sqlite, beside));
+    disk.remove();
+}

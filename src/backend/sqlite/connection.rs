@@ -12,11 +12,10 @@ use rusqlite::Connection;
 use super::config::{Location, Opening, SideFile};
 use super::head_file::{HeadFile, HeadOnDisk, HeadStorage, Loss, RecordedHead};
 use super::slot::Stamp;
-use super::{Checkpoint, Sqlite, fault, ffi, path, schema};
+use super::{Checkpoint, Sqlite, fault, path, schema};
 use crate::backend::folder;
 use crate::backend::process::CountedConnection;
 use crate::error::{Result, StateError};
-use crate::failpoint::failpoint;
 use crate::log::StoreId;
 use crate::seq::Seq;
 use crate::sync::lock;
@@ -43,6 +42,7 @@ impl Sqlite {
             read_tip: Cell::default(),
             opening,
             head_file: Arc::default(),
+            is_doubtful: Arc::default(),
             log_salts: Cell::default(),
             accepted_loss: Cell::default(),
             warning: None,
@@ -175,27 +175,12 @@ impl Sqlite {
     /// head file.
     pub(crate) fn another(&self, reads_only: bool) -> Result<Self> {
         let sqlite = self.opening.another(self.store, reads_only)?;
-        Ok(if reads_only { sqlite } else { Self { head_file: self.head_file.clone(), ..sqlite } })
+        Ok(if reads_only { sqlite } else { self.shared_with(sqlite) })
     }
 
-    /// A new connection for writing that replaces this one, whose sync failed.
-    ///
-    /// IMPORTANT: after a failed sync, the operating system may have dropped the pages that were not written,
-    /// and no later sync reports it. The write-ahead log in the page cache may then hold a commit that is not on
-    /// disk. No later process may serve it, so the log is emptied if readers end in time. Otherwise the next
-    /// commit overwrites it.
-    pub(crate) fn renewed(&self) -> Result<Self> {
-        // IMPORTANT: it has no head file yet. What this sync and this checkpoint say to be durable may not be.
-        let sqlite = self.opening.another(self.store, false)?;
-        if sqlite.opening.is_file() {
-            ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
-            if !failpoint("log_not_emptied") {
-                sqlite.checkpoint(Checkpoint::Empty(sqlite.opening.busy_timeout))?;
-            }
-        }
-        let sqlite = Self { head_file: self.head_file.clone(), ..sqlite };
-        sqlite.record(None, true);
-        Ok(sqlite)
+    /// Gives another connection what all that write and make checkpoints share.
+    pub(super) fn shared_with(&self, other: Self) -> Self {
+        Self { head_file: self.head_file.clone(), is_doubtful: self.is_doubtful.clone(), ..other }
     }
 
     /// Sets what only a connection that writes needs: its cache, and how long the file of the log may stay.

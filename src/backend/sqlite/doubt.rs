@@ -140,7 +140,7 @@ impl Sqlite {
     /// IMPORTANT: the log must be durable up to this head.
     pub(super) fn record(&self, head: Option<Head>, changed: bool) {
         // IMPORTANT: until a loss that is being accepted stands in the log, nothing overwrites the head that names it.
-        if self.accepted_loss.get().is_some() {
+        if self.accepted_loss.get().is_some() || self.is_log_doubtful() {
             return;
         }
         if let Some(head_file) = &mut *crate::sync::lock(&self.head_file) {

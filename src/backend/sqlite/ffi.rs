@@ -30,6 +30,9 @@ use super::slot::LogMark;
 #[cfg(unix)]
 use crate::backend::process::forked;
 
+/// A file that SQLite has open, and its methods.
+type OpenFile = (*mut ffi::sqlite3_file, &'static ffi::sqlite3_io_methods);
+
 /// Syncs the write-ahead log; does nothing if there is none.
 ///
 /// IMPORTANT: after a crash, commits in the log may be in the page cache only. The log must be synced before
@@ -42,21 +45,35 @@ pub(super) fn sync_wal(conn: &Connection) -> Result<()> {
 }
 
 /// SQLite's file of the write-ahead log and its methods, if it is open.
-fn log_file(conn: &Connection) -> Result<Option<(*mut ffi::sqlite3_file, &'static ffi::sqlite3_io_methods)>> {
+fn log_file(conn: &Connection) -> Result<Option<OpenFile>> {
     file_of(conn, ffi::SQLITE_FCNTL_JOURNAL_POINTER)
 }
 
+/// Writes the first bytes of the write-ahead log anew, as they are in the page cache, and syncs them.
+///
+/// IMPORTANT: the connection must be in a write transaction that has written nothing yet. So nobody else writes there
+/// meanwhile.
+#[expect(clippy::cast_possible_truncation, reason = "it is a small number")]
+pub(super) fn rewrite_wal(conn: &Connection, bytes: i64) -> Result<()> {
+    let Some((file, methods)) = log_file(conn)? else { return Ok(()) };
+    let (Some(read), Some(write)) = (methods.xRead, methods.xWrite) else { return Ok(()) };
+    let mut piece = vec![0_u8; REWRITTEN as usize];
+    for at in (0..bytes).step_by(piece.len()) {
+        let length = REWRITTEN.min(bytes - at) as c_int;
+        // SAFETY: the file is open, these are its own methods, and the piece has room for so many bytes.
+        check_code(unsafe { read(file, piece.as_mut_ptr().cast(), length, at) })?;
+        // SAFETY: as above.
+        check_code(unsafe { write(file, piece.as_ptr().cast(), length, at) })?;
+    }
+    sync_wal(conn)
+}
+
 /// The open file of the database, if it can have an index of the log in shared memory.
-fn database_file(
-    conn: &Connection,
-) -> Result<Option<(*mut ffi::sqlite3_file, &'static ffi::sqlite3_io_methods)>> {
+fn database_file(conn: &Connection) -> Result<Option<OpenFile>> {
     Ok(file_of(conn, ffi::SQLITE_FCNTL_FILE_POINTER)?.filter(|(_, methods)| methods.iVersion >= 2))
 }
 
-fn file_of(
-    conn: &Connection,
-    which: c_int,
-) -> Result<Option<(*mut ffi::sqlite3_file, &'static ffi::sqlite3_io_methods)>> {
+fn file_of(conn: &Connection, which: c_int) -> Result<Option<OpenFile>> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
     file_control(conn, which, (&raw mut file).cast())?;
     // SAFETY: SQLite wrote null or its file of the database or of the log, which lives until the connection closes
@@ -111,10 +128,12 @@ const TOKEN_WORDS: [usize; 7] = [2, 4, 5, 6, 7, 8, 9];
 /// The word at byte 132 of the index, which SQLite sets aside ("unused space, reserved for further expansion") and
 /// neither reads nor writes. Whoever begins to use an index when nobody else does clears all of it.
 const MARK_WORD: usize = 33;
+/// How much of the log is written anew at once.
+const REWRITTEN: i64 = 64 << 10;
 /// The lock in the index that whoever moves the log into the database holds meanwhile.
 const CHECKPOINT_LOCK: c_int = 1;
 /// Bytes of the headers of a write-ahead log and of one of its frames, and where the salts stand.
-const LOG_HEADER: usize = 32;
+pub(super) const LOG_HEADER: usize = 32;
 const FRAME_HEADER: i64 = 24;
 const LOG_PAGE_SIZE: usize = 8;
 const LOG_SALTS: usize = 16;

@@ -18,6 +18,7 @@ mod order;
 mod path;
 mod patience;
 mod place;
+mod renewal;
 mod row;
 mod schema;
 mod seen_file;
@@ -45,6 +46,7 @@ pub(crate) use slot::{LogMark, Pair, Stamp};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -122,6 +124,8 @@ pub(crate) struct Sqlite {
     opening: Opening,
     /// The head file; only the connections that write and make checkpoints have it.
     head_file: Arc<Mutex<Option<HeadFile>>>,
+    /// Whether a sync of the log failed since it was last emptied; shared as the head file is.
+    is_doubtful: Arc<AtomicBool>,
     /// The salts of the log when its pair was last recorded.
     log_salts: Cell<Option<[u32; 2]>>,
     accepted_loss: Cell<Option<Loss>>,
@@ -156,13 +160,15 @@ impl Sqlite {
     /// IMPORTANT: the database file changed, also if that failed on the way. So it is recorded anew.
     pub(crate) fn checkpoint(&self, how: Checkpoint) -> Result<Moved> {
         self.check_own()?;
+        self.check_synced()?;
         let moved = self.move_log(how);
+        self.note_unsynced(&moved);
         self.record(None, true);
         moved
     }
 
     fn move_log(&self, how: Checkpoint) -> Result<Moved> {
-        if self.opening.durability == Some(Durability::Buffered) && self.opening.is_file() {
+        if self.is_buffered() {
             self.sync()?; // IMPORTANT: commits are not synced, and the head file may name only synced ones.
         }
         let (sql, wait) = match how {
@@ -185,11 +191,12 @@ impl Sqlite {
     }
 
     /// The checkpoint of a store that closes. If other processes are in the way, the log stays, and the next
-    /// opening moves it. If other files have taken the place of the store's, nothing is written.
+    /// opening moves it. If other files have taken the place of the store's, or a sync of the log failed, nothing is
+    /// written.
     pub(crate) fn last_checkpoint(&self) -> Result<()> {
-        if let Err(moved) = self.check_own() {
+        if let Err(refused) = self.check_own().and_then(|()| self.check_synced()) {
             let keep = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-            return keep.map_err(fault::storage).and(Err(moved));
+            return keep.map_err(fault::storage).and(Err(refused));
         }
         match self.checkpoint(Checkpoint::Empty(Duration::ZERO)).map(drop) {
             // IMPORTANT: the log of a buffered store is synced all the same; only the head file could not be

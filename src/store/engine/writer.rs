@@ -37,8 +37,6 @@ pub(crate) struct Writer {
     beside: Option<Beside>,
     checkpoints: Checkpoints,
     replier: Replier,
-    /// Whether the connection must be opened anew, after an unknown outcome.
-    lost: bool,
 }
 
 impl Writer {
@@ -81,7 +79,7 @@ impl Writer {
             }
         };
         let replier = Replier::new(shared.clone());
-        Ok((Self { sqlite, sources, shared, queue, beside, checkpoints, replier, lost: false }, engine))
+        Ok((Self { sqlite, sources, shared, queue, beside, checkpoints, replier }, engine))
     }
 
     /// Makes the published state and, for a store on disk, starts the threads that read.
@@ -183,7 +181,7 @@ impl Writer {
     }
 
     fn record(&mut self, batches: &[Batch]) -> Outcome {
-        if self.lost
+        if self.sqlite.is_log_doubtful()
             && let Err(error) = self.reopen()
         {
             return Outcome::failed(batches.len(), &error);
@@ -204,7 +202,7 @@ impl Writer {
         if outcome.unknown {
             // IMPORTANT: the connection is replaced, because it may serve pages that it could not sync. If
             // that fails, it is tried again before the next group.
-            self.lost = true;
+            self.sqlite.doubt_log();
             let _ = self.reopen();
         }
         outcome
@@ -212,7 +210,6 @@ impl Writer {
 
     fn reopen(&mut self) -> Result<()> {
         self.sqlite = self.sqlite.renewed()?;
-        self.lost = false;
         Ok(())
     }
 
@@ -240,6 +237,10 @@ impl Writer {
         self.shared.close();
         let left: usize = self.beside.iter().map(Beside::stop).sum();
         self.checkpoints.stop();
+        if self.sqlite.is_log_doubtful() {
+            // If it cannot be emptied, the last checkpoint refuses, and says so.
+            let _ = self.reopen();
+        }
         let opening = self.sqlite.opening();
         let emptied =
             if opening.is_file() && !opening.read_only { self.sqlite.last_checkpoint() } else { Ok(()) };
