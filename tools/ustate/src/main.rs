@@ -16,6 +16,7 @@ mod delta;
 mod escape;
 mod folder;
 mod following;
+mod health;
 mod input;
 mod json;
 mod leaves;

@@ -8,10 +8,11 @@ use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
 use crate::context::{Context, loss_in, may_write, quoted};
 use crate::escape::{escape, escape_field};
+use crate::health::{Check, show};
 use crate::json::Object;
 use crate::mounts::{file_system, is_shared};
 use crate::origin::Origin;
-use crate::output::{BOLD, Format, GOOD};
+use crate::output::Format;
 use crate::rows::origin;
 use crate::source::is_export;
 use crate::sqlite_file::{Header, beside, oldest_reader};
@@ -47,24 +48,6 @@ pub(crate) struct Doctor {
     dry_run: bool,
     #[command(flatten)]
     origin: Origin,
-}
-
-/// What was looked at, and what was found.
-struct Check {
-    name: &'static str,
-    what: String,
-    /// What to do about it; none if all is well.
-    warning: Option<String>,
-}
-
-impl Check {
-    fn ok(name: &'static str, what: impl Into<String>) -> Self {
-        Self { name, what: what.into(), warning: None }
-    }
-
-    fn warning(name: &'static str, what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { name, what: what.into(), warning: Some(advice.into()) }
-    }
 }
 
 impl Doctor {
@@ -328,37 +311,4 @@ fn report(context: &mut Context, checks: &[Check]) -> Done {
         return Ok(());
     }
     fail(Failure::new(Exit::No, "warnings", format!("{} to see to", counted(warnings, "thing"))))
-}
-
-fn show(context: &mut Context, checks: &[Check]) -> Done {
-    let healthy = checks.iter().all(|check| check.warning.is_none());
-    match context.format {
-        Format::Human => {
-            let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-            for check in checks {
-                let (style, verdict) = if check.warning.is_none() { (GOOD, "ok") } else { (BOLD, "warning") };
-                let verdict = context.out.paint(style, &format!("{verdict:<7}"));
-                context.out.line(&format!("  {verdict}  {:<width$}  {}", check.name, escape(&check.what)))?;
-                if let Some(advice) = &check.warning {
-                    context.out.line(&format!("           {:<width$}  {}", "", escape(advice)))?;
-                }
-            }
-        }
-        Format::Tsv => {
-            for check in checks {
-                let verdict = if check.warning.is_none() { "ok" } else { "warning" };
-                context.out.fields([verdict, check.name, &escape_field(&check.what)])?;
-            }
-        }
-        _ => {
-            let checks = checks.iter().map(|check| {
-                let object = Object::nested().text("check", check.name).flag("ok", check.warning.is_none());
-                object.text("what", &check.what).maybe("advice", check.warning.as_deref()).finish()
-            });
-            context
-                .out
-                .line(&Object::of_type("health").flag("healthy", healthy).list("checks", checks).finish())?;
-        }
-    }
-    context.out.flush()
 }
