@@ -43,6 +43,7 @@ impl Sqlite {
             opening,
             head_file: Arc::default(),
             is_doubtful: Arc::default(),
+            synced: Arc::default(),
             log_salts: Cell::default(),
             accepted_loss: Cell::default(),
             warning: None,
@@ -180,7 +181,8 @@ impl Sqlite {
 
     /// Gives another connection what all that write and make checkpoints share.
     pub(super) fn shared_with(&self, other: Self) -> Self {
-        Self { head_file: self.head_file.clone(), is_doubtful: self.is_doubtful.clone(), ..other }
+        let (head_file, is_doubtful) = (self.head_file.clone(), self.is_doubtful.clone());
+        Self { head_file, is_doubtful, synced: self.synced.clone(), ..other }
     }
 
     /// Sets what only a connection that writes needs: its cache, and how long the file of the log may stay.

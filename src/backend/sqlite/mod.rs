@@ -126,6 +126,8 @@ pub(crate) struct Sqlite {
     head_file: Arc<Mutex<Option<HeadFile>>>,
     /// Whether a sync of the log failed since it was last emptied; shared as the head file is.
     is_doubtful: Arc<AtomicBool>,
+    /// The log as far as a sync of this process brought it to disk; shared as the head file is.
+    synced: Arc<Mutex<Option<slot::LogMark>>>,
     /// The salts of the log when its pair was last recorded.
     log_salts: Cell<Option<[u32; 2]>>,
     accepted_loss: Cell<Option<Loss>>,
@@ -235,9 +237,11 @@ impl Sqlite {
     /// then names a head that is on disk.
     fn sync(&self) -> Result<()> {
         let tip = self.read_tip()?;
+        let log = self.log_mark()?;
         if !failpoint("buffered_log_not_synced") {
             ffi::sync_wal(&self.conn).map_err(fault::storage)?;
         }
+        *lock(&self.synced) = log;
         self.record(Some(tip.head), false);
         Ok(())
     }

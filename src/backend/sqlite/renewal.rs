@@ -3,7 +3,8 @@
 //! The operating system may have dropped the pages that were not written, and no later sync reports it: the log in the
 //! page cache may hold commits that are not on disk. To move such a log into the database is no way out: when the power
 //! goes meanwhile, neither the log nor the database has those pages whole. So nobody moves it, and no head of it is
-//! recorded, until a new connection has written the log anew from the page cache and synced that.
+//! recorded, until a new connection has written the log anew from the page cache, behind what was synced before, and
+//! synced that.
 
 use std::sync::atomic::Ordering;
 
@@ -14,6 +15,7 @@ use super::slot::LogMark;
 use super::{Checkpoint, Durability, Moved, Sqlite, fault, ffi};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
+use crate::sync::lock;
 
 impl Sqlite {
     /// A new connection for writing that replaces this one, whose sync failed.
@@ -25,7 +27,7 @@ impl Sqlite {
         let sqlite = self.opening.another(self.store, false)?;
         if sqlite.opening.is_file() {
             if self.is_buffered() {
-                sqlite.rewrite_log()?;
+                sqlite.rewrite_log(*lock(&self.synced))?;
             } else {
                 // All that others can read was synced before; the commit whose sync failed is not among it.
                 ffi::sync_wal(&sqlite.conn).map_err(fault::storage)?;
@@ -40,21 +42,29 @@ impl Sqlite {
         Ok(sqlite)
     }
 
-    /// Writes the log anew and syncs it.
-    fn rewrite_log(&self) -> Result<()> {
+    /// Writes the log anew behind what was synced, and syncs it.
+    ///
+    /// IMPORTANT: not what was synced. If the power goes meanwhile, a disk may damage what it is writing, although it
+    /// writes the same again; the head file may name what is damaged then.
+    fn rewrite_log(&self, synced: Option<LogMark>) -> Result<()> {
         let frame = self.frame_bytes()?;
         // Nobody else writes meanwhile.
         let transaction =
             Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate).map_err(fault::storage)?;
         let rewritten = self.log_mark().and_then(|log| {
-            let frames = log.map_or(0, |log| u64::from(log.frames));
-            let bytes = if frames == 0 { 0 } else { ffi::LOG_HEADER as u64 + frames * frame };
-            ffi::rewrite_wal(&self.conn, i64::try_from(bytes).unwrap_or(0)).map_err(fault::storage)
+            let (salts, frames) = log.map_or(([0; 2], 0), |log| (log.salts, log.frames));
+            let synced = synced.filter(|synced| synced.salts == salts && !failpoint("synced_log_rewritten"));
+            let end = |frames: u32| match frames {
+                0 => 0,
+                frames => i64::try_from(ffi::LOG_HEADER as u64 + u64::from(frames) * frame).unwrap_or(0),
+            };
+            let bytes = end(synced.map_or(0, |synced| synced.frames))..end(frames);
+            ffi::rewrite_wal(&self.conn, bytes).map_err(fault::storage)
         });
         transaction.rollback().map_err(fault::storage).and(rewritten)
     }
 
-    fn log_mark(&self) -> Result<Option<LogMark>> {
+    pub(super) fn log_mark(&self) -> Result<Option<LogMark>> {
         ffi::log(&self.conn).map_err(fault::storage)
     }
 
