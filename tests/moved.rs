@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use univrs_state::{ErrorKind, LocalStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::Child;
-use crate::support::{PATIENCE, buffered, folder, value};
+use crate::support::{PATIENCE, Subject, buffered, folder, value};
 
 /// A folder that may be renamed, with a store in it that has one change.
 struct Place {
@@ -283,4 +283,30 @@ async fn closing_harms_nobody_who_has_opened_the_file_with_a_log_of_their_own() 
     assert_eq!(again.get("/a").await.unwrap(), None);
     assert!(again.verify().await.unwrap().is_intact());
     again.close().await.unwrap();
+}
+
+// A folder that nobody may enter for a moment ended the store for good: every look that failed counted as a removed file.
+#[tokio::test]
+async fn files_that_cannot_be_looked_at_for_a_moment_refuse_a_commit_and_end_nothing() {
+    let place = Place::new().await;
+    let store = SqliteStore::open(place.file()).await.unwrap();
+    let mut watch = store.watch("/a").unwrap();
+    let head = store.head().await.unwrap();
+    // A link to itself: the system cannot say what is below it.
+    fs::rename(place.folder(), place.away()).unwrap();
+    std::os::unix::fs::symlink(place.folder(), place.folder()).unwrap();
+    for _ in 0..2 {
+        let refused = store.set("/a", value("meanwhile")).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Storage, "{refused:?}");
+        assert!(refused.to_string().contains("state.db cannot be looked at now"), "{refused}");
+    }
+    assert_eq!(store.get("/a").await.unwrap().unwrap().value, value("before"));
+    fs::remove_file(place.folder()).unwrap();
+    fs::rename(place.away(), place.folder()).unwrap();
+    assert_eq!(store.head().await.unwrap(), head, "nothing was recorded");
+    assert_eq!(store.set("/a", value("after")).await, Ok(2));
+    let event = timeout(PATIENCE, watch.try_next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(event.seq, store.head().await.unwrap().seq);
+    store.close().await.unwrap();
+    Subject::open(Options::new(), &place.file()).await.audit().await;
 }

@@ -72,21 +72,11 @@ impl OpenStore {
         &self.limits
     }
 
-    /// An error if the store was closed or has ended. If no look at its files counts any more, looks.
-    fn check_open(&self) -> Result<()> {
-        self.shared.check_open()?;
-        if self.shared.has_looked() {
-            return Ok(());
-        }
-        self.engine.look();
-        self.shared.check_open()
-    }
-
     pub(crate) async fn read_snapshot<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.check_open()?;
+        self.shared.check_open()?;
         self.start(read).await.unwrap_or_else(|_| Err(self.shared.unanswered()))
     }
 
@@ -181,8 +171,13 @@ impl OpenStore {
     ) -> Option<Result<T>> {
         let current = self.shared.current();
         // IMPORTANT: checked after `current`. Closing drops the index that shows whether the state is the newest.
-        if let Err(error) = self.check_open() {
+        if let Err(error) = self.shared.check_open() {
             return Some(Err(error));
+        }
+        // IMPORTANT: no look at the files counts any more. The read that goes to the storage looks first; here it would
+        // block a thread of the runtime for as long as the disk does not answer.
+        if !self.shared.has_looked() {
+            return None;
         }
         let Some(published) = current else {
             self.engine.stale();
@@ -206,10 +201,13 @@ impl OpenStore {
             }
             Ok(page)
         };
-        self.check_open()?;
+        self.shared.check_open()?;
         if let Some(Pinned { published, by }) = &scan.pinned
             && *by == self.shared.instance
         {
+            if !self.shared.has_looked() {
+                self.engine.stale();
+            }
             return page(published);
         }
         self.at_hand(|published| page(published).transpose()).transpose()
@@ -252,7 +250,7 @@ impl OpenStore {
     /// Parses the pattern of a watch; an error if the log is incomplete, because a watch promises every change.
     pub(crate) fn watchable(&self, pattern: &str) -> Result<Pattern> {
         let pattern = pattern.parse()?;
-        self.check_open()?;
+        self.shared.check_open()?;
         if self.whole {
             Ok(pattern)
         } else {
@@ -291,7 +289,7 @@ impl OpenStore {
         what: &'static str,
         read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T>>> {
-        self.check_open()?;
+        self.shared.check_open()?;
         let (read, receiver) = answered(read);
         self.engine.read_alone(what, read);
         Ok(receiver)

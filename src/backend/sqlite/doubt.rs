@@ -9,9 +9,11 @@
 //! a checkpoint for example. So whoever is sure marks the index of the log, which is shared memory, for all who
 //! open the store beside it. The mark goes with the last of them: the next one starts with an empty index. It
 //! names the identities of the two files, so a file that was replaced meanwhile is doubted. A file that was written
-//! over in its place keeps its identity. So the mark counts only until the head file names the pair again, which takes
-//! a moment after each checkpoint.
+//! over in its place keeps its identity. So the mark also names the size and the time of the database file. If these
+//! are others, the identities alone count only until the head file names the pair, which takes a moment after each
+//! checkpoint.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::config::{Location, SideFile};
@@ -24,6 +26,8 @@ use crate::failpoint::failpoint;
 use crate::log::{Domain, Head};
 
 static MARK: Domain = Domain::new("univrs-state 1 mark of openers");
+/// The lower half of a mark is of the size and the time of the database file, the upper one of the identities.
+const STAMP_BITS: u32 = 16;
 
 /// How long the head file may need until it names the files after a checkpoint. After that the store is verified,
 /// which is slower, and just as right.
@@ -41,7 +45,7 @@ impl Sqlite {
         if alone || failpoint("doubt_left_out") {
             return Ok(());
         }
-        let mark = self.expected_mark();
+        let mark = self.expected_mark()?;
         let is_sure = self.is_known_pair()? == Some(true) || self.is_vouched_for(mark)?;
         if !is_sure && let Some(what) = self.with_snapshot(|snapshot| self.opening.judge.judge(snapshot?))? {
             return Err(self.contradiction(&what));
@@ -56,7 +60,11 @@ impl Sqlite {
         loop {
             // IMPORTANT: after the comparison. Another opener that became sure meanwhile set the mark before it
             // changed the database file.
-            if !self.is_marked(mark)? {
+            let found = ffi::mark(&self.conn).map_err(fault::storage)?;
+            if found == Some(mark) {
+                return Ok(true);
+            }
+            if found.is_none_or(|found| found >> STAMP_BITS != mark >> STAMP_BITS) {
                 return Ok(false);
             }
             let is_moved_now = ffi::is_log_moved_now(&self.conn).map_err(fault::storage)?;
@@ -87,16 +95,18 @@ impl Sqlite {
         ffi::set_mark(&self.conn, mark).map_err(fault::storage)
     }
 
-    fn is_marked(&self, mark: u32) -> Result<bool> {
-        Ok(ffi::mark(&self.conn).map_err(fault::storage)? == Some(mark))
-    }
-
     /// The mark of an opener that is sure of the files that are at the paths now. It is never 0.
-    pub(super) fn expected_mark(&self) -> u32 {
-        let Location::File(file) = &self.opening.location else { return 1 };
-        let identities = [file.clone(), SideFile::Log.beside(file)].map(|path| path::identity(&path));
-        let hash = MARK.hash(&[format!("{identities:?}").as_bytes()]);
-        hash.as_bytes().first_chunk().map_or(1, |bytes| u32::from_be_bytes(*bytes).max(1))
+    pub(super) fn expected_mark(&self) -> Result<u32> {
+        let Location::File(file) = &self.opening.location else { return Ok(1) };
+        let number = |path: &Path| {
+            path::identity(path).map_err(|error| StateError::at_path(path, "cannot be looked at", error))
+        };
+        let identities = [number(file)?, number(&SideFile::Log.beside(file))?];
+        let bits = |of: &str| {
+            let hash = MARK.hash(&[of.as_bytes()]);
+            hash.as_bytes().first_chunk().map_or(1, |bytes| u32::from(u16::from_be_bytes(*bytes)).max(1))
+        };
+        Ok(bits(&format!("{identities:?}")) << STAMP_BITS | bits(&format!("{:?}", self.opening.stamp())))
     }
 
     /// Whether the head file names this database file and this log; `None` if it names none. Without a log there is

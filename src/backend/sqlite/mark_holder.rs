@@ -27,7 +27,7 @@ pub(crate) struct MarkHolder {
 /// The processes that read an older state than the newest, that of the oldest state first; each is named once.
 /// Empty where the system does not tell.
 pub(crate) fn mark_holders(database: &Path, log: &LogPages) -> Vec<MarkHolder> {
-    let index = path::identity(&SideFile::Index.beside(database));
+    let index = path::identity(&SideFile::Index.beside(database)).ok().flatten();
     let (Some((device, inode)), Ok(locks)) = (index, fs::read_to_string("/proc/locks")) else {
         return Vec::new();
     };

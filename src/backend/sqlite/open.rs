@@ -77,7 +77,7 @@ impl Opening {
         self.make_file()?;
         let second_name = self.check_names()?;
         if self.immutable {
-            self.note_contents();
+            self.note_contents()?;
         }
         let (conn, store, durability) = match self.connect_in_time() {
             // SQLite cannot make its shared memory in a folder that cannot be written, and needs none if
@@ -85,7 +85,7 @@ impl Opening {
             // failure that may pass, such as a full disk, because another process may be writing the file.
             Err(error @ StateError::CannotOpen { .. }) if self.read_only && self.has_no_log(&error) => {
                 self.immutable = true;
-                self.note_contents();
+                self.note_contents()?;
                 self.connect_in_time()?
             }
             connection => connection?,
@@ -122,10 +122,10 @@ impl Opening {
             }
             sqlite.sync()?;
         }
-        sqlite.opening.note_beside();
+        sqlite.opening.note_beside()?;
         // Accepting a loss removes the index and makes a new one. IMPORTANT: after the files were noted. If the path
         // had another file meanwhile, that one was noted, and this refuses.
-        sqlite.mark_as_sure(sqlite.expected_mark())?;
+        sqlite.mark_as_sure(sqlite.expected_mark()?)?;
         sqlite.opening.check_beside()?;
         sqlite.set_for_writing()?;
         Ok(sqlite)
@@ -135,12 +135,14 @@ impl Opening {
     /// not change, with a warning.
     fn check_names(&mut self) -> Result<Option<String>> {
         let Location::File(file) = &self.location else { return Ok(None) };
-        let Some(why) = path::second_name(file).filter(|_| self.is_real()) else { return Ok(None) };
+        let failed = |error| StateError::at_path(file, "cannot be looked at", error);
+        let second = if self.is_real() { path::second_name(file).map_err(failed)? } else { None };
+        let Some(why) = second else { return Ok(None) };
         if !self.read_only {
             return Err(if failpoint("second_name_not_seen") { return Ok(None) } else { self.refuse(&why) });
         }
         // An empty log may be that of a writer that is about to commit.
-        let missing = |side: SideFile| path::look(&side.beside(file)).is_none();
+        let missing = |side: SideFile| matches!(path::found(&side.beside(file)), Ok(None));
         self.immutable = missing(SideFile::Log) && missing(SideFile::Journal);
         let read = if self.immutable {
             "as a file that does not change"

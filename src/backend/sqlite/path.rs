@@ -64,11 +64,7 @@ fn check_length(absolute: &Path) -> Result<()> {
 
 /// Whether the path does not exist, or names an empty file.
 pub(super) fn is_vacant(file: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(file) {
-        Ok(found) => Ok(found.len() == 0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
+    Ok(found(file)?.is_none_or(|found| found.len() == 0))
 }
 
 /// Whether a rollback journal holds what must be undone before the database can be read. One that is empty, or whose
@@ -83,36 +79,46 @@ pub(super) fn is_hot(journal: &Path) -> bool {
     first.unwrap_or_else(|error| error.kind() != io::ErrorKind::NotFound)
 }
 
-/// Looks at the file at a path; `None` if there is none.
-#[cfg(target_os = "linux")]
-pub(super) fn look(path: &Path) -> Option<Look> {
-    // The first does not ask for times, which would make each sync write the inode, too.
-    super::ffi::look(path).or_else(|| plain_look(path))
-}
-
-/// Looks at the file at a path; `None` if there is none.
-#[cfg(all(unix, not(target_os = "linux")))]
-pub(super) fn look(path: &Path) -> Option<Look> {
+/// Looks at the file at a path; `None` if there is none, or nobody can be asked on this system.
+///
+/// IMPORTANT: an error says nothing of the file. A folder that may not be entered for a moment, or a disk that does not
+/// answer, does not mean that the file is gone.
+pub(super) fn look(path: &Path) -> io::Result<Option<Look>> {
+    // This one does not ask for times, which would make each sync write the inode, too.
+    #[cfg(target_os = "linux")]
+    if let Some(found) = super::ffi::look(path) {
+        return Ok(Some(found));
+    }
     plain_look(path)
 }
 
 #[cfg(unix)]
-fn plain_look(path: &Path) -> Option<Look> {
+fn plain_look(path: &Path) -> io::Result<Option<Look>> {
     use std::os::unix::fs::MetadataExt;
-    let found = fs::symlink_metadata(path).ok()?;
-    Some(Look { number: (found.dev(), found.ino()), names: found.nlink(), is_mount: false })
+    let found = found(path)?;
+    Ok(found.map(|found| Look { number: (found.dev(), found.ino()), names: found.nlink(), is_mount: false }))
 }
 
-/// A system where nobody can be asked.
 #[cfg(not(unix))]
-pub(super) fn look(_: &Path) -> Option<Look> {
-    None
+fn plain_look(_: &Path) -> io::Result<Option<Look>> {
+    Ok(None)
+}
+
+/// What the system says of the file at a path; `None` if there is none.
+pub(super) fn found(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The device and the inode number of the file at a path. A file that replaces it has another number. On a
 /// system without such numbers, a replaced file is not noticed.
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    look(path).map(|found| found.number)
+pub(super) fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    Ok(look(path)?.map(|found| found.number))
 }
 
 /// Why no store may be written at this path: the file has another name, or its name is mounted over it. `None` if
@@ -120,20 +126,20 @@ pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
 ///
 /// IMPORTANT: SQLite finds the write-ahead log and its locks by the name of the database. Under two names, a file
 /// has two logs, and each overwrites what was acknowledged into the other.
-pub(super) fn second_name(file: &Path) -> Option<String> {
-    let found = look(file)?;
+pub(super) fn second_name(file: &Path) -> io::Result<Option<String>> {
+    let Some(found) = look(file)? else { return Ok(None) };
     if found.names > 1 {
-        return Some(format!(
+        return Ok(Some(format!(
             "has {} names (hard links), and each would get a write-ahead log of its own, so that commits would be \
              lost: remove the other names, which `find / -xdev -inum {}` shows, or open a copy of the file",
             found.names, found.number.1
-        ));
+        )));
     }
-    found.is_mount.then(|| {
+    Ok(found.is_mount.then(|| {
         "is mounted as a single file, so that its write-ahead log would not be the one that others use, and commits \
          would be lost: mount the folder that holds it"
             .to_owned()
-    })
+    }))
 }
 
 /// Gives a file the permissions, and as far as this user may the owner and the group, of the file at a path. Does
@@ -142,11 +148,7 @@ pub(super) fn second_name(file: &Path) -> Option<String> {
 /// SQLite does the same with the files that it makes beside a database. Only root may give a file to
 /// another owner; whoever else fails leaves it as it is.
 pub(super) fn take_after(file: &File, model: &Path) -> io::Result<()> {
-    let model = match fs::symlink_metadata(model) {
-        Ok(model) => model,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    let Some(model) = found(model)? else { return Ok(()) };
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
@@ -220,18 +222,20 @@ mod tests {
         fs::write(&other, "1").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         for path in [&file, &other, &link] {
-            assert!(look(path).is_some());
-            assert_eq!(look(path), plain_look(path));
+            assert!(look(path).unwrap().is_some());
+            assert_eq!(look(path).unwrap(), plain_look(path).unwrap());
         }
-        assert!(identity(&file) != identity(&other) && identity(&file) != identity(&link));
+        let number = |path| identity(path).unwrap();
+        assert!(number(&file) != number(&other) && number(&file) != number(&link));
         fs::rename(&other, &file).unwrap();
-        assert_eq!((look(&file), look(&other)), (plain_look(&file), None));
-        assert_eq!(
-            identity(Path::new("/dev/null")),
-            plain_look(Path::new("/dev/null")).map(|found| found.number)
-        );
+        assert_eq!(look(&file).unwrap(), plain_look(&file).unwrap());
+        assert_eq!((look(&other).unwrap(), look(&file.join("below a file")).unwrap()), (None, None));
+        let null = Path::new("/dev/null");
+        assert_eq!(look(null).unwrap().unwrap().number, plain_look(null).unwrap().unwrap().number);
         fs::hard_link(&file, &other).unwrap();
-        assert_eq!(look(&file).map(|found| found.names), Some(2));
-        assert_eq!(look(&other), plain_look(&file));
+        assert_eq!(look(&file).unwrap().unwrap().names, 2);
+        assert_eq!(look(&other).unwrap(), plain_look(&file).unwrap());
+        std::os::unix::fs::symlink("circle", folder.path().join("circle")).unwrap();
+        look(&folder.path().join("circle/a")).unwrap_err();
     }
 }

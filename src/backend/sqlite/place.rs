@@ -23,7 +23,7 @@ impl Opening {
     pub(crate) fn place(&self) -> Option<Place> {
         match &self.location {
             Location::File(file) if self.is_real() => {
-                let (folder, name) = (identity(file.parent()?), file.file_name()?.to_owned());
+                let (folder, name) = (identity(file.parent()?).ok()?, file.file_name()?.to_owned());
                 Some(Place { folder, name })
             }
             _ => None,
@@ -33,7 +33,7 @@ impl Opening {
     /// The device and the inode number of the file that is at the path now; `None` if there is none.
     pub(crate) fn file_number(&self) -> Option<(u64, u64)> {
         match &self.location {
-            Location::File(file) => identity(file),
+            Location::File(file) => identity(file).ok().flatten(),
             Location::Memory => None,
         }
     }

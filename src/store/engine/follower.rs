@@ -32,8 +32,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// neither a writer that waits for a lock nor a long read delays it.
 ///
 /// It also looks whether the store's files are still at their paths: every [`LOOK`] while there are watches. While
-/// there are reads alone, they look themselves, and the thread only says when that is due, so that a read from
-/// memory asks for no time. Without watches and reads the thread sleeps.
+/// there are reads alone, the thread only says when a look is due, so that a read from memory asks for no time: the
+/// next read goes to the storage, and looks there, on a thread that may wait for a disk. Without watches and reads the
+/// thread sleeps.
 pub(super) struct Follower {
     sqlite: Mutex<Option<Sqlite>>,
     /// Interrupts what the connection reads.
@@ -115,20 +116,34 @@ impl Follower {
     }
 
     /// Looks whether the files of the store are still those that it has open. If not, the store ends.
+    ///
+    /// A look that fails says nothing, and the next one is made in time: who may not enter the folder for a moment has
+    /// the files open as before. A commit is refused meanwhile, and the error names the cause.
     pub(super) fn look(&self) {
-        match self.opening.check_beside() {
-            Ok(()) => {
-                *lock(&self.looked) = Instant::now();
-                self.shared.set_looked(true);
-            }
-            Err(cause) => self.shared.end(cause),
+        if let Ok(Some(cause)) = self.opening.lost_file() {
+            self.shared.end(cause);
+        } else {
+            *lock(&self.looked) = Instant::now();
+            self.shared.set_looked(true);
         }
     }
 
-    /// Looks, or says that a look is due, if the last one does not count any more.
+    /// Looks before something is read from the storage, if the last look does not count any more; an error if the store
+    /// has ended.
+    pub(super) fn look_before_reading(&self) -> Result<()> {
+        if !self.shared.has_looked() {
+            self.look();
+            self.wake();
+        }
+        self.shared.check_open()
+    }
+
+    /// Looks, or says that a look is due, if the last one does not count any more. Who wakes the thread after that wants
+    /// the look.
     pub(super) fn look_if_due(&self) {
         if self.until_look().is_zero() {
-            if self.shared.registry().watching() > 0 && self.shared.check_open().is_ok() {
+            let is_wanted = self.shared.registry().watching() > 0 || !self.shared.has_looked();
+            if is_wanted && self.shared.check_open().is_ok() {
                 self.look();
             } else {
                 self.shared.set_looked(false);

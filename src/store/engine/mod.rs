@@ -84,11 +84,8 @@ pub(crate) trait Engine: Send + Sync {
     /// The newest recorded head, including commits of other processes.
     fn now(&self) -> Result<Head>;
 
-    /// Called when the storage has a newer state than the published one.
+    /// Called when the storage has a newer state than the published one, or a look at the files is due.
     fn stale(&self) {}
-
-    /// Looks whether the files of the store are still those that it has open. If not, the store ends.
-    fn look(&self) {}
 
     /// Called when a watch has joined. From now on commits of other processes must wake it.
     fn attend(&self) {}

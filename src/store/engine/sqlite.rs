@@ -40,6 +40,12 @@ pub(super) struct Beside {
 }
 
 impl Beside {
+    /// A read that looks at the files first, if that is due.
+    fn looking(&self, read: Read) -> Read {
+        let follower = self.follower.clone();
+        Box::new(move |snapshot| read(follower.look_before_reading().and(snapshot)))
+    }
+
     /// Ends the threads, and waits for them for some time. Returns how many are left over.
     pub(super) fn stop(&self) -> usize {
         self.follower.stop();
@@ -54,14 +60,14 @@ impl Engine for SqliteEngine {
 
     fn start_read(&self, read: Read) {
         match &self.beside {
-            Some(beside) => beside.readers.start_read(read),
+            Some(beside) => beside.readers.start_read(beside.looking(read)),
             None => drop(self.tasks.send(Task::Read(read))),
         }
     }
 
     fn read_alone(&self, what: &'static str, read: Read) {
         match &self.beside {
-            Some(beside) => beside.readers.read_alone(beside.readings.noted(what, read)),
+            Some(beside) => beside.readers.read_alone(beside.readings.noted(what, beside.looking(read))),
             None => self.start_read(read),
         }
     }
@@ -84,13 +90,6 @@ impl Engine for SqliteEngine {
 
     fn stale(&self) {
         if let Some(beside) = &self.beside {
-            beside.follower.wake();
-        }
-    }
-
-    fn look(&self) {
-        if let Some(beside) = &self.beside {
-            beside.follower.look();
             beside.follower.wake();
         }
     }
