@@ -15,7 +15,6 @@ use std::io;
 use std::marker::PhantomData;
 #[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -55,12 +54,12 @@ fn log_file(conn: &Connection) -> Result<Option<OpenFile>> {
 /// IMPORTANT: the connection must be in a write transaction that has written nothing yet. So nobody else writes there
 /// meanwhile.
 #[expect(clippy::cast_possible_truncation, reason = "it is a small number")]
-pub(super) fn rewrite_wal(conn: &Connection, bytes: Range<i64>) -> Result<()> {
+pub(super) fn rewrite_wal(conn: &Connection, from: i64, end: i64) -> Result<()> {
     let Some((file, methods)) = log_file(conn)? else { return Ok(()) };
     let (Some(read), Some(write)) = (methods.xRead, methods.xWrite) else { return Ok(()) };
     let mut piece = vec![0_u8; REWRITTEN as usize];
-    for at in bytes.clone().step_by(piece.len()) {
-        let length = REWRITTEN.min(bytes.end - at) as c_int;
+    for at in (from..end).step_by(piece.len()) {
+        let length = REWRITTEN.min(end - at) as c_int;
         // SAFETY: the file is open, these are its own methods, and the piece has room for so many bytes.
         check_code(unsafe { read(file, piece.as_mut_ptr().cast(), length, at) })?;
         // SAFETY: as above.

@@ -58,8 +58,8 @@ impl Sqlite {
                 0 => 0,
                 frames => i64::try_from(ffi::LOG_HEADER as u64 + u64::from(frames) * frame).unwrap_or(0),
             };
-            let bytes = end(synced.map_or(0, |synced| synced.frames))..end(frames);
-            ffi::rewrite_wal(&self.conn, bytes).map_err(fault::storage)
+            let from = end(synced.map_or(0, |synced| synced.frames));
+            ffi::rewrite_wal(&self.conn, from, end(frames)).map_err(fault::storage)
         });
         transaction.rollback().map_err(fault::storage).and(rewritten)
     }
