@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::config::{Location, Opening, SideFile};
 use super::head_file::{HeadFile, Loss};
 use super::patience::{Clock, Patience};
-use super::{fault, path, schema};
+use super::{beside, fault, path, schema};
 use crate::backend::folder;
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
@@ -154,9 +154,7 @@ impl NewFile for NewFileOnDisk {
     fn take(&mut self) -> io::Result<bool> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&self.draft)?;
+        let file = beside::open(&self.draft, &mut options, true)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(false),

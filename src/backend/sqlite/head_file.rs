@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::path;
 use super::patience::{Clock, Patience};
 use super::slot::{Pair, SLOT_BYTES, Slot};
+use super::{beside, path};
 use crate::log::{Head, StoreId};
 
 /// The offsets of the two slots. They lie in different sectors, so that a torn write damages at most one.
@@ -209,9 +209,7 @@ impl HeadOnDisk {
     pub(crate) fn open(path: &Path, database: &Path, write: bool) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
         options.read(true).write(write).create(write);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(path) {
+        match beside::open(path, &mut options, write) {
             Ok(file) => {
                 if write {
                     path::take_after(&file, database)?;

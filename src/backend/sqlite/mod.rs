@@ -1,5 +1,6 @@
 //! Log and projection in SQLite.
 
+mod beside;
 mod busy;
 mod config;
 mod connection;
