@@ -13,6 +13,10 @@ use crate::failpoint::failpoint;
 /// What is wrong with a part of a path that should lead on.
 const NO_FOLDER: &str = "is not a directory, but a store is to be in it";
 
+/// Why a folder cannot be synced, where that is no failure.
+pub(crate) const CANNOT_SYNC: [io::ErrorKind; 3] =
+    [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported];
+
 /// Makes a folder and the folders above it, as far as they are missing, and syncs the name of each. Returns the
 /// folders that it made, the innermost first. The error names the part of the path that is no directory or
 /// cannot be made.
@@ -76,13 +80,31 @@ pub(crate) fn sync_path(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     // As the folder may be a link, its own name is in the folder above the one that it leads to.
-    let Ok(folder) = holding(path).canonicalize() else { return Ok(()) };
-    for folder in folder.ancestors().skip(1) {
-        if sync(folder).is_err() {
-            break;
+    let folder = match holding(path).canonicalize() {
+        Err(error) if ends_walk(&error) => return Ok(()),
+        folder => folder?,
+    };
+    sync_all(folder.ancestors().skip(1), sync)
+}
+
+/// Syncs folders, from the inner one to the outer ones, until one of them was not made by this user.
+fn sync_all<'a>(
+    folders: impl Iterator<Item = &'a Path>,
+    mut sync: impl FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    for folder in folders {
+        match sync(folder) {
+            Err(error) if ends_walk(&error) => break,
+            synced => synced?,
         }
     }
     Ok(())
+}
+
+/// Whether a folder cannot be synced by this user or on this file system, or was removed. Any other error may mean that
+/// the disk has lost the name of a folder, and nothing may be acknowledged below it.
+fn ends_walk(error: &io::Error) -> bool {
+    CANNOT_SYNC.contains(&error.kind()) || error.kind() == io::ErrorKind::NotFound
 }
 
 #[cfg(unix)]
@@ -149,6 +171,25 @@ mod tests {
         fs::create_dir(&a).unwrap();
         assert_eq!(make(&c), Ok(vec![c.clone(), a.join("b")]));
         assert_eq!(make(&c), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_folder_above_that_the_disk_cannot_sync_is_an_error_and_one_of_another_user_ends_the_walk() {
+        let folders = ["/a/b", "/a", "/"];
+        let walk = |kind: io::ErrorKind| {
+            let mut synced = Vec::new();
+            let ended = sync_all(folders.iter().map(Path::new), |folder| {
+                synced.push(folder.to_owned());
+                if folder == Path::new("/a") { Err(kind.into()) } else { Ok(()) }
+            });
+            (ended.map_err(|error| error.kind()), synced.len())
+        };
+        for ends in CANNOT_SYNC.into_iter().chain([io::ErrorKind::NotFound]) {
+            assert_eq!(walk(ends), (Ok(()), 2));
+        }
+        for lost in [io::ErrorKind::StorageFull, io::ErrorKind::Other, io::ErrorKind::QuotaExceeded] {
+            assert_eq!(walk(lost), (Err(lost), 2));
+        }
     }
 
     #[test]

@@ -27,9 +27,6 @@ const WRITER_CACHE_KIB: i64 = 32 << 10;
 /// The page cache while a store is built from an export, 16 MiB, because an import should take little memory.
 const LOAD_CACHE_KIB: i64 = 16 << 10;
 
-/// Why a folder cannot be synced, where that is no failure.
-const CANNOT_SYNC: [io::ErrorKind; 3] =
-    [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported];
 /// `PRAGMA synchronous` for a rollback journal that survives the loss of power.
 const FULL: i64 = 2;
 
@@ -133,7 +130,7 @@ impl Sqlite {
         let synced = if is_empty { folder::sync_path(file) } else { folder::sync_name(file) };
         match synced {
             // A folder that may be entered but not read cannot be synced, as on a file system without that.
-            Err(error) if CANNOT_SYNC.contains(&error.kind()) => Ok(()),
+            Err(error) if folder::CANNOT_SYNC.contains(&error.kind()) => Ok(()),
             synced => {
                 synced.map_err(|error| StateError::at_path(file, "has a name that cannot be synced", error))
             }
