@@ -63,6 +63,8 @@ fn refusal(why: String) -> io::Error {
 
 #[cfg(all(test, unix))]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
