@@ -354,3 +354,8 @@ async fn times_are_those_of_the_write() {
         subject.audit().await;
     }
 }
+
+#[test]
+fn kinds_of_changes_are_written_as_words() {
+    assert_eq!([Created, Updated, Deleted].map(|kind| kind.to_string()), ["created", "updated", "deleted"]);
+}

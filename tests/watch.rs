@@ -7,7 +7,8 @@ use tokio_stream::StreamExt;
 use univrs_state::log::{Change, ChangeKind, Hash};
 use univrs_state::watch::SnapshotEvent;
 use univrs_state::{
-    Batch, Cursor, MemoryStore, Meta, Result, Seq, StateError, StateStore, WatchEvent, WatchStream,
+    Batch, Cursor, LocalStore, MemoryStore, Meta, Result, Seq, StateError, StateStore, WatchEvent,
+    WatchStream,
 };
 
 use crate::support::audit::fold;
@@ -190,6 +191,15 @@ async fn commits_come_whole_and_without_what_does_not_match<S: Store>(store: S, 
     assert!(commits.cursor().seq() >= seq(3));
     assert_eq!(keys(commits.next().await.unwrap()), ["/a/3"]);
     assert_eq!(commits.error(), None);
+}
+
+#[tokio::test]
+async fn the_commits_of_a_watch_that_ended_say_why() {
+    let store = MemoryStore::new();
+    let mut commits = store.watch("/a").unwrap().commits();
+    LocalStore::close(&store).await.unwrap();
+    let cause = commits.try_next().await.unwrap_err();
+    assert_eq!((commits.error(), &cause), (Some(&cause), &StateError::Closed));
 }
 
 async fn a_watch_that_waits_is_woken<S: Store>(store: S, _: &Subject) {

@@ -295,6 +295,8 @@ mod tests {
     fn a_batch_is_empty_until_it_writes() {
         assert!(Batch::new().is_empty() && Batch::new().expect("/a", 1).is_empty());
         assert!(!Batch::new().delete("/a").is_empty());
+        let lengths = [Batch::new(), Batch::new().expect("/a", 1), Batch::new().set("/a", "1").delete("/b")];
+        assert_eq!(lengths.map(|batch| batch.len()), [0, 0, 2]);
     }
 
     #[test]
