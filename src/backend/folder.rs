@@ -154,10 +154,40 @@ fn rename_new(_: &Path, _: &Path) -> io::Result<()> {
 /// Takes the name by an empty file that must be new, and renames the file over it. A crash in between leaves
 /// the empty file.
 fn rename_onto_claim(from: &Path, to: &Path) -> io::Result<()> {
-    File::create_new(to)?;
-    fs::rename(from, to).inspect_err(|_| {
-        let _ = fs::remove_file(to);
+    let claim = File::create_new(to)?;
+    rename_onto_empty(from, to, &claim).inspect_err(|error| {
+        // IMPORTANT: whoever has taken the claim over has the name.
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            let _ = fs::remove_file(to);
+        }
     })
+}
+
+/// Renames a file over an empty one that has the name now.
+///
+/// IMPORTANT: an empty file may be the claim of another process, which is about to rename its own file over it. Only who
+/// has it locked may do so. If somebody else has, or has renamed already, the error is of kind `AlreadyExists`.
+pub(crate) fn rename_onto_empty(from: &Path, to: &Path, empty: &File) -> io::Result<()> {
+    let is_own = empty.try_lock().is_ok() && is_at(empty, to)? && empty.metadata()?.len() == 0;
+    if is_own { fs::rename(from, to) } else { Err(io::ErrorKind::AlreadyExists.into()) }
+}
+
+/// Whether an open file is the one at a path.
+#[cfg(unix)]
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let open = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// On a system where an open file can be neither renamed nor removed, it is still there.
+#[cfg(not(unix))]
+pub(crate) fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -190,6 +220,28 @@ mod tests {
         for lost in [io::ErrorKind::StorageFull, io::ErrorKind::Other, io::ErrorKind::QuotaExceeded] {
             assert_eq!(walk(lost), (Err(lost), 2));
         }
+    }
+
+    #[test]
+    fn of_two_who_take_one_name_the_second_one_finds_it_taken_and_removes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let [one, other, file] = ["one", "other", "file"].map(|name| root.path().join(name));
+        fs::write(&one, b"one").unwrap();
+        fs::write(&other, b"other").unwrap();
+        let claim = File::create_new(&file).unwrap();
+        // The second one finds the empty claim, and is the first to rename over it.
+        let found = File::open(&file).unwrap();
+        rename_onto_empty(&other, &file, &found).unwrap();
+        let late = rename_onto_empty(&one, &file, &claim).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!((fs::read(&file).unwrap(), one.exists()), (b"other".to_vec(), true));
+        // While the claim is locked, nobody else renames over it.
+        fs::remove_file(&file).unwrap();
+        fs::write(&other, b"other").unwrap();
+        let claim = File::create_new(&file).unwrap();
+        claim.try_lock().unwrap();
+        let early = rename_onto_empty(&other, &file, &File::open(&file).unwrap()).unwrap_err();
+        assert_eq!((early.kind(), fs::read(&file).unwrap()), (io::ErrorKind::AlreadyExists, Vec::new()));
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl NewFile for NewFileOnDisk {
             Err(TryLockError::Error(error)) => return Err(error),
         }
         // Another creator may have renamed or removed the file before it was locked here.
-        let is_draft = is_at(&file, &self.draft)?;
+        let is_draft = folder::is_at(&file, &self.draft)?;
         self.taken = is_draft.then_some(file);
         Ok(is_draft)
     }
@@ -192,7 +192,7 @@ impl NewFile for NewFileOnDisk {
         match folder::publish(&self.draft, &self.own) {
             // An empty file, which may become a store. Anything else was made meanwhile, and is not replaced.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.is_wanted()? => {
-                fs::rename(&self.draft, &self.own)?;
+                folder::rename_onto_empty(&self.draft, &self.own, &File::open(&self.own)?)?;
                 folder::sync_name(&self.own)
             }
             published => published,
@@ -202,24 +202,6 @@ impl NewFile for NewFileOnDisk {
     fn discard(&mut self) -> io::Result<()> {
         fs::remove_file(&self.draft)
     }
-}
-
-/// Whether an open file is the one at a path.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let open = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// On a system where an open file can be neither renamed nor removed, it is still there.
-#[cfg(not(unix))]
-fn is_at(_: &File, _: &Path) -> io::Result<bool> {
-    Ok(true)
 }
 
 #[cfg(test)]
@@ -298,7 +280,7 @@ mod tests {
         first.write(b"first").unwrap();
         first.publish().unwrap();
         drop(first);
-        assert!(!is_at(&late, &SideFile::NewFile.beside(&file)).unwrap());
+        assert!(!folder::is_at(&late, &SideFile::NewFile.beside(&file)).unwrap());
         create(&file, b"third").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"first");
     }
