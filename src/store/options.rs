@@ -49,7 +49,7 @@ mod sharing;
 /// # Openings of one file
 /// Openings of one file in one process share one store: its threads, connections and state in memory. Each has its
 /// own `limits` and its own `read_only`, and each is closed for itself. They share where `clock`, `entropy`,
-/// `busy_timeout`, `wal_cap` and `resident_bytes` are equal or not set; what is not set is then as in the first opening.
+/// `busy_timeout`, `wal_cap`, `resident_bytes` and `watch_bytes` are equal or not set; what is not set is then as in the first opening.
 /// Clocks and entropy sources are equal if they are those of the system, or if one `Options` was cloned. Otherwise the
 /// opening gets a store of its own, as another process would. So does one with `accept_loss`, one that can write
 /// beside a store that was opened read-only, one beside a file that was moved, replaced or removed, and each on a

@@ -208,7 +208,8 @@ impl Options {
     ///
     /// # Errors
     /// Those of [`import_memory`](Self::import_memory); [`StateError::CannotOpen`] if something
-    /// is at the path already, or nothing can be made there; [`StateError::StorageFull`]. Nothing is left behind then.
+    /// is at the path already, or nothing can be made there; [`StateError::StorageFull`]. Nothing is left behind then,
+    /// unless only the name of the finished file could not be synced: the error says so, and the store is there.
     pub async fn import(
         self,
         export: impl Read + Send + 'static,
