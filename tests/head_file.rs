@@ -251,15 +251,34 @@ async fn a_write_ahead_log_whose_database_is_gone_is_left_as_it_is() {
     audit(&Local::Sqlite(SqliteStore::open(&file).await.unwrap())).await;
 }
 
+// A folder or a link in its place stopped reads, too, with the advice of a database.
+#[cfg(unix)]
 #[tokio::test]
-async fn a_head_file_that_cannot_be_kept_refuses_the_writer_who_says_why() {
+async fn what_is_in_the_place_of_a_head_file_is_a_note_to_readers_and_refuses_writers() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("live.db");
+    let (file, head) = (folder.path().join("live.db"), folder.path().join("live.db-head"));
     store_with(&file, 1).await.close().await.unwrap();
-    std::fs::remove_file(beside(&file, "-head")).unwrap();
-    std::fs::create_dir(beside(&file, "-head")).unwrap();
-    let error = SqliteStore::open(&file).await.unwrap_err().to_string();
-    assert!(error.contains("-head: it is a directory"), "{error}");
-    std::fs::remove_dir(beside(&file, "-head")).unwrap();
-    audit(&Local::Sqlite(SqliteStore::open(&file).await.unwrap())).await;
+    for (target, named) in
+        [(None, "directory"), (Some("nowhere"), "remove it"), (Some("live.db"), "remove it")]
+    {
+        std::fs::remove_file(&head).unwrap();
+        match target {
+            None => std::fs::create_dir(&head).unwrap(),
+            Some(target) => std::os::unix::fs::symlink(target, &head).unwrap(),
+        }
+        let reader = SqliteStore::options().read_only(true).open(&file).await.unwrap();
+        assert_eq!(reader.head().await.unwrap().seq.as_u64(), 1);
+        let warning = reader.warning().unwrap();
+        assert!(warning.contains("live.db-head cannot be read") && warning.contains(named), "{warning}");
+        reader.close().await.unwrap();
+        let error = SqliteStore::open(&file).await.unwrap_err();
+        assert!(
+            matches!(&error, StateError::CannotOpen { path, .. } if path.ends_with("live.db-head")),
+            "{error:?}"
+        );
+        assert!(error.to_string().to_lowercase().contains(named), "{error}");
+        let _ = std::fs::remove_dir(&head);
+        let _ = std::fs::remove_file(&head);
+        audit(&Local::Sqlite(SqliteStore::open(&file).await.unwrap())).await;
+    }
 }

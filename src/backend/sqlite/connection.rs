@@ -61,6 +61,11 @@ impl Sqlite {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(()),
             // A writer must be able to record heads; otherwise a later loss would not be noticed.
+            Err(error) if writes && error.kind() == io::ErrorKind::PermissionDenied => {
+                let done = "must be writable for whoever writes the database: give it the owner and the permissions \
+                            of the database, or remove it";
+                return Err(StateError::at_path(&path, done, error));
+            }
             Err(error) if writes => return Err(StateError::at_path(&path, "cannot be opened", error)),
             Err(error) => {
                 self.warn(&path, &error);

@@ -19,7 +19,8 @@ const SMALLEST: u64 = 512;
 const LONGEST_PATH: usize = 504;
 
 /// The absolute path of a store's file, with symbolic links in its folder resolved. Whatever exists there,
-/// and beside it, must be a regular file. With `create`, a missing folder is made.
+/// and beside it, must be a regular file, but for the head file where nothing is made: reads need none, and writes look
+/// at what they open. With `create`, a missing folder is made.
 ///
 /// SQLite takes a path that begins with `file:` for a URL. It never takes an absolute path for one.
 pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
@@ -41,12 +42,12 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<PathBuf> {
         folder.canonicalize().map_err(|error| StateError::at_path(folder, "cannot be entered", error))?;
     let file = folder.join(name);
     check_length(&file)?;
-    exists_as_file(&file)?;
+    exists_as_file(&file, "open the file that it points to")?;
     if fs::symlink_metadata(&file).is_ok_and(|found| (1..SMALLEST).contains(&found.len())) {
         return Err(StateError::cannot_open(&file, "is not a database"));
     }
-    for side in SideFile::ALL {
-        exists_as_file(&side.beside(&file))?;
+    for side in SideFile::ALL.into_iter().filter(|side| create || *side != SideFile::Head) {
+        exists_as_file(&side.beside(&file), "remove it")?;
     }
     Ok(file)
 }
@@ -191,8 +192,8 @@ pub(super) fn immutable_url(file: &Path) -> String {
     format!("file:{url}?immutable=1")
 }
 
-/// Whether a regular file exists at the path; anything else there is an error.
-fn exists_as_file(path: &Path) -> Result<bool> {
+/// Whether a regular file exists at the path; anything else there is an error. `advice` says what to do about a link.
+fn exists_as_file(path: &Path, advice: &str) -> Result<bool> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -203,7 +204,7 @@ fn exists_as_file(path: &Path) -> Result<bool> {
     } else if kind.is_dir() {
         Err(StateError::cannot_open(path, "is a directory, but a store is a file"))
     } else if kind.is_symlink() {
-        Err(StateError::cannot_open(path, "is a symbolic link; open the file that it points to"))
+        Err(StateError::cannot_open(path, format!("is a symbolic link; {advice}")))
     } else {
         Err(StateError::cannot_open(path, "is not a regular file"))
     }
