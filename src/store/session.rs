@@ -9,6 +9,7 @@ use super::engine::{Closed, Engine};
 use super::resident::Shared;
 use crate::error::{Result, StateError};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, lock};
 
 /// The bytes of batches that may wait for the writer. Further callers wait for room.
 const QUEUE_BYTES: usize = 64 << 20;
@@ -22,13 +23,47 @@ pub(crate) struct Running {
     queue: Arc<Semaphore>,
     /// How many openings there are. Once there are none, there never are any again.
     openings: AtomicUsize,
+    closing: Mutex<Closing>,
+}
+
+/// How the store closed, and who wants to know it.
+#[derive(Default)]
+struct Closing {
+    result: Option<Result<()>>,
+    waiting: Vec<Closed>,
+}
+
+/// Tells how the store closed, also if the engine ends without saying it: then it is closed.
+struct Ending {
+    running: Arc<Running>,
+    result: Result<()>,
+}
+
+impl Ending {
+    fn with(mut self, result: Result<()>) {
+        self.result = result;
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut closing = lock(&self.running.closing);
+            closing.result.get_or_insert_with(|| self.result.clone());
+            std::mem::take(&mut closing.waiting)
+        };
+        for ended in waiting {
+            ended(self.result.clone());
+        }
+    }
 }
 
 impl Running {
     /// The first opening of a store that has just started.
     pub(crate) fn start(shared: Arc<Shared>, engine: Arc<dyn Engine>) -> Membership {
         let queue = Arc::new(Semaphore::new(QUEUE_BYTES / QUEUE_UNIT));
-        let running = Self { shared, engine, queue, openings: AtomicUsize::new(1) };
+        let (openings, closing) = (AtomicUsize::new(1), Mutex::default());
+        let running = Self { shared, engine, queue, openings, closing };
         Membership::of(Arc::new(running))
     }
 
@@ -43,6 +78,24 @@ impl Running {
     /// Whether all openings have ended.
     fn has_ended(&self) -> bool {
         self.openings.load(Ordering::SeqCst) == 0
+    }
+
+    /// Closes the store. Who asks again, or meanwhile, is told the same.
+    fn close(self: &Arc<Self>, ended: Closed) {
+        self.when_closed(ended);
+        let ending = Ending { running: self.clone(), result: Ok(()) };
+        self.engine.close(Box::new(move |result| ending.with(result)));
+    }
+
+    fn when_closed(&self, ended: Closed) {
+        let mut closing = lock(&self.closing);
+        match closing.result.clone() {
+            Some(result) => {
+                drop(closing);
+                ended(result);
+            }
+            None => closing.waiting.push(ended),
+        }
     }
 
     /// Ends an opening; returns whether it was the last.
@@ -121,10 +174,11 @@ impl Membership {
 
     /// Ends this opening when what waits for the writer is done, and with the last opening the store.
     pub(crate) fn end(&self, ended: Closed) {
-        let leaves = !self.left.swap(true, Ordering::SeqCst);
-        let last = if leaves { self.running.leave() } else { self.running.has_ended() };
-        if last {
-            return self.engine().close(ended);
+        if !self.left.swap(true, Ordering::SeqCst) && self.running.leave() {
+            return self.running.close(ended);
+        }
+        if self.running.has_ended() {
+            return self.running.when_closed(ended);
         }
         let session = self.session.clone();
         self.engine().settle(Box::new(move |result| {
@@ -139,6 +193,64 @@ impl Drop for Membership {
         // In a fork, the parent closes the store. An opening that has ended has left already.
         if !self.session.is_forked() && !self.left.load(Ordering::SeqCst) {
             self.end(Box::new(|_| ()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::FoldedState;
+    use crate::log::{Head, StoreId};
+    use crate::store::engine::{CommitRequest, Read};
+    use crate::store::resident::InMemory;
+    use crate::store::watched_clock::WatchedClock;
+
+    /// An engine that closes when the test says so.
+    struct Slow(Arc<Mutex<Option<Closed>>>);
+
+    impl Engine for Slow {
+        fn order(&self, _: CommitRequest) {
+            unreachable!("nothing is committed")
+        }
+        fn start_read(&self, _: Read) {
+            unreachable!("nothing is read")
+        }
+        fn clock(&self) -> &WatchedClock {
+            unreachable!("nothing is timed")
+        }
+        fn now(&self) -> Result<Head> {
+            unreachable!("nothing is asked")
+        }
+        fn close(&self, closed: Closed) {
+            *lock(&self.0) = Some(closed);
+        }
+    }
+
+    // Who closed a second time was told that all was well, while the first one was told of the failure.
+    #[test]
+    fn whoever_closes_a_store_is_told_how_it_closed() {
+        for fails in [Some(StateError::Busy("somebody reads".into())), None] {
+            let (id, slot) = (StoreId::from_bytes([7; 16]), Arc::default());
+            let shared = Shared::alone(id, Head::genesis(id), InMemory::All(FoldedState::genesis(id)), 0);
+            let membership = Running::start(Arc::new(shared), Arc::new(Slow(Arc::clone(&slot))));
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let close = || {
+                let told = told.clone();
+                membership.end(Box::new(move |result| lock(&told).push(result)));
+            };
+            close();
+            close();
+            assert!(lock(&told).is_empty(), "it closes");
+            let closed = lock(&slot).take().unwrap();
+            // An engine that ends without a word has closed.
+            let result = fails.clone().map_or(Ok(()), Err);
+            match fails {
+                Some(_) => closed(result.clone()),
+                None => drop(closed),
+            }
+            close();
+            assert_eq!(*lock(&told), [result.clone(), result.clone(), result]);
         }
     }
 }
