@@ -20,8 +20,9 @@ pub trait Clock: Send + Sync {
     /// Where it is `Some`, a commit is refused with [`StateError::ClockLeapt`](crate::StateError::ClockLeapt) if the
     /// clock has leapt ahead by more than a day since the store was opened, because its time would pin the times of
     /// all later commits. A leap of a clock that showed a time before 2020, or before the newest commit, is taken for
-    /// its correction, and a leap back is told by [`Stats::warnings`](crate::stats::Stats::warnings) alone. With
-    /// `None`, the default, the clock may show what it likes.
+    /// its correction, and a leap back is told by [`Stats::warnings`](crate::stats::Stats::warnings) alone. So
+    /// a machine that starts with a stale time later than 2020 should open its stores after its clock was set, or open
+    /// them again then. With `None`, the default, the clock may show what it likes.
     fn uptime(&self) -> Option<Duration> {
         None
     }
