@@ -83,7 +83,8 @@ pub trait LocalStore: StateStore + sealed::Opened {
         self.opened().0.anchor().await
     }
 
-    /// Writes the log to a writer, checked on the way. Reads one state throughout.
+    /// Writes the log to a writer, checked on the way. Reads one state throughout. A future that is dropped does not
+    /// stop it; a writer that fails does.
     ///
     /// # Errors
     /// Those of [`StateStore::at`] for its points; the error of the writer;
@@ -98,7 +99,8 @@ pub trait LocalStore: StateStore + sealed::Opened {
     }
 
     /// Writes the log to a file, which must not exist yet. The file is made for its owner alone, and is
-    /// there only when it is complete and on disk.
+    /// there only when it is complete and on disk. A future that is dropped does not stop it: the file appears
+    /// nevertheless, unless the store is closed.
     ///
     /// # Errors
     /// Those of [`export`](Self::export); [`StateError::CannotOpen`](crate::StateError::CannotOpen) if
@@ -216,7 +218,7 @@ pub trait LocalStore: StateStore + sealed::Opened {
     /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is
     /// moved into the database, watches end, and later calls return
     /// [`StateError::Closed`](crate::StateError::Closed). Reads that run are interrupted and return it, too.
-    /// Closing a closed store does nothing. Other processes that have the file open are in nobody's way: what
+    /// Closing a closed store does nothing, and tells how it closed. Other processes that have the file open are in nobody's way: what
     /// cannot be moved because of them stays in the log.
     ///
     /// Other openings of the same file in this process go on: this closes the handles and watches of its own
