@@ -28,6 +28,7 @@ async fn a_rehearsal_answers_what_the_commit_then_answers() {
     let limited = || {
         let mut limits = univrs_state::Limits::default();
         limits.value_bytes = 100;
+        limits.page_entries = 4;
         options().limits(limits)
     };
     let own = || Batch::new().set("/id", "1").commit_id("own");
@@ -40,7 +41,8 @@ async fn a_rehearsal_answers_what_the_commit_then_answers() {
         ("a deleted key", || Batch::new().set("/gone", "1")),
         ("a condition that holds", || Batch::new().expect("/a", 1).expect_absent("/gone").set("/a", "9")),
         ("conditions that fail", || Batch::new().expect("/a", 7).expect_absent("/b").set("/a", "9")),
-        ("a prefix that changed", || Batch::new().expect_unchanged_since("/", 1).set("/a", "9")),
+        ("a prefix that changed", || Batch::new().expect_unchanged_since("/four/", 1).set("/a", "9")),
+        ("a prefix of too many keys", || Batch::new().expect_unchanged_since("/five/", 1).set("/a", "9")),
         ("a prefix that did not", || Batch::new().expect_unchanged_since("/a", 1).set("/a", "9")),
         ("too many writes", || many(10_001)),
         ("too large a value", || Batch::new().set("/a", [0; 101])),
@@ -54,8 +56,10 @@ async fn a_rehearsal_answers_what_the_commit_then_answers() {
     for (what, batch) in batches {
         for subject in Subject::each_with(limited).await {
             let store = subject.shared();
-            let two = Batch::new().set("/a", value(1)).set("/gone", value(1)).set("/b", value(1));
-            store.commit(two).await.unwrap();
+            let first = Batch::new().set("/a", value(1)).set("/gone", value(1)).set("/b", value(1));
+            let first = (0..4).fold(first, |batch, n| batch.set(format!("/four/{n}"), "1"));
+            let first = (0..5).fold(first, |batch, n| batch.set(format!("/five/{n}"), "1"));
+            store.commit(first).await.unwrap();
             store.delete("/gone").await.unwrap();
             store.commit(own()).await.unwrap();
             let head = store.head().await.unwrap();
