@@ -46,7 +46,7 @@ impl Sqlite {
             return Ok(());
         }
         let mark = self.expected_mark()?;
-        let is_sure = self.is_known_pair()? == Some(true) || self.is_vouched_for(mark)?;
+        let is_sure = self.is_known_pair()? || self.is_vouched_for(mark)?;
         if !is_sure && let Some(what) = self.with_snapshot(|snapshot| self.opening.judge.judge(snapshot?))? {
             return Err(self.contradiction(&what));
         }
@@ -68,8 +68,7 @@ impl Sqlite {
                 return Ok(false);
             }
             let is_moved_now = ffi::is_log_moved_now(&self.conn).map_err(fault::storage)?;
-            // A head file that cannot be read or written names no files, also of a store that is in use.
-            if !is_moved_now && self.is_known_pair()? != Some(false) {
+            if !is_moved_now && self.is_known_pair()? {
                 return Ok(true);
             }
             if !patience.pause() {
@@ -109,20 +108,18 @@ impl Sqlite {
         Ok(bits(&format!("{identities:?}")) << STAMP_BITS | bits(&format!("{:?}", self.opening.stamp())))
     }
 
-    /// Whether the head file names this database file and this log; `None` if it names none. Without a log there is
-    /// nothing to doubt.
-    fn is_known_pair(&self) -> Result<Option<bool>> {
+    /// Whether the head file names this database file and this log. Without a log there is nothing to doubt.
+    fn is_known_pair(&self) -> Result<bool> {
         let log = ffi::log(&self.conn).map_err(fault::storage)?;
         let (Some(log), Location::File(file)) = (log.filter(|log| log.frames > 0), &self.opening.location)
         else {
-            return Ok(Some(true));
+            return Ok(true);
         };
-        let Some(database) = self.stamp()? else { return Ok(Some(false)) };
+        let Some(database) = self.stamp()? else { return Ok(false) };
         // A head file that cannot be read is told of later; here it is one that knows nothing.
         let head_file = self.opening.head_file(&SideFile::Head.beside(file), false).ok().flatten();
         let pairs = head_file.and_then(|head_file| HeadFile::new(head_file, self.store).pairs().ok());
-        let mut pairs = pairs.into_iter().flatten().peekable();
-        Ok(pairs.peek().is_some().then(|| pairs.any(|pair| pair.is(database, log))))
+        Ok(pairs.into_iter().flatten().any(|pair| pair.is(database, log)))
     }
 
     /// The stamp of the database file that this connection has open; `None` if that cannot be told.
