@@ -3,7 +3,7 @@
 //! A file system may keep a new name in memory only, until the folder is synced: the file is synced, and after a
 //! loss of power nobody finds it. The same holds for a new folder, whose name is in the folder above.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -156,7 +156,7 @@ fn rename_new(_: &Path, _: &Path) -> io::Result<()> {
 fn rename_onto_claim(from: &Path, to: &Path) -> io::Result<()> {
     let claim = File::create_new(to)?;
     rename_onto_empty(from, to, &claim).inspect_err(|error| {
-        // IMPORTANT: whoever has taken the claim over has the name.
+        // IMPORTANT: if another process has renamed its file over the claim, that file has the name and stays.
         if error.kind() != io::ErrorKind::AlreadyExists {
             let _ = fs::remove_file(to);
         }
@@ -168,7 +168,9 @@ fn rename_onto_claim(from: &Path, to: &Path) -> io::Result<()> {
 /// IMPORTANT: an empty file may be the claim of another process, which is about to rename its own file over it. Only who
 /// has it locked may do so. If somebody else has, or has renamed already, the error is of kind `AlreadyExists`.
 pub(crate) fn rename_onto_empty(from: &Path, to: &Path, empty: &File) -> io::Result<()> {
-    let is_own = empty.try_lock().is_ok() && is_at(empty, to)? && empty.metadata()?.len() == 0;
+    // A file system without locks cannot say that somebody else has it.
+    let is_taken = matches!(empty.try_lock(), Err(TryLockError::WouldBlock));
+    let is_own = !is_taken && is_at(empty, to)? && empty.metadata()?.len() == 0;
     if is_own { fs::rename(from, to) } else { Err(io::ErrorKind::AlreadyExists.into()) }
 }
 
