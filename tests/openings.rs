@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::task::unconstrained;
-use univrs_state::log::StoreId;
-use univrs_state::options::{Durability, OsEntropy, SystemClock};
+use univrs_state::log::{StoreId, Timestamp};
+use univrs_state::options::{Clock, Durability, OsEntropy, SystemClock};
 use univrs_state::{Limits, LocalStore, Options, SqliteStore, StateError, StateStore};
 
 use crate::support::child::Child;
@@ -493,4 +493,37 @@ async fn a_process_with_too_few_descriptors_is_told_so_and_opens_when_it_has_mor
     assert_eq!(child.ask("set\t/a\t1"), Ok("1".into()));
     child.ask("close").unwrap();
     assert_eq!(ends_intact(&path).await, 1);
+}
+
+/// A clock that tells when it is dropped.
+struct Told(Option<tokio::sync::oneshot::Sender<()>>);
+
+impl Clock for Told {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(1)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.take().unwrap().send(());
+    }
+}
+
+// They were kept until the process opened another file.
+#[tokio::test]
+async fn what_a_program_gave_to_a_store_ends_with_its_last_handle() {
+    for closes in [false, true] {
+        let folder = folder();
+        let path = folder.path().join("state.db");
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let store = open(Options::new().clock(Told(Some(tell))), &path).await;
+        store.set("/a", value(1)).await.unwrap();
+        if closes {
+            store.close().await.unwrap();
+        }
+        drop(store);
+        told.await.unwrap();
+        audit(&Local::Sqlite(open(Options::new(), &path).await)).await;
+    }
 }

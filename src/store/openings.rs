@@ -18,11 +18,12 @@ use crate::sync::{Mutex, lock};
 
 /// IMPORTANT: both are locked only while a connection is counted ([`Opening::enter`]). A fork that was made
 /// meanwhile is refused before it would wait for a thread that it does not have.
-static OPEN: Mutex<Vec<OpenFile>> = Mutex::new(Vec::new());
+static OPEN: Mutex<Vec<Weak<OpenFile>>> = Mutex::new(Vec::new());
 /// One opening of a place starts its store, while others of that place wait for it.
 static STARTING: PlaceLocks = PlaceLocks::new();
 
-/// A store that other openings may join.
+/// A store that other openings may join. The store keeps it, so that what the program gave to it, such as a clock, ends
+/// with the last handle.
 struct OpenFile {
     place: Place,
     /// The device and the inode number.
@@ -98,16 +99,18 @@ fn join(place: &Place, options: &Options, asked: &Opening) -> Option<Opened> {
             && options.may_share(&open.options)
             && asked.durability.is_none_or(|durability| open.opening.durability == Some(durability))
     };
-    let mut found: Vec<(Arc<Running>, Opening, Arc<[Warning]>)> = lock(&OPEN)
-        .iter()
+    // IMPORTANT: the last reference to a store is dropped without the lock, because that runs code of the program.
+    let open: Vec<Arc<OpenFile>> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
+    let mut found: Vec<(Arc<Running>, Arc<OpenFile>)> = open
+        .into_iter()
         .filter(|open| fits(open))
-        .filter_map(|open| Some((open.running.upgrade()?, open.opening.clone(), open.warnings.clone())))
+        .filter_map(|open| Some((open.running.upgrade()?, open)))
         .collect();
-    found.retain(|(running, ..)| asked.expected.is_none_or(|store| store == running.shared.store));
-    found.sort_by_key(|(_, opening, _)| opening.read_only);
-    found.into_iter().filter(|(_, opening, _)| opening.is_in_place()).find_map(|(running, _, warnings)| {
+    found.retain(|(running, _)| asked.expected.is_none_or(|store| store == running.shared.store));
+    found.sort_by_key(|(_, open)| open.opening.read_only);
+    found.into_iter().filter(|(_, open)| open.opening.is_in_place()).find_map(|(running, open)| {
         let membership = running.join()?;
-        Some(Opened { membership, immutable: false, warnings })
+        Some(Opened { membership, immutable: false, warnings: open.warnings.clone() })
     })
 }
 
@@ -118,12 +121,15 @@ fn start(opening: Opening, sources: Sources, resident_bytes: usize) -> Result<(O
     Ok((Opened { membership, immutable: writer.opening().immutable, warnings }, writer))
 }
 
-/// Lets later openings join a store. Stores that have ended are forgotten.
+/// Lets later openings join a store.
 fn register(place: Place, options: Options, opening: Opening, opened: &Opened) {
-    let (running, warnings) = (Arc::downgrade(opened.membership.running()), opened.warnings.clone());
+    let Some(number) = opening.file_number() else { return };
+    let running = opened.membership.running();
+    let (joined, warnings) = (Arc::downgrade(running), opened.warnings.clone());
+    let file = Arc::new(OpenFile { place, number, options, opening, warnings, running: joined });
     let mut open = lock(&OPEN);
-    open.retain(|open| open.running.strong_count() > 0);
-    if let Some(number) = opening.file_number() {
-        open.push(OpenFile { place, number, options, opening, warnings, running });
-    }
+    open.retain(|open| open.strong_count() > 0);
+    open.push(Arc::downgrade(&file));
+    drop(open);
+    running.keep(file);
 }

@@ -1,7 +1,8 @@
 //! A store that runs in this process, and its openings, which may be several.
 
+use std::any::Any;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 
@@ -24,6 +25,8 @@ pub(crate) struct Running {
     /// How many openings there are. Once there are none, there never are any again.
     openings: AtomicUsize,
     closing: Mutex<Closing>,
+    /// What lives as long as the store.
+    kept: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// How the store closed, and who wants to know it.
@@ -63,8 +66,14 @@ impl Running {
     pub(crate) fn start(shared: Arc<Shared>, engine: Arc<dyn Engine>) -> Membership {
         let queue = Arc::new(Semaphore::new(QUEUE_BYTES / QUEUE_UNIT));
         let (openings, closing) = (AtomicUsize::new(1), Mutex::default());
-        let running = Self { shared, engine, queue, openings, closing };
+        let running = Self { shared, engine, queue, openings, closing, kept: OnceLock::new() };
         Membership::of(Arc::new(running))
+    }
+
+    /// Keeps something as long as the store runs or a handle of it lives.
+    pub(crate) fn keep(&self, kept: Arc<dyn Any + Send + Sync>) {
+        // It is given once, where the store starts.
+        let _ = self.kept.set(kept);
     }
 
     /// Another opening; `None` if the store has ended.
