@@ -14,7 +14,9 @@ CREATE TABLE changes (
     salt       BLOB,
     value_hash BLOB,
     meta       BLOB,
-    hash       BLOB NOT NULL
+    hash       BLOB NOT NULL,
+    before     BLOB,
+    until      INTEGER
 ) STRICT;
 
 CREATE TABLE kv_store (
@@ -24,7 +26,8 @@ CREATE TABLE kv_store (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     seq        INTEGER NOT NULL,
-    checksum   BLOB NOT NULL
+    checksum   BLOB NOT NULL,
+    until      INTEGER
 ) STRICT;
 
 CREATE TABLE tombstones (
@@ -44,3 +47,11 @@ CREATE TABLE meta (
     name       TEXT PRIMARY KEY NOT NULL,
     value      BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Always empty. The program that used kv_store before this one makes an index of this name, and stops at the table.
+CREATE TABLE idx_kv_store_prefix (
+    moved      INTEGER
+) STRICT;
+
+-- Last, as VACUUM makes it, so that a vacuumed file has its tables where they were.
+CREATE INDEX kv_store_until ON kv_store(until) WHERE until IS NOT NULL;

@@ -17,7 +17,7 @@ import cbor2
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "tools" / "check_export.py"
 sys.path.insert(0, str(PROGRAM.parent))
-from check_export import Wrong, check_mark, follow  # noqa: E402
+from check_export import Wrong, check_mark, derive, follow  # noqa: E402
 
 SEED = int(os.environ.get("UNIVRS_SEED") or random.randrange(2**32))
 FLIPS = int(os.environ.get("UNIVRS_FLIPS") or 100)
@@ -47,12 +47,97 @@ def check_marks():
         raise AssertionError(bad[:80])
 
 
-def names_another_store(data, whole):
-    """Whether only the store id differs, in an export that does not begin with the hash of its store. Only an anchor
-    could tell."""
-    _, _, store, floor, _ = cbor2.loads(whole)
-    place = whole.index(store)
-    return floor > 0 and data[:place] + store + data[place + 16 :] == whole
+def export(store, floor, items, more=()):
+    """An export of these items, each with the hash of its header, after a floor."""
+    seq, chain = floor
+    data = cbor2.dumps(["univrs-state log", 1, store, seq, chain, *more], canonical=True)
+    for item, header_hash in items:
+        chain = derive("chain", chain, header_hash)
+        data += item
+    return data + cbor2.dumps(["end", len(items), seq + len(items), chain], canonical=True)
+
+
+def of_vectors():
+    """Whole and later exports of the log of schema/vectors.json, which has each kind of change."""
+    vectors = json.loads((ROOT / "schema" / "vectors.json").read_text())
+    store, items = bytes.fromhex(vectors["store_id"]), []
+    for change in vectors["changes"]:
+        header = bytes.fromhex(change["header"])
+        item = b"\x81" + header
+        if change["value"] is not None:
+            rest = [bytes.fromhex(change[name]) for name in ("salt", "value")]
+            item = b"\x83" + header + b"".join(map(cbor2.dumps, rest))
+        items.append((item, derive("header", header)))
+    changes = vectors["changes"]
+    heads = [(0, derive("genesis", store)), *((c["seq"], bytes.fromhex(c["hash"])) for c in changes)]
+    hidden = [(cbor2.dumps(header_hash), header_hash) for _, header_hash in items]
+    good = {
+        "as the first exports": export(store, heads[0], items),
+        "whole": export(store, heads[0], items, (None, 0)),
+        "after 4, at no known time": export(store, heads[4], items[4:], (None, None)),
+        "after 4": export(store, heads[4], items[4:], (changes[3]["at"], None)),
+        # Its time is before that of the change before, which only a clock commit may have.
+        "the clock commit withheld": export(store, heads[0], [*items[:6], hidden[6], *items[7:]], (None, 0)),
+    }
+    bad = {
+        "a base": export(store, heads[4], items[4:], (changes[3]["at"], 1)),
+        "a time at 0": export(store, heads[0], items, (1, 0)),
+        "a base at 0": export(store, heads[0], items, (None, 1)),
+        "no base at 0": export(store, heads[0], items, (None, None)),
+        "a base of nothing": export(store, heads[4], items[4:], (None, 0)),
+        "a floor that is later": export(store, heads[4], items[4:], (changes[4]["at"], None)),
+        "six fields": export(store, heads[0], items, (None,)),
+    }
+    return good, bad, (store, heads, items, changes)
+
+
+def check_headers(store, heads, items, changes):
+    """What a header may say: each is refused, or passes, by its own rule, with the right hashes."""
+
+    def passes(seq, **other):
+        header = cbor2.loads(bytes.fromhex(changes[seq - 1]["header"]))
+        names = ["layout", "seq", "commit_seq", "at", "kind", "key", "version", "created_at", "prev", "until"]
+        names = [*(names if len(header) == 12 else names[:-1]), "value_hash", "meta"]
+        fields = {**dict(zip(names, header)), **other}
+        if fields.get("until", 1) is None:
+            del fields["until"]
+        order = [name for name in [*names[:9], "until", "value_hash", "meta"] if name in fields]
+        encoded = cbor2.dumps([fields[name] for name in order], canonical=True)
+        item = (b"\x81" + encoded, derive("header", encoded))
+        floor = heads[seq - 1]
+        more = (changes[seq - 2]["at"], None) if seq > 1 else (None, 0)
+        return not is_refused(export(store, floor, [item], more))
+
+    assert passes(4) and passes(7) and passes(8) and passes(9)
+    assert passes(9, until=1) and passes(9, until=253402300799999999) and passes(9, until=-8)
+    for until in (0, 253402300800000000, -9, -(2**63), "1", 1.5):
+        assert not passes(9, until=until), until
+    assert not passes(3, kind=3, value_hash=None, until=1, commit_seq=3), "a deletion ends"
+    early = changes[5]["at"] - 1
+    assert passes(7, at=early, created_at=early) and passes(7, at=changes[5]["at"], created_at=changes[5]["at"])
+    for other in ({"meta": None}, {"meta": {"cause": "restored"}}, {"key": "/clock"}, {"commit_seq": 8}):
+        assert not passes(7, **other), other
+    assert not passes(9, meta=None) and not passes(9, created_at=changes[8]["at"] + 1)
+    for meta in ({0: None}, {0: [1, {"a": b"", 7: 1.5}], 2**40: "x", "actor": "a"}, {0: [[[[[[[0]]]]]]]}):
+        assert passes(8, meta=meta), meta
+    for meta in ({-1: None}, {0: [[[[[[[[0]]]]]]]]}, {False: 1}, {1.5: 1}):
+        assert not passes(8, meta=meta), meta
+
+
+def is_not_provable(data, whole):
+    """Whether a copy differs only in what no hash of it covers, in an export that does not begin with the hash of its
+    store: the store id, which only an anchor could tell, and the time of the floor."""
+    try:
+        _, _, _, floor, _, *more = start = cbor2.loads(whole)
+        named, other = (cbor2.dumps(item, canonical=True) for item in (start, cbor2.loads(data)))
+        other = cbor2.loads(other)
+        other[2] = start[2]
+        if more:
+            other[5] = more[0]
+    except (cbor2.CBORDecodeError, ValueError, TypeError, IndexError, OverflowError):
+        return False
+    # A number of another length moves what follows.
+    return floor > 0 and other == start and data[-(len(whole) - len(named)) :] == whole[len(named) :]
 
 
 def damaged(whole, chance):
@@ -109,12 +194,21 @@ if __name__ == "__main__":
         assert not is_refused(whole), f"{path} is refused"
         for how, data in damaged(whole, chance):
             copies += 1
-            assert names_another_store(data, whole) or is_refused(data), f"{path}, {how}: it is not refused"
+            assert is_not_provable(data, whole) or is_refused(data), f"{path}, {how}: it is not refused"
     # Bytes that claim more than there is, or nest deeply.
     claims = (b"\x9b" + b"\xff" * 8, b"\x5b" + b"\x7f" * 8, b"\x81" * 100_000)
     for data in (*claims, b"\xd8\x1d\0", b"\xa1\x80\0", b"\xff", b"\xf9\x7e\0"):
         assert is_refused(data), data[:20]
     check_marks()
+    good, bad, vectors = of_vectors()
+    for how, data in good.items():
+        assert not is_refused(data), how
+        for damage, spoiled in damaged(data, chance):
+            copies += 1
+            assert is_not_provable(spoiled, data) or is_refused(spoiled), f"{how}, {damage}: it is not refused"
+    for how, data in bad.items():
+        assert is_refused(data), how
+    check_headers(*vectors)
     with tempfile.TemporaryDirectory() as folder:
         check_command(paths[0], Path(folder))
     print(f"{len(paths)} exports are proved, {copies} damaged copies of them are refused")

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use univrs_state::archive::{Archive, Export};
+use univrs_state::history::Point;
 use univrs_state::log::Timestamp;
 use univrs_state::options::{Clock, SystemClock};
 use univrs_state::stats::{About, Warning};
-use univrs_state::{Batch, ErrorKind, Options, SqliteStore, StateError, StateStore};
+use univrs_state::{Batch, ErrorKind, LocalStore, Meta, Options, Seq, StateError, StateStore, WithMeta};
 
 use crate::support::{Local, START, Subject, folder, options, value};
 
@@ -80,7 +82,7 @@ async fn a_leap_ahead_of_over_a_day_is_refused_and_nothing_is_recorded() {
                 "shows 2097-11-2",
                 "should show about 2023-12-24T22:13:20",
                 "set the clock right",
-                "open it again",
+                "is right, accept the clock",
             ] {
                 assert!(says.contains(what), "{what}: {says}");
             }
@@ -158,7 +160,7 @@ async fn a_leap_back_is_told_and_so_is_a_newest_commit_that_is_ahead_of_the_cloc
     let warnings = told(&stats.warnings);
     for what in [
         "time 2023-11-14T22:13:20.000001Z, 100 days ahead of the clock",
-        "export the log",
+        "accept the clock",
         "the clock leapt back",
     ] {
         assert!(warnings.contains(what), "{what}: {warnings}");
@@ -192,13 +194,7 @@ fn the_clock_of_the_system_is_watched() {
     assert!(Duration::ZERO < one && one <= other);
 }
 
-/// Takes the clock for right from now on, although the newest commit is ahead of it.
-fn accept_clock(_store: &SqliteStore) {
-    // There is no call for it yet.
-}
-
 #[tokio::test]
-#[ignore = "the recorded way back, commits that accept the clock, changes the format and is not built yet"]
 async fn after_the_clock_was_accepted_later_commits_have_its_times_again() {
     let folder = folder();
     let path = folder.path().join("state.db");
@@ -206,16 +202,115 @@ async fn after_the_clock_was_accepted_later_commits_have_its_times_again() {
     clock.leap(27_000 * DAY);
     let wrong = Options::new().clock(clock.clone()).open(&path).await.unwrap();
     wrong.commit(Batch::new().set("/a", "1")).await.unwrap();
-    univrs_state::LocalStore::close(&wrong).await.unwrap();
+    wrong.close().await.unwrap();
     clock.leap(-27_000 * DAY);
     let store = Options::new().clock(clock.clone()).open(&path).await.unwrap();
-    accept_clock(&store);
+    let meta = Meta::new().actor("operator").reason("it was 2097 on n7");
+    let accepted = WithMeta::new(&store, meta).accept_clock().await.unwrap();
+    assert_eq!((accepted.at, accepted.versions), (clock.now(), vec![1]));
     clock.pass(SECOND);
     let receipt = store.commit(Batch::new().set("/a", "2")).await.unwrap();
     assert_eq!(receipt.at, clock.now());
     let now: SystemTime = clock.now().into();
     let past = store.at(Timestamp::from(now).into()).await.unwrap();
     assert_eq!(past.get("/a").await.unwrap().unwrap().value, b"2", "what is there now is found by its time");
-    assert!(univrs_state::LocalStore::verify(&store).await.unwrap().is_intact());
-    assert!(univrs_state::LocalStore::stats(&store).await.unwrap().warnings.is_empty());
+    assert!(store.verify().await.unwrap().is_intact());
+    assert!(store.stats().await.unwrap().warnings.is_empty());
+    let recorded = store.history("/.univrs/clock", None, 10).await.unwrap();
+    let meta = recorded[0].meta.as_deref().unwrap();
+    assert_eq!((meta.cause(), meta.actor.as_deref()), (Some("clock_accepted"), Some("operator")));
+}
+
+#[tokio::test]
+async fn a_time_means_the_newest_commit_at_or_before_it_also_where_the_clock_was_accepted() {
+    let clock = Watched::new();
+    for subject in Subject::each_with(|| options().clock(clock.clone())).await {
+        clock.now.store(START, Ordering::SeqCst);
+        let store = subject.shared();
+        // Times of commits in days, span by span; each span but the first begins where the clock is accepted.
+        let mut commits = Vec::new();
+        for days in [vec![0, 1], vec![900, 901, 902], vec![2, 3], vec![1], vec![1, 2]] {
+            clock.now.store(START + days[0] * DAY, Ordering::SeqCst);
+            if !commits.is_empty() {
+                commits.push(subject.local.accept_clock().await.unwrap());
+            }
+            for day in days {
+                clock.now.store(START + day * DAY, Ordering::SeqCst);
+                commits
+                    .push(store.commit(Batch::new().set("/a", value(1)).set("/b", value(2))).await.unwrap());
+            }
+        }
+        let ends: Vec<_> = commits.iter().map(|commit| (commit.at.as_micros(), commit.head.seq)).collect();
+        assert!(ends.iter().any(|(at, _)| *at > START + 900 * DAY) && !ends.is_sorted(), "{ends:?}");
+        let whole = archive(&subject, Export::new()).await;
+        let later = archive(&subject, Export::new().after(ends[3].1)).await;
+        let other = archive(&subject, Export::new().only("/a".parse().unwrap())).await;
+        // The commits that accept the clock are withheld there.
+        let shown: Vec<_> =
+            ends.iter().zip(&commits).filter(|(_, commit)| commit.versions.len() == 2).collect();
+        let shown: Vec<_> = shown.into_iter().map(|(end, _)| *end).collect();
+        let due =
+            |time: i64, known: &[(i64, Seq)]| known.iter().rev().find(|end| end.0 <= time).map(|end| end.1);
+        for time in ends.iter().flat_map(|(at, _)| [at - 1, *at, at + 1]) {
+            let point = || Point::from(Timestamp::from_micros(time));
+            for (found, known) in [
+                (store.at(point()).await, &ends[..]),
+                (whole.at(point()).await, &ends),
+                (later.at(point()).await, &ends[4..]),
+                (other.at(point()).await, &shown),
+            ] {
+                match (found, due(time, known)) {
+                    (Ok(past), Some(end)) => assert_eq!(past.head().seq, end, "{time} of {known:?}"),
+                    (Err(StateError::InvalidArgument(why)), None) => {
+                        assert!(why.contains("that time"), "{why}");
+                    }
+                    (found, due) => panic!("{time} of {known:?}: {found:?} and not {due:?}"),
+                }
+            }
+        }
+        subject.audit().await;
+    }
+}
+
+async fn archive(subject: &Subject, export: Export) -> Archive {
+    let bytes = subject.local.export(export).await.unwrap();
+    Archive::read(bytes.as_slice()).unwrap()
+}
+
+#[tokio::test]
+async fn a_clock_that_leapt_and_is_right_is_accepted_without_opening_the_store_again() {
+    let clock = Watched::new();
+    for subject in Subject::each_with(|| options().clock(clock.clone())).await {
+        let store = subject.shared();
+        store.set("/a", value(1)).await.unwrap();
+        clock.leap(3 * DAY);
+        assert!(matches!(store.set("/a", value(2)).await, Err(StateError::ClockLeapt(_))));
+        let accepted = subject.local.accept_clock().await.unwrap();
+        assert_eq!(accepted.at, clock.now());
+        store.set("/a", value(2)).await.unwrap();
+        let last = subject.audit().await.pop().unwrap();
+        assert_eq!(last.at.as_micros(), clock.now().as_micros() + 1);
+        assert!(subject.local.stats().await.unwrap().warnings.is_empty());
+        // It is watched as before.
+        clock.leap(3 * DAY);
+        assert!(matches!(store.set("/a", value(3)).await, Err(StateError::ClockLeapt(_))));
+        clock.leap(-6 * DAY);
+    }
+}
+
+#[tokio::test]
+async fn the_clocks_key_is_written_by_accepting_the_clock_alone() {
+    for subject in Subject::each().await {
+        let store = subject.shared();
+        for batch in [Batch::new().set("/.univrs/clock", "{}"), Batch::new().delete("/.univrs/clock")] {
+            assert!(matches!(store.commit(batch).await, Err(StateError::InvalidKey(_))));
+        }
+        subject.local.accept_clock().await.unwrap();
+        // What a program read from the log and writes again does not accept the clock.
+        let meta = store.changes(Seq::ZERO, 9).await.unwrap()[0].meta.as_deref().unwrap().clone();
+        let copied = store.commit(Batch::new().set("/a", "1").meta(meta)).await.unwrap();
+        assert_eq!(copied.head.seq, Seq::new(2));
+        let log = subject.audit().await;
+        assert_eq!(log[1].meta, None);
+    }
 }

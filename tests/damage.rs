@@ -22,7 +22,14 @@ fn file(folder: &tempfile::TempDir) -> PathBuf {
 // What is sealed next rests on the hash and the time of the last change.
 #[tokio::test]
 async fn nothing_is_written_onto_a_damaged_end_of_the_log() {
-    for damage in ["hash = zeroblob(32)", "at = 9223372036854775807", "value = zeroblob(100)", "key = '/b'"] {
+    for damage in [
+        "hash = zeroblob(32)",
+        "at = 9223372036854775807",
+        "value = zeroblob(100)",
+        "key = '/b'",
+        "until = 7",
+        "before = hash",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let file = file(&folder);
         store_with(&file, 3).await.close().await.unwrap();
@@ -42,7 +49,15 @@ async fn nothing_is_written_onto_a_damaged_end_of_the_log() {
 
 #[tokio::test]
 async fn a_damaged_row_is_never_served() {
-    let damages = ["value = zeroblob(100)", "version = 7", "created_at = 1", "updated_at = 1", "seq = 1"];
+    let damages = [
+        "value = zeroblob(100)",
+        "version = 7",
+        "created_at = 1",
+        "updated_at = 1",
+        "seq = 1",
+        "until = 7",
+        "until = 0",
+    ];
     for damage in damages {
         for resident_bytes in [0, 64 << 20] {
             let folder = tempfile::tempdir().unwrap();

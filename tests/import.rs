@@ -45,7 +45,10 @@ async fn every_flipped_bit_and_every_cut_of_an_export_is_found() {
             assert!(
                 matches!(
                     error,
-                    StateError::Corrupted(_) | StateError::InvalidArgument(_) | StateError::Erased(_)
+                    StateError::Corrupted(_)
+                        | StateError::InvalidArgument(_)
+                        | StateError::Erased(_)
+                        | StateError::UpgradeNeeded(_)
                 ),
                 "{at}: {error}"
             );
@@ -62,8 +65,8 @@ async fn hostile_files_are_refused_without_memory_for_what_they_claim() {
     let (bytes, _) = sample().await;
     let start = bytes.len() - bytes.iter().rev().take_while(|_| false).count();
     assert_eq!(start, bytes.len());
-    // Behind the start, which has 1 + 17 + 1 + 17 + 1 + 34 bytes.
-    let start = &bytes[..71];
+    // Behind the start, which has 1 + 17 + 1 + 17 + 1 + 34 + 2 bytes.
+    let start = &bytes[..73];
     let after_start = |item: &[u8]| refused(&[start, item].concat()).to_string();
     let huge = [0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
     for (item, why) in [
@@ -83,7 +86,7 @@ async fn hostile_files_are_refused_without_memory_for_what_they_claim() {
         let error = after_start(&item);
         assert!(error.contains(why), "{:02x?}: {error}", &item[..item.len().min(12)]);
     }
-    let claims = [&[0x83][..], &bytes[72..72 + 60]].concat();
+    let claims = [&[0x83][..], &bytes[74..74 + 60]].concat();
     let error = refused(&[start, &claims].concat()).to_string();
     assert!(error.contains("cut off") || error.contains("malformed"), "{error}");
 
@@ -92,6 +95,8 @@ async fn hostile_files_are_refused_without_memory_for_what_they_claim() {
         (b"SQLite format 3\0", "not an exported log"),
         (b"{\"v\":1}", "not an exported log"),
         (&[0x85, 0x70], "cut off"),
+        (&[0x87, 0x70], "cut off"),
+        (&[0x86, 0x70], "not an exported log"),
     ] {
         let error = refused(bad).to_string();
         assert!(error.contains(why), "{bad:02x?}: {error}");
@@ -100,6 +105,40 @@ async fn hostile_files_are_refused_without_memory_for_what_they_claim() {
     newer[18] = 2;
     let error = refused(&newer);
     assert!(matches!(&error, StateError::InvalidArgument(why) if why.contains("has format 2")), "{error}");
+}
+
+#[tokio::test]
+async fn a_start_says_what_the_file_begins_with_and_only_what_can_be() {
+    let store = options().memory().unwrap();
+    for n in 0..4 {
+        store.set("/a", value(n)).await.unwrap();
+    }
+    let log = log_of(&store).await;
+    let local = Local::Memory(store);
+    let whole = local.export(Export::new()).await.unwrap();
+    let later = local.export(Export::new().after(seq(2))).await.unwrap();
+    // 1 + 17 + 1 + 17 bytes, the floor in 1, and the hash in 34.
+    assert_eq!(whole[71..73], [0xf6, 0], "no time at 0, and a base of nothing");
+    let at = &later[71..80];
+    assert_eq!(at, [&[0x1b][..], &log[1].at.as_micros().to_be_bytes()].concat(), "the time of the floor");
+    assert_eq!(later[80], 0xf6, "no base");
+    let archive = Archive::read(later.as_slice()).unwrap();
+    assert_eq!(archive.at(seq(2).into()).await.unwrap().at(), Some(log[1].at));
+    assert!(archive.verify().await.unwrap().is_intact());
+
+    let with = |export: &[u8], cut: std::ops::Range<usize>, more: &[u8]| {
+        let spoiled = [&export[..cut.start], more, &export[cut.end..]].concat();
+        Archive::read(spoiled.as_slice()).map(|_| ())
+    };
+    assert_eq!(with(&later, 71..80, &[0xf6]), Ok(()), "the time is not known");
+    let based = with(&later, 80..81, &[1]).unwrap_err();
+    assert!(matches!(&based, StateError::UpgradeNeeded(what) if what.contains("has a base")), "{based}");
+    let corrupted = |result| matches!(result, Err(StateError::Corrupted(_)));
+    assert!(corrupted(with(&later, 80..81, &[0])), "a base of nothing behind the beginning");
+    assert!(corrupted(with(&later, 71..80, &[&[0x1b][..], &log[2].at.as_micros().to_be_bytes()].concat())));
+    for more in [[0, 0], [0xf6, 1], [0xf6, 0xf6]] {
+        assert!(corrupted(with(&whole, 71..73, &more)), "{more:?}");
+    }
 }
 
 #[tokio::test]
@@ -228,10 +267,11 @@ fn written(store: StoreId, changes: &mut [Change]) -> Vec<u8> {
         }
     }
     let head = Follow::genesis(store).head();
-    let (mut file, mut hash) = (b"\x85\x70univrs-state log\x01\x50".to_vec(), head.hash);
+    let (mut file, mut hash) = (b"\x87\x70univrs-state log\x01\x50".to_vec(), head.hash);
     file.extend(store.as_bytes());
     file.extend([0, 0x58, 32]);
     file.extend(hash.as_bytes());
+    file.extend([0xf6, 0]);
     for change in &mut *changes {
         hash = Hash::from_bytes(blake3::derive_key(
             "univrs-state 1 chain",
@@ -268,6 +308,7 @@ async fn a_log_whose_changes_of_a_key_do_not_follow_each_other_is_refused() {
         ("the predecessor is of another key", |log| log[2].prev = seq(2), 3),
         ("the predecessor is not the last one", |log| log[4].prev = seq(1), 5),
         ("a predecessor of a key that is new", |log| (log[1].version, log[1].prev) = (2, seq(1)), 2),
+        ("a new key begins at a later version", |log| log[1].version = 2, 2),
         ("a key is new twice", |log| log[2] = Change { version: 1, prev: Seq::ZERO, ..created(&log[2]) }, 3),
         ("a key that exists is created", |log| log[2] = created(&log[2]), 3),
         (

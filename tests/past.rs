@@ -208,6 +208,7 @@ fn apply(state: &mut BTreeMap<std::sync::Arc<str>, Entry>, difference: &Differen
                 created_at: after.created_at.into(),
                 updated_at: after.at.into(),
                 seq: after.seq,
+                until: None,
             };
             state.insert(after.key.clone(), entry);
         }

@@ -51,7 +51,9 @@ async fn what_could_change_what_a_store_does_is_refused_by_its_name() {
         ("ALTER TABLE kv_store RENAME COLUMN seq TO place", "\"kv_store\" in another shape"),
         ("ALTER TABLE changes ADD COLUMN more INTEGER", "\"changes\" in another shape"),
         ("ALTER TABLE kv_store ADD COLUMN twice TEXT AS (key || key)", "\"kv_store\" in another shape"),
-        ("ALTER TABLE kv_store RENAME TO kv_stored", "no table \"kv_store\""),
+        ("ALTER TABLE kv_store RENAME TO kv_stored", "\"kv_store_until\" in another shape"),
+        ("DROP INDEX kv_store_until", "no index \"kv_store_until\""),
+        ("DROP TABLE idx_kv_store_prefix", "no table \"idx_kv_store_prefix\""),
         ("DROP TABLE kv_store; CREATE VIEW kv_store AS SELECT 1", "\"kv_store\" in another shape"),
         ("DROP TABLE kv_store; CREATE TABLE \"KV_Store\" (a)", "\"KV_Store\" in another shape"),
     ] {
@@ -100,6 +102,19 @@ async fn a_trigger_or_an_index_is_refused_with_the_statement_that_removes_it() {
     let (file, raw) = store(folder.path()).await;
     raw.execute_batch("CREATE INDEX \"a\n\u{1b}[2J\" ON meta (value)").unwrap();
     is_refused(&file, raw, "controls", "index \"a\\n\\u{1b}[2J\" on its table \"meta\"").await;
+}
+
+// It would go on to delete rows of which the log knows nothing.
+#[tokio::test]
+async fn the_program_that_used_the_table_before_stops_before_it_writes() {
+    let folder = folder();
+    let (file, raw) = store(folder.path()).await;
+    raw.execute_batch("CREATE TABLE IF NOT EXISTS kv_store (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        .unwrap();
+    let index = raw.execute_batch("CREATE INDEX IF NOT EXISTS idx_kv_store_prefix ON kv_store(key)");
+    assert!(index.unwrap_err().to_string().contains("already a table named idx_kv_store_prefix"));
+    drop(raw);
+    audit(&Local::Sqlite(SqliteStore::open(&file).await.unwrap())).await;
 }
 
 // SQLite goes by the text of an object, and itself refuses a row that says something else.

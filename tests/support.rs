@@ -12,7 +12,7 @@ use univrs_state::log::{Change, StoreId, Timestamp};
 use univrs_state::options::{Clock, Durability, Entropy};
 use univrs_state::stats::Stats;
 use univrs_state::verify::VerifyReport;
-use univrs_state::{LocalStore, MemoryStore, Options, Result, Seq, SqliteStore, StateStore};
+use univrs_state::{LocalStore, MemoryStore, Options, Receipt, Result, Seq, SqliteStore, StateStore};
 
 pub(crate) mod audit;
 pub(crate) mod child;
@@ -120,6 +120,13 @@ impl Local {
         match self {
             Self::Memory(store) => store.verify().await,
             Self::Sqlite(store) => store.verify().await,
+        }
+    }
+
+    pub(crate) async fn accept_clock(&self) -> Result<Receipt> {
+        match self {
+            Self::Memory(store) => store.accept_clock().await,
+            Self::Sqlite(store) => store.accept_clock().await,
         }
     }
 

@@ -150,6 +150,9 @@ async fn a_finding_names_the_first_bad_change_its_field_and_whether_the_links_ar
         ("created_at = created_at + 1 WHERE seq = 5", 5, Some("created_at"), Some(true)),
         ("prev = 2 WHERE seq = 5", 5, Some("prev"), Some(true)),
         ("meta = x'a1656163746f726178' WHERE seq = 5", 5, Some("meta"), Some(true)),
+        ("until = 7 WHERE seq = 5", 5, Some("until"), Some(true)),
+        ("until = 0 WHERE seq = 5", 5, None, None),
+        ("before = zeroblob(32) WHERE seq = 5", 5, None, None),
         ("key = '/d' WHERE seq = 5", 5, None, Some(true)),
         ("at = at - 1 WHERE seq = 8", 8, None, None),
     ] {

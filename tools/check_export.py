@@ -31,6 +31,10 @@ LONGEST_LINE = 1 << 16
 MARKS = "/.univrs/marks/"
 TEXTS = {"actor", "cause", "reason", "commit_id", "correlation"}
 CREATED, UPDATED, DELETED = 1, 2, 3
+CLOCK = "/.univrs/clock"
+# The last microsecond of the year 9999.
+LAST_MOMENT = 253402300799999999
+MOST_DEEP = 8
 
 
 class Wrong(Exception):
@@ -111,10 +115,30 @@ def is_canonical(item, data):
     return cbor2.dumps(item, canonical=True) == data
 
 
+def depth(value):
+    """How deep a value is nested; one that holds no other has the depth 1."""
+    if isinstance(value, cbor2.CBORTag):
+        return 1 + depth(value.value)
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    elif not isinstance(value, (list, tuple, set, frozenset)):
+        return 1
+    return 1 + max(map(depth, value), default=0)
+
+
+def check_numbered(meta):
+    """The fields with numbers, which are those of newer versions."""
+    for number, value in meta.items():
+        need(number >= 0, "its metadata has a field that only a newer version understands")
+        need(depth(value) <= MOST_DEEP, "its metadata is nested too deep")
+
+
 def check_meta(meta):
     if meta is None:
         return
     need(isinstance(meta, dict) and meta, "its metadata is not a map with something in it")
+    check_numbered({name: value for name, value in meta.items() if type(name) is int})
+    meta = {name: value for name, value in meta.items() if type(name) is not int}
     labels = meta.get("labels", {"": ""})
     fields = [(name, text) for name, text in meta.items() if name != "labels"]
     known = all(type(name) is str and name in TEXTS and type(text) is str and text for name, text in fields)
@@ -125,8 +149,8 @@ def check_meta(meta):
 
 def check_header(header, seq):
     """The shape of a header, by schema/change.cddl."""
-    need(type(header) is list and len(header) == 11, "its header does not have 11 fields")
-    layout, place, commit, at, kind, key, version, created, prev, value_hash, meta = header
+    need(type(header) is list and len(header) in (11, 12), "its header has neither 11 nor 12 fields")
+    layout, place, commit, at, kind, key, version, created, prev, *until, value_hash, meta = header
     need(type(layout) is int and layout == 1, "its header is not of layout 1")
     need(type(place) is int and place == seq, "its header has another position")
     need(is_number(commit, seq), "its commit ends before it")
@@ -135,7 +159,14 @@ def check_header(header, seq):
     need(type(key) is str and 2 <= len(key.encode()) <= 1024 and key.startswith("/"), "its key is not one")
     need(is_number(version, 1) and is_number(prev, 0, seq - 1), "its version or its predecessor does not fit")
     need(value_hash is None if kind == DELETED else is_bytes(value_hash, 32), "its value hash does not fit its kind")
+    for end in until:
+        moment, lease = is_number(end, 1, LAST_MOMENT), is_number(end, 1 - seq, -1)
+        need((moment or lease) and kind != DELETED, "its end is neither a moment nor an earlier lease")
     check_meta(meta)
+
+
+def cause(meta):
+    return meta.get("cause") if isinstance(meta, dict) else None
 
 
 def check_mark(value, seq):
@@ -156,19 +187,25 @@ class Log:
     """An export, as far as it was followed."""
 
     def __init__(self, start, data):
-        is_export = type(start) is list and len(start) == 5 and start[0] == "univrs-state log"
+        is_export = type(start) is list and len(start) in (5, 7) and start[0] == "univrs-state log"
         need(is_export, "it is not an export of univrs-state")
-        _, form, self.store, self.floor, self.chain = start
+        _, form, self.store, self.floor, self.chain, *more = start
+        floor_at, base = more or (None, 0 if self.floor == 0 else None)
         need(type(form) is int and form == 1, "its layout is another one than 1, which this program knows")
         need(is_bytes(self.store, 16) and is_number(self.floor) and is_bytes(self.chain, 32), "its start is damaged")
         need(is_canonical(start, data), "its start is not in the shortest form")
+        need(floor_at is None or is_number(floor_at, -MOST - 1), "its start is damaged")
+        need(base is None or is_number(base), "its start is damaged")
+        need(self.floor == 0 or not base, "it has a base, which only a newer version of this program reads")
+        fits = (floor_at, base) == (None, 0) if self.floor == 0 else base is None
+        need(fits, "its start says that it has what cannot be there")
         genesis = self.floor > 0 or self.chain == derive("genesis", self.store)
         need(genesis, "it does not begin with the hash of its store")
         self.seq, self.shown, self.withheld, self.erased = self.floor, 0, 0, 0
         self.floor_hash = self.chain
         self.hidden = set()
         # The commit of the last change that is shown, and its time. Of withheld changes neither is known.
-        self.commit, self.at = self.floor, None
+        self.commit, self.at = self.floor, floor_at
         self.keys = {}
         self.ended = False
 
@@ -193,6 +230,8 @@ class Log:
             header_hash = item
             self.withheld += 1
             self.hidden.add(self.seq)
+            if self.seq > self.commit:
+                self.at = None  # The clock may have been accepted there.
         else:
             need(type(item) is list and len(item) in (1, 3), "it is no change")
             header, *rest = item
@@ -201,11 +240,11 @@ class Log:
             if rest:
                 salt, value = rest
                 need(is_bytes(salt, 16) and type(value) is bytes, "its salt or its value is damaged")
-                need(header[9] == derive("value", salt, value), "its value does not match its hash")
+                need(header[-2] == derive("value", salt, value), "its value does not match its hash")
                 if header[5].startswith(MARKS):
                     check_mark(value, self.seq)
             else:
-                self.erased += header[9] is not None
+                self.erased += header[-2] is not None
             self.check_commit(header)
             self.check_key(header)
             header_hash = derive("header", cbor2.dumps(header, canonical=True))
@@ -217,11 +256,18 @@ class Log:
         if self.seq <= self.commit:
             need((commit, at) == (self.commit, self.at), "its commit or its time differs within a commit")
         else:
-            need(self.at is None or at > self.at, "its time is not after that of the commit before it")
+            later = self.at is None or at > self.at or self.accepts_clock(header)
+            need(later, "its time is not after that of the commit before it")
         self.commit, self.at = commit, at
+
+    def accepts_clock(self, header):
+        """Whether it is a commit that may have an earlier time, because it accepts the clock."""
+        alone = header[5] == CLOCK and header[4] != DELETED and header[2] == self.seq
+        return alone and cause(header[-1]) == "clock_accepted"
 
     def check_key(self, header):
         kind, key, version, created, prev = header[4:9]
+        migrated = cause(header[-1]) == "migrated"
         known = self.keys.get(key)
         if known:
             before, last_kind, last_version, last_created = known
@@ -234,10 +280,11 @@ class Log:
                 need(kind == CREATED or created == last_created, "its key was created at another time")
         else:
             need(prev <= self.floor or prev in self.hidden, "it follows a change of its key that is not there")
-            first = kind == CREATED and version == 1
+            first = kind == CREATED and (version == 1 or migrated)
             need(prev > 0 or first, "it is the first change of its key, but does not create it")
         if kind == CREATED:
-            need(created == header[3], "its time of creation is not its time")
+            is_then = created == header[3] or migrated and created < header[3]
+            need(is_then, "its time of creation is not its time")
         self.keys[key] = (self.seq, kind, version, created)
 
 

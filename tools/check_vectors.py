@@ -12,7 +12,12 @@ KIND = {1: "created", 2: "updated", 3: "deleted"}
 
 
 def meta_map(meta):
-    return None if meta is None else {name: value for name, value in meta.items() if value}
+    """The map of metadata. Fields with numbers are given in hexadecimal."""
+    if meta is None:
+        return None
+    numbered = meta.get("numbered", {}).items()
+    numbered = {int(number): cbor2.loads(bytes.fromhex(value)) for number, value in numbered}
+    return numbered | {name: value for name, value in meta.items() if value and name != "numbered"}
 
 
 def check(vectors):
@@ -29,6 +34,7 @@ def check(vectors):
         if meta is not None:
             assert cbor2.dumps(meta, canonical=True).hex() == change["meta_cbor"], f"metadata of {place}"
         names = ["seq", "commit_seq", "at", "kind", "key", "version", "created_at", "prev"]
+        names += ["until"] if "until" in change else []
         header = cbor2.dumps([1, *(change[name] for name in names), value_hash, meta], canonical=True)
         assert header.hex() == change["header"], f"header of {place}"
         header_hash = derive("header", header)

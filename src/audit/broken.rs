@@ -105,6 +105,7 @@ fn repairs<'a>(
     let (version, prev) = last.map_or((0, Seq::ZERO), |last| (last.version, last.seq));
     repairs.push(("version", with(&|c| c.version = version + 1)));
     repairs.push(("prev", with(&|c| c.prev = prev)));
+    repairs.push(("until", with(&|c| c.until = None)));
     repairs.push(("meta", with(&|c| c.meta = None)));
     repairs.into_iter()
 }

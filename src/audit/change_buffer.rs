@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::log::{ChangeKind, ChangeView, Encoder, Hash, SALT_BYTES, Timestamp};
+use crate::log::{ChangeKind, ChangeView, Encoder, Hash, SALT_BYTES, Timestamp, Until};
 use crate::seq::Seq;
 
 /// A buffer is full with this many bytes, or this many changes.
@@ -32,6 +32,7 @@ struct Fields {
     version: u64,
     created_at: Timestamp,
     prev: Seq,
+    until: Option<Until>,
     value: Option<Range<usize>>,
     salt: Option<[u8; SALT_BYTES]>,
     value_hash: Option<Hash>,
@@ -78,7 +79,18 @@ impl ChangeBuffer {
         self.bytes = encoder.finish();
         let header = start..self.bytes.len();
         let ChangeView {
-            seq, commit_seq, at, kind, version, created_at, prev, salt, value_hash, hash, ..
+            seq,
+            commit_seq,
+            at,
+            kind,
+            version,
+            created_at,
+            prev,
+            until,
+            salt,
+            value_hash,
+            hash,
+            ..
         } = *change;
         self.items.push(Entry::Change(Fields {
             seq,
@@ -89,6 +101,7 @@ impl ChangeBuffer {
             version,
             created_at,
             prev,
+            until,
             value,
             salt,
             value_hash,
@@ -117,6 +130,7 @@ impl ChangeBuffer {
                     version: fields.version,
                     created_at: fields.created_at,
                     prev: fields.prev,
+                    until: fields.until,
                     value: fields.value.as_ref().map(bytes),
                     salt: fields.salt,
                     value_hash: fields.value_hash,

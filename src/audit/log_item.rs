@@ -1,6 +1,6 @@
 //! The items of a log file: `schema/change.cddl` describes them.
 
-use crate::log::{Change, Decoder, Encoder, Flaw, Hash, Head, LastMeta, SALT_BYTES, StoreId};
+use crate::log::{Change, Decoder, Encoder, Flaw, Hash, Head, LastMeta, SALT_BYTES, StoreId, Timestamp};
 use crate::seq::Seq;
 
 /// The text that every log file begins with.
@@ -17,6 +17,19 @@ pub(super) const MOST_ITEM: usize = MOST_VALUE + (128 << 10);
 pub(crate) struct Start {
     pub(crate) store: StoreId,
     pub(crate) floor: Head,
+    /// The time of the commit that ends at the floor; `None` if it is not known, or the floor is 0.
+    pub(crate) floor_at: Option<Timestamp>,
+    /// How many changes at or before the floor the file has beside the log; `None` if what lies before the floor is
+    /// not in the file.
+    pub(crate) base: Option<u64>,
+}
+
+impl Start {
+    /// The start of a log without a base: of a whole one, or of one that begins after a floor.
+    pub(crate) fn new(store: StoreId, floor: Head, floor_at: Option<Timestamp>) -> Self {
+        let base = (floor.seq == Seq::ZERO).then_some(0);
+        Self { store, floor, floor_at, base }
+    }
 }
 
 /// An item after the first one.
@@ -30,15 +43,23 @@ pub(super) enum LogItem {
     End(u64, Head),
 }
 
-/// `[magic, format, store id, floor, hash there]`
+/// `[magic, format, store id, floor, hash there, time there, base items]`
 pub(super) fn start(start: &Start) -> Vec<u8> {
     let mut encoder = Encoder::with_capacity(96);
-    encoder.array(5);
+    encoder.array(7);
     encoder.text(MAGIC);
     encoder.unsigned(FORMAT);
     encoder.bytes(start.store.as_bytes());
     encoder.unsigned(start.floor.seq.as_u64());
     encoder.bytes(start.floor.hash.as_bytes());
+    match start.floor_at {
+        Some(at) => encoder.signed(at.as_micros()),
+        None => encoder.null(),
+    }
+    match start.base {
+        Some(count) => encoder.unsigned(count),
+        None => encoder.null(),
+    }
     encoder.finish()
 }
 
@@ -97,7 +118,7 @@ pub(crate) fn is_log_file(start: &[u8]) -> bool {
 
 fn has_magic(decoder: &Decoder<'_>) -> Result<bool, Flaw> {
     let mut decoder = decoder.clone();
-    Ok(decoder.array()? == 5 && decoder.text(MAGIC.len())? == MAGIC)
+    Ok(matches!(decoder.array()?, 5 | 7) && decoder.text(MAGIC.len())? == MAGIC)
 }
 
 pub(super) fn read_start(decoder: &mut Decoder<'_>) -> Result<Start, NoStart> {
@@ -106,7 +127,7 @@ pub(super) fn read_start(decoder: &mut Decoder<'_>) -> Result<Start, NoStart> {
         Err(Flaw::Cut) => return Err(Flaw::Cut.into()),
         _ => return Err(NoStart::NoLogFile),
     }
-    decoder.array()?;
+    let fields = decoder.array()?;
     decoder.text(MAGIC.len())?;
     match decoder.unsigned()? {
         FORMAT => {}
@@ -119,7 +140,21 @@ pub(super) fn read_start(decoder: &mut Decoder<'_>) -> Result<Start, NoStart> {
             Flaw::Malformed("the hash before the first change is not the genesis hash of the store").into()
         );
     }
-    Ok(Start { store, floor })
+    // The first exports had five elements, and no base.
+    if fields == 5 {
+        return Ok(Start::new(store, floor, None));
+    }
+    let floor_at = if decoder.null()? { None } else { Some(Timestamp::from_micros(decoder.signed()?)) };
+    let base = if decoder.null()? { None } else { Some(decoder.unsigned()?) };
+    let whole = floor.seq == Seq::ZERO;
+    match base {
+        Some(count) if count > 0 && !whole => {
+            return Err(Flaw::Newer("the export has a base, the state that it begins with").into());
+        }
+        _ if whole && (floor_at, base) == (None, Some(0)) || !whole && base.is_none() => {}
+        _ => return Err(Flaw::Malformed("its first item says that it has what cannot be there").into()),
+    }
+    Ok(Start { store, floor, floor_at, base })
 }
 
 /// Reads the next item; `last` is the metadata of the change before.

@@ -13,7 +13,7 @@
 
 use std::hash::BuildHasher;
 
-use crate::log::{ChangeKind, ChangeView, Meta, Timestamp};
+use crate::log::{ChangeKind, ChangeView, Meta, Timestamp, Until, cause};
 use crate::seq::Seq;
 use crate::state::RowView;
 
@@ -73,8 +73,8 @@ impl<H: BuildHasher> MultisetHash<H> {
         self.hash.hash_one((1_u8, key, version, seq, since))
     }
 
-    fn entry_token(&self, seq: Seq, at: Timestamp, value: Option<&[u8]>) -> u64 {
-        self.hash.hash_one((2_u8, seq, at, value))
+    fn entry_token(&self, seq: Seq, at: Timestamp, until: Option<Until>, value: Option<&[u8]>) -> u64 {
+        self.hash.hash_one((2_u8, seq, at, until, value))
     }
 
     fn add_commit_id(&mut self, id: &str, first: Seq, last: Seq) {
@@ -87,13 +87,15 @@ impl<H: BuildHasher> MultisetHash<H> {
         let lives = change.kind != ChangeKind::Deleted;
         let left = self.state(change.key, change.version, change.seq, lives.then_some(change.created_at));
         self.sums.states = self.sums.states.wrapping_add(left);
-        if change.prev > Seq::ZERO {
+        // A first change of another version than 1 is subtracted a state that nothing added, so that the sums differ.
+        let continues = change.prev > Seq::ZERO || change.version > 1 && !change.has_cause(cause::MIGRATED);
+        if continues {
             let since = (change.kind != ChangeKind::Created).then_some(change.created_at);
             let taken = self.state(change.key, change.version.wrapping_sub(1), change.prev, since);
             self.sums.states = self.sums.states.wrapping_sub(taken);
         }
         if lives && lasts.has(change.seq) {
-            let token = self.entry_token(change.seq, change.at, change.value);
+            let token = self.entry_token(change.seq, change.at, change.until, change.value);
             self.sums.entries = self.sums.entries.wrapping_add(token);
         }
         if change.closes_commit() {
@@ -111,7 +113,7 @@ impl<H: BuildHasher> MultisetHash<H> {
         self.sums.states = self.sums.states.wrapping_add(state);
         if let Some((_, updated_at)) = row.times {
             lasts.add(row.seq, head);
-            let token = self.entry_token(row.seq, updated_at, row.value);
+            let token = self.entry_token(row.seq, updated_at, row.until, row.value);
             self.sums.entries = self.sums.entries.wrapping_add(token);
         }
     }
@@ -131,7 +133,8 @@ mod tests {
     fn sums(version: u64, seq: u64, times: Option<(i64, i64)>, value: Option<&[u8]>) -> Sums {
         let mut hash = MultisetHash::new(BuildHasherDefault::<DefaultHasher>::default());
         let at = |(created, updated)| (Timestamp::from_micros(created), Timestamp::from_micros(updated));
-        let row = RowView { key: "/a", version, seq: Seq::new(seq), times: times.map(at), value };
+        let (seq, times) = (Seq::new(seq), times.map(at));
+        let row = RowView { key: "/a", version, seq, times, until: None, value };
         hash.row(&row, &mut Lasts::default(), Seq::new(9));
         hash.sums()
     }

@@ -60,7 +60,7 @@ impl<R: Read> LogReader<R> {
                 }
             }
         };
-        let follow = Follow::from_floor(start.store, start.floor);
+        let follow = Follow::from_floor(start.store, start.floor, start.floor_at);
         Ok(Self { source, start, follow, meta: LastMeta::default(), count: 0, ended: false })
     }
 
@@ -170,10 +170,15 @@ impl<R: Read> Source<R> {
 
     fn refuse(&self, flaw: Flaw) -> StateError {
         let at = self.offset;
-        StateError::Corrupted(match flaw {
-            Flaw::Cut => format!("the log file is cut off within its item at byte {at}"),
-            Flaw::Malformed(what) => format!("the log file is malformed in its item at byte {at}: {what}"),
-        })
+        match flaw {
+            Flaw::Cut => {
+                StateError::Corrupted(format!("the log file is cut off within its item at byte {at}"))
+            }
+            Flaw::Malformed(what) => {
+                StateError::Corrupted(format!("the log file is malformed in its item at byte {at}: {what}"))
+            }
+            Flaw::Newer(what) => StateError::upgrade_needed(format!("{what}, in its item at byte {at}")),
+        }
     }
 
     fn is_at_end(&mut self) -> Result<bool> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Broken, Level, VerifyReport};
-use crate::log::{Change, ChangeKind, Follow, Hash, Head, Meta, StoreId, Timestamp};
+use crate::log::{Change, ChangeKind, Follow, Hash, Head, Meta, StoreId, Timestamp, Until, cause};
 use crate::seq::Seq;
 use crate::state::{Entry, KeyVersion};
 
@@ -25,9 +25,9 @@ pub(crate) struct Verification {
 }
 
 impl Verification {
-    /// A verification of the log after a floor.
-    pub(crate) fn new(store: StoreId, floor: Head, level: Level) -> Self {
-        let (follow, first) = (Follow::from_floor(store, floor), floor.seq.next());
+    /// A verification of the log after a floor, which is the end of a commit with this time, if that is known.
+    pub(crate) fn new(store: StoreId, floor: Head, at: Option<Timestamp>, level: Level) -> Self {
+        let (follow, first) = (Follow::from_floor(store, floor, at), floor.seq.next());
         let (fold, commit_ids) = (BTreeMap::new(), BTreeMap::new());
         let mut report = VerifyReport::new(level, floor);
         report.floor = floor.seq;
@@ -119,14 +119,14 @@ impl Verification {
         self.compare(entry.seq, &entry.key, last.is_some_and(|last| is_of(entry, &last)));
     }
 
-    /// Compares an entry whose value was erased: its version, both times and position.
-    pub(crate) fn erased(&mut self, key: &str, numbers: (u64, Timestamp, Timestamp, Seq)) {
+    /// Compares an entry whose value was erased: its version, both times, its position and its end.
+    pub(crate) fn erased(&mut self, key: &str, numbers: (u64, Timestamp, Timestamp, Seq, Option<Until>)) {
         self.report.keys += 1;
         let last = self.fold.remove(key);
         let erased = |last: Change| {
             last.is_erased()
                 && last.salt.is_none()
-                && numbers == (last.version, last.created_at, last.at, last.seq)
+                && numbers == (last.version, last.created_at, last.at, last.seq, last.until)
         };
         self.compare(numbers.3, key, last.is_some_and(erased));
     }
@@ -170,7 +170,9 @@ impl Verification {
 pub(crate) fn contradicts(change: &Change, last: Option<KeyVersion>) -> Option<&'static str> {
     let (seq, version) = last.map_or((Seq::ZERO, 0), |last| (last.seq, last.version));
     let since = last.and_then(|last| last.created_at());
-    if change.prev != seq || change.version.checked_sub(1) != Some(version) {
+    let migrated = || change.meta.as_deref().and_then(Meta::cause) == Some(cause::MIGRATED);
+    let continues = change.version.checked_sub(1) == Some(version) || last.is_none() && migrated();
+    if change.prev != seq || !continues {
         Some("its version or prev does not continue the key's previous change")
     } else if (change.kind == ChangeKind::Created) == since.is_some() {
         Some("its kind contradicts whether the key existed before")
@@ -204,6 +206,7 @@ mod tests {
             version,
             created_at,
             prev: Prev::Recorded(Seq::new(prev)),
+            until: None,
             value: value.map(Arc::from),
         };
         let noon = Timestamp::from_micros(1_767_225_600_000_000);
@@ -223,7 +226,7 @@ mod tests {
     /// The findings of a verification of these changes, whose projection is given to it by `project`.
     fn findings(changes: Vec<Change>, project: impl FnOnce(&mut Verification)) -> Vec<super::super::Finding> {
         let (store, _) = log();
-        let mut verification = Verification::new(store, Head::genesis(store), Level::Full);
+        let mut verification = Verification::new(store, Head::genesis(store), None, Level::Full);
         for change in changes {
             verification.change(change);
         }

@@ -28,8 +28,13 @@ impl<W: Write> LogWriter<W> {
         match form {
             Form::Cbor => write.write_all(&log_item::start(start))?,
             Form::Ndjson => {
-                let Start { store, floor } = start;
-                line(&mut write, "log", &json!({ "store": store, "floor": floor.seq, "hash": floor.hash }))?;
+                let Start { store, floor, floor_at, base } = start;
+                let mut shown = json!({ "store": store, "floor": floor.seq, "hash": floor.hash });
+                if let Some(fields) = shown.as_object_mut() {
+                    fields.extend(floor_at.map(|at| ("at".to_owned(), json!(at))));
+                    fields.extend(base.map(|count| ("base".to_owned(), json!(count))));
+                }
+                line(&mut write, "log", &shown)?;
             }
         }
         Ok(Self { write, form })
@@ -96,6 +101,9 @@ fn shown(change: &ChangeView<'_>) -> Value {
         }
         if let Some(salt) = change.salt {
             fields.insert("salt".into(), base64(&salt).into());
+        }
+        if let Some(until) = change.until {
+            fields.insert("until".into(), json!(until));
         }
         if let Some(hash) = change.value_hash {
             fields.insert("value_hash".into(), hash.to_string().into());

@@ -68,7 +68,10 @@ fn row(last: &KeyState) -> Result<Row> {
     let KeyVersion { version, seq, .. } = last.key_version;
     Ok(match (last.key_version.created_at(), &last.value) {
         (None, _) => Row::Deleted { key: key(), version, seq },
-        (Some(created_at), None) => Row::Erased { key: key(), version, created_at, updated_at: last.at, seq },
+        (Some(created_at), None) => {
+            let (updated_at, until) = (last.at, last.until);
+            Row::Erased { key: key(), version, created_at, updated_at, seq, until }
+        }
         (Some(_), Some(_)) => match last.entry()? {
             Some(entry) => Row::Live(entry),
             None => Row::Deleted { key: key(), version, seq },

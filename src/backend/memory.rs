@@ -19,6 +19,8 @@ use crate::state::{Entry, KeyVersion, KeyVersions, KeysBelow, RowView};
 #[derive(Debug)]
 pub(crate) struct Memory {
     floor: Head,
+    /// The time of the commit that ends at the floor, if it is known.
+    floor_at: Option<Timestamp>,
     export: bool,
     log: Vec<Logged>,
     folded: FoldedState,
@@ -46,16 +48,17 @@ impl Logged {
 
 impl Memory {
     pub(crate) fn new(store: StoreId) -> Self {
-        Self::after(store, Head::genesis(store))
+        Self::after(store, Head::genesis(store), None)
     }
 
-    /// An empty log that begins after a floor.
-    pub(crate) fn after(store: StoreId, floor: Head) -> Self {
+    /// An empty log that begins after a floor, which is the end of a commit with this time, if that is known.
+    pub(crate) fn after(store: StoreId, floor: Head, floor_at: Option<Timestamp>) -> Self {
         let mut folded = FoldedState::genesis(store);
         folded.head = floor;
         folded.missing.floor = floor.seq;
+        let at = floor_at.unwrap_or(Timestamp::EPOCH);
         let (commit_ids, histories) = (HashMap::new(), HashMap::new());
-        Self { floor, export: false, log: Vec::new(), folded, at: Timestamp::EPOCH, commit_ids, histories }
+        Self { floor, floor_at, export: false, log: Vec::new(), folded, at, commit_ids, histories }
     }
 
     /// The same log as that of an export, and not of a store that goes on.
@@ -297,6 +300,10 @@ impl LogView for Memory {
         self.floor
     }
 
+    fn floor_at(&self) -> Option<Timestamp> {
+        self.floor_at
+    }
+
     fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {
         if seq == self.floor.seq {
             return Ok(Some(self.floor.hash));
@@ -327,7 +334,8 @@ impl Snapshot for Memory {
         for last in self.folded.projection.range(&KeyRange::prefix(""), None) {
             let KeyVersion { version, seq, .. } = last.key_version;
             let times = last.key_version.created_at().map(|created_at| (created_at, last.at));
-            let row = RowView { key: &last.key, version, seq, times, value: last.value.as_deref() };
+            let (until, value) = (last.until, last.value.as_deref());
+            let row = RowView { key: &last.key, version, seq, times, until, value };
             if visit(&row)?.is_break() {
                 break;
             }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
-use crate::log::{Change, ChangeView, Hash, Head, StoreId, Timestamp, Tip};
+use crate::log::{Change, ChangeView, Hash, Head, StoreId, Timestamp, Tip, Until};
 use crate::seq::Seq;
 use crate::state::{Entry, KeyVersion, KeysBelow, RowView};
 
@@ -150,6 +150,11 @@ pub(crate) trait LogView {
     /// unless it is a part of a log.
     fn floor(&self) -> Head;
 
+    /// The time of the commit that ends at the floor; `None` if it is not known, or the floor is 0.
+    fn floor_at(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// The largest position at or below `seq` that ends a commit, and the chain hash there.
     fn commit_end(&self, seq: Seq) -> Result<Head>;
 
@@ -216,7 +221,14 @@ pub(crate) enum Row {
     /// A key that exists.
     Live(Entry),
     /// A key that exists, but whose value was erased.
-    Erased { key: String, version: u64, created_at: Timestamp, updated_at: Timestamp, seq: Seq },
+    Erased {
+        key: String,
+        version: u64,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+        seq: Seq,
+        until: Option<Until>,
+    },
     /// A key that was deleted.
     Deleted { key: String, version: u64, seq: Seq },
     /// A row that does not match its checksum or the schema. The key is empty if it cannot be read.

@@ -64,6 +64,9 @@ pub enum StateError {
     /// This store does not support the operation, whatever the arguments are. The message says why, and what
     /// to use instead.
     Unsupported(String),
+    /// A newer version of univrs-state wrote this, and this version must not read it. Nothing was done: use a newer
+    /// version. The message says what was found.
+    UpgradeNeeded(String),
     /// This process was made by `fork` in a process that has a store open. It must not use that store, nor
     /// open another one: call `fork` before opening a store, or start a new program.
     Forked,
@@ -154,6 +157,11 @@ pub enum ErrorKind {
 }
 
 impl StateError {
+    /// The error of something that only a newer version understands.
+    pub(crate) fn upgrade_needed(what: impl Into<String>) -> Self {
+        Self::UpgradeNeeded(what.into())
+    }
+
     /// The class of this error: what to do next.
     ///
     /// ```
@@ -172,7 +180,9 @@ impl StateError {
             | Self::KeyNotFound(_)
             | Self::InsideCommit { .. }
             | Self::Panicked(_) => ErrorKind::InvalidInput,
-            Self::ReadOnly | Self::Unsupported(_) | Self::Forked => ErrorKind::Unsupported,
+            Self::ReadOnly | Self::Unsupported(_) | Self::UpgradeNeeded(_) | Self::Forked => {
+                ErrorKind::Unsupported
+            }
             Self::Compacted { .. } | Self::CursorDiverged(_) | Self::Erased(_) => ErrorKind::HistoryGone,
             Self::OutcomeUnknown(_) => ErrorKind::OutcomeUnknown,
             Self::Corrupted(_) => ErrorKind::Corrupted,
@@ -219,6 +229,7 @@ impl StateError {
             Self::Panicked(_) => "panicked",
             Self::ReadOnly => "read_only",
             Self::Unsupported(_) => "unsupported",
+            Self::UpgradeNeeded(_) => "upgrade_needed",
             Self::Forked => "forked",
             Self::Compacted { .. } => "compacted",
             Self::CursorDiverged(_) => "cursor_diverged",
@@ -258,6 +269,7 @@ impl fmt::Display for StateError {
             Self::Panicked(whose) => write!(f, "{whose} that the program gave to the store panicked"),
             Self::ReadOnly => write!(f, "the store was opened read-only"),
             Self::Unsupported(why) => write!(f, "not supported: {why}"),
+            Self::UpgradeNeeded(what) => write!(f, "a newer version of univrs-state is needed: {what}"),
             Self::Forked => write!(
                 f,
                 "this process is a fork of one that has a store open, and must not use that store or open \

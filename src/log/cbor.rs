@@ -2,6 +2,8 @@
 //! the order of their encoded bytes. Written here because the encoding is the format: a
 //! serializer's habits must not reach the hashes.
 
+use super::float::is_shortest;
+
 /// Appends CBOR items to a buffer.
 #[derive(Default)]
 pub(crate) struct Encoder(Vec<u8>);
@@ -72,6 +74,17 @@ impl Encoder {
         self.0.push(0xf6);
     }
 
+    /// The encoded length of a number.
+    pub(crate) fn number_len(number: u64) -> usize {
+        match number {
+            0..=23 => 1,
+            24..=0xff => 2,
+            0x100..=0xffff => 3,
+            0x1_0000..=0xffff_ffff => 5,
+            _ => 9,
+        }
+    }
+
     /// The encoded length of a text of `length` bytes.
     pub(crate) fn text_len(length: usize) -> usize {
         Self::head_len(length) + length
@@ -79,13 +92,7 @@ impl Encoder {
 
     /// The length of the head of a text, or of a map, of this length.
     pub(crate) fn head_len(length: usize) -> usize {
-        match length {
-            0..=23 => 1,
-            24..=0xff => 2,
-            0x100..=0xffff => 3,
-            0x1_0000..=0xffff_ffff => 5,
-            _ => 9,
-        }
+        Self::number_len(length as u64)
     }
 
     /// Appends an item that is already encoded.
@@ -101,6 +108,8 @@ pub(crate) enum Flaw {
     Cut,
     /// The encoder would not have written these bytes; the text says what is wrong with them.
     Malformed(&'static str),
+    /// A newer version wrote these bytes, and this version must not read them; the text says why.
+    Newer(&'static str),
 }
 
 /// Reads CBOR items from a slice and refuses what the encoder would not have written. It borrows from
@@ -209,6 +218,56 @@ impl<'a> Decoder<'a> {
     fn length(&mut self, major: u8, most: usize) -> Result<usize, Flaw> {
         let length = usize::try_from(self.head(major)?).ok();
         length.filter(|length| *length <= most).ok_or(Flaw::Malformed("a length is over its limit"))
+    }
+
+    /// Passes over the next item, whatever it is, if it is in deterministic CBOR and nested at most so deep.
+    pub(crate) fn any(&mut self, deep: usize) -> Result<(), Flaw> {
+        let Some(below) = deep.checked_sub(1) else {
+            return Err(Flaw::Malformed("an item is nested too deep"));
+        };
+        match self.major()? {
+            major @ (0 | 1) => self.head(major).map(drop),
+            2 => self.bytes(usize::MAX).map(drop),
+            3 => self.text(usize::MAX).map(drop),
+            4 => (0..self.array()?).try_for_each(|_| self.any(below)),
+            5 => {
+                let mut last: &[u8] = &[];
+                for _ in 0..self.map()? {
+                    let before = self.rest();
+                    self.any(below)?;
+                    let key = self.since(before);
+                    if last >= key {
+                        return Err(Flaw::Malformed(
+                            "the keys of a map are not in order, or one is there twice",
+                        ));
+                    }
+                    last = key;
+                    self.any(below)?;
+                }
+                Ok(())
+            }
+            6 => {
+                self.head(6)?;
+                self.any(below)
+            }
+            _ => self.simple(),
+        }
+    }
+
+    /// Passes over a float in its shortest form, or a simple value.
+    fn simple(&mut self) -> Result<(), Flaw> {
+        let wrong = Err(Flaw::Malformed("a float or a simple value is not in its shortest form"));
+        let info = self.take(1)?.first().map_or(0, |first| first & 0x1f);
+        match info {
+            0..=23 => Ok(()),
+            24 if self.take(1)?.first().is_some_and(|value| *value >= 32) => Ok(()),
+            25..=27 => {
+                let width = 1 << (info - 24);
+                let bits = self.take(width)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+                if is_shortest(bits, width) { Ok(()) } else { wrong }
+            }
+            _ => wrong,
+        }
     }
 
     /// Reads a null if one is next, and returns whether one was.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hash, Head, Meta, Timestamp, hash};
+use super::{Hash, Head, Meta, Timestamp, Until, hash};
 use crate::seq::Seq;
 
 /// The version of the header's layout; its first element.
@@ -78,6 +78,8 @@ pub struct Change {
     pub created_at: Timestamp,
     /// The position of the key's previous change; zero for its first.
     pub prev: Seq,
+    /// When the value ends by itself; `None` if it does not, and for a deletion.
+    pub until: Option<Until>,
     /// The value after the change; `None` for a deletion, and where the value was erased.
     pub value: Option<Arc<[u8]>>,
     /// Random bytes that are hashed with the value, so that nobody can find an erased value by hashing
@@ -110,7 +112,8 @@ impl Change {
     /// The header, which is what the hash chain covers, in deterministic CBOR (RFC 8949, section 4.2).
     ///
     /// It is the array `[format, seq, commit_seq, at, kind, key, version, created_at, prev, value_hash,
-    /// meta]`; `value_hash` and `meta` are null where the change has none.
+    /// meta]`, with `until` before `value_hash` if the change has an end; `value_hash` and `meta` are null where the
+    /// change has none.
     pub fn header(&self) -> Vec<u8> {
         let meta = self.meta.as_ref().map(|meta| meta.encode());
         self.view(meta.as_deref()).header()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ChangeKind, Timestamp};
+use super::{ChangeKind, Timestamp, Until};
 use crate::seq::Seq;
 
 /// A change that was decided and not yet sealed: it has no position, time, salt or hash.
@@ -14,6 +14,7 @@ pub(crate) struct Draft {
     /// When the key was created; `None` if this commit creates it.
     pub(crate) created_at: Option<Timestamp>,
     pub(crate) prev: Prev,
+    pub(crate) until: Option<Until>,
     pub(crate) value: Option<Arc<[u8]>>,
 }
 

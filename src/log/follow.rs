@@ -1,11 +1,14 @@
 //! Checking a chain.
 
-use super::{Change, ChangeKind, ChangeView, Hash, Head, LastMeta, StoreId, Timestamp, hash};
+use super::{Change, ChangeKind, ChangeView, Hash, Head, LastMeta, StoreId, Timestamp, cause, hash};
 use crate::seq::Seq;
 
 /// Checks a log change by change: each must have the next position, fit its commit, have a later time
 /// than the commit before, and match its value hash and the hash chain. A log that passes is exactly the
 /// log that leads to [`head`](Self::head).
+///
+/// Only a commit that accepts the clock, one change of the key `/.univrs/clock` for the cause `clock_accepted`, may
+/// have an earlier time than the commit before, or the same one.
 ///
 /// ```
 /// use univrs_state::log::Follow;
@@ -82,9 +85,13 @@ impl Follow {
         Self { head, commit: None, meta: LastMeta::default() }
     }
 
-    /// Starts after the floor of a store's log: the position that the log begins after.
-    pub(crate) fn from_floor(store: StoreId, floor: Head) -> Self {
-        if floor.seq == Seq::ZERO { Self::genesis(store) } else { Self::after(floor) }
+    /// Starts after the floor of a store's log: the position that the log begins after, and the time of the commit that
+    /// ends there, if it is known.
+    pub(crate) fn from_floor(store: StoreId, floor: Head, at: Option<Timestamp>) -> Self {
+        if floor.seq == Seq::ZERO {
+            return Self::genesis(store);
+        }
+        Self { commit: at.map(|at| (floor.seq, at)), ..Self::after(floor) }
     }
 
     /// The end and the time of the commit of the last change; none where they are unknown.
@@ -107,18 +114,15 @@ impl Follow {
     /// # Errors
     /// The first contradiction. The position then stays before the change.
     pub fn check(&mut self, change: &Change) -> Result<(), Break> {
-        let meta = change.meta.as_ref().map(|meta| self.meta.encode(meta));
-        let header = hash::header(&change.view(meta).header());
-        self.check_hashed(&change.view(None), header)
+        let view = change.view(change.meta.as_ref().map(|meta| self.meta.encode(meta)));
+        check(self.head, self.commit, &view, hash::header(&view.header()))?;
+        self.go_on(&change.view(None));
+        Ok(())
     }
 
     /// Checks the next change, of which the hash of the header is given, and moves on behind it.
     pub(crate) fn check_hashed(&mut self, change: &ChangeView<'_>, header: Hash) -> Result<(), Break> {
-        self.check_structure(change)?;
-        check_value(change)?;
-        if hash::link(self.head.hash, header) != change.hash {
-            return Err(Break::Chain(change.seq));
-        }
+        check(self.head, self.commit, change, header)?;
         self.go_on(change);
         Ok(())
     }
@@ -127,10 +131,11 @@ impl Follow {
     /// change, and moves on behind it.
     pub(crate) fn chain(&mut self, change: &mut Change, header: Hash) -> Result<(), Break> {
         change.hash = hash::link(self.head.hash, header);
-        let change = change.view(None);
-        self.check_structure(&change)?;
-        check_value(&change)?;
-        self.go_on(&change);
+        let change = &*change;
+        let view = change.view(change.meta.as_ref().map(|meta| self.meta.encode(meta)));
+        check_structure(self.head, self.commit, &view)?;
+        check_value(&view)?;
+        self.go_on(&change.view(None));
         Ok(())
     }
 
@@ -151,35 +156,56 @@ impl Follow {
         self.head = change.head();
         self.commit = Some((change.commit_seq, change.at));
     }
+}
 
-    fn check_structure(&self, change: &ChangeView<'_>) -> Result<(), Break> {
-        let expected = self.head.seq.next();
-        if change.seq != expected {
-            return Err(Break::Position { expected, found: change.seq });
-        }
-        let fits = match self.commit {
-            _ if change.commit_seq < change.seq => false,
-            None => true,
-            Some((end, at)) if end == self.head.seq => change.at > at,
-            Some((end, at)) => change.commit_seq == end && change.at == at,
-        };
-        if !fits {
-            return Err(Break::Commit(change.seq));
-        }
-        let first = change.prev == Seq::ZERO;
-        let shape = change.prev < change.seq
-            && change.seq <= Seq::MAX
-            && change.version <= Seq::MAX.as_u64()
-            && first == (change.version == 1)
-            && (!first || change.kind == ChangeKind::Created)
-            && change.version > 0
-            && (change.kind == ChangeKind::Deleted) == change.value_hash.is_none()
-            && (change.kind != ChangeKind::Created || change.created_at == change.at)
-            && change.created_at <= change.at
-            && change.value.is_some() == change.salt.is_some()
-            && (change.value.is_none() || change.value_hash.is_some());
-        if shape { Ok(()) } else { Err(Break::Shape(change.seq)) }
+/// Checks a change behind a head, with the hash of its header. `commit` is the end and the time of the commit before.
+fn check(
+    head: Head,
+    commit: Option<(Seq, Timestamp)>,
+    change: &ChangeView<'_>,
+    header: Hash,
+) -> Result<(), Break> {
+    check_structure(head, commit, change)?;
+    check_value(change)?;
+    if hash::link(head.hash, header) == change.hash { Ok(()) } else { Err(Break::Chain(change.seq)) }
+}
+
+fn check_structure(
+    head: Head,
+    commit: Option<(Seq, Timestamp)>,
+    change: &ChangeView<'_>,
+) -> Result<(), Break> {
+    let expected = head.seq.next();
+    if change.seq != expected {
+        return Err(Break::Position { expected, found: change.seq });
     }
+    let fits = match commit {
+        _ if change.commit_seq < change.seq => false,
+        None => true,
+        Some((end, at)) if end == head.seq => change.at > at || change.accepts_clock(),
+        Some((end, at)) => change.commit_seq == end && change.at == at,
+    };
+    if !fits {
+        return Err(Break::Commit(change.seq));
+    }
+    // A key that was forgotten goes on from an earlier version when it is made anew, so a first change may have any.
+    let first = change.prev == Seq::ZERO;
+    let shape = change.prev < change.seq
+        && change.seq <= Seq::MAX
+        && (1..=Seq::MAX.as_u64()).contains(&change.version)
+        && (change.version > 1 || first)
+        && (!first || change.kind == ChangeKind::Created)
+        && (change.kind == ChangeKind::Deleted) == change.value_hash.is_none()
+        && (change.kind != ChangeKind::Created || is_created_when_it_says(change))
+        && change.until.is_none_or(|until| change.kind != ChangeKind::Deleted && until.fits(change.seq))
+        && change.value.is_some() == change.salt.is_some()
+        && (change.value.is_none() || change.value_hash.is_some());
+    if shape { Ok(()) } else { Err(Break::Shape(change.seq)) }
+}
+
+/// Whether a change that creates its key has its own time as that of the creation, or an earlier one if it was migrated.
+fn is_created_when_it_says(change: &ChangeView<'_>) -> bool {
+    change.created_at == change.at || change.created_at < change.at && change.has_cause(cause::MIGRATED)
 }
 
 /// Checks a change's value against its hash.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cbor::{Decoder, Flaw};
 use super::change::FORMAT;
-use super::{Change, ChangeKind, Hash, LastMeta, Timestamp, hash};
+use super::{Change, ChangeKind, Hash, LastMeta, Timestamp, Until, hash};
 use crate::key::validate_key;
 use crate::limits::MAX_KEY_LENGTH;
 use crate::seq::Seq;
@@ -15,7 +15,8 @@ impl Change {
     /// refused.
     pub(crate) fn read_header(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Result<(Self, Hash), Flaw> {
         let before = decoder.rest();
-        if decoder.array()? != 11 || decoder.unsigned()? != FORMAT {
+        let fields = decoder.array()?;
+        if !matches!(fields, 11 | 12) || decoder.unsigned()? != FORMAT {
             return Err(Flaw::Malformed("a header is not of format version 1"));
         }
         let change = Self {
@@ -27,6 +28,7 @@ impl Change {
             version: decoder.unsigned()?,
             created_at: Timestamp::from_micros(decoder.signed()?),
             prev: Seq::new(decoder.unsigned()?),
+            until: if fields == 12 { Some(until(decoder)?) } else { None },
             value_hash: if decoder.null()? { None } else { Some(Hash::from_bytes(decoder.fixed()?)) },
             meta: if decoder.null()? { None } else { Some(last.read_meta(decoder)?) },
             value: None,
@@ -39,6 +41,10 @@ impl Change {
 
 fn kind(decoder: &mut Decoder<'_>) -> Result<ChangeKind, Flaw> {
     ChangeKind::from_code(decoder.signed()?).ok_or(Flaw::Malformed("a change has an unknown kind"))
+}
+
+fn until(decoder: &mut Decoder<'_>) -> Result<Until, Flaw> {
+    Until::from_number(decoder.signed()?).ok_or(Flaw::Malformed("a change ends at no time and with no lease"))
 }
 
 fn key(decoder: &mut Decoder<'_>) -> Result<Arc<str>, Flaw> {
@@ -63,6 +69,7 @@ mod tests {
             version: 24,
             created_at: Timestamp::from_micros(i64::MIN),
             prev: Seq::new(23),
+            until: None,
             value: None,
             salt: None,
             value_hash: Some(Hash::from_bytes([7; 32])),

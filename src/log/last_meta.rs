@@ -24,11 +24,11 @@ impl LastMeta {
         self.last.as_ref().map_or(&[], |(_, encoded)| encoded)
     }
 
-    /// The metadata with exactly this encoding; `None` if the encoder would not write these bytes.
-    pub(crate) fn decode(&mut self, bytes: &[u8]) -> Option<Arc<Meta>> {
+    /// The metadata with exactly this encoding; an error if the encoder would not write these bytes.
+    pub(crate) fn decode(&mut self, bytes: &[u8]) -> Result<Arc<Meta>, Flaw> {
         let mut decoder = Decoder::new(bytes);
-        let meta = self.read_meta(&mut decoder).ok()?;
-        decoder.is_empty().then_some(meta)
+        let meta = self.read_meta(&mut decoder)?;
+        if decoder.is_empty() { Ok(meta) } else { Err(Flaw::Malformed("something follows the metadata")) }
     }
 
     /// Reads the metadata that is next.
@@ -58,8 +58,8 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &last.decode(&one).unwrap()));
         assert_eq!(last.decode(&other).unwrap().actor.as_deref(), Some("ab"));
         assert_eq!(last.decode(&one).unwrap(), first);
-        assert_eq!(last.decode(&[one.as_slice(), &[0]].concat()), None, "something behind it");
-        assert_eq!(last.decode(&one[..one.len() - 1]), None, "cut");
+        assert!(last.decode(&[one.as_slice(), &[0]].concat()).is_err(), "something behind it");
+        assert_eq!(last.decode(&one[..one.len() - 1]), Err(Flaw::Cut));
         assert_eq!(last.decode(&one).unwrap(), first, "what was refused is forgotten");
         let both = [one.as_slice(), &one, &other].concat();
         let mut decoder = Decoder::new(&both);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::cbor::{Decoder, Encoder, Flaw};
+use super::numbered::Numbered;
 
 /// The most bytes of encoded metadata that are read: the largest limit that can be set.
 const MOST_META: usize = 64 << 10;
@@ -39,6 +40,9 @@ pub struct Meta {
     /// Why the store itself wrote this; set by the store alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<String>,
+    /// What a newer version recorded beside this; read, and never written by this version.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Numbered::is_empty")]
+    pub(crate) numbered: Numbered,
 }
 
 impl Meta {
@@ -85,6 +89,11 @@ impl Meta {
         self.cause.as_deref()
     }
 
+    /// This metadata without what only the store records.
+    pub(crate) fn of_program(self) -> Self {
+        Self { commit_id: None, cause: None, numbered: Numbered::default(), ..self }
+    }
+
     /// Whether no field is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -112,14 +121,15 @@ impl Meta {
         ]
     }
 
-    /// The metadata as a map in deterministic CBOR. Map keys are sorted by their encoded bytes, which for
-    /// texts means by length first, because an encoded text begins with its length.
+    /// The metadata as a map in deterministic CBOR. Map keys are sorted by their encoded bytes: numbers before
+    /// texts, and texts by length first, because an encoded text begins with its length.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let fields = self.fields();
         let labels = !self.labels.is_empty();
-        let count = fields.iter().filter(|(_, value)| value.is_some()).count() + usize::from(labels);
+        let texts = fields.iter().filter(|(_, value)| value.is_some()).count() + usize::from(labels);
         let mut encoder = Encoder::with_capacity(64);
-        encoder.map(count);
+        encoder.map(self.numbered.len() + texts);
+        self.numbered.encode(&mut encoder);
         for (name, value) in fields {
             if name == "reason" && labels {
                 self.encode_labels(&mut encoder);
@@ -141,7 +151,14 @@ impl Meta {
             0 => 0,
             labels => Encoder::text_len("labels".len()) + Encoder::head_len(labels),
         };
-        1 + fields.sum::<usize>() + map + labels.sum::<usize>()
+        let map = map + self.numbered.encoded_len();
+        self.head_len() + fields.sum::<usize>() + map + labels.sum::<usize>()
+    }
+
+    /// The bytes of the head of the map: two, once there are 18 numbered fields beside the six texts.
+    fn head_len(&self) -> usize {
+        let texts = self.fields().iter().filter(|(_, value)| value.is_some()).count();
+        Encoder::head_len(self.numbered.len() + texts + usize::from(!self.labels.is_empty()))
     }
 
     fn encode_labels(&self, encoder: &mut Encoder) {
@@ -171,6 +188,9 @@ impl Meta {
         let mut meta = Self::default();
         let mut names = Ascending::default();
         for _ in 0..decoder.map()? {
+            if names.is_first() && meta.numbered.read_from(decoder)? {
+                continue;
+            }
             let field = match names.next(decoder)? {
                 "actor" => &mut meta.actor,
                 "cause" => &mut meta.cause,
@@ -209,6 +229,10 @@ struct Ascending<'a> {
 }
 
 impl<'a> Ascending<'a> {
+    fn is_first(&self) -> bool {
+        self.last.is_none()
+    }
+
     fn next(&mut self, decoder: &mut Decoder<'a>) -> Result<&'a str, Flaw> {
         let name = decoder.text(MOST_META)?;
         let place = |name: &'a str| (name.len(), name);
@@ -237,9 +261,16 @@ mod tests {
         meta
     }
 
+    fn numbers(numbers: &[u64]) -> Numbered {
+        numbers.iter().fold(Numbered::default(), |all, number| all.with(*number, b"\x82\x01\x61x"))
+    }
+
     #[test]
     fn every_field_survives_encoding() {
-        for meta in [Meta::new(), full(), Meta::new().label("only", ""), Meta::new().reason("ä\u{202e}")] {
+        let numbered = Meta { numbered: numbers(&[0, 24, 1 << 40]), ..full() };
+        let many = Meta { numbered: numbers(&(0..24).collect::<Vec<_>>()), ..Meta::new() };
+        let short = [Meta::new(), Meta::new().label("only", ""), Meta::new().reason("ä\u{202e}")];
+        for meta in short.into_iter().chain([full(), numbered, many]) {
             assert_eq!(meta.encoded_len(), meta.encode().len());
             assert_eq!(Meta::decode(&meta.encode()), Some(meta));
         }
@@ -277,8 +308,21 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_newer_versions_stay_first_and_are_no_field_of_programs() {
+        let meta = Meta { numbered: numbers(&[0]), ..Meta::new().actor("a") };
+        let bytes = meta.encode();
+        assert_eq!(bytes, b"\xa2\x00\x82\x01\x61x\x65actor\x61a");
+        assert_eq!(Meta::decode(b"\xa2\x65actor\x61a\x00\x82\x01\x61x"), None, "behind a text");
+        assert_eq!(Meta::decode(b"\xa2\x20\x00\x65actor\x61a"), None, "one that must be understood");
+        let json = serde_json::to_string(&meta).unwrap();
+        assert_eq!(json, r#"{"actor":"a","numbered":{"0":"82016178"}}"#);
+        assert_eq!(serde_json::from_str::<Meta>(&json).unwrap(), Meta::new().actor("a"));
+        assert_eq!(meta.of_program(), Meta::new().actor("a"));
+    }
+
+    #[test]
     fn what_is_decoded_has_no_other_encoding_than_these_bytes() {
-        let good = full().encode();
+        let good = Meta { numbered: numbers(&[7]), ..full() }.encode();
         let mut decoded = 0;
         for (at, byte) in (0..good.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
             let mut bytes = good.clone();

@@ -8,6 +8,7 @@ mod change;
 mod commit;
 mod cursor;
 mod draft;
+mod float;
 mod follow;
 mod hash;
 mod head;
@@ -16,9 +17,12 @@ mod hex;
 mod jump;
 mod last_meta;
 mod meta;
+mod numbered;
+mod reserved;
 mod seal;
 mod store_id;
 mod time;
+mod until;
 mod view;
 
 pub use anchor::Anchor;
@@ -31,6 +35,7 @@ pub use head::Head;
 pub use meta::Meta;
 pub use store_id::StoreId;
 pub use time::Timestamp;
+pub use until::Until;
 
 pub(crate) use cbor::{Decoder, Encoder, Flaw};
 pub(crate) use draft::{Draft, Prev};
@@ -40,6 +45,7 @@ pub(crate) use hash::header as header_hash;
 pub(crate) use head::Tip;
 pub(crate) use jump::jump_version;
 pub(crate) use last_meta::LastMeta;
+pub(crate) use reserved::cause;
 pub(crate) use seal::seal;
 pub(crate) use view::ChangeView;
 

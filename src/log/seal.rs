@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::reserved::accepts_clock;
 use super::{Change, Draft, Meta, Prev, SALT_BYTES, Timestamp, Tip, hash};
 use crate::seq::Seq;
 
 /// Seals the drafts of one commit: gives them the positions after the tip, a commit time, salts and chain
-/// hashes. The time is `clock`, or a microsecond after the tip if the clock is behind it. Returns the
-/// changes and the new tip.
+/// hashes. The time is `clock`, or a microsecond after the tip if the clock is behind it and the commit does not
+/// accept the clock. Returns the changes and the new tip.
 ///
 /// `salt` is called once for each value, in order.
 pub(crate) fn seal(
@@ -17,7 +18,10 @@ pub(crate) fn seal(
     clock: Timestamp,
     mut salt: impl FnMut() -> [u8; SALT_BYTES],
 ) -> (Vec<Change>, Tip) {
-    let at = clock.after(tip.at);
+    let accepts = drafts
+        .first()
+        .is_some_and(|draft| accepts_clock(&draft.key, drafts.len(), draft.kind, meta.map(|meta| &**meta)));
+    let at = if accepts { clock.within_years() } else { clock.after(tip.at) };
     let before = tip.head.seq.as_u64();
     let commit_seq = Seq::new(before + drafts.len() as u64);
     let mut head = tip.head;
@@ -36,6 +40,7 @@ pub(crate) fn seal(
                 Prev::Recorded(seq) => seq,
                 Prev::Draft(index) => Seq::new(before + 1 + index as u64),
             },
+            until: draft.until,
             value_hash: draft.value.as_deref().zip(salt).map(|(value, salt)| hash::value(&salt, value)),
             key: draft.key,
             value: draft.value,

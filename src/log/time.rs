@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// Microseconds since the Unix epoch. Commit times of one store strictly increase.
+/// Microseconds since the Unix epoch. Commit times of one store strictly increase, except where the clock was accepted:
+/// see [`Follow`](super::Follow).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
@@ -32,8 +33,12 @@ impl Timestamp {
     /// The time of the commit after `previous` when the clock shows `self`: the clock, or a microsecond after
     /// `previous` if the clock is not later. So commit times increase even if the clock is set back.
     pub(crate) fn after(self, previous: Self) -> Self {
-        let clock = self.clamp(Self::EPOCH, Self::MAX_CLOCK);
-        clock.max(Self(previous.0.saturating_add(1)))
+        self.within_years().max(Self(previous.0.saturating_add(1)))
+    }
+
+    /// The moment that a clock counts as showing: not before 1970, and not after the year 9999.
+    pub(crate) fn within_years(self) -> Self {
+        self.clamp(Self::EPOCH, Self::MAX_CLOCK)
     }
 
     /// The moment so much later.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::numbered::Numbered;
 use super::*;
 use crate::seq::Seq;
 
@@ -18,7 +19,8 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Two commits: a creation and a deletion of keys, and an update with full metadata.
+/// Six commits: a creation and a deletion of keys; an update with full metadata; values that end by themselves; the
+/// clock accepted at an earlier time; metadata with a field of a newer version; and a key that was migrated.
 fn sealed() -> (StoreId, Vec<Change>) {
     let store = StoreId::from_bytes(std::array::from_fn(|i| u8::try_from(i).unwrap()));
     let draft = |kind, key: &str, version, created_at, prev, value: Option<&[u8]>| Draft {
@@ -27,6 +29,7 @@ fn sealed() -> (StoreId, Vec<Change>) {
         version,
         created_at,
         prev,
+        until: None,
         value: value.map(Arc::from),
     };
     let mut salts = 0_u8;
@@ -56,8 +59,35 @@ fn sealed() -> (StoreId, Vec<Change>) {
         .label("zone", "b")
         .label("a", "");
     meta.commit_id = Some("0b5e".into());
-    let (more, _) = seal(second, Some(&Arc::new(meta)), tip, Timestamp::EPOCH, &mut salt);
+    let (more, mut tip) = seal(second, Some(&Arc::new(meta)), tip, Timestamp::EPOCH, &mut salt);
     changes.extend(more);
+
+    let caused = |cause: &str| Meta { cause: Some(cause.into()), ..Meta::new() };
+    let none = Prev::Recorded(Seq::ZERO);
+    let ends = |draft: Draft, number| Draft { until: Until::from_number(number), ..draft };
+    let moment = noon.as_micros() + 3_600_000_000;
+    let ending = vec![
+        ends(draft(ChangeKind::Created, "/session", 1, None, none, Some(b"s")), moment),
+        ends(draft(ChangeKind::Created, "/held", 1, None, none, Some(b"h")), -4),
+    ];
+    let clock = vec![draft(ChangeKind::Created, "/.univrs/clock", 1, None, none, Some(br#"{"v":1}"#))];
+    let since = Some(Timestamp::from_micros(noon.as_micros() + 2));
+    let again =
+        vec![draft(ChangeKind::Updated, "/session", 2, since, Prev::Recorded(Seq::new(5)), Some(b"t"))];
+    let newer = Numbered::default().with(0, b"\xf6").with(24, b"\x82\x01\x61x");
+    let migrated =
+        vec![draft(ChangeKind::Created, "/old", 7, Some(Timestamp::from_micros(-1)), none, Some(b"o"))];
+    let early = Timestamp::from_micros(noon.as_micros() - 86_400_000_000);
+    for (drafts, meta) in [
+        (ending, None),
+        (clock, Some(caused("clock_accepted"))),
+        (again, Some(Meta { numbered: newer, ..Meta::new().actor("a") })),
+        (migrated, Some(caused("migrated"))),
+    ] {
+        let (sealed, next) = seal(drafts, meta.map(Arc::new).as_ref(), tip, early, &mut salt);
+        changes.extend(sealed);
+        tip = next;
+    }
     (store, changes)
 }
 
@@ -66,7 +96,7 @@ fn computed() -> Value {
     let rows: Vec<Value> = changes
         .iter()
         .map(|change| {
-            json!({
+            let mut row = json!({
                 "seq": change.seq, "commit_seq": change.commit_seq, "at": change.at, "kind": change.kind.code(),
                 "key": change.key, "version": change.version, "created_at": change.created_at, "prev": change.prev,
                 "value": change.value.as_deref().map(hex),
@@ -77,7 +107,11 @@ fn computed() -> Value {
                 "header": hex(&change.header()),
                 "header_hash": change.header_hash(),
                 "hash": change.hash,
-            })
+            });
+            if let (Some(fields), Some(until)) = (row.as_object_mut(), change.until) {
+                fields.insert("until".into(), json!(until));
+            }
+            row
         })
         .collect();
     json!({ "store_id": store.to_string(), "genesis": Head::genesis(store).hash, "changes": rows })
@@ -113,7 +147,7 @@ fn a_sealed_log_follows_and_any_changed_field_breaks_it() {
         changes.iter().try_for_each(|change| follow.check(change))
     };
     assert_eq!(follow_all(&changes), Ok(()));
-    let spoils: [(&str, Spoil); 15] = [
+    let spoils: [(&str, Spoil); 16] = [
         ("seq", |c| c.seq = c.seq.next()),
         ("commit_seq", |c| c.commit_seq = c.commit_seq.next()),
         ("at", |c| c.at = Timestamp::from_micros(c.at.as_micros() + 1)),
@@ -122,6 +156,7 @@ fn a_sealed_log_follows_and_any_changed_field_breaks_it() {
         ("version", |c| c.version += 1),
         ("created_at", |c| c.created_at = Timestamp::EPOCH),
         ("prev", |c| c.prev = Seq::new(1)),
+        ("until", |c| c.until = Until::from_number(7)),
         ("value", |c| c.value = Some(Arc::from(&b"x"[..]))),
         ("no value", |c| c.value = None),
         ("salt", |c| c.salt = Some([9; 16])),
@@ -130,7 +165,7 @@ fn a_sealed_log_follows_and_any_changed_field_breaks_it() {
         ("no meta", |c| c.meta = None),
         ("hash", |c| c.hash = Hash::from_bytes([9; 32])),
     ];
-    let last = changes.len() - 1;
+    let last = 3;
     for (field, spoil) in spoils {
         let mut spoiled = changes.clone();
         spoil(&mut spoiled[last]);
@@ -153,14 +188,13 @@ fn a_change_whose_fields_contradict_each_other_is_refused_whatever_its_hash_is()
         let (store, mut changes) = sealed();
         let mut follow = Follow::genesis(store);
         spoil(&mut changes[at]);
-        changes.iter_mut().try_for_each(|change| {
+        changes.iter_mut().take(at + 1).try_for_each(|change| {
             let header = change.header_hash();
             follow.chain(change, header)
         })
     };
     assert_eq!(follow(3, |_| {}), Ok(()));
-    let spoils: [(&str, usize, Spoil); 11] = [
-        ("a first change of version 2", 0, |c| c.version = 2),
+    let spoils: [(&str, usize, Spoil); 12] = [
         ("a first change that updates", 0, |c| c.kind = ChangeKind::Updated),
         ("a later change of version 1", 3, |c| c.version = 1),
         ("version 0", 3, |c| c.version = 0),
@@ -169,7 +203,9 @@ fn a_change_whose_fields_contradict_each_other_is_refused_whatever_its_hash_is()
         ("a deletion with a value hash", 2, |c| c.value_hash = Some(Hash::from_bytes([9; 32]))),
         ("an update without one", 3, |c| (c.value, c.salt, c.value_hash) = (None, None, None)),
         ("created at another time", 1, |c| c.created_at = Timestamp::EPOCH),
-        ("created after it", 3, |c| c.created_at = Timestamp::from_micros(i64::MAX)),
+        ("created after it", 8, |c| c.created_at = Timestamp::from_micros(i64::MAX)),
+        ("a deletion that ends", 2, |c| c.until = Until::from_number(7)),
+        ("ended by a lease of its own", 5, |c| c.until = Until::from_number(-6)),
         ("a value without salt", 3, |c| c.salt = None),
     ];
     for (what, at, spoil) in spoils {
@@ -178,6 +214,33 @@ fn a_change_whose_fields_contradict_each_other_is_refused_whatever_its_hash_is()
     }
     let same_time: Spoil = |c| c.at = Timestamp::from_micros(1_767_225_600_000_000);
     assert_eq!(follow(3, same_time), Err(Break::Commit(Seq::new(4))), "the time of the commit before");
+    let free: [(&str, usize, Spoil); 4] = [
+        ("a key that was forgotten and made anew", 0, |c| c.version = 2),
+        ("a key of a time that was not accepted later", 3, |c| {
+            c.created_at = Timestamp::from_micros(i64::MAX);
+        }),
+        ("the clock set to the time of the commit before", 6, |c| {
+            (c.at, c.created_at) = [1_767_225_600_000_002; 2].map(Timestamp::from_micros).into();
+        }),
+        ("a lease of the change before", 5, |c| c.until = Until::from_number(-5)),
+    ];
+    for (what, at, spoil) in free {
+        assert_eq!(follow(at, spoil), Ok(()), "{what}");
+    }
+    let clock: [(&str, Spoil); 4] = [
+        ("another key", |c| c.key = "/clock".into()),
+        ("no cause", |c| c.meta = None),
+        ("another cause", |c| {
+            c.meta = Some(Arc::new(Meta { cause: Some("restored".into()), ..Meta::new() }));
+        }),
+        ("not alone", |c| c.commit_seq = Seq::new(8)),
+    ];
+    for (what, spoil) in clock {
+        assert_eq!(follow(6, spoil), Err(Break::Commit(Seq::new(7))), "{what}");
+    }
+    let deleted: Spoil =
+        |c| (c.kind, c.value, c.salt, c.value_hash) = (ChangeKind::Deleted, None, None, None);
+    assert_eq!(follow(6, deleted), Err(Break::Commit(Seq::new(7))), "a deletion of the clock's key");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::cbor::Encoder;
 use super::change::FORMAT;
-use super::{Change, ChangeKind, Hash, Head, SALT_BYTES, Timestamp, hash};
+use super::{Change, ChangeKind, Hash, Head, Meta, SALT_BYTES, Timestamp, Until, hash};
 use crate::seq::Seq;
 
 /// The fields of a change, borrowed, so that checking, hashing and writing it copies nothing.
@@ -16,6 +16,7 @@ pub(crate) struct ChangeView<'a> {
     pub(crate) version: u64,
     pub(crate) created_at: Timestamp,
     pub(crate) prev: Seq,
+    pub(crate) until: Option<Until>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) salt: Option<[u8; SALT_BYTES]>,
     pub(crate) value_hash: Option<Hash>,
@@ -46,6 +47,11 @@ impl ChangeView<'_> {
         computed.is_none_or(|computed| self.value_hash == Some(computed))
     }
 
+    /// Whether the store itself wrote the change, for this cause.
+    pub(crate) fn has_cause(&self, cause: &str) -> bool {
+        self.meta.and_then(Meta::decode).as_ref().and_then(Meta::cause) == Some(cause)
+    }
+
     /// The header in deterministic CBOR.
     pub(super) fn header(&self) -> Vec<u8> {
         let meta = self.meta.map_or(0, <[u8]>::len);
@@ -56,7 +62,7 @@ impl ChangeView<'_> {
 
     /// Appends the header in deterministic CBOR.
     pub(crate) fn encode_header(&self, encoder: &mut Encoder) {
-        encoder.array(11);
+        encoder.array(11 + usize::from(self.until.is_some()));
         encoder.unsigned(FORMAT);
         encoder.unsigned(self.seq.as_u64());
         encoder.unsigned(self.commit_seq.as_u64());
@@ -66,6 +72,9 @@ impl ChangeView<'_> {
         encoder.unsigned(self.version);
         encoder.signed(self.created_at.as_micros());
         encoder.unsigned(self.prev.as_u64());
+        if let Some(until) = self.until {
+            encoder.signed(until.number());
+        }
         match &self.value_hash {
             Some(hash) => encoder.bytes(hash.as_bytes()),
             None => encoder.null(),
@@ -89,6 +98,7 @@ impl Change {
             version: self.version,
             created_at: self.created_at,
             prev: self.prev,
+            until: self.until,
             value: self.value.as_deref(),
             salt: self.salt,
             value_hash: self.value_hash,

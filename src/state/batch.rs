@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::key::{RESERVED_PREFIX, invalid, validate_key, validate_prefix};
 use crate::limits::{Exceeded, Limits, MAX_COMMIT_ID_LENGTH, MAX_CONDITIONS};
-use crate::log::Meta;
+use crate::log::{Meta, cause};
 use crate::seq::Seq;
 
 /// A request to the store: conditions, writes, and metadata. [`commit`](crate::StateStore::commit) records
@@ -126,9 +126,10 @@ impl Batch {
     }
 
     /// Sets who writes and why; replaces earlier metadata. The [`commit_id`](Self::commit_id) that this batch
-    /// has is kept. If `meta` was read from a commit, its commit id and its cause are not copied.
+    /// has is kept. If `meta` was read from a commit, what the store recorded in it, such as its commit id and its cause,
+    /// is not copied.
     pub fn meta(mut self, meta: Meta) -> Self {
-        self.meta = Meta { commit_id: self.meta.commit_id.take(), cause: None, ..meta };
+        self.meta = Meta { commit_id: self.meta.commit_id.take(), ..meta.of_program() };
         self
     }
 
@@ -185,9 +186,14 @@ impl Batch {
         self
     }
 
+    /// Whether the batch accepts the clock: its time is the clock's, whatever the time of the commit before is.
+    pub(crate) fn accepts_clock(&self) -> bool {
+        self.meta.cause() == Some(cause::CLOCK_ACCEPTED)
+    }
+
     /// This batch as one that restores the state at a position.
     pub(crate) fn restored(mut self, from: Seq) -> Self {
-        self.meta.cause = Some("restored".to_owned());
+        self.meta.cause = Some(cause::RESTORED.to_owned());
         self.meta.labels.insert("restored_from".to_owned(), from.to_string());
         self
     }

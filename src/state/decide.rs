@@ -82,6 +82,7 @@ pub(crate) fn decide(batch: &Batch, head: Seq, key_versions: &impl KeyVersions) 
             version,
             created_at,
             prev: place.prev,
+            until: None,
             value: value.cloned(),
         });
     }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, StateError};
-use crate::log::Change;
+use crate::log::{Change, Until};
 use crate::seq::Seq;
 
 /// The current state of a key that exists. `Debug` does not show the value.
@@ -26,6 +26,9 @@ pub struct Entry {
     pub updated_at: SystemTime,
     /// The position of the change that wrote the value.
     pub seq: Seq,
+    /// When the entry ends by itself; `None` if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Until>,
 }
 
 impl Entry {
@@ -64,6 +67,7 @@ impl Entry {
             created_at: change.created_at.into(),
             updated_at: change.at.into(),
             seq: change.seq,
+            until: change.until,
         })
     }
 }
@@ -77,6 +81,7 @@ impl fmt::Debug for Entry {
             .field("created_at", &self.created_at)
             .field("updated_at", &self.updated_at)
             .field("seq", &self.seq)
+            .field("until", &self.until)
             .finish()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::node::Keyed;
 use super::{Entry, KeyVersion, Life};
 use crate::error::Result;
-use crate::log::{Change, Timestamp};
+use crate::log::{Change, Timestamp, Until};
 
 /// The last change of a key: its version and place, its time, and its value unless the key was deleted or the value
 /// erased. `Debug` does not show the value.
@@ -15,6 +15,7 @@ pub(crate) struct KeyState {
     pub(crate) key: Arc<str>,
     pub(crate) key_version: KeyVersion,
     pub(crate) at: Timestamp,
+    pub(crate) until: Option<Until>,
     pub(crate) value: Option<Arc<[u8]>>,
 }
 
@@ -24,8 +25,9 @@ const BESIDE: usize = 192;
 
 impl KeyState {
     pub(crate) fn from_change(change: &Change) -> Self {
-        let Change { key, at, value, .. } = change;
-        Self { key: key.clone(), key_version: KeyVersion::from_change(change), at: *at, value: value.clone() }
+        let Change { key, at, until, value, .. } = change;
+        let (key_version, value) = (KeyVersion::from_change(change), value.clone());
+        Self { key: key.clone(), key_version, at: *at, until: *until, value }
     }
 
     /// The last change of the key of an entry.
@@ -33,7 +35,7 @@ impl KeyState {
         let life = Life::Live { created_at: entry.created_at.into() };
         let key_version = KeyVersion { version: entry.version, seq: entry.seq, life };
         let (key, value) = (entry.key.as_str().into(), Some(entry.value.as_slice().into()));
-        Self { key, key_version, at: entry.updated_at.into(), value }
+        Self { key, key_version, at: entry.updated_at.into(), until: entry.until, value }
     }
 
     /// The key's entry after the change; `None` if the change deleted the key, and an error if its value was
@@ -48,6 +50,7 @@ impl KeyState {
             created_at: created_at.into(),
             updated_at: self.at.into(),
             seq: self.key_version.seq,
+            until: self.until,
         }))
     }
 
@@ -62,6 +65,7 @@ impl fmt::Debug for KeyState {
         let bytes = self.value.as_ref().map(|value| value.len());
         let mut shown = f.debug_struct("KeyState");
         shown.field("key", &self.key).field("key_version", &self.key_version).field("at", &self.at);
+        shown.field("until", &self.until);
         shown.field("value_bytes", &bytes).finish()
     }
 }

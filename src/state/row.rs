@@ -1,6 +1,6 @@
 //! A borrowed row of the projection.
 
-use crate::log::Timestamp;
+use crate::log::{Timestamp, Until};
 use crate::seq::Seq;
 
 /// A row of the projection, borrowed from the storage.
@@ -11,6 +11,8 @@ pub(crate) struct RowView<'a> {
     pub(crate) seq: Seq,
     /// `created_at` and `updated_at`; `None` if the key was deleted.
     pub(crate) times: Option<(Timestamp, Timestamp)>,
+    /// When the entry ends by itself; `None` if it does not, or the key was deleted.
+    pub(crate) until: Option<Until>,
     /// The value; `None` if the key was deleted, or the value was erased.
     pub(crate) value: Option<&'a [u8]>,
 }

@@ -62,7 +62,8 @@ impl Archive {
     /// # Errors
     /// [`StateError::CannotOpen`] if the file cannot be read, is not a regular file, is no export, or has
     /// another format;
-    /// [`StateError::Corrupted`] says where it is cut, malformed, or contradicts itself.
+    /// [`StateError::Corrupted`] says where it is cut, malformed, or contradicts itself;
+    /// [`StateError::UpgradeNeeded`] what in it only a newer version reads.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = open_regular(path)?;
@@ -71,6 +72,9 @@ impl Archive {
                 StateError::cannot_open(path, why.strip_prefix(EXPORT).unwrap_or(&why))
             }
             StateError::Corrupted(why) => StateError::Corrupted(format!("{}: {why}", path.display())),
+            StateError::UpgradeNeeded(what) => {
+                StateError::UpgradeNeeded(format!("{}: {what}", path.display()))
+            }
             error => error,
         })
     }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::history::{Mark, Point, Restore};
 use super::marks;
+use super::receipt::Receipt;
 use super::restoring::plan;
 use super::state_store::StateStore;
 use super::stats::Stats;
@@ -15,11 +16,15 @@ use super::transfer::{Export, Exported};
 use super::verify::Verify;
 use crate::audit::VerifyReport;
 use crate::error::{Result, StateError};
-use crate::log::{Anchor, StoreId};
+use crate::key::CLOCK_KEY;
+use crate::log::{Anchor, StoreId, cause};
 use crate::state::Batch;
 
+/// What is recorded when the clock is accepted. When, by whom and why, the change itself says.
+const CLOCK_RECORD: &str = r#"{"v":1}"#;
+
 /// The operations of a store that this process has open, beside those of [`StateStore`]: verify, export,
-/// statistics, marks, and close.
+/// statistics, marks, the clock, and close.
 ///
 /// [`SqliteStore`](crate::SqliteStore), [`MemoryStore`](crate::MemoryStore) and
 /// [`Archive`](crate::archive::Archive) implement it, and so do `Arc`, `Box`, references and
@@ -213,6 +218,35 @@ pub trait LocalStore: StateStore + sealed::Opened {
     /// [`StateStore::commit`].
     async fn unmark(&self, name: &str) -> Result<bool> {
         marks::unmark(self, name).await
+    }
+
+    /// Accepts the clock: records that it is right, so that the times of later commits go on from its time, also if that
+    /// is before the time of the newest commit.
+    ///
+    /// Commit times strictly increase, so one commit that was made while the clock was wrong, years ahead, would give
+    /// all later ones times just after it. Set the clock right, then call this once. It is also the way on if the clock
+    /// leapt ahead and that is right ([`StateError::ClockLeapt`](crate::StateError::ClockLeapt)).
+    ///
+    /// The record is a change of the key `/.univrs/clock` alone, with the cause `clock_accepted`, and stays in the log.
+    /// It is the only kind of commit that may have an earlier time than the one before. A time as a
+    /// [`Point`] then means the newest of the commits at or before it.
+    ///
+    /// ```
+    /// use univrs_state::{LocalStore, MemoryStore, Meta, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// store.set("/a", b"1".to_vec()).await?;
+    /// let said = Meta::new().actor("operator").reason("the clock of n7 was in 2099");
+    /// let accepted = store.clone().with_meta(said).accept_clock().await?;
+    /// assert_eq!(accepted.head, store.head().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`StateStore::commit`].
+    async fn accept_clock(&self) -> Result<Receipt> {
+        let batch = Batch::new().set(CLOCK_KEY, CLOCK_RECORD).may_write(CLOCK_KEY);
+        self.commit(batch.caused(cause::CLOCK_ACCEPTED)).await
     }
 
     /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is

@@ -101,8 +101,21 @@ impl WatchedClock {
             Verdict::Ahead => Err(StateError::ClockLeapt(format!(
                 "it shows {shown}, but should show about {due} by the time that has passed since the store was opened; \
                  with that time all later changes would be dated after {shown}: set the clock right and try again, or, \
-                 if {shown} is right, close the store and open it again"
+                 if {shown} is right, accept the clock"
             ))),
+        }
+    }
+
+    /// What the clock shows, unjudged.
+    pub(crate) fn shown(&self) -> Result<Timestamp> {
+        foreign::now(&*self.clock)
+    }
+
+    /// Takes what the clock shows for right from now on.
+    pub(crate) fn accept(&self) {
+        // A clock that panics does so again at the next commit, whose caller learns of it.
+        if let (Ok(Some(uptime)), Ok(shown)) = (self.uptime(), self.shown()) {
+            *lock(&self.line) = Line { base: Some((shown, uptime)), leap: None };
         }
     }
 
@@ -124,8 +137,8 @@ impl WatchedClock {
         if ahead > AHEAD {
             let what = format!(
                 "the newest commit has the time {newest}, {} ahead of the clock, so all later commits get times just \
-                 after it: if the clock is wrong, set it right; if it was wrong then, the way back is a new file: \
-                 export the log up to the commit before, and import that",
+                 after it: if the clock is wrong, set it right; if it was wrong then, accept the clock, and times go on \
+                 from its time",
                 lasting(ahead)
             );
             warnings.push(Warning::new(About::Clock, what));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use univrs_state::key::RESERVED_PREFIX;
 use univrs_state::log::{Change, ChangeKind, Follow, Timestamp};
-use univrs_state::{Entry, Scan, Seq, StateStore};
+use univrs_state::{Entry, Meta, Scan, Seq, StateStore};
 
 use super::Local;
 
@@ -72,7 +72,13 @@ pub(crate) fn fold(log: &[Change]) -> BTreeMap<Arc<str>, Entry> {
     for (change, seq) in log.iter().zip(1..) {
         assert_eq!(change.seq, Seq::new(seq), "a gap");
         let opens = seq == 1 || log[usize::try_from(seq).unwrap() - 2].closes_commit();
-        assert!(if opens { change.at > at } else { change.at == at }, "times do not increase at {seq}");
+        let accepts = change.meta.as_deref().and_then(Meta::cause) == Some("clock_accepted");
+        let fits = if opens { change.at > at || accepts } else { change.at == at };
+        assert!(fits, "times do not increase at {seq}");
+        assert!(
+            !accepts || opens && change.closes_commit() && &*change.key == "/.univrs/clock",
+            "{change:?}"
+        );
         at = change.at;
         let before = last.insert(&change.key, change);
         assert_eq!(change.version, before.map_or(0, |before| before.version) + 1, "{change:?}");
@@ -90,6 +96,7 @@ pub(crate) fn fold(log: &[Change]) -> BTreeMap<Arc<str>, Entry> {
                     created_at: change.created_at.into(),
                     updated_at: change.at.into(),
                     seq: change.seq,
+                    until: None,
                 },
             ),
         };

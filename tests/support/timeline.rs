@@ -65,6 +65,7 @@ impl<'a> Timeline<'a> {
             created_at: change.created_at.into(),
             updated_at: change.at.into(),
             seq: change.seq,
+            until: None,
         })
     }
 

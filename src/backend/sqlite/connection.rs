@@ -187,11 +187,14 @@ impl Sqlite {
         Self { head_file, is_doubtful, synced: self.synced.clone(), ..other }
     }
 
-    /// Sets what only a connection that writes needs: its cache, and how long the file of the log may stay.
+    /// Sets what only a connection that writes needs: its cache, how long the file of the log may stay, and that what is
+    /// deleted is overwritten where that costs no further write, also in what SQLite keeps beside the file for a while.
     pub(super) fn set_for_writing(&self) -> Result<()> {
         // When the log starts over, its file is cut to the cap.
         let cap = i64::try_from(self.opening.wal_cap).unwrap_or(i64::MAX);
         self.conn.pragma_update(None, "journal_size_limit", cap).map_err(fault::storage)?;
+        self.conn.pragma_update(None, "secure_delete", "FAST").map_err(fault::storage)?;
+        self.conn.pragma_update(None, "temp_store", "MEMORY").map_err(fault::storage)?;
         self.conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(fault::storage)
     }
 
@@ -301,6 +304,20 @@ mod tests {
             judge: Judge::new(|_| Ok(None)),
             vfs: Some("univrs-sim"),
         }
+    }
+
+    #[test]
+    fn a_connection_that_writes_overwrites_what_it_deletes() {
+        let disk = Disk::new(&Files::new(), false);
+        let sqlite = opening(&disk, false).first().unwrap();
+        let other = sqlite.another(false).unwrap();
+        for sqlite in [&sqlite, &other] {
+            let number = |sql| sqlite.conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+            // SQLite's numbers of FAST and of MEMORY.
+            assert_eq!((number("PRAGMA secure_delete"), number("PRAGMA temp_store")), (2, 2));
+        }
+        drop((sqlite, other));
+        disk.remove();
     }
 
     // A closing store said that another process held it, where a read lock could not be had for a while.

@@ -4,12 +4,28 @@ use std::error::Error;
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
+use rusqlite::types::Type;
 
 use crate::error::{Fault, StateError};
+
+/// A row that only a newer version understands.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Newer(&'static str);
+
+/// The error of a row that only a newer version understands.
+pub(super) fn newer(what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, Box::new(Newer(what)))
+}
 
 /// The error of an operation on an open store.
 pub(super) fn storage(error: rusqlite::Error) -> StateError {
     let Some(failure) = error.sqlite_error() else {
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, source) = &error
+            && let Some(Newer(what)) = source.downcast_ref()
+        {
+            return StateError::upgrade_needed(*what);
+        }
         // Conversion errors may quote values, so only their kind is kept.
         return StateError::Corrupted(match error {
             rusqlite::Error::InvalidColumnType(column, name, _) => {

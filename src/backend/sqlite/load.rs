@@ -40,7 +40,7 @@ impl Sqlite {
         let (mut last, mut read) = (None, 0);
         while let Some(found) = rows.next().map_err(fault::storage)? {
             visit(row::latest(self.store, found)?);
-            last = Some(found.get(7).map_err(fault::storage)?);
+            last = Some(found.get(row::BEHIND_PROJECTION).map_err(fault::storage)?);
             read += 1;
         }
         Ok(last.filter(|_| read == limit))

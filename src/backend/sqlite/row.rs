@@ -8,7 +8,9 @@ use super::fault;
 use crate::backend::{self, Link};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
-use crate::log::{Change, ChangeKind, ChangeView, Domain, Hash, LastMeta, Meta, StoreId, Timestamp};
+use crate::log::{
+    Change, ChangeKind, ChangeView, Domain, Flaw, Hash, LastMeta, Meta, StoreId, Timestamp, Until,
+};
 use crate::seq::Seq;
 use crate::state::{Entry, KeyState, KeyVersion, Life, RowView};
 
@@ -16,17 +18,21 @@ use crate::state::{Entry, KeyState, KeyVersion, Life, RowView};
 macro_rules! select_changes {
     ($($rest:literal),+) => {
         concat!(
-            "SELECT seq, commit_seq, at, kind, key, version, created_at, prev, value, salt, value_hash, meta, hash",
+            "SELECT seq, commit_seq, at, kind, key, version, created_at, prev, value, salt, value_hash, meta, hash, \
+             until, before",
             $($rest),+
         )
     };
 }
 pub(super) use select_changes;
 
+/// The first column behind those of [`select_changes`].
+pub(super) const BEHIND: usize = 15;
+
 /// The columns of `kv_store`.
 macro_rules! columns_of_kv_store {
     () => {
-        "key, value, version, created_at, updated_at, seq, checksum"
+        "key, value, version, created_at, updated_at, seq, checksum, until"
     };
 }
 pub(super) use columns_of_kv_store;
@@ -39,10 +45,13 @@ macro_rules! select_live {
 }
 pub(super) use select_live;
 
+/// The first column behind those of [`select_live`] and [`select_deleted`].
+pub(super) const BEHIND_PROJECTION: usize = 8;
+
 /// Begins a query of `tombstones` with the same columns; a deleted key has neither value nor times.
 macro_rules! select_deleted {
     ($rest:literal) => {
-        concat!("SELECT key, NULL, version, NULL, NULL, seq, checksum", $rest)
+        concat!("SELECT key, NULL, version, NULL, NULL, seq, checksum, NULL", $rest)
     };
 }
 pub(super) use select_deleted;
@@ -52,9 +61,9 @@ static ERASED_ROW: Domain = Domain::new("univrs-state 1 kv_store erased row");
 static TOMBSTONES_ROW: Domain = Domain::new("univrs-state 1 tombstones row");
 
 /// The first 16 bytes of the hash of a row of the projection: store id, length of the key, key,
-/// version, `created_at`, `updated_at`, seq, value; integers as eight bytes, big-endian.
+/// version, `created_at`, `updated_at`, seq, until (0 for none), value; integers as eight bytes, big-endian.
 fn checksum(domain: &Domain, store: StoreId, key: &str, numbers: Numbers, value: &[u8]) -> [u8; 16] {
-    let (version, created_at, updated_at, seq) = numbers;
+    let Numbers { version, created_at, updated_at, seq, until } = numbers;
     let hash = domain.hash(&[
         store.as_bytes(),
         &(key.len() as u64).to_be_bytes(),
@@ -63,6 +72,7 @@ fn checksum(domain: &Domain, store: StoreId, key: &str, numbers: Numbers, value:
         &created_at.as_micros().to_be_bytes(),
         &updated_at.as_micros().to_be_bytes(),
         &seq.to_be_bytes(),
+        &until.map_or(0, Until::number).to_be_bytes(),
         value,
     ]);
     let mut short = [0; 16];
@@ -70,8 +80,15 @@ fn checksum(domain: &Domain, store: StoreId, key: &str, numbers: Numbers, value:
     short
 }
 
-/// Version, `created_at`, `updated_at`, seq.
-type Numbers = (u64, Timestamp, Timestamp, u64);
+/// The numbers of a row of the projection. A tombstone has neither times nor an end.
+#[derive(Clone, Copy)]
+struct Numbers {
+    version: u64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    seq: u64,
+    until: Option<Until>,
+}
 
 /// Reads a number that must not be negative.
 pub(super) fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -84,6 +101,12 @@ pub(super) fn seq(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Se
 
 fn timestamp(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_micros)
+}
+
+/// Reads when something ends, or null.
+fn until(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Until>> {
+    let number: Option<i64> = row.get(column)?;
+    number.map(|number| Until::from_number(number).ok_or_else(|| wrong(column, Type::Integer))).transpose()
 }
 
 pub(super) fn text<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
@@ -122,11 +145,19 @@ pub(super) fn view<'a>(row: &'a rusqlite::Row<'_>, last: &mut LastMeta) -> rusql
 
 /// Decodes the metadata of a change.
 fn decoded(view: &ChangeView<'_>, last: &mut LastMeta) -> rusqlite::Result<Option<Arc<Meta>>> {
-    view.meta.map(|meta| last.decode(meta).ok_or_else(|| wrong(11, Type::Blob))).transpose()
+    let decoded = view.meta.map(|meta| last.decode(meta)).transpose();
+    decoded.map_err(|flaw| match flaw {
+        Flaw::Newer(what) => fault::newer(what),
+        Flaw::Cut | Flaw::Malformed(_) => wrong(11, Type::Blob),
+    })
 }
 
 /// Reads the columns of a change. The metadata is not decoded.
 fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
+    // The chain before a row stands beside it only where the row before is gone.
+    if blob(row, 14)?.is_some() {
+        return Err(wrong(14, Type::Null));
+    }
     Ok(ChangeView {
         seq: seq(row, 0)?,
         commit_seq: seq(row, 1)?,
@@ -136,6 +167,7 @@ fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
         version: unsigned(row, 5)?,
         created_at: timestamp(row, 6)?,
         prev: seq(row, 7)?,
+        until: until(row, 13)?,
         value: blob(row, 8)?,
         salt: array(row, 9)?,
         value_hash: array(row, 10)?.map(Hash::from_bytes),
@@ -148,8 +180,20 @@ fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
 pub(super) fn change(row: &rusqlite::Row<'_>, last: &mut LastMeta) -> rusqlite::Result<Change> {
     let view = columns(row)?;
     let meta = decoded(&view, last)?;
-    let ChangeView { seq, commit_seq, at, kind, version, created_at, prev, salt, value_hash, hash, .. } =
-        view;
+    let ChangeView {
+        seq,
+        commit_seq,
+        at,
+        kind,
+        version,
+        created_at,
+        prev,
+        until,
+        salt,
+        value_hash,
+        hash,
+        ..
+    } = view;
     let (key, value) = (view.key.into(), view.value.map(Arc::from));
     Ok(Change {
         seq,
@@ -160,6 +204,7 @@ pub(super) fn change(row: &rusqlite::Row<'_>, last: &mut LastMeta) -> rusqlite::
         version,
         created_at,
         prev,
+        until,
         value,
         salt,
         value_hash,
@@ -207,7 +252,8 @@ fn checked<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<Checked<'a>
             Some(_) => (timestamp(row, 3)?, timestamp(row, 4)?),
             None => (Timestamp::EPOCH, Timestamp::EPOCH),
         };
-        let numbers = (unsigned(row, 2)?, created_at, updated_at, unsigned(row, 5)?);
+        let (version, seq, until) = (unsigned(row, 2)?, unsigned(row, 5)?, until(row, 7)?);
+        let numbers = Numbers { version, created_at, updated_at, seq, until };
         Ok((Checked { key, value, erased: false, numbers }, array::<16>(row, 6)?))
     };
     let (mut found, recorded) = read().map_err(fault::storage)?;
@@ -231,11 +277,11 @@ fn checked<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<Checked<'a>
 /// A row of `kv_store`, or of `tombstones` in the same columns without a value. Its checksum is checked.
 pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Row> {
     let Checked { key, value, erased, numbers } = checked(store, row)?;
-    let (version, created_at, updated_at, seq) = numbers;
+    let Numbers { version, created_at, updated_at, seq, until } = numbers;
     let (key, seq) = (key.to_owned(), Seq::new(seq));
     Ok(match value {
         None => backend::Row::Deleted { key, version, seq },
-        Some(_) if erased => backend::Row::Erased { key, version, created_at, updated_at, seq },
+        Some(_) if erased => backend::Row::Erased { key, version, created_at, updated_at, seq, until },
         Some(value) => backend::Row::Live(Entry {
             key,
             value: value.to_vec(),
@@ -243,16 +289,17 @@ pub(super) fn row(store: StoreId, row: &rusqlite::Row<'_>) -> Result<backend::Ro
             created_at: created_at.into(),
             updated_at: updated_at.into(),
             seq,
+            until,
         }),
     })
 }
 
 /// Borrows a row of `kv_store` or `tombstones`. Its checksum is checked.
 pub(super) fn row_view<'a>(store: StoreId, row: &'a rusqlite::Row<'_>) -> Result<RowView<'a>> {
-    let Checked { key, value, erased, numbers: (version, created_at, updated_at, seq) } =
-        checked(store, row)?;
+    let Checked { key, value, erased, numbers } = checked(store, row)?;
+    let Numbers { version, created_at, updated_at, seq, until } = numbers;
     let times = value.map(|_| (created_at, updated_at));
-    Ok(RowView { key, version, seq: Seq::new(seq), times, value: value.filter(|_| !erased) })
+    Ok(RowView { key, version, seq: Seq::new(seq), times, until, value: value.filter(|_| !erased) })
 }
 
 /// Reads a row of `kv_store` or `tombstones`. A row with a wrong checksum is returned as damaged, not as an
@@ -299,29 +346,34 @@ pub(super) fn key(row: &rusqlite::Row<'_>) -> Result<String> {
 
 /// Reads a row of `kv_store` or `tombstones` as the last change of its key. Its checksum is checked.
 pub(super) fn latest(store: StoreId, row: &rusqlite::Row<'_>) -> Result<KeyState> {
-    let Checked { key, value, erased, numbers: (version, created_at, at, seq) } = checked(store, row)?;
+    let Checked { key, value, erased, numbers } = checked(store, row)?;
+    let Numbers { version, created_at, updated_at: at, seq, until } = numbers;
     let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
     let key_version = KeyVersion { version, seq: Seq::new(seq), life };
-    Ok(KeyState { key: key.into(), key_version, at, value: value.filter(|_| !erased).map(Arc::from) })
+    let value = value.filter(|_| !erased).map(Arc::from);
+    Ok(KeyState { key: key.into(), key_version, at, until, value })
 }
 
 /// Reads the version of a key from its row, without copying the value. Its checksum is checked.
 pub(super) fn key_version(store: StoreId, row: &rusqlite::Row<'_>) -> Result<KeyVersion> {
-    let Checked { value, numbers: (version, created_at, _, seq), .. } = checked(store, row)?;
+    let Checked { value, numbers: Numbers { version, created_at, seq, .. }, .. } = checked(store, row)?;
     let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
     Ok(KeyVersion { version, seq: Seq::new(seq), life })
 }
 
 /// The checksum of a key's row in `kv_store`. If the value was erased, another domain is hashed.
 pub(super) fn entry_checksum(store: StoreId, change: &Change) -> [u8; 16] {
-    let numbers = (change.version, change.created_at, change.at, change.seq.as_u64());
+    let Change { version, created_at, at: updated_at, until, .. } = *change;
+    let numbers = Numbers { version, created_at, updated_at, seq: change.seq.as_u64(), until };
     let domain = if change.value.is_some() { &KV_STORE_ROW } else { &ERASED_ROW };
     checksum(domain, store, &change.key, numbers, change.value.as_deref().unwrap_or_default())
 }
 
 /// The checksum of a key's row in `tombstones`; it has no times and no value.
 pub(super) fn tombstone_checksum(store: StoreId, key: &str, version: u64, seq: Seq) -> [u8; 16] {
-    checksum(&TOMBSTONES_ROW, store, key, (version, Timestamp::EPOCH, Timestamp::EPOCH, seq.as_u64()), &[])
+    let (epoch, seq) = (Timestamp::EPOCH, seq.as_u64());
+    let numbers = Numbers { version, created_at: epoch, updated_at: epoch, seq, until: None };
+    checksum(&TOMBSTONES_ROW, store, key, numbers, &[])
 }
 
 /// A number as SQLite stores it, which is signed. Positions and versions stay far below the bound.

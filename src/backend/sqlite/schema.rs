@@ -65,6 +65,12 @@ pub(super) fn refusal(conn: &Connection) -> Result<Option<String>> {
     if found == expected {
         return Ok(None);
     }
+    if found.iter().any(Object::is_of_before_the_first_release) {
+        return Ok(Some(
+            "is of a version before the first release: export it with the program that made it, then import that"
+                .to_owned(),
+        ));
+    }
     for object in &found {
         match expected.iter().find(|known| is_same(&known.name, &object.name)) {
             Some(known) if known == object => {}
@@ -108,6 +114,12 @@ pub(super) fn others(conn: &Connection) -> Result<Option<String>> {
 }
 
 impl Object {
+    /// Whether it is the log of a store as it was before the format was fixed: without the columns that came last.
+    fn is_of_before_the_first_release(&self) -> bool {
+        let lacks = |sql: &str| sql.contains("prev ") && sql.contains("jump ") && !sql.contains("until ");
+        self.name == "changes" && self.sql.as_deref().is_some_and(lacks)
+    }
+
     /// Why this object, which no store has, is in the way; `None` if it is not.
     fn refusal(&self, expected: &[Self]) -> Option<String> {
         let Self { name, kind, table, .. } = self;

@@ -194,7 +194,7 @@ impl LogView for Sqlite {
         let sql =
             select_changes!(", (SELECT hash FROM changes WHERE seq = ?1 - 1) FROM changes WHERE seq = ?1");
         let read = self.first(sql, [seq], |r| {
-            let before = if seq == 1 { Head::genesis(self.store).hash } else { row::hash(r, 13)? };
+            let before = if seq == 1 { Head::genesis(self.store).hash } else { row::hash(r, row::BEHIND)? };
             Ok((row::change(r, &mut LastMeta::default())?, before))
         })?;
         match read {
@@ -231,7 +231,7 @@ impl LogView for Sqlite {
         let mut last = LastMeta::default();
         let mut read = |r: &rusqlite::Row<'_>| {
             let change = row::change(r, &mut last)?;
-            let before = if change.seq == Seq::ZERO.next() { genesis } else { row::hash(r, 13)? };
+            let before = if change.seq == Seq::ZERO.next() { genesis } else { row::hash(r, row::BEHIND)? };
             Ok((change, before))
         };
         let read = |r: &rusqlite::Row<'_>| {

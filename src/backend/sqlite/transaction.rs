@@ -18,7 +18,7 @@ use crate::backend::{Backend, CommitError, DecisionView, Snapshot, Transaction};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::key::KeyRange;
-use crate::log::{Change, ChangeKind, LastMeta, Meta, Tip};
+use crate::log::{Change, ChangeKind, LastMeta, Meta, Tip, Until};
 use crate::seq::Seq;
 use crate::state::{KeyVersion, KeysBelow, Life};
 
@@ -135,7 +135,7 @@ impl SqliteTransaction<'_> {
         let prev = row::signed(change.prev.as_u64())?;
         self.execute_one(
             "INSERT INTO changes (seq, commit_seq, at, kind, key, version, created_at, prev, jump, value, salt, \
-             value_hash, meta, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             value_hash, meta, hash, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             (
                 row::signed(change.seq.as_u64())?,
                 row::signed(change.commit_seq.as_u64())?,
@@ -151,6 +151,7 @@ impl SqliteTransaction<'_> {
                 change.value_hash.as_ref().map(|hash| hash.as_bytes().as_slice()),
                 meta,
                 change.hash.as_bytes().as_slice(),
+                change.until.map(Until::number),
             ),
         )
     }
@@ -162,10 +163,14 @@ impl SqliteTransaction<'_> {
 
     fn project_value(&self, change: &Change, before: Option<KeyVersion>) -> Result<()> {
         let sql = if before.is_some_and(|key_version| key_version.is_live()) {
-            "UPDATE kv_store SET value = ?2, version = ?3, created_at = ?4, updated_at = ?5, seq = ?6, checksum = ?7 \
-             WHERE key = ?1"
+            "UPDATE kv_store SET value = ?2, version = ?3, created_at = ?4, updated_at = ?5, seq = ?6, checksum = ?7, \
+             until = ?8 WHERE key = ?1"
         } else {
-            concat!("INSERT INTO kv_store (", columns_of_kv_store!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
+            concat!(
+                "INSERT INTO kv_store (",
+                columns_of_kv_store!(),
+                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+            )
         };
         self.execute_one(
             sql,
@@ -177,6 +182,7 @@ impl SqliteTransaction<'_> {
                 change.at.as_micros(),
                 row::signed(change.seq.as_u64())?,
                 row::entry_checksum(self.sqlite.store, change).as_slice(),
+                change.until.map(Until::number),
             ),
         )?;
         match before.map(|key_version| key_version.life) {

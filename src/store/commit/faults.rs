@@ -249,6 +249,7 @@ fn a_log_whose_keys_contradict_themselves_is_not_replayed() {
         version,
         created_at: if kind == ChangeKind::Created { None } else { Some(at) },
         prev: Prev::Recorded(Seq::new(prev)),
+        until: None,
         value: Some(Arc::from(&b"1"[..])),
     };
     let (first, tip) =

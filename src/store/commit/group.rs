@@ -86,7 +86,7 @@ pub(crate) fn commit_group<B: Backend>(
         Ok(proposals) => proposals,
         Err(error) => return Outcome::failed(batches.len(), &error),
     };
-    match record(transaction, &proposals, known) {
+    let outcome = match record(transaction, &proposals, known) {
         Ok(run) => Outcome::judged(run),
         Err(CommitError::NotRecorded(StateError::StorageFull(_) | StateError::Corrupted(_)))
             if batches.len() > 1 =>
@@ -94,7 +94,12 @@ pub(crate) fn commit_group<B: Backend>(
             one_by_one(backend, sources, proposals, known)
         }
         Err(failure) => Outcome::of_failure(batches.len(), failure),
+    };
+    let mut judged = batches.iter().zip(&outcome.results);
+    if judged.any(|(batch, result)| batch.accepts_clock() && result.is_ok()) {
+        sources.clock.accept();
     }
+    outcome
 }
 
 /// Commits each batch in a storage transaction of its own, with the time at which it began.
@@ -112,7 +117,7 @@ fn one_by_one<B: Backend>(
             continue;
         }
         let begun = backend.begin().and_then(|begun| {
-            proposal.clock = sources.clock.now(begun.tip().at)?;
+            proposal.clock = sources.now(std::slice::from_ref(proposal.batch), begun.tip().at)?;
             Ok(begun)
         });
         let begun = begun.map_err(CommitError::NotRecorded);

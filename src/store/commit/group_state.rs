@@ -9,6 +9,7 @@ use crate::backend::{DecisionView, Transaction};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
+use crate::seq::Seq;
 use crate::state::{
     Batch, Condition, KeyVersion, KeyVersions, KeysBelow, Projection, Refusal, Write, decide,
 };
@@ -57,7 +58,7 @@ impl KeyVersions for GroupState<'_> {
         let (mut created, mut newest) = (0, None);
         for change in self.changes.iter().filter(|change| change.key.starts_with(prefix)) {
             // A key whose first change is in this group is not among the recorded keys.
-            created += usize::from(change.version == 1);
+            created += usize::from(change.prev == Seq::ZERO);
             if range.shows(&change.key) {
                 newest = Some((change.key.as_ref().to_owned(), change.seq));
             }
@@ -110,7 +111,7 @@ impl<'a> GroupState<'a> {
         };
         let before = self.tip;
         if !decision.drafts.is_empty() {
-            if before.at == Timestamp::MAX {
+            if before.at == Timestamp::MAX && !batch.accepts_clock() {
                 return Ok(Err(Refusal::EndOfTime));
             }
             let mut salts = proposal.salts.iter().copied();

@@ -218,6 +218,7 @@ fn at_the_end_of_time_a_batch_is_refused_and_not_its_group() {
             version: 1,
             created_at: None,
             prev: Prev::Recorded(Seq::ZERO),
+            until: None,
             value: Some(Arc::from(&b"1"[..])),
         };
         let mut memory = memory();

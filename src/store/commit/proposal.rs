@@ -33,6 +33,12 @@ impl Sources {
         Self { clock: Arc::new(WatchedClock::start(clock)), entropy }
     }
 
+    /// The present time, for batches after a commit of this time. One that accepts the clock gets what it shows.
+    pub(super) fn now(&self, batches: &[Batch], newest: Timestamp) -> Result<Timestamp> {
+        let accepts = batches.iter().any(Batch::accepts_clock);
+        if accepts { self.clock.shown() } else { self.clock.now(newest) }
+    }
+
     /// Makes proposals of batches for a log whose newest commit has this time, with the present time. The salts of
     /// all of them are drawn at once, because each call of the system takes 0.37 µs.
     pub(super) fn propose<'a>(&self, batches: &'a [Batch], newest: Timestamp) -> Result<Vec<Proposal<'a>>> {
@@ -42,11 +48,12 @@ impl Sources {
         }
         let mut salts = bytes.as_chunks().0.iter().copied();
         let mut first = None;
+        let accepts = batches.iter().any(Batch::accepts_clock);
         let mut propose = |batch: &'a Batch| {
             let salts = salts.by_ref().take(batch.values()).collect();
             let clock = match first {
-                Some(first) => self.clock.later(first, newest)?,
-                None => *first.insert(self.clock.now(newest)?),
+                Some(first) if !accepts => self.clock.later(first, newest)?,
+                _ => *first.insert(self.now(batches, newest)?),
             };
             Ok(Proposal { batch, clock, salts })
         };

@@ -15,7 +15,7 @@ use super::{Closed, CommitRequest};
 use crate::backend::FoldedState;
 use crate::backend::sqlite::{ACCEPTED_LOSS, Checkpoint, Loss, Opening, Sqlite};
 use crate::error::{Result, StateError};
-use crate::log::{Head, Meta, Timestamp};
+use crate::log::{Head, Meta, Timestamp, cause};
 use crate::state::Batch;
 use crate::store::commit::{Outcome, Recorded, Sources, commit_group};
 use crate::store::feed::{Wakers, undisturbed};
@@ -290,7 +290,8 @@ pub(crate) fn record_loss(sqlite: &mut Sqlite, sources: &Sources, loss: Loss) ->
         .map_err(|_| StateError::Storage("the accepted loss cannot be encoded as JSON".into()))?;
     // Who accepts it may say why; else the log says what was lost, as the value does in any case.
     let (said, otherwise) = (sqlite.opening().loss_meta.clone(), Meta::new().reason(loss.to_string()));
-    let batch = Batch::new().set(ACCEPTED_LOSS, value).meta(said).stamped(&otherwise).caused("loss_accepted");
+    let batch =
+        Batch::new().set(ACCEPTED_LOSS, value).meta(said).stamped(&otherwise).caused(cause::LOSS_ACCEPTED);
     let outcome = commit_group(sqlite, sources, &[batch], None);
     for receipt in outcome.results {
         sqlite.reset_head_file(receipt?.head)?;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::backend::{Snapshot, missing};
 use crate::error::{Result, StateError};
+use crate::key::CLOCK_KEY;
 use crate::log::{Cursor, Head, Timestamp};
 use crate::seq::Seq;
 use crate::store::read::log::{recorded, resolve};
@@ -12,8 +13,8 @@ use crate::store::read::log::{recorded, resolve};
 /// A point in the history of a store: the end of a commit, named by its position, its time or its hash.
 ///
 /// A position inside a commit is refused with [`StateError::InsideCommit`], which names both neighbours, however it is
-/// written: as a position, a cursor or a head. A time means the last commit at or before it; commit times strictly
-/// increase, so a time names exactly one state.
+/// written: as a position, a cursor or a head. A time means the newest of the commits at or before it. Commit times
+/// strictly increase, except where the clock was accepted ([`LocalStore::accept_clock`](crate::LocalStore::accept_clock)).
 ///
 /// ```
 /// use univrs_state::history::Point;
@@ -90,8 +91,13 @@ pub(crate) fn find(snapshot: &dyn Snapshot, point: Point) -> Result<(Head, Optio
         Point::Anchor(head) => end_at(snapshot, Cursor::new(snapshot.store_id(), head))?,
         Point::Time(time) => at_time(snapshot, time)?,
     };
-    let unknown = head.seq == snapshot.floor().seq || snapshot.withheld(head.seq).is_some();
-    let at = if unknown { None } else { snapshot.change(head.seq)?.map(|change| change.at) };
+    let at = if head.seq == snapshot.floor().seq {
+        snapshot.floor_at()
+    } else if snapshot.withheld(head.seq).is_some() {
+        None
+    } else {
+        snapshot.change(head.seq)?.map(|change| change.at)
+    };
     Ok((head, at))
 }
 
@@ -111,50 +117,86 @@ fn not_inside(requested: Seq, found: Head, last: Seq) -> Result<Head> {
     Err(StateError::InsideCommit { requested, before: found.seq, last })
 }
 
-/// The end of the last commit at or before a time. It is found by binary search, then the changes on both sides
-/// are checked.
+/// The end of the last commit at or before a time.
+///
+/// Times increase from commit to commit, except where the clock was accepted. So the log is a row of spans with sorted
+/// times, each but the first beginning with a change of the clock's key. The newest span that has a commit at or before
+/// the time has the last one, which is found by binary search.
 fn at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
-    let tip = snapshot.tip()?;
-    if snapshot.withheld(tip.head.seq).is_some() {
-        return at_known_time(snapshot, time);
+    let floor = snapshot.floor().seq;
+    let (mut last, mut accepted) = (snapshot.tip()?.head.seq, last_accepted(snapshot)?);
+    while last > floor {
+        let first = accepted.filter(|accepted| *accepted > floor).unwrap_or(floor.next());
+        match at_time_between(snapshot, first, last, time)? {
+            Search::Found(head) => return Ok(head),
+            Search::Later => {}
+            Search::Withheld => return at_known_time(snapshot, time),
+        }
+        let change = if accepted == Some(first) { Some(recorded(snapshot, first)?) } else { None };
+        (last, accepted) = (first.previous(), change.map(|change| change.prev));
     }
-    if tip.head.seq > Seq::ZERO && tip.at <= time {
-        return Ok(tip.head);
+    Err(too_early())
+}
+
+/// The last change of the clock's key; `None` if the log has none.
+fn last_accepted(snapshot: &dyn Snapshot) -> Result<Option<Seq>> {
+    match snapshot.key_version(CLOCK_KEY) {
+        Ok(known) => Ok(known.map(|known| known.seq)),
+        // The log is a part of one, and may lack an earlier change of the key.
+        Err(StateError::Erased(_)) => Ok(None),
+        Err(error) => Err(error),
     }
-    let (mut before, mut after) = (first(snapshot)?, tip.head.seq);
-    if before == Seq::ZERO || recorded(snapshot, before)?.at > time {
-        return Err(too_early());
+}
+
+/// The result of a search in a span of the log.
+enum Search {
+    Found(Head),
+    /// All its commits are later.
+    Later,
+    /// A change whose time is needed is withheld.
+    Withheld,
+}
+
+/// The end of the last commit at or before a time, of those from one change to another, whose times increase. The
+/// changes on both sides of the end are checked.
+fn at_time_between(snapshot: &dyn Snapshot, first: Seq, last: Seq, time: Timestamp) -> Result<Search> {
+    if [first, last].into_iter().any(|seq| snapshot.withheld(seq).is_some()) {
+        return Ok(Search::Withheld);
     }
+    if recorded(snapshot, first)?.at > time {
+        return Ok(Search::Later);
+    }
+    let end = recorded(snapshot, last)?;
+    if end.at <= time {
+        return Ok(Search::Found(end.head()));
+    }
+    let (mut before, mut after) = (first, last);
     while before.next() < after {
         let middle = Seq::new(u64::midpoint(before.as_u64(), after.as_u64()));
         let link = match snapshot.link(middle)? {
             Some(link) => link,
-            None if snapshot.withheld(middle).is_some() => return at_known_time(snapshot, time),
+            None if snapshot.withheld(middle).is_some() => return Ok(Search::Withheld),
             None => return Err(missing(middle)),
         };
         if link.at <= time { before = middle } else { after = middle }
     }
-    if snapshot.withheld(after).is_some() {
-        return at_known_time(snapshot, time);
-    }
-    let (last, next) = (recorded(snapshot, before)?, recorded(snapshot, after)?);
-    if last.at <= time && next.at > time && last.closes_commit() {
-        Ok(last.head())
+    let (found, next) = (recorded(snapshot, before)?, recorded(snapshot, after)?);
+    if found.at <= time && next.at > time && found.closes_commit() {
+        Ok(Search::Found(found.head()))
     } else {
         Err(StateError::Corrupted(format!("the times of the changes around {before} are not in order")))
     }
 }
 
-/// The end of the last commit at or before a time, in a log with withheld changes. Their times are unknown, so
-/// only the other changes are compared.
+/// The end of the last commit at or before a time, in a log with withheld changes. Their times are unknown, so only the
+/// other changes are compared.
 fn at_known_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
     let floor = snapshot.floor().seq;
     let mut last = floor;
     snapshot.changes(last, &mut |change| {
-        if change.at > time {
-            return Ok(ControlFlow::Break(()));
+        if change.at <= time {
+            last = change.commit_seq;
         }
-        last = change.commit_seq;
         Ok(ControlFlow::Continue(()))
     })?;
     if last == floor {
@@ -169,14 +211,4 @@ fn too_early() -> StateError {
         "nothing was recorded at or before that time; name a time after the first commit, or the position 0"
             .into(),
     )
-}
-
-/// The position of the first change of the log; zero if there is none.
-fn first(snapshot: &dyn Snapshot) -> Result<Seq> {
-    let mut first = Seq::ZERO;
-    snapshot.changes(snapshot.floor().seq, &mut |change| {
-        first = change.seq;
-        Ok(ControlFlow::Break(()))
-    })?;
-    Ok(first)
 }

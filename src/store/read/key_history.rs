@@ -192,6 +192,7 @@ mod tests {
                 version,
                 created_at: Timestamp::EPOCH,
                 prev: at(version - 1),
+                until: None,
                 value: None,
                 salt: None,
                 value_hash: None,

@@ -65,7 +65,8 @@ mod tests {
     fn latest(key: &str, seq: u64, bytes: usize) -> KeyState {
         let key_version =
             KeyVersion { version: 1, seq: Seq::new(seq), life: Life::Live { created_at: Timestamp::EPOCH } };
-        KeyState { key: key.into(), key_version, at: Timestamp::EPOCH, value: Some(vec![0; bytes].into()) }
+        let value = Some(vec![0; bytes].into());
+        KeyState { key: key.into(), key_version, at: Timestamp::EPOCH, until: None, value }
     }
 
     #[test]

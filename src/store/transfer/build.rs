@@ -54,7 +54,7 @@ pub(crate) async fn import(
 
 /// Builds a store from an export, and closes it. This thread reads and hashes; another one writes.
 fn build<R: Read>(opening: Opening, mut reader: LogReader<R>) -> Result<()> {
-    let Start { store, floor } = reader.start();
+    let Start { store, floor, .. } = reader.start();
     check_floor(floor.seq)?;
     let mut sqlite = Opening { new_store: store, ..opening }.first()?;
     if sqlite.id() != store {

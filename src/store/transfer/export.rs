@@ -167,9 +167,9 @@ pub(crate) fn export_snapshot<W: Write + Send>(
     write: W,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<(Exported, W)> {
-    let floor = match export.after {
-        Some(after) => point::find(snapshot, after)?.0,
-        None => snapshot.floor(),
+    let (floor, floor_at) = match export.after {
+        Some(after) => point::find(snapshot, after)?,
+        None => (snapshot.floor(), snapshot.floor_at()),
     };
     let head = point::find(snapshot, export.to)?.0;
     if head.seq < floor.seq {
@@ -188,7 +188,7 @@ pub(crate) fn export_snapshot<W: Write + Send>(
             };
             send_log(snapshot, floor.seq, head.seq, &mut watch, send)
         },
-        move |taken| write_all(taken, export, Start { store, floor }, head, write),
+        move |taken| write_all(taken, export, Start::new(store, floor, floor_at), head, write),
     )
 }
 
@@ -243,9 +243,9 @@ fn write_all<W: Write>(
     head: Head,
     write: W,
 ) -> Result<(Exported, W)> {
-    let Start { store, floor } = start;
+    let Start { store, floor, floor_at, .. } = start;
     let mut writer = LogWriter::new(BufWriter::with_capacity(BUFFER, write), export.form, &start)?;
-    let mut follow = Follow::from_floor(store, floor);
+    let mut follow = Follow::from_floor(store, floor, floor_at);
     let mut exported = Exported { store, floor, head, changes: 0, withheld: 0, redacted: 0 };
     while let Some(pack) = taken.next() {
         for unpacked in pack.unpack() {

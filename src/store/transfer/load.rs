@@ -16,7 +16,7 @@ pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Me
     if whole {
         check_floor(start.floor.seq)?;
     }
-    let mut memory = Memory::after(start.store, start.floor);
+    let mut memory = Memory::after(start.store, start.floor, start.floor_at);
     while let Some(recorded) = reader.next()? {
         match recorded {
             LoggedChange::Withheld(_) if whole => return Err(withheld(reader.head().seq)),

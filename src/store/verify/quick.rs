@@ -29,7 +29,7 @@ pub(super) fn quick(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
     let mut last: BTreeMap<Arc<str>, Change> = BTreeMap::new();
     let recent = resolve(snapshot, Seq::new(from).into()).and_then(|from| {
         report.before = from.seq;
-        let mut follow = Follow::from_floor(snapshot.store_id(), from);
+        let mut follow = Follow::from_floor(snapshot.store_id(), from, None);
         snapshot.changes(from.seq, &mut |change| {
             pass_withheld(snapshot, &mut follow, change.seq);
             follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;

@@ -18,7 +18,8 @@ pub(super) fn look_again(
     observer: &Observer<'_>,
 ) -> Result<VerifyReport> {
     let observer = Observer { total: snapshot.tip().map_or(0, |tip| tip.head.seq.as_u64()), ..*observer };
-    let mut verification = Verification::new(snapshot.store_id(), snapshot.floor(), level);
+    let mut verification =
+        Verification::new(snapshot.store_id(), snapshot.floor(), snapshot.floor_at(), level);
     let mut reached = snapshot.floor().seq;
     let log = snapshot.changes(reached, &mut |change| {
         verification.pass_withheld(change.seq, |seq| snapshot.withheld(seq));
@@ -47,8 +48,8 @@ pub(super) fn look_again(
     let projection = snapshot.rows(&KeyRange::prefix(""), None, true, &mut |row| {
         match &row {
             Row::Live(entry) => verification.entry(entry),
-            Row::Erased { key, version, created_at, updated_at, seq } => {
-                verification.erased(key, (*version, *created_at, *updated_at, *seq));
+            Row::Erased { key, version, created_at, updated_at, seq, until } => {
+                verification.erased(key, (*version, *created_at, *updated_at, *seq, *until));
             }
             Row::Deleted { key, version, seq } => verification.tombstone(key, *version, *seq),
             Row::Damaged { key, what } => verification.damaged(key, what),

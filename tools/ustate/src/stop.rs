@@ -135,6 +135,7 @@ fn exit_of(error: &StateError) -> Exit {
         | StateError::CommitIdReused(_)
         | StateError::ReadOnly
         | StateError::Unsupported(_)
+        | StateError::UpgradeNeeded(_)
         | StateError::InvalidKey(_)
         | StateError::InvalidArgument(_)
         | StateError::SerializationError(_)

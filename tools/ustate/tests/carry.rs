@@ -105,7 +105,7 @@ fn an_export_goes_to_standard_output_and_as_text() {
     check(
         &place.scrubbed(&times),
         str![[r#"
-{"v":1,"type":"log","floor":1,"hash":"[HASH]","store":"[STORE]"}
+{"v":1,"type":"log","at":[MICROS],"floor":1,"hash":"[HASH]","store":"[STORE]"}
 {"v":1,"type":"change","at":[MICROS],"commit_seq":2,"created_at":[MICROS],"erased":true,"hash":"[HASH]","key":"/billing/key","kind":"created","meta":{"actor":"alice@ops"},"prev":0,"seq":2,"value_hash":"[HASH]","version":1}
 {"v":1,"type":"withheld","hash":"[HASH]","header_hash":"[HASH]","seq":3}
 {"v":1,"type":"withheld","hash":"[HASH]","header_hash":"[HASH]","seq":4}

@@ -63,7 +63,7 @@ a flipped bit
 !   hint: ustate import COPY --into deep/new.db
 [exit 5]
 a length of 2^63
-! error: bad.log: the log file is malformed in its item at byte 181: a length is over its limit
+! error: bad.log: the log file is malformed in its item at byte 183: a length is over its limit
 !   nothing was made of it; see whether another copy is whole
 !   hint: ustate import COPY --into deep/new.db
 [exit 5]

@@ -137,7 +137,7 @@ fn who_accepts_a_loss_and_why_is_recorded_and_said_beforehand() {
         &transcript,
         str![[r#"
 $ ustate doctor --dry-run
-! error: without --accept-loss nothing is recorded, so there is nothing to rehearse
+! error: without --accept-loss or --accept-clock nothing is recorded, so there is nothing to rehearse
 !   hint: ustate doctor
 [exit 2]
 $ ustate doctor --accept-loss --dry-run -m 'ticket 12'

@@ -82,3 +82,42 @@ async fn what_was_some_time_ago_says_that_it_does_not_reach_the_newest_commit() 
     assert_eq!(sound.code("set /a 1"), 0);
     assert!(!error(&sound.output("get /a --at 0s-ago")).contains("ahead"));
 }
+
+#[tokio::test]
+async fn a_clock_that_is_right_again_is_accepted_with_who_and_why() {
+    let place = pinned().await;
+    let told = |line: &str| {
+        let output = place.output(line);
+        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), error(&output))
+    };
+    let (code, would, _) = told("doctor --accept-clock --dry-run --actor olga -m 'n7 was in 2099'");
+    let due = "would accept the clock by olga \"n7 was in 2099\": times would go on from it, and not from \
+               2099-01-01T00:00:00.000000Z\n";
+    assert_eq!((code, would.as_str()), (Some(0), due));
+    assert!(place.stdout("log -o tsv").contains("/during") && !place.stdout("log -o tsv").contains("clock"));
+    let json = told("doctor --accept-clock --dry-run --actor olga --json").1;
+    let due = "{\"v\":1,\"type\":\"clock\",\"accepted\":false,\"dry_run\":true,\
+               \"before\":\"2099-01-01T00:00:00.000000Z\",\"actor\":\"olga\"}\n";
+    assert_eq!(json, due);
+
+    let (code, done, notes) = told("doctor --accept-clock --actor olga -m 'n7 was in 2099' -o tsv");
+    assert_eq!(code, Some(0), "{done}{notes}");
+    let fields: Vec<&str> = done.lines().next().unwrap().split('\t').collect();
+    assert_eq!(fields.len(), 5, "{done}");
+    assert_eq!(
+        [fields[0], fields[2], fields[3], fields[4]],
+        ["3", "2099-01-01T00:00:00.000000Z", "olga", "n7 was in 2099"]
+    );
+    assert!(fields[1] < "2099" && fields[1].len() == fields[2].len(), "{done}");
+    assert!(done.contains("ok\tclock\tnot behind the newest commit"), "{done}");
+
+    // What is written now is found by its time.
+    assert_eq!(place.code("set /before 3"), 0);
+    assert_eq!(place.stdout("get /before --at 0s-ago"), "3\n");
+    let (code, again, notes) = told("doctor --accept-clock -o tsv");
+    assert_eq!((code, again.contains("olga")), (Some(0), false));
+    assert!(notes.contains("the newest commit is not ahead of the clock, so nothing is recorded"), "{notes}");
+    assert_eq!(place.stdout("log -n 1 -o tsv /before").split('\t').next(), Some("4"));
+    assert_eq!(place.code("verify"), 0);
+    assert_eq!(place.code("doctor --dry-run"), 2);
+}

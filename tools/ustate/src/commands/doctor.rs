@@ -6,6 +6,7 @@ use clap::Args;
 use univrs_state::stats::About;
 use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
 
+use super::accept_clock::accept_clock;
 use crate::context::{Context, loss_in, may_write, quoted};
 use crate::escape::{escape, escape_field};
 use crate::health::{Check, show};
@@ -31,19 +32,23 @@ const EXAMPLES: &str = "\
 Examples:
   ustate doctor
   ustate doctor --json
-  ustate doctor --accept-loss --dry-run";
+  ustate doctor --accept-loss --dry-run
+  ustate doctor --accept-clock -m 'the clock of n7 was in 2099'";
 
 /// Look at the files of a store, and where they are.
 ///
 /// Exit code 1 means that something needs attention. Of a store that cannot be read, the files are looked at, and the
-/// exit code is that of the error. The command opens the store to write, but records
-/// nothing, except a loss that --accept-loss accepts, with who accepted it and why. With USTATE_READONLY it does not open it to write.
+/// exit code is that of the error. The command opens the store to write, but records nothing, except what --accept-loss
+/// and --accept-clock accept, with who accepted it and why. With USTATE_READONLY it does not open it to write.
 /// What is in the log is checked by 'ustate verify'.
 /// Fields of -o tsv: ok or warning, check, what.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Doctor {
-    /// Say which loss --accept-loss would accept, and do nothing.
+    /// Record that the clock is right, if the newest commit is ahead of it; later commits have its times again.
+    #[arg(long)]
+    accept_clock: bool,
+    /// Say what --accept-loss or --accept-clock would accept, and do nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -71,6 +76,9 @@ impl Doctor {
             let store = context.open_to_write(&self.origin.meta()).await?;
             context.close(&store).await;
         }
+        if self.accept_clock {
+            accept_clock(context, &self.origin.meta(), false).await?;
+        }
         match opened(context, &path, header.as_ref()).await {
             Ok(more) => checks.extend(more),
             // The files have been looked at, and may tell why.
@@ -89,8 +97,14 @@ impl Doctor {
 impl Doctor {
     /// Says which loss would be accepted, by whom and why.
     async fn rehearse(&self, context: &mut Context, path: &Path) -> Done {
+        if self.accept_clock {
+            accept_clock(context, &self.origin.meta(), true).await?;
+            if !context.accept_loss {
+                return Ok(());
+            }
+        }
         if !context.accept_loss {
-            let what = "without --accept-loss nothing is recorded, so there is nothing to rehearse";
+            let what = "without --accept-loss or --accept-clock nothing is recorded, so there is nothing to rehearse";
             return fail(Failure::usage(what).hint(context.hint("doctor")));
         }
         may_write()?;
@@ -260,7 +274,8 @@ async fn clock(store: &SqliteStore) -> Done<Check> {
     let warnings = store.stats().await?.warnings;
     Ok(match warnings.iter().find(|warning| warning.about == About::Clock) {
         Some(warning) => {
-            Check::warning("clock", warning.as_ref(), "'ustate log -n 1' shows the newest commit")
+            let advice = "if the clock is right now, --accept-clock lets times go on from it";
+            Check::warning("clock", warning.as_ref(), advice)
         }
         None => Check::ok("clock", "not behind the newest commit"),
     })

@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+mod accept_clock;
 pub(crate) mod anchor;
 pub(crate) mod bisect;
 pub(crate) mod blame;
