@@ -11,6 +11,7 @@ mod conformance;
 mod damage;
 mod disk_full;
 mod doubt;
+mod dropped;
 mod earlier;
 mod examples;
 mod foreign;

@@ -88,8 +88,8 @@ pub trait LocalStore: StateStore + sealed::Opened {
         self.opened().0.anchor().await
     }
 
-    /// Writes the log to a writer, checked on the way. Reads one state throughout. A future that is dropped does not
-    /// stop it; a writer that fails does.
+    /// Writes the log to a writer, checked on the way. Reads one state throughout. It ends soon after its future was
+    /// dropped, or when the writer fails.
     ///
     /// # Errors
     /// Those of [`StateStore::at`] for its points; the error of the writer;
@@ -104,8 +104,7 @@ pub trait LocalStore: StateStore + sealed::Opened {
     }
 
     /// Writes the log to a file, which must not exist yet. The file is made for its owner alone, and is
-    /// there only when it is complete and on disk. A future that is dropped does not stop it: the file appears
-    /// nevertheless, unless the store is closed.
+    /// there only when it is complete and on disk. If the future is dropped before that, nothing is left.
     ///
     /// # Errors
     /// Those of [`export`](Self::export); [`StateError::CannotOpen`](crate::StateError::CannotOpen) if

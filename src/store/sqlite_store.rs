@@ -204,8 +204,8 @@ impl Options {
     }
 
     /// A store on disk with the log of an export, which it goes on from. Values that were redacted
-    /// are erased in it. It is built beside its path, and appears there when it is complete. A future that is dropped
-    /// does not stop it; a reader that fails does.
+    /// are erased in it. It is built beside its path, and appears there when it is complete. If the future
+    /// is dropped, the import ends soon after, and nothing is left.
     ///
     /// # Errors
     /// Those of [`import_memory`](Self::import_memory); [`StateError::CannotOpen`] if something

@@ -1,6 +1,7 @@
 //! The threads of a store.
 
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::{self, Builder, JoinHandle};
 
 use tokio::sync::oneshot;
@@ -18,6 +19,30 @@ fn named(name: &str) -> Builder {
 /// Starts a thread.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     named(name).spawn(run).map_err(no_thread)
+}
+
+/// Whoever waits for a long operation holds one, so that the operation ends when the future is dropped.
+pub(crate) struct Waiter(Arc<()>);
+
+/// What a long operation asks from time to time.
+#[derive(Clone)]
+pub(crate) struct Awaited(Weak<()>);
+
+impl Waiter {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(()))
+    }
+
+    pub(crate) fn awaited(&self) -> Awaited {
+        Awaited(Arc::downgrade(&self.0))
+    }
+}
+
+impl Awaited {
+    /// Whether nobody waits any more.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 /// Runs a long operation on a thread of its own, so that it blocks no runtime.

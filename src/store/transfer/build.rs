@@ -12,7 +12,7 @@ use crate::error::{Result, StateError};
 use crate::log::{Change, StoreId};
 use crate::state::KeyVersion;
 use crate::store::foreign::Foreign;
-use crate::store::threads::{Taken, alongside, on_a_thread};
+use crate::store::threads::{Awaited, Taken, Waiter, alongside, on_a_thread};
 
 /// The most changes, and the bytes, of a batch.
 const BATCH_CHANGES: usize = 4_000;
@@ -43,17 +43,21 @@ pub(crate) async fn import(
     }
     let staged = AtomicFile::in_folder(into)?;
     let opening = opening(Location::File(staged.path().to_owned()))?;
-    let build = move || {
+    let waiter = Waiter::new();
+    let awaited = waiter.awaited();
+    let make = move || {
         let reader = LogReader::new(Foreign::reader(export))?;
         check(reader.start().store)?;
-        build(Opening { read_only: false, ..opening }, reader)?;
+        build(Opening { read_only: false, ..opening }, reader, &awaited)?;
         staged.publish()
     };
-    on_a_thread(build).await
+    let built = on_a_thread(make).await;
+    drop(waiter);
+    built
 }
 
 /// Builds a store from an export, and closes it. This thread reads and hashes; another one writes.
-fn build<R: Read>(opening: Opening, mut reader: LogReader<R>) -> Result<()> {
+fn build<R: Read>(opening: Opening, mut reader: LogReader<R>, awaited: &Awaited) -> Result<()> {
     let Start { store, floor, .. } = reader.start();
     check_floor(floor.seq)?;
     let mut sqlite = Opening { new_store: store, ..opening }.first()?;
@@ -61,7 +65,7 @@ fn build<R: Read>(opening: Opening, mut reader: LogReader<R>) -> Result<()> {
         return Err(StateError::Storage("the new store has another id than was asked for".into()));
     }
     sqlite.begin_load()?;
-    alongside(|send| read_batches(&mut reader, send), |taken| write_batches(&mut sqlite, taken))?;
+    alongside(|send| read_batches(&mut reader, awaited, send), |taken| write_batches(&mut sqlite, taken))?;
     let (found, head) = (sqlite.read_head()?, reader.head());
     if found != head {
         return Err(StateError::Corrupted(format!(
@@ -74,6 +78,7 @@ fn build<R: Read>(opening: Opening, mut reader: LogReader<R>) -> Result<()> {
 
 fn read_batches<R: Read>(
     reader: &mut LogReader<R>,
+    awaited: &Awaited,
     send: &mut dyn FnMut(Vec<Change>) -> Option<Vec<Change>>,
 ) -> Result<()> {
     let (mut batch, mut bytes) = (Vec::with_capacity(BATCH_CHANGES), 0);
@@ -83,12 +88,18 @@ fn read_batches<R: Read>(
         batch.push(change);
         if batch.len() == BATCH_CHANGES || bytes >= BATCH_BYTES {
             bytes = 0;
+            if awaited.is_in_vain() {
+                return Err(StateError::Closed); // Nobody learns of it.
+            }
             match send(batch) {
                 Some(empty) => batch = empty,
                 None => return Ok(()), // The other thread has failed, and returns the error.
             }
             batch.clear();
         }
+    }
+    if awaited.is_in_vain() {
+        return Err(StateError::Closed);
     }
     send(batch);
     Ok(())

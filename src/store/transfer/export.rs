@@ -17,7 +17,7 @@ use crate::seq::Seq;
 use crate::store::foreign::{Foreign, tell};
 use crate::store::history::{Point, point};
 use crate::store::open_store::OpenStore;
-use crate::store::threads::{Taken, alongside};
+use crate::store::threads::{Taken, Waiter, alongside};
 
 /// The bytes that are written at once.
 const BUFFER: usize = 256 << 10;
@@ -138,25 +138,32 @@ impl OpenStore {
         export: Export,
         write: W,
     ) -> Result<Exported> {
-        let shared = self.shared.clone();
-        self.read_alone("export", move |snapshot| {
-            export_snapshot(snapshot, &export, Foreign::writer(write), &|| shared.is_closed())
-                .map(|(done, _)| done)
-        })
-        .await
+        let (shared, waiter) = (self.shared.clone(), Waiter::new());
+        let awaited = waiter.awaited();
+        let ends = move || shared.is_closed() || awaited.is_in_vain();
+        let read = move |snapshot: &dyn Snapshot| {
+            export_snapshot(snapshot, &export, Foreign::writer(write), &ends).map(|(done, _)| done)
+        };
+        let exported = self.read_alone("export", read).await;
+        drop(waiter);
+        exported
     }
 
     /// Exports to a file, which appears when it is complete.
     pub(crate) async fn export_to(&self, export: Export, path: &Path) -> Result<Exported> {
         let staged = AtomicFile::beside(path)?;
-        let shared = self.shared.clone();
+        let (shared, waiter) = (self.shared.clone(), Waiter::new());
+        let awaited = waiter.awaited();
+        let ends = move || shared.is_closed() || awaited.is_in_vain();
         let write = move |snapshot: &dyn Snapshot| {
             let file = staged.open()?;
-            let (exported, _) = export_snapshot(snapshot, &export, file, &|| shared.is_closed())?;
+            let (exported, _) = export_snapshot(snapshot, &export, file, &ends)?;
             staged.publish()?;
             Ok(exported)
         };
-        self.read_alone("export", write).await
+        let exported = self.read_alone("export", write).await;
+        drop(waiter);
+        exported
     }
 }
 
