@@ -62,7 +62,7 @@ impl Broken {
         let Some(finding) = report.findings.get_mut(self.finding) else { return };
         let holds = next.chained_onto(self.stored) == next.hash;
         finding.links_hold = Some(holds);
-        if !holds && self.computed != self.stored && next.chained_onto(self.computed) == next.hash {
+        if !holds && next.chained_onto(self.computed) == next.hash {
             finding.field = Some("hash");
         }
     }

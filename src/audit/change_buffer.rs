@@ -142,3 +142,42 @@ impl ChangeBuffer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_full_with_so_many_bytes_or_so_many_changes_and_not_before() {
+        let value = vec![0; 10_000];
+        let change = ChangeView {
+            seq: Seq::new(1),
+            commit_seq: Seq::new(1),
+            at: Timestamp::EPOCH,
+            kind: ChangeKind::Created,
+            key: "/a",
+            version: 1,
+            created_at: Timestamp::EPOCH,
+            prev: Seq::ZERO,
+            until: None,
+            value: Some(&value),
+            salt: Some([1; SALT_BYTES]),
+            value_hash: Some(Hash::from_bytes([1; 32])),
+            meta: None,
+            hash: Hash::from_bytes([1; 32]),
+        };
+        let mut buffer = ChangeBuffer::default();
+        while !buffer.is_full() {
+            assert!(buffer.bytes.len() < BYTES);
+            buffer.push(&change);
+        }
+        assert!((BYTES..BYTES + 11_000).contains(&buffer.bytes.len()));
+
+        buffer.clear();
+        while !buffer.is_full() {
+            assert!(buffer.items.len() < CHANGES);
+            buffer.push_withheld(Hash::from_bytes([1; 32]));
+        }
+        assert_eq!(buffer.len(), CHANGES as u64);
+    }
+}

@@ -150,7 +150,7 @@ impl<R: Read> Source<R> {
         }
         let piece = (PIECE.max(known) as u64).min(MOST_ITEM as u64);
         let read = Read::by_ref(&mut self.read).take(piece).read_to_end(&mut self.buffer)?;
-        Ok(read > 0)
+        Ok(read != 0)
     }
 
     fn item(&mut self, last: &mut LastMeta) -> Result<LogItem> {
@@ -183,5 +183,67 @@ impl<R: Read> Source<R> {
 
     fn is_at_end(&mut self) -> Result<bool> {
         Ok(self.taken == self.buffer.len() && !self.fill()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log_item::{end, start, withheld};
+    use super::*;
+    use crate::log::StoreId;
+
+    /// The items of a log file of withheld changes, and where each begins.
+    fn file(changes: u8) -> (Vec<u8>, Vec<usize>) {
+        let store = StoreId::from_bytes([1; 16]);
+        let floor = Head::genesis(store);
+        let mut items = vec![start(&Start::new(store, floor, None))];
+        let mut follow = Follow::genesis(store);
+        for n in 0..changes {
+            follow.pass(Hash::from_bytes([n; 32]));
+            items.push(withheld(Hash::from_bytes([n; 32])));
+        }
+        items.push(end(changes.into(), follow.head()));
+        let mut starts = vec![0];
+        for item in &items[..items.len() - 1] {
+            starts.push(starts.last().unwrap() + item.len());
+        }
+        (items.concat(), starts)
+    }
+
+    fn read_all(bytes: &[u8]) -> Result<u64> {
+        let mut reader = LogReader::new(bytes)?;
+        while reader.next()?.is_some() {}
+        Ok(reader.head().seq.as_u64())
+    }
+
+    #[test]
+    fn an_error_names_the_byte_at_which_its_item_begins() {
+        let (bytes, starts) = file(3);
+        assert_eq!(read_all(&bytes), Ok(3));
+        for (index, at) in starts.iter().enumerate() {
+            let next = starts.get(index + 1).copied().unwrap_or(bytes.len());
+            for cut in at + 1..next {
+                let error = read_all(&bytes[..cut]).unwrap_err().to_string();
+                assert!(error.ends_with(&format!("cut off within its item at byte {at}")), "{cut}: {error}");
+            }
+            let mut malformed = bytes.clone();
+            malformed[*at] = 0xff;
+            let error = read_all(&malformed).unwrap_err().to_string();
+            assert!(index == 0 || error.contains(&format!("in its item at byte {at}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_large_item_is_given_back() {
+        let mut source = Source { read: std::io::repeat(0), buffer: Vec::new(), taken: 0, offset: 0 };
+        while source.buffer.len() < 8 * PIECE {
+            assert!(source.fill().unwrap());
+        }
+        source.take_but(0);
+        for _ in 0..2 {
+            assert!(source.fill().unwrap());
+            source.take_but(10);
+        }
+        assert!(source.buffer.capacity() <= 4 * PIECE, "{}", source.buffer.capacity());
     }
 }

@@ -347,3 +347,129 @@ impl fmt::Display for NotProvable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said<T: fmt::Display>(all: impl IntoIterator<Item = T>) -> Vec<String> {
+        all.into_iter().map(|one| one.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_proved_prints_with_its_numbers() {
+        let (after, to) = (Seq::new(3), Seq::new(9));
+        let proved = [
+            Proved::Values(1),
+            Proved::Links(2),
+            Proved::Projection { keys: 1, tombstones: 2 },
+            Proved::Storage,
+            Proved::Export { after, to },
+            Proved::Anchors(vec![after]),
+            Proved::Anchors(vec![after, to]),
+        ];
+        assert_eq!(
+            said(proved),
+            [
+                "every value matches its hash: 1 change",
+                "every link follows the one before it: 2 links",
+                "kv_store equals the fold of the log: 1 key and 2 deleted",
+                "the storage around the rows is whole",
+                "the export is whole: it leads from 3 to 9, as its start and its end say",
+                "in this chain: 1 anchor at 3",
+                "in this chain: 2 anchors at 3 9",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_provable_prints_with_its_numbers() {
+        let (anchor, after, to) = (Seq::new(1), Seq::new(3), Seq::new(9));
+        let open = [
+            NotProvable::AfterAnchor { anchor: Some(anchor), changes: 1 },
+            NotProvable::AfterAnchor { anchor: None, changes: 2 },
+            NotProvable::OutsideExport { anchor, after, to },
+            NotProvable::BelowFloor(after),
+            NotProvable::Erased(1),
+            NotProvable::Withheld(2),
+            NotProvable::Before(after),
+        ];
+        assert_eq!(
+            said(open),
+            [
+                "1 change after the newest anchor (1) could have been cut off or rewritten",
+                "no anchor was given: 2 changes could have been cut off or rewritten",
+                "the anchor at 1: outside this export, which begins after 3 and ends with 9",
+                "the log begins after 3",
+                "1 value gone, of which only the hash is checked",
+                "2 changes withheld, of which only the hash is checked",
+                "what came up to 3 was not looked at",
+            ]
+        );
+    }
+
+    /// A report on a log of ten changes after position 2.
+    fn report() -> VerifyReport {
+        let head = Head { seq: Seq::new(12), hash: Hash::from_bytes([1; 32]) };
+        VerifyReport {
+            changes: 10,
+            floor: Seq::new(2),
+            before: Seq::new(2),
+            ..VerifyReport::new(Level::Chain, head)
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_gone_is_not_proved_and_a_withheld_change_is_a_link() {
+        let report = VerifyReport { erased: 3, withheld: 2, changes: 8, ..report() }.concluded();
+        assert_eq!(report.proved, [Proved::Values(5), Proved::Links(10)]);
+        let open = NotProvable::AfterAnchor { anchor: None, changes: 10 };
+        let floor = NotProvable::BelowFloor(Seq::new(2));
+        assert_eq!(report.not_provable, [open, floor, NotProvable::Erased(3), NotProvable::Withheld(2)]);
+    }
+
+    #[test]
+    fn what_came_before_the_changes_that_were_looked_at_is_not_proved() {
+        let open = |report: VerifyReport| report.concluded().not_provable.last().copied();
+        assert_eq!(open(report()), Some(NotProvable::BelowFloor(Seq::new(2))), "all was looked at");
+        let later = VerifyReport { before: Seq::new(3), ..report() };
+        assert_eq!(open(later), Some(NotProvable::Before(Seq::new(3))));
+    }
+
+    #[test]
+    fn an_anchor_at_either_end_of_the_log_is_compared_and_one_behind_it_says_how_much_is_missing() {
+        let store = StoreId::from_bytes([1; 16]);
+        let hash = Hash::from_bytes([1; 32]);
+        let with = |export, seq| {
+            let mut report = VerifyReport { export, ..report() };
+            let anchor = Anchor::new(store, Head { seq: Seq::new(seq), hash });
+            report.anchor(store, &anchor, Some(hash));
+            let (anchors, outside) = (report.anchors.len(), report.outside.len());
+            (anchors, outside, report.in_log, report.findings.pop().map(|finding| finding.what))
+        };
+        for export in [false, true] {
+            assert_eq!(with(export, 1), (0, 1, 0, None));
+            assert_eq!(with(export, 2), (1, 0, 0, None));
+            assert_eq!(with(export, 12), (1, 0, 0, None));
+        }
+        assert_eq!(with(true, 13), (0, 1, 0, None));
+        let missing = |what: &str| Some(format!("the log ends before the anchor at {what} missing"));
+        assert_eq!(with(false, 13), (0, 0, 1, missing("13: 1 change is")));
+        assert_eq!(with(false, 14), (0, 0, 1, missing("14: 2 changes are")));
+
+        let mut report = report().with(None, None, "in the projection");
+        let behind = Anchor::new(store, Head { seq: Seq::new(13), hash });
+        report.anchor(store, &behind, None);
+        assert_eq!((report.contradictions, report.in_log), (2, 1), "an anchor is of the log");
+    }
+
+    #[test]
+    fn a_report_lists_the_first_hundred_findings_and_counts_all() {
+        let mut report = report();
+        for n in 0..102 {
+            let place = report.find(None, None, "what");
+            assert_eq!(place, (n < 100).then_some(n));
+        }
+        assert_eq!((report.findings.len(), report.contradictions, report.is_intact()), (100, 102, false));
+    }
+}

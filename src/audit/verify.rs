@@ -287,4 +287,174 @@ mod tests {
         };
         assert_eq!(fields(&both), Some(None), "nothing goes on from it");
     }
+
+    /// The same log, from which the value of `/b` is gone.
+    fn erased_log() -> Vec<Change> {
+        let (_, mut changes) = log();
+        changes[1] = Change { value: None, salt: None, ..changes[1].clone() };
+        changes
+    }
+
+    #[test]
+    fn a_row_of_a_key_is_what_its_last_change_left() {
+        let (_, changes) = log();
+        let sound = Entry::from_change(&changes[1]).unwrap();
+        let with = |changes: &[Change], entry: Entry| {
+            let found = findings(changes.to_vec(), |verification| {
+                verification.entry(&entry);
+                verification.tombstone("/a", 2, Seq::new(3));
+            });
+            found.into_iter().map(|finding| finding.key.unwrap()).collect::<Vec<_>>()
+        };
+        assert!(with(&changes, sound.clone()).is_empty());
+        let now = std::time::SystemTime::now();
+        for other in [
+            Entry { value: b"2".to_vec(), ..sound.clone() },
+            Entry { version: 2, ..sound.clone() },
+            Entry { created_at: now, ..sound.clone() },
+            Entry { updated_at: now, ..sound.clone() },
+            Entry { seq: Seq::new(3), ..sound.clone() },
+            Entry { until: Until::from_number(1_767_225_600_000_000), ..sound.clone() },
+        ] {
+            assert_eq!(with(&changes, other.clone()), ["/b"], "{other:?}");
+        }
+        assert_eq!(with(&erased_log(), sound), ["/b"], "a value that is gone");
+        let deletion = Change { value: Some(b"1"[..].into()), ..changes[2].clone() };
+        let found = findings(changes.clone(), |verification| {
+            verification.entry(&Entry::from_change(&changes[1]).unwrap());
+            verification.entry(&Entry::from_change(&deletion).unwrap());
+        });
+        assert_eq!(found.len(), 1, "a key that is deleted");
+    }
+
+    #[test]
+    fn a_row_whose_value_is_gone_has_the_numbers_of_a_change_whose_value_is_gone() {
+        let changes = log().1;
+        let Change { version, created_at, at, seq, .. } = changes[1];
+        let later = Timestamp::from_micros(at.as_micros() + 1);
+        let with = |changes: &[Change], numbers| {
+            let deleted = |verification: &mut Verification| verification.tombstone("/a", 2, Seq::new(3));
+            findings(changes.to_vec(), |verification| {
+                verification.erased("/b", numbers);
+                deleted(verification);
+            })
+            .len()
+        };
+        let gone = erased_log();
+        assert_eq!(with(&gone, (version, created_at, at, seq, None)), 0);
+        assert_eq!(with(&gone, (version + 1, created_at, at, seq, None)), 1, "another version");
+        assert_eq!(with(&gone, (version, later, at, seq, None)), 1, "created at another time");
+        assert_eq!(with(&gone, (version, created_at, later, seq, None)), 1, "written at another time");
+        assert_eq!(with(&gone, (version, created_at, at, seq.next(), None)), 1, "another position");
+        let until = Until::from_number(1_767_225_600_000_000);
+        assert_eq!(with(&gone, (version, created_at, at, seq, until)), 1, "another end");
+        assert_eq!(with(&changes, (version, created_at, at, seq, None)), 1, "the log has the value");
+        let Change { version, created_at, at, seq, .. } = changes[2];
+        let entry = Entry::from_change(&changes[1]).unwrap();
+        let found = findings(changes.clone(), |verification| {
+            verification.entry(&entry);
+            verification.erased("/a", (version, created_at, at, seq, None));
+        });
+        assert_eq!(found.len(), 1, "a deleted key");
+    }
+
+    #[test]
+    fn every_row_is_counted_whatever_is_found() {
+        let (store, _) = log();
+        let mut verification = Verification::new(store, Head::genesis(store), None, Level::Full);
+        for change in erased_log() {
+            verification.change(change);
+        }
+        let Change { version, created_at, at, seq, .. } = log().1[1];
+        verification.end_of_log(None);
+        verification.erased("/b", (version, created_at, at, seq, None));
+        verification.tombstone("/a", 2, Seq::new(3));
+        let counted = |report: &VerifyReport| (report.changes, report.erased, report.keys, report.tombstones);
+        assert_eq!(counted(&verification.report), (3, 1, 1, 1));
+        verification.damaged("/b", "damaged");
+        verification.damaged("/c", "damaged");
+        verification.entry(&Entry::from_change(&log().1[1]).unwrap());
+        assert_eq!(counted(&verification.report), (3, 1, 4, 1));
+    }
+
+    /// The findings on the log alone: position, key, field.
+    fn found_in(changes: Vec<Change>) -> Vec<(u64, Option<String>, Option<&'static str>)> {
+        let (store, _) = log();
+        let mut verification = Verification::new(store, Head::genesis(store), None, Level::Chain);
+        for change in changes {
+            verification.change(change);
+        }
+        let found = verification.report().findings.into_iter();
+        found.map(|finding| (finding.seq.unwrap().as_u64(), finding.key, finding.field)).collect()
+    }
+
+    // Of a change that is gone nobody knows the key. One whose position was altered is still there.
+    #[test]
+    fn a_change_that_is_gone_is_told_from_one_whose_position_was_altered() {
+        let (_, changes) = log();
+        assert_eq!(found_in(changes.clone()), []);
+        let (mut gone, mut altered, mut moved) = (changes.clone(), changes.clone(), changes);
+        gone.remove(1);
+        assert_eq!(found_in(gone)[0], (2, None, None));
+        altered[1].seq = Seq::new(9);
+        assert_eq!(found_in(altered)[0], (2, Some("/b".to_owned()), Some("seq")));
+        (moved[1].seq, moved[1].commit_seq) = (Seq::new(9), Seq::new(9));
+        assert_eq!(found_in(moved)[0], (2, Some("/b".to_owned()), Some("seq")), "with its commit");
+    }
+
+    #[test]
+    fn the_end_of_a_commit_is_blamed_at_its_first_change_too() {
+        let (_, mut changes) = log();
+        changes[1].commit_seq = Seq::new(4);
+        assert_eq!(found_in(changes)[0], (2, Some("/b".to_owned()), Some("commit_seq")));
+    }
+
+    /// The log after position 2 of a change to `/a` with this version and predecessor, and of one behind it: how many
+    /// findings there are.
+    fn found_after_a_floor(drafts: [(u64, u64); 2]) -> usize {
+        let store = StoreId::from_bytes([1; 16]);
+        let at = Timestamp::from_micros(1_767_225_600_000_000);
+        let floor = Head { seq: Seq::new(2), hash: Hash::from_bytes([5; 32]) };
+        let mut tip = Tip { head: floor, at };
+        let mut verification = Verification::new(store, floor, Some(at), Level::Chain);
+        for (version, prev) in drafts {
+            let draft = Draft {
+                kind: ChangeKind::Updated,
+                key: "/a".into(),
+                version,
+                created_at: Some(at),
+                prev: Prev::Recorded(Seq::new(prev)),
+                until: None,
+                value: Some(b"1"[..].into()),
+            };
+            let (sealed, next) = seal(vec![draft], None, tip, at, || [7; 16]);
+            for change in sealed {
+                verification.change(change);
+            }
+            tip = next;
+        }
+        verification.report().findings.len()
+    }
+
+    #[test]
+    fn a_key_may_begin_before_the_log_and_goes_on_in_it_step_by_step() {
+        assert_eq!(found_after_a_floor([(5, 1), (6, 3)]), 0);
+        assert_eq!(found_after_a_floor([(5, 2), (6, 3)]), 0, "at the last position before the log");
+        assert_eq!(found_after_a_floor([(5, 1), (6, 1)]), 1, "the log has a later change of the key");
+        assert_eq!(found_after_a_floor([(5, 1), (7, 3)]), 1, "a version is left out");
+    }
+
+    #[test]
+    fn withheld_changes_are_passed_up_to_a_position_and_no_further() {
+        let (store, changes) = log();
+        let mut verification = Verification::new(store, Head::genesis(store), None, Level::Chain);
+        let header = |seq: Seq| changes.iter().find(|change| change.seq == seq).map(Change::header_hash);
+        verification.pass_withheld(Seq::new(1), header);
+        assert_eq!(verification.report.withheld, 0);
+        verification.pass_withheld(Seq::new(3), header);
+        assert_eq!((verification.report.withheld, verification.follow.head()), (2, changes[1].head()));
+        verification.pass_withheld(Seq::MAX, header);
+        assert_eq!((verification.report.withheld, verification.follow.head()), (3, changes[2].head()));
+        assert!(verification.report().is_intact());
+    }
 }
