@@ -212,3 +212,142 @@ fn is_created_when_it_says(change: &ChangeView<'_>) -> bool {
 fn check_value(change: &ChangeView<'_>) -> Result<(), Break> {
     if change.has_its_value() { Ok(()) } else { Err(Break::Value(change.seq)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Until;
+
+    fn noon_and(micros: i64) -> Timestamp {
+        Timestamp::from_micros(1_767_225_600_000_000 + micros)
+    }
+
+    fn noon() -> Timestamp {
+        noon_and(0)
+    }
+
+    /// The first change after position 5: it sets a key that exists, in a commit of its own.
+    fn updated() -> Change {
+        Change {
+            seq: Seq::new(6),
+            commit_seq: Seq::new(6),
+            at: noon(),
+            kind: ChangeKind::Updated,
+            key: "/a".into(),
+            version: 2,
+            created_at: noon_and(-1),
+            prev: Seq::new(1),
+            until: None,
+            value: Some(b"1"[..].into()),
+            salt: Some([7; 16]),
+            value_hash: Some(hash::value(&[7; 16], b"1")),
+            meta: None,
+            hash: Hash::from_bytes([0; 32]),
+        }
+    }
+
+    fn created() -> Change {
+        Change { kind: ChangeKind::Created, version: 1, prev: Seq::ZERO, created_at: noon(), ..updated() }
+    }
+
+    fn deleted() -> Change {
+        Change { kind: ChangeKind::Deleted, value: None, salt: None, value_hash: None, ..updated() }
+    }
+
+    /// What a log that ends before a change says of it. Its hash is made to fit.
+    fn said(before: &Follow, mut change: Change) -> Result<(), Break> {
+        before.clone().chain(&mut change, Hash::from_bytes([1; 32]))
+    }
+
+    /// The end of a log at a position, of which nothing else is known.
+    fn end(seq: Seq) -> Follow {
+        Follow::after(Head { seq, hash: Hash::from_bytes([2; 32]) })
+    }
+
+    // Each change breaks one rule alone.
+    #[test]
+    fn fields_that_contradict_each_other_are_a_break_each_for_itself() {
+        let before = end(Seq::new(5));
+        let erased = Change { value: None, salt: None, ..updated() };
+        let since_now = Change { created_at: noon(), ..updated() };
+        let again = Change { kind: ChangeKind::Created, created_at: noon(), ..updated() };
+        // One that was forgotten goes on from an earlier version.
+        let forgotten = Change { version: 7, ..created() };
+        let ends = |seq: i64| Change { until: Until::from_number(-seq), ..updated() };
+        for sound in [updated(), created(), deleted(), erased, since_now, again, forgotten, ends(5)] {
+            assert_eq!(said(&before, sound.clone()), Ok(()), "{sound:?}");
+        }
+        let (salt, hash) = (Some([7; 16]), updated().value_hash);
+        for broken in [
+            Change { prev: Seq::new(6), ..updated() },
+            Change { prev: Seq::new(7), ..updated() },
+            Change { version: Seq::MAX.as_u64() + 1, ..updated() },
+            Change { version: 1, ..updated() },
+            Change { version: 0, ..updated() },
+            Change { kind: ChangeKind::Updated, ..created() },
+            Change { kind: ChangeKind::Deleted, version: 1, prev: Seq::ZERO, ..deleted() },
+            Change { value_hash: hash, ..deleted() },
+            Change { value: None, salt: None, value_hash: None, ..updated() },
+            Change { created_at: noon_and(-1), ..created() },
+            Change { created_at: noon_and(1), ..created() },
+            Change { until: Until::from_number(-5), ..deleted() },
+            ends(6),
+            Change { salt: None, ..updated() },
+            Change { value: None, ..updated() },
+            Change { value: updated().value, salt, ..deleted() },
+        ] {
+            assert_eq!(said(&before, broken.clone()), Err(Break::Shape(Seq::new(6))), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_position_and_the_last_version_are_taken_and_nothing_behind_them() {
+        let last = Change { seq: Seq::MAX, commit_seq: Seq::MAX, version: Seq::MAX.as_u64(), ..updated() };
+        assert_eq!(said(&end(Seq::MAX.previous()), last), Ok(()));
+        let behind = Seq::MAX.next();
+        let change = Change { seq: behind, commit_seq: behind, ..updated() };
+        assert_eq!(said(&end(Seq::MAX), change), Err(Break::Shape(behind)));
+    }
+
+    #[test]
+    fn a_commit_has_one_end_and_one_time_and_the_next_one_is_later() {
+        let unknown = end(Seq::new(5));
+        let with = |end, at| Follow { commit: Some((Seq::new(end), at)), ..unknown.clone() };
+        let until = |end| Change { commit_seq: Seq::new(end), ..updated() };
+        let (between, within) = (with(5, noon_and(-1)), with(7, noon()));
+        for (before, sound) in [(&unknown, 6), (&unknown, 7), (&between, 6), (&between, 7), (&within, 7)] {
+            assert_eq!(said(before, until(sound)), Ok(()), "{before:?} {sound}");
+        }
+        for (before, broken) in [
+            (&unknown, until(5)),
+            (&between, until(5)),
+            (&with(5, noon()), until(6)),
+            (&with(5, noon_and(1)), until(6)),
+            (&within, until(6)),
+            (&within, until(8)),
+            (&within, Change { at: noon_and(1), ..until(7) }),
+            (&within, Change { at: noon_and(1), ..until(8) }),
+        ] {
+            assert_eq!(said(before, broken), Err(Break::Commit(Seq::new(6))), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_floor_is_later_if_the_time_there_is_known() {
+        let (store, floor) = (StoreId::from_bytes([1; 16]), end(Seq::new(5)).head());
+        let from = |at| said(&Follow::from_floor(store, floor, at), updated());
+        assert_eq!([from(None), from(Some(noon_and(-1)))], [Ok(()); 2]);
+        assert_eq!(from(Some(noon())), Err(Break::Commit(Seq::new(6))));
+        let genesis = Follow::from_floor(store, Head::genesis(store), Some(noon()));
+        assert_eq!(genesis.commit(), Follow::genesis(store).commit());
+    }
+
+    #[test]
+    fn a_withheld_change_within_a_commit_leaves_its_end_known_and_one_behind_it_does_not() {
+        let mut follow = Follow { commit: Some((Seq::new(7), noon())), ..end(Seq::new(5)) };
+        for (seq, commit) in [(6, Some((Seq::new(7), noon()))), (7, Some((Seq::new(7), noon()))), (8, None)] {
+            follow.pass(Hash::from_bytes([3; 32]));
+            assert_eq!((follow.head().seq, follow.commit()), (Seq::new(seq), commit));
+        }
+    }
+}
