@@ -112,7 +112,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::backend::{Row, View, Visit, VisitKey, VisitRow, VisitView};
+    use crate::backend::{Memory, Row, View, Visit, VisitKey, VisitRow, VisitView};
     use crate::key::KeyRange;
     use crate::log::{ChangeKind, Hash, Head, StoreId, Timestamp, Tip, jump_version};
     use crate::state::{Entry, KeyVersion, Life};
@@ -236,6 +236,61 @@ mod tests {
         fn commit_ids(&self, _: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
             Err(StateError::Closed)
         }
+    }
+
+    /// A log of what sets keys, which is not checked: key, version, predecessor and bytes of each value.
+    fn log(changes: &[(&str, u64, u64, usize)]) -> Memory {
+        let mut log = Memory::new(StoreId::from_bytes([0; 16]));
+        for (seq, (key, version, prev, bytes)) in (1..).zip(changes) {
+            log.push(Change {
+                seq: Seq::new(seq),
+                commit_seq: Seq::new(seq),
+                at: Timestamp::EPOCH,
+                kind: if *version == 1 { ChangeKind::Created } else { ChangeKind::Updated },
+                key: (*key).into(),
+                version: *version,
+                created_at: Timestamp::EPOCH,
+                prev: Seq::new(*prev),
+                until: None,
+                value: Some(vec![0; *bytes].into()),
+                salt: None,
+                value_hash: None,
+                meta: None,
+                hash: Hash::from_bytes([0; 32]),
+            });
+        }
+        log
+    }
+
+    #[test]
+    fn a_change_follows_one_of_the_same_key_and_of_the_version_before() {
+        let previous_of_last = |changes: &[(&str, u64, u64, usize)]| {
+            let log = log(changes);
+            let last = recorded(&log, Seq::new(changes.len() as u64)).unwrap();
+            previous(&log, &last).map(|change| change.map(|change| change.seq.as_u64()))
+        };
+        let (a, b) = (("/a", 1, 0, 1), ("/b", 1, 0, 1));
+        assert_eq!(previous_of_last(&[a]), Ok(None));
+        assert_eq!(previous_of_last(&[a, b, ("/a", 2, 1, 1)]), Ok(Some(1)));
+        let wrong = [("/a", 2, 2, 1), ("/a", 3, 1, 1), ("/a", 1, 1, 1)];
+        for last in wrong {
+            assert!(matches!(previous_of_last(&[a, b, last]), Err(StateError::Corrupted(_))), "{last:?}");
+        }
+    }
+
+    #[test]
+    fn a_history_ends_when_its_page_is_full() {
+        const MIB: usize = 1 << 20;
+        let all: Vec<_> = (1..=7).map(|version| ("/a", version, version - 1, MIB)).collect();
+        let log = log(&all);
+        let seqs = |limit, before| -> Vec<u64> {
+            let history = history(&log, "/a", before, limit).unwrap();
+            history.iter().map(|change| change.seq.as_u64()).collect()
+        };
+        assert_eq!(seqs(100, None), [7, 6, 5, 4], "4 MiB");
+        assert_eq!(seqs(2, None), [7, 6]);
+        assert_eq!(seqs(100, Some(Seq::new(4))), [3, 2, 1]);
+        assert!(seqs(0, None).is_empty());
     }
 
     #[test]

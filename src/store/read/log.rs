@@ -98,3 +98,26 @@ pub(crate) fn changes(snapshot: &dyn Snapshot, after: Seq, limit: usize) -> Resu
     }
     Ok(Commit::group(changes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Memory;
+    use crate::log::{Hash, StoreId};
+
+    #[test]
+    fn withheld_changes_are_passed_up_to_a_position_and_no_further() {
+        let store = StoreId::from_bytes([1; 16]);
+        let (mut log, mut whole) = (Memory::new(store), Follow::genesis(store));
+        for n in 1..=3 {
+            whole.pass(Hash::from_bytes([n; 32]));
+            log.push_withheld(Hash::from_bytes([n; 32]), whole.head());
+        }
+        let mut follow = Follow::genesis(store);
+        for (to, passed) in [(1, 0), (2, 1), (4, 3), (9, 3)] {
+            pass_withheld(&log, &mut follow, Seq::new(to));
+            assert_eq!(follow.head().seq, Seq::new(passed));
+        }
+        assert_eq!(follow.head(), whole.head());
+    }
+}
