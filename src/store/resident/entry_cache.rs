@@ -58,7 +58,7 @@ impl EntryCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Timestamp;
+    use crate::log::{ChangeKind, Hash, Timestamp};
     use crate::seq::Seq;
     use crate::state::{KeyVersion, Life};
 
@@ -80,5 +80,75 @@ mod tests {
         assert!(cache.get("/k960").is_some() && cache.get("/k0").is_none());
         cache.put(latest("/large", 1, 60_000));
         assert!(cache.get("/large").is_none() && cache.get("/k999").is_some());
+    }
+
+    /// A cache that holds twice two entries of this size.
+    fn of_four(bytes: usize) -> (EntryCache, usize) {
+        let size = latest("/k0", 1, bytes).size();
+        (EntryCache::new(4 * size), size)
+    }
+
+    fn has(cache: &EntryCache, keys: std::ops::RangeInclusive<u64>) -> Vec<bool> {
+        keys.map(|n| cache.get(&format!("/k{n}")).is_some()).collect()
+    }
+
+    #[test]
+    fn the_older_half_is_dropped_when_the_newer_one_is_full_and_not_before() {
+        let (mut cache, size) = of_four(1_000);
+        for n in 1..=4 {
+            cache.put(latest(&format!("/k{n}"), n, 1_000));
+            assert_eq!(cache.bytes(), usize::try_from(n).unwrap() * size);
+        }
+        assert_eq!(has(&cache, 1..=4), [true; 4]);
+        cache.put(latest("/k5", 5, 1_000));
+        assert_eq!(has(&cache, 1..=5), [false, false, true, true, true]);
+        assert_eq!(cache.bytes(), 3 * size);
+    }
+
+    #[test]
+    fn an_entry_takes_half_of_the_budget_at_most() {
+        let (mut cache, size) = of_four(1_000);
+        let rest = 2 * size - latest("/k0", 1, 0).size();
+        cache.put(latest("/k1", 1, rest + 1));
+        assert_eq!(has(&cache, 1..=1), [false]);
+        cache.put(latest("/k1", 1, rest));
+        assert_eq!(has(&cache, 1..=1), [true]);
+    }
+
+    #[test]
+    fn a_change_replaces_what_is_known_of_its_key_and_adds_nothing_else() {
+        let change = |n: u64, seq: u64, bytes: usize| Change {
+            seq: Seq::new(seq),
+            commit_seq: Seq::new(seq),
+            at: Timestamp::EPOCH,
+            kind: ChangeKind::Updated,
+            key: format!("/k{n}").into(),
+            version: seq,
+            created_at: Timestamp::EPOCH,
+            prev: Seq::new(1),
+            until: None,
+            value: Some(vec![0; bytes].into()),
+            salt: None,
+            value_hash: None,
+            meta: None,
+            hash: Hash::from_bytes([1; 32]),
+        };
+        let (mut cache, size) = of_four(1_000);
+        let rest = 2 * size - latest("/k0", 1, 0).size();
+        cache.put(latest("/k1", 1, 1_000));
+        cache.put(latest("/k2", 2, 1_000));
+        cache.follow(&change(3, 3, 10));
+        assert_eq!(has(&cache, 1..=3), [true, true, false], "a key that nobody has read");
+        let seq = |cache: &EntryCache, key| cache.get(key).map(|last| last.key_version.seq.as_u64());
+        cache.follow(&change(1, 4, rest));
+        assert_eq!((seq(&cache, "/k1"), seq(&cache, "/k2")), (Some(4), Some(2)));
+        cache.follow(&change(1, 5, rest + 1));
+        assert_eq!(
+            has(&cache, 1..=2),
+            [false, false],
+            "the new state does not fit, and the old one is wrong"
+        );
+        cache.put(latest("/k2", 2, 1_000));
+        assert_eq!(has(&cache, 2..=2), [true], "its budget is the same");
     }
 }

@@ -140,3 +140,20 @@ impl PartialEq for Pinned {
 }
 
 impl Eq for Pinned {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::StoreId;
+
+    #[test]
+    fn requests_are_equal_whatever_state_they_hold_in_memory() {
+        let pinned = |budget| {
+            let head = Head::genesis(StoreId::from_bytes([1; 16]));
+            let in_memory = InMemory::Some(EntryCache::new(budget));
+            let published = Arc::new(Published { head, token: None, in_memory });
+            Pinned { published, by: InstanceId::new() }
+        };
+        assert_eq!(pinned(1), pinned(2));
+    }
+}

@@ -341,3 +341,95 @@ fn drop_alone(mut index: Arc<WalIndex>) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry_cache::EntryCache;
+    use super::*;
+    use crate::backend::{Memory, View};
+    use crate::log::{Timestamp, Tip, seal};
+    use crate::state::{Batch, decide};
+
+    const STORE: StoreId = StoreId::from_bytes([3; 16]);
+
+    /// A store of this many commits, each of which sets `/a`.
+    fn log(commits: usize) -> Memory {
+        let (mut memory, mut tip) = (Memory::new(STORE), Tip::genesis(STORE));
+        for n in 0..commits {
+            let batch = Batch::new().set("/a", n.to_string());
+            let decision = decide(&batch, tip.head.seq, &memory.folded().projection).unwrap();
+            let (changes, next) = seal(decision.drafts, None, tip, Timestamp::EPOCH, || [1; 16]);
+            for change in changes {
+                memory.push(change);
+            }
+            tip = next;
+        }
+        memory
+    }
+
+    fn head(commits: usize) -> Head {
+        log(commits).head().unwrap()
+    }
+
+    /// With nothing of the projection in memory, and so many bytes for it.
+    fn of_few(head: Head, budget: usize) -> Shared {
+        Shared::alone(STORE, head, InMemory::Some(EntryCache::new(budget)), budget)
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn changes_are_left_out_only_if_nobody_needs_them() {
+        let shared = of_few(head(1), 0);
+        assert!(!shared.skip(head(2), head(3), None), "they do not go on from what is published");
+        assert_eq!(shared.head(), head(1));
+        assert!(shared.skip(head(1), head(3), None));
+        assert_eq!(shared.head(), head(3));
+
+        let watched = of_few(head(1), 0);
+        let joined = watched.join("/a".parse().unwrap(), head(1));
+        assert!(!watched.skip(head(1), head(3), None), "a watch needs them");
+        assert_eq!(watched.head(), head(1));
+        watched.leave(&joined);
+        assert!(watched.skip(head(1), head(3), None));
+
+        let whole = Shared::alone(STORE, head(1), InMemory::All(log(1).folded().clone()), usize::MAX);
+        assert!(!whole.skip(head(1), head(3), None), "the projection needs them");
+        assert_eq!(whole.head(), head(1));
+    }
+
+    /// Whether an entry that was read of a state after so many commits is remembered.
+    fn remembers(shared: &Shared, commits: usize) -> bool {
+        let before = shared.published.load_full();
+        let read = log(commits);
+        shared.remember(&read, &read.entry("/a").unwrap().unwrap()).unwrap();
+        let after = shared.published.load_full();
+        assert_eq!(before.head, after.head);
+        !Arc::ptr_eq(&before, &after)
+    }
+
+    #[test]
+    fn an_entry_is_remembered_if_it_is_of_the_published_state_and_there_is_room_for_any() {
+        let shared = of_few(head(2), 10_000);
+        assert!(!remembers(&shared, 1), "of an older state");
+        assert!(!remembers(&shared, 3), "of a newer state");
+        assert!(shared.published().in_memory.entry("/a").is_none());
+        assert!(remembers(&shared, 2));
+        let known = shared.published().in_memory.entry("/a").unwrap().unwrap().unwrap();
+        assert_eq!((known.value, known.seq), (b"1".to_vec(), head(2).seq));
+
+        assert!(!remembers(&of_few(head(2), 0), 2), "there is no room");
+        let whole = Shared::alone(STORE, head(2), InMemory::All(log(2).folded().clone()), usize::MAX);
+        assert!(!remembers(&whole, 2), "all of it is in memory");
+    }
+
+    // Commits of others could not be noticed, so memory may hold an older state than the storage.
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_store_that_cannot_notice_others_answers_nothing_from_memory() {
+        let alone = of_few(head(1), 10_000);
+        assert!(!alone.is_blind() && alone.current().is_some() && alone.is_current());
+        let blind = alone.beside_others(None);
+        assert!(blind.is_blind() && blind.current().is_none() && !blind.is_current());
+        assert_eq!(blind.budget(), 0);
+    }
+}
