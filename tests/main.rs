@@ -54,5 +54,6 @@ mod verify;
 mod wal;
 mod watch;
 mod watch_budget;
+mod watch_end;
 mod watch_others;
 mod watch_rare;

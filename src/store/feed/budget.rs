@@ -227,7 +227,8 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::task::Wake;
 
     use super::*;
 
@@ -324,5 +325,72 @@ mod tests {
         drop(never_polled);
         assert_eq!(budget.held(), 100);
         drop(got);
+    }
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether one who was denied, and asked again, is woken by this: once, or not at all.
+    fn wakes(expected: Denied, read: impl FnOnce(&Arc<Budget>) -> Held, free: impl FnOnce(Held)) -> bool {
+        let budget = Arc::new(Budget::new(100));
+        let held = read(&budget);
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        for _ in 0..2 {
+            let page: Arc<dyn Loan> = Arc::new(Page::default());
+            assert_eq!(budget.take(60, 0, Arc::downgrade(&page), &waker).err(), Some(expected));
+        }
+        assert_eq!(count.0.load(Ordering::SeqCst), 0);
+        free(held);
+        let woken = count.0.load(Ordering::SeqCst);
+        assert!(woken <= 1);
+        woken == 1
+    }
+
+    #[test]
+    fn who_waits_for_what_is_being_read_is_woken_once_when_there_may_be_room() {
+        let read = |budget: &Arc<Budget>| ask(budget, 60, 0).unwrap();
+        let lease = |held: &Held, with: &dyn Fn(&Lease) -> bool| assert!(with(held.1.as_ref().unwrap()));
+        assert!(wakes(Denied::Full, read, drop), "given back");
+        assert!(wakes(Denied::Full, read, |held| assert!(!held.there().is_lost())), "read");
+        let resized = |bytes| {
+            wakes(Denied::Full, read, move |held| {
+                lease(&held, &|lease| lease.resize(bytes));
+                std::mem::forget(held);
+            })
+        };
+        assert!(resized(59), "smaller");
+        assert!(!resized(60) && !resized(61), "not smaller");
+        let there = |budget: &Arc<Budget>| read(budget).there();
+        assert!(!wakes(Denied::InTurn, there, drop), "who can ask again at once does not wait");
+    }
+
+    #[test]
+    fn what_is_free_is_lent_to_the_last_byte() {
+        let budget = Arc::new(Budget::new(100));
+        let free = |bytes| {
+            let page: Arc<dyn Loan> = Arc::new(Page::default());
+            budget.take_free(bytes, Arc::downgrade(&page))
+        };
+        assert!(free(101).is_none());
+        let _most = free(70).unwrap();
+        assert!(free(31).is_none());
+        let _rest = free(30).unwrap();
+        assert_eq!(budget.held(), 100);
+    }
+
+    #[test]
+    fn a_share_is_that_of_one_page_more() {
+        let budget = Arc::new(Budget::new(100));
+        let shares: Vec<_> = (0..4).map(|n| (budget.share(), ask(&budget, n, 0).unwrap())).collect();
+        assert_eq!(shares.iter().map(|(share, _)| *share).collect::<Vec<_>>(), [100, 50, 33, 25]);
+        budget.limit(1_000);
+        assert_eq!(budget.share(), 200);
     }
 }

@@ -69,3 +69,70 @@ impl Matching {
         self.change.size() + old
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Hash, Timestamp};
+    use crate::seq::Seq;
+    use crate::state::{KeyVersion, Life};
+
+    fn change(kind: ChangeKind) -> Change {
+        Change {
+            seq: Seq::new(1),
+            commit_seq: Seq::new(1),
+            at: Timestamp::EPOCH,
+            kind,
+            key: "/a".into(),
+            version: 1,
+            created_at: Timestamp::EPOCH,
+            prev: Seq::ZERO,
+            until: None,
+            value: Some(vec![0; 1_000].into()),
+            salt: None,
+            value_hash: None,
+            meta: None,
+            hash: Hash::from_bytes([1; 32]),
+        }
+    }
+
+    #[test]
+    fn a_change_takes_the_room_of_its_value_and_of_the_one_that_it_replaced() {
+        let created = change(ChangeKind::Created);
+        let before = Before { value: Some(vec![0; 70].into()), erased: false };
+        assert_eq!(before.size(), 70);
+        assert_eq!(Before { value: None, erased: true }.size(), 0);
+        assert_eq!(Matching::alone(created.clone()).size(), created.size());
+        let with = |old| Matching { change: created.clone(), old }.size();
+        assert_eq!(with(Old::Due), created.size());
+        assert_eq!(with(Old::Read(None)), created.size());
+        assert_eq!(with(Old::Read(Some(before))), created.size() + 70);
+        assert!(created.size() > 1_000);
+    }
+
+    #[test]
+    fn what_a_creation_replaced_is_known_without_a_look() {
+        let old = |kind| Matching::alone(change(kind)).old;
+        assert!(matches!(old(ChangeKind::Created), Old::Read(None)));
+        assert!(matches!(old(ChangeKind::Updated), Old::Due) && matches!(old(ChangeKind::Deleted), Old::Due));
+    }
+
+    #[test]
+    fn a_value_is_gone_if_its_key_exists_without_it() {
+        let erased = |life, value: Option<&[u8]>| {
+            let key_version = KeyVersion { version: 1, seq: Seq::new(1), life };
+            let value = value.map(Arc::from);
+            Before::latest(&KeyState {
+                key: "/a".into(),
+                key_version,
+                at: Timestamp::EPOCH,
+                until: None,
+                value,
+            })
+            .erased
+        };
+        let live = Life::Live { created_at: Timestamp::EPOCH };
+        assert!(erased(live, None));
+        assert!(!erased(live, Some(b"1")) && !erased(Life::Deleted, None));
+    }
+}

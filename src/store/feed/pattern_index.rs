@@ -242,4 +242,15 @@ mod tests {
         index.matching(&"/a".repeat(500), |_| found += 1);
         assert_eq!(found, 0);
     }
+
+    #[test]
+    fn only_patterns_with_several_double_stars_are_tried_one_by_one() {
+        let mut index = PatternIndex::default();
+        for (id, pattern) in (0..).zip(["/a", "/a/*", "/*/a", "/**/a", "/a/**/b*", "/*/*/**/b"]) {
+            index.insert(id, &pattern.parse().unwrap(), id);
+        }
+        assert!(index.others.is_empty());
+        index.insert(9, &"/**/a/**/b".parse().unwrap(), 9);
+        assert_eq!(index.others.len(), 1);
+    }
 }

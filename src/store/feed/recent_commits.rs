@@ -101,7 +101,7 @@ pub(super) fn commits<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::StoreId;
+    use crate::log::{Hash, StoreId, Timestamp};
 
     fn commit(seq: u64, bytes: usize) -> Arc<RecentCommit> {
         let at = |seq| Head { seq: Seq::new(seq), ..Head::genesis(StoreId::from_bytes([1; 16])) };
@@ -125,5 +125,47 @@ mod tests {
         recent.push(commit(7, 1));
         assert_eq!((held(&recent, 5), held(&recent, 6)), (None, Some((1, true))));
         assert_eq!(recent.bytes, 1);
+    }
+
+    #[test]
+    fn a_page_of_recent_commits_ends_when_it_has_so_many_changes_or_bytes() {
+        let change = Matching::alone(Change {
+            seq: Seq::new(1),
+            commit_seq: Seq::new(1),
+            at: Timestamp::EPOCH,
+            kind: ChangeKind::Created,
+            key: "/a".into(),
+            version: 1,
+            created_at: Timestamp::EPOCH,
+            prev: Seq::ZERO,
+            until: None,
+            value: None,
+            salt: None,
+            value_hash: None,
+            meta: None,
+            hash: Hash::from_bytes([1; 32]),
+        });
+        let of = |changes: usize, bytes| {
+            let mut recent = RecentCommits::new(Head::genesis(StoreId::from_bytes([1; 16])));
+            for seq in 1..=4 {
+                let RecentCommit { before, head, .. } = *commit(seq, 0);
+                let changes = vec![change.clone(); changes];
+                recent.push(Arc::new(RecentCommit { before, head, changes, bytes }));
+            }
+            recent
+        };
+        let page = |recent: &RecentCommits, after: u64, most| {
+            recent.after(Seq::new(after), most).map(|(page, all)| (page.len(), all))
+        };
+        let by_bytes = of(1, 50);
+        assert_eq!(page(&by_bytes, 0, 100), Some((2, false)));
+        assert_eq!(page(&by_bytes, 0, 101), Some((3, false)));
+        assert_eq!(page(&by_bytes, 0, 200), Some((4, true)));
+        assert_eq!(page(&by_bytes, 4, 100), Some((0, true)));
+        let by_changes = of(Limits::PAGE_CHANGES / 2, 0);
+        assert_eq!(page(&by_changes, 0, 100), Some((2, false)));
+        let by_changes = of(Limits::PAGE_CHANGES / 2 - 1, 0);
+        assert_eq!(page(&by_changes, 0, 100), Some((3, false)));
+        assert_eq!(page(&by_changes, 1, 100), Some((3, true)));
     }
 }

@@ -200,3 +200,56 @@ impl Watches {
         left
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::StoreId;
+    use crate::seq::Seq;
+    use std::task::Waker;
+
+    fn head(seq: u64) -> Head {
+        Head { seq: Seq::new(seq), ..Head::genesis(StoreId::from_bytes([1; 16])) }
+    }
+
+    fn join(registry: &Registry, from: u64, published: u64) -> Arc<Watcher> {
+        registry.join("/a".parse().unwrap(), head(from), || head(published))
+    }
+
+    #[test]
+    fn watches_are_counted_while_they_are_there() {
+        let registry = Registry::new(head(1));
+        let watches = [join(&registry, 1, 1), join(&registry, 1, 1)];
+        assert_eq!(registry.watching(), 2);
+        for left in [1, 1, 0] {
+            registry.leave(&watches[1 - left], || head(1));
+            assert_eq!(registry.watching(), left, "and leave once");
+        }
+    }
+
+    // What is published between the look at the head and the joining is not lost.
+    #[test]
+    fn a_watch_that_joins_late_is_behind_and_one_that_joins_in_time_is_not() {
+        let registry = Registry::new(head(1));
+        assert!(!join(&registry, 1, 1).listen(Waker::noop()));
+        assert!(join(&registry, 1, 2).listen(Waker::noop()));
+        assert!(!join(&registry, 3, 2).listen(Waker::noop()), "it is to begin later");
+    }
+
+    #[test]
+    fn the_position_of_a_watch_is_what_it_has_delivered() {
+        let registry = Registry::new(head(1));
+        let watch = join(&registry, 2, 2);
+        let position = || registry.stats(|| head(9)).pop().map(|stats| (stats.position.as_u64(), stats.lag));
+        assert_eq!(position(), Some((9, 0)), "nothing has matched since");
+        drop(watch.mark(head(5)));
+        assert_eq!(position(), Some((5, 4)), "what matches is not read yet");
+        watch.delivers(Some(Seq::new(3)));
+        assert_eq!(position(), Some((3, 6)), "what it has read is not delivered yet");
+        watch.delivers(None);
+        watch.keeps_up();
+        assert_eq!(position(), Some((9, 0)));
+        watch.falls_back(head(4));
+        assert_eq!(position(), Some((4, 5)));
+    }
+}

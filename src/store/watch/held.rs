@@ -170,3 +170,112 @@ impl<T: Send> Loan for Held<T> {
         drop(content);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::StateError;
+
+    /// What takes so many bytes.
+    struct Content(usize);
+
+    fn bytes(content: &Content) -> usize {
+        content.0
+    }
+
+    fn ask(budget: &Arc<Budget>, bytes: usize, losses: u32) -> Result<Arc<Held<Content>>, Denied> {
+        Held::ask(budget, bytes, Claim { losses, need: 0 }, Waker::noop())
+    }
+
+    fn content(held: &Held<Content>) -> Result<usize, usize> {
+        held.with(|content| content.0)
+    }
+
+    #[test]
+    fn a_claim_grows_with_what_is_lost_until_something_is_delivered() {
+        let mut claim = Claim::default();
+        claim.lost(30);
+        claim.lost(20);
+        assert_eq!((claim.losses, claim.need), (2, 30));
+        let budget = Arc::new(Budget::new(100));
+        let held: Arc<Held<Content>> = Held::ask(&budget, 10, claim, Waker::noop()).unwrap();
+        assert_eq!(budget.held(), 30, "as much as it needed before");
+        drop(held);
+        claim.delivered();
+        assert_eq!((claim.losses, claim.need), (0, 0));
+    }
+
+    #[test]
+    fn who_is_denied_in_turn_asks_again_with_one_denial_more() {
+        let mut claim = Claim::default();
+        let context = Context::from_waker(Waker::noop());
+        assert!(claim.wait(Denied::Full, &context).is_pending());
+        assert_eq!(claim.losses, 0);
+        assert!(claim.wait(Denied::InTurn, &context).is_pending());
+        assert_eq!(claim.losses, 1);
+    }
+
+    #[test]
+    fn a_page_is_a_fair_share_and_at_most_two_pages_of_the_log() {
+        let budget = Arc::new(Budget::new(100));
+        assert_eq!(Claim::page(&budget), 100);
+        let _held = ask(&budget, 10, 0).unwrap();
+        assert_eq!(Claim::page(&budget), 50);
+        assert_eq!(Claim::page(&Budget::new(100 * Limits::PAGE_BYTES)), 2 * Limits::PAGE_BYTES);
+    }
+
+    #[test]
+    fn what_is_free_is_given_and_nothing_is_taken_for_it() {
+        let budget = Arc::new(Budget::new(100));
+        let one = ask(&budget, 40, 0).unwrap();
+        one.fill(0, Ok(Content(40)), bytes).unwrap();
+        let ahead: Arc<Held<Content>> = Held::ask_for_free(&budget, 60).unwrap();
+        assert_eq!(budget.held(), 100);
+        assert!(Held::<Content>::ask_for_free(&budget, 1).is_none());
+        drop(ahead);
+        assert_eq!((content(&one), budget.held()), (Ok(40), 40));
+    }
+
+    #[test]
+    fn what_was_read_takes_what_it_needs_or_is_lost() {
+        let budget = Arc::new(Budget::new(100));
+        let other = ask(&budget, 40, 0).unwrap();
+        let held = ask(&budget, 10, 0).unwrap();
+        assert_eq!(content(&held), Err(0), "nothing was read yet");
+        held.fill(0, Ok(Content(20)), bytes).unwrap();
+        assert_eq!((content(&held), budget.held()), (Ok(20), 60));
+        assert_eq!(held.add(30, bytes, |content| content.0 += 1), Ok(()));
+        assert_eq!((content(&held), budget.held()), (Ok(21), 90));
+        assert_eq!(held.add(40, bytes, |content| content.0 += 1), Err(61));
+        assert_eq!((content(&held), budget.held()), (Err(122), 40), "it is lost, and its room is given back");
+        let late = ask(&budget, 10, 0).unwrap();
+        late.fill(0, Ok(Content(70)), bytes).unwrap();
+        assert_eq!((content(&late), budget.held()), (Err(140), 40));
+        drop(other);
+        let early = ask(&budget, 10, 0).unwrap();
+        early.fill(50, Ok(Content(20)), bytes).unwrap();
+        assert_eq!((content(&early), budget.held()), (Ok(20), 50), "it keeps what it will need");
+    }
+
+    #[test]
+    fn a_read_that_fails_gives_its_room_back() {
+        let budget = Arc::new(Budget::new(100));
+        let held = ask(&budget, 10, 0).unwrap();
+        assert_eq!(held.fill(0, Err(StateError::Closed), bytes), Err(StateError::Closed));
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn what_was_delivered_in_part_is_taken_from_first_and_is_gone_then() {
+        let budget = Arc::new(Budget::new(100));
+        let held = ask(&budget, 100, 5).unwrap();
+        held.fill(0, Ok(Content(100)), bytes).unwrap();
+        assert_eq!(ask(&budget, 50, 1).err(), Some(Denied::InTurn));
+        held.delivers();
+        let _next = ask(&budget, 50, 1).unwrap();
+        assert_eq!(content(&held), Err(0));
+        assert_eq!(held.add(1, bytes, |content| content.0 += 1), Err(0));
+        assert_eq!(held.fill(0, Ok(Content(10)), bytes), Ok(()));
+        assert!(content(&held).is_err(), "there is no room any more");
+    }
+}

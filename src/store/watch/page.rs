@@ -157,7 +157,7 @@ pub(crate) fn old_changes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Memory, View};
+    use crate::backend::{LogView, Memory, View};
     use crate::log::{StoreId, Timestamp, Tip, seal};
     use crate::state::{Batch, decide};
 
@@ -219,5 +219,73 @@ mod tests {
         let page = watch_few(&log, &pattern, Cursor::new(log.store_id(), page.end), usize::MAX).unwrap();
         let last = SPARSE_CHANGES / 5 * 6 + 1;
         assert_eq!((seqs(&page), page.end.seq), (vec![last], Seq::new(last)));
+    }
+
+    /// Keys whose changes all take the same room.
+    fn key(n: u64) -> String {
+        format!("/a/{n:04}")
+    }
+
+    fn changes_after(log: &Memory, after: Seq) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let take = &mut |change| {
+            changes.push(change);
+            Ok(ControlFlow::Continue(()))
+        };
+        log.changes(after, take).unwrap();
+        changes
+    }
+
+    fn size(log: &Memory) -> usize {
+        changes_after(log, Seq::ZERO)[0].size()
+    }
+
+    #[test]
+    fn a_page_has_as_many_changes_as_fit_in_half_of_its_bytes() {
+        let log = log((0..10).map(|n| Batch::new().set(key(n), "x")));
+        let pattern: Pattern = "/a/*".parse().unwrap();
+        for read in [watch as Read, watch_few] {
+            let page = read(&log, &pattern, Seq::ZERO.into(), 2 * 4 * size(&log)).unwrap();
+            assert_eq!((seqs(&page), page.end.seq), (vec![1, 2, 3, 4], Seq::new(4)));
+            let page = read(&log, &pattern, Seq::new(4).into(), 2 * 6 * size(&log)).unwrap();
+            assert_eq!((seqs(&page), page.end.seq), ((5..=10).collect(), Seq::new(10)));
+        }
+    }
+
+    #[test]
+    fn a_page_has_so_many_changes_in_whole_commits() {
+        let most = Limits::PAGE_CHANGES as u64;
+        let pattern: Pattern = "/a/*".parse().unwrap();
+        for (of, many, few) in [(1, most, most), (3, most.next_multiple_of(3), most.next_multiple_of(3))] {
+            let commits = (0..2 * most / of)
+                .map(|n| (0..of).fold(Batch::new(), |batch, m| batch.set(key(n * of + m), "x")));
+            let log = log(commits);
+            let page = watch(&log, &pattern, Seq::ZERO.into(), usize::MAX).unwrap();
+            assert_eq!((seqs(&page).len() as u64, page.end.seq), (many, Seq::new(many)));
+            let page = watch_few(&log, &pattern, Seq::ZERO.into(), usize::MAX).unwrap();
+            assert_eq!((seqs(&page).len() as u64, page.end.seq), (few, Seq::new(few)));
+        }
+    }
+
+    // The rest is read later.
+    #[test]
+    fn as_many_replaced_states_are_read_as_fit_in_half_of_the_bytes_and_at_least_one() {
+        let all = |value| (0..10).fold(Batch::new(), |batch, n| batch.set(key(n), value));
+        let log = log([all("x"), all("y")]);
+        let pattern: Pattern = "/a/*".parse().unwrap();
+        let changes = changes_after(&log, Seq::new(10));
+        for (bytes, fit) in [(2 * 4 * size(&log), 4), (2 * 4 * size(&log) + 2, 5), (0, 1), (usize::MAX, 10)] {
+            for read in [watch as Read, watch_few] {
+                let page = read(&log, &pattern, Seq::new(10).into(), bytes).unwrap();
+                let (matching, _) = &page.commits[0];
+                let is_read = |m: &Matching| matches!(&m.old, Old::Read(Some(old)) if old.value.is_some());
+                assert_eq!(matching.iter().map(is_read).collect::<Vec<_>>(), {
+                    (0..10).map(|n| n < fit).collect::<Vec<_>>()
+                });
+            }
+            let old = old_changes(&log, &changes, bytes).unwrap();
+            assert_eq!(old.len(), fit);
+            assert!(old.iter().all(|old| old.as_ref().unwrap().value.as_deref() == Some(b"x")));
+        }
     }
 }

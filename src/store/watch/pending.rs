@@ -155,3 +155,123 @@ fn event(Matching { change, old }: Matching) -> WatchEvent {
         Old::Due => WatchEvent::from_change(&change, None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{ChangeKind, Hash, Timestamp};
+
+    fn head(seq: u64) -> Head {
+        Head { seq: Seq::new(seq), hash: Hash::from_bytes([1; 32]) }
+    }
+
+    fn change(seq: u64, kind: ChangeKind) -> Matching {
+        Matching::alone(Change {
+            seq: Seq::new(seq),
+            commit_seq: Seq::new(seq.next_multiple_of(2)),
+            at: Timestamp::EPOCH,
+            kind,
+            key: "/a".into(),
+            version: seq,
+            created_at: Timestamp::EPOCH,
+            prev: Seq::ZERO,
+            until: None,
+            value: Some(vec![0; 1_000].into()),
+            salt: None,
+            value_hash: None,
+            meta: None,
+            hash: Hash::from_bytes([1; 32]),
+        })
+    }
+
+    /// Three commits of two changes each. What those of the second one replaced is not known.
+    fn deliveries() -> Deliveries {
+        let commit = |first, kind| (vec![change(first, kind), change(first + 1, kind)], head(first + 1));
+        let (known, due) = (ChangeKind::Created, ChangeKind::Updated);
+        Deliveries::new(WatchPage {
+            commits: vec![commit(1, known), commit(3, due), commit(5, known)],
+            end: head(9),
+        })
+    }
+
+    /// How many changes are left. Their bytes are those that are counted.
+    fn left(deliveries: &Deliveries) -> usize {
+        let all = || deliveries.commits.iter().flat_map(|pending| &pending.changes);
+        assert_eq!(deliveries.bytes(), all().map(Matching::size).sum::<usize>());
+        assert_eq!(deliveries.is_empty(), all().count() == 0);
+        deliveries.changes()
+    }
+
+    fn old(bytes: usize) -> Before {
+        Before { value: Some(vec![0; bytes].into()), erased: false }
+    }
+
+    #[test]
+    fn events_come_one_by_one_when_what_they_replaced_is_known() {
+        let mut page = deliveries();
+        let mut told = Vec::new();
+        loop {
+            let before = left(&page);
+            match page.next_event() {
+                Next::Item(Delivery { item, seq, commit, last }) => {
+                    assert_eq!((item.seq, left(&page)), (seq, before - 1));
+                    told.push((seq.as_u64(), commit.map(|head| head.seq.as_u64()), last));
+                }
+                Next::Due(changes) => {
+                    let due: Vec<u64> = changes.iter().map(|change| change.seq.as_u64()).collect();
+                    assert_eq!((due, before), ((told.len() as u64 + 1..=4).collect(), 6 - told.len()));
+                    page.fill(vec![Some(old(70))]); // As a page that is full: one after the other.
+                    assert_eq!(left(&page), before);
+                }
+                Next::Nothing => break,
+            }
+        }
+        let all = [(1, None), (2, Some(2)), (3, None), (4, Some(4)), (5, None), (6, Some(6))];
+        assert_eq!(told, all.map(|(seq, commit)| (seq, commit, seq == 6)));
+    }
+
+    #[test]
+    fn commits_come_whole_when_all_that_they_replaced_is_known() {
+        let mut page = deliveries();
+        let mut commit = |due: usize| match page.next_commit() {
+            Next::Item(delivery) => {
+                let (seq, head) = (delivery.seq, delivery.commit.unwrap());
+                assert_eq!((delivery.item.len(), head.seq, due), (2, seq, 0));
+                assert_eq!(left(&page), 6 - usize::try_from(seq.as_u64()).unwrap());
+                (seq.as_u64(), delivery.last)
+            }
+            Next::Due(changes) => {
+                assert_eq!(changes.len(), due);
+                page.fill(vec![Some(old(70))]);
+                (0, false)
+            }
+            Next::Nothing => (0, true),
+        };
+        assert_eq!(
+            [0, 2, 1, 0, 0].map(&mut commit),
+            [(2, false), (0, false), (0, false), (4, false), (6, true)]
+        );
+        assert_eq!(commit(0), (0, true));
+    }
+
+    #[test]
+    fn what_was_delivered_before_is_passed_over() {
+        for delivered in 0..=7 {
+            let mut page = deliveries();
+            page.pass(Seq::new(delivered));
+            assert_eq!(left(&page) as u64, 6_u64.saturating_sub(delivered));
+        }
+    }
+
+    #[test]
+    fn one_event_is_a_single_change_of_which_all_is_known() {
+        let is_one = |commits: Vec<Vec<Matching>>| {
+            let commits = commits.into_iter().map(|changes| (changes, head(2))).collect();
+            Deliveries::new(WatchPage { commits, end: head(9) }).is_one_event()
+        };
+        let (known, due) = (|n| change(n, ChangeKind::Created), change(1, ChangeKind::Updated));
+        assert!(is_one(vec![vec![known(1)]]));
+        assert!(!is_one(vec![]) && !is_one(vec![vec![due]]));
+        assert!(!is_one(vec![vec![known(1), known(2)]]) && !is_one(vec![vec![known(1)], vec![known(2)]]));
+    }
+}

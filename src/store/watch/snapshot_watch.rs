@@ -301,3 +301,29 @@ impl fmt::Debug for SnapshotWatch {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::seq::Seq;
+
+    #[test]
+    fn entries_take_the_room_of_their_keys_and_values_and_those_that_do_not_match_take_none() {
+        let now = SystemTime::now();
+        let entry = |key: &str, bytes| Entry {
+            key: key.into(),
+            value: vec![0; bytes],
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            seq: 1.into(),
+            until: None,
+        };
+        let mut page = Page::at(Seq::ZERO.into());
+        page.entries = vec![entry("/a/1", 100), entry("/b", 5_000), entry("/a/long", 0)];
+        let entries = Entries::of(page, &"/a/*".parse().unwrap());
+        assert_eq!(entries.bytes(), 2 * size_of::<Entry>() + 4 + 100 + 7);
+    }
+}
