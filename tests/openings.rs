@@ -78,6 +78,12 @@ async fn forty_openings_of_one_file_cost_what_one_costs() {
     }
     println!("descriptors and threads of 1 opening and of 40: {told:?}");
     assert_eq!(told[0], told[1]);
+    // As the README says of two cores, for each of which a thread reads.
+    if std::thread::available_parallelism().unwrap().get() == 2 {
+        let (descriptors, threads) = told[0].split_once(' ').unwrap();
+        let said = format!("{descriptors} descriptors and {threads} threads");
+        assert!(include_str!("../README.md").contains(&said), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -66,7 +66,8 @@ pub struct Change {
     pub seq: Seq,
     /// The position of the last change of the same commit; equal to `seq` for the last change itself.
     pub commit_seq: Seq,
-    /// The commit time: the same for all changes of a commit, and later than that of every commit before.
+    /// The commit time: the same for all changes of a commit, and later than that of every commit before, unless the
+    /// clock was accepted in between: see [`accept_clock`](crate::LocalStore::accept_clock).
     pub at: Timestamp,
     /// What the change did to the key.
     pub kind: ChangeKind,

@@ -307,6 +307,28 @@ mod tests {
     }
 
     #[test]
+    fn only_a_checkpoint_that_may_have_lost_what_it_synced_makes_the_log_doubtful() {
+        let storage = || StateError::Storage("no sync".into());
+        let (full, busy) = (StateError::StorageFull(String::new()), StateError::Busy(String::new()));
+        let closed = StateError::Closed;
+        for (durability, error, doubted) in [
+            (Durability::Buffered, storage(), true),
+            (Durability::Buffered, closed, true),
+            (Durability::Buffered, full, false),
+            (Durability::Buffered, busy, false),
+            (Durability::Synced, storage(), false),
+        ] {
+            let disk = Disk::new(&Files::new(), false);
+            let sqlite = Opening { durability: Some(durability), ..opening(&disk, false) }.first().unwrap();
+            let what = format!("{durability:?} {error}");
+            sqlite.note_unsynced(&Err(error));
+            assert_eq!(sqlite.is_log_doubtful(), doubted, "{what}");
+            drop(sqlite);
+            disk.remove();
+        }
+    }
+
+    #[test]
     fn a_connection_that_writes_overwrites_what_it_deletes() {
         let disk = Disk::new(&Files::new(), false);
         let sqlite = opening(&disk, false).first().unwrap();

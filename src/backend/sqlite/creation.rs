@@ -209,6 +209,12 @@ mod tests {
     use super::super::patience::tests::Told;
     use super::*;
 
+    #[test]
+    fn a_new_store_is_made_where_as_many_descriptors_are_free_as_the_readme_says() {
+        let said = format!("{DESCRIPTORS} descriptors");
+        assert!(include_str!("../../../README.md").contains(&said), "{said}");
+    }
+
     fn create(file: &Path, bytes: &[u8]) -> io::Result<()> {
         let at_once = Patience::new(Duration::ZERO, SLEEP);
         super::create(&mut NewFileOnDisk::new(file.to_owned()), bytes, at_once)

@@ -82,8 +82,7 @@ impl Sqlite {
     /// Notes a checkpoint that failed. In a buffered store it is the first to sync what was committed; in a synced one
     /// everything in the log is on disk. A full disk fails writes, of which nothing counts.
     pub(super) fn note_unsynced(&self, moved: &Result<Moved>) {
-        let is_buffered = self.opening.durability == Some(Durability::Buffered) && self.opening.is_file();
-        if is_buffered
+        if self.is_buffered()
             && matches!(moved, Err(error) if !matches!(error, StateError::Busy(_) | StateError::StorageFull(_)))
         {
             self.doubt_log();
