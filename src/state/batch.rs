@@ -306,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_written_as_json_or_refused_where_it_is_none() {
+        let batch = Batch::new().set_json("/a", &["x", "y"]).unwrap();
+        let written = |write: &Write| matches!(write, Write::Set { key, value } if &**key == "/a" && value[..] == *br#"["x","y"]"#);
+        assert!(batch.writes.len() == 1 && batch.writes.iter().all(written));
+        let none = std::collections::HashMap::from([((1, 2), 3)]);
+        assert!(matches!(Batch::new().set_json("/a", &none), Err(StateError::SerializationError(_))));
+    }
+
+    #[test]
     fn limits_count_to_the_byte_and_name_limit_and_actual() {
         let limits = Limits::default();
         let mib = 1 << 20;

@@ -227,6 +227,11 @@ mod tests {
         }
     }
 
+    #[test]
+    fn watches_hold_64_mib_together_unless_it_is_said_otherwise() {
+        assert_eq!(Registry::new(head(1)).budget().share(), 64 << 20);
+    }
+
     // What is published between the look at the head and the joining is not lost.
     #[test]
     fn a_watch_that_joins_late_is_behind_and_one_that_joins_in_time_is_not() {

@@ -83,10 +83,8 @@ pub(crate) fn watch_few(
     bytes: usize,
 ) -> Result<WatchPage> {
     let from = resolve(snapshot, after)?;
-    let mut end = snapshot.head()?;
-    if end.seq.as_u64() - from.seq.as_u64() > SPARSE_CHANGES {
-        end = snapshot.commit_end(Seq::new(from.seq.as_u64() + SPARSE_CHANGES))?;
-    }
+    let most = Seq::new(from.seq.as_u64() + SPARSE_CHANGES);
+    let mut end = snapshot.commit_end(snapshot.head()?.seq.min(most))?;
     if end.seq <= from.seq {
         return watch(snapshot, pattern, after, bytes); // One commit that is larger than that.
     }

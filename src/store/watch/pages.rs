@@ -139,6 +139,23 @@ impl Pages {
 
     /// Notes how many of the changes that a page passed over match, for the way in which the next one is read.
     pub(super) fn judge(&mut self, passed: u64, matching: usize) {
-        self.few = passed >= FEW_OF && (matching as u64) < passed / FEW;
+        self.few = are_few(passed, matching as u64);
+    }
+}
+
+/// Whether few of the changes match that a page passed over.
+fn are_few(passed: u64, matching: u64) -> bool {
+    passed >= FEW_OF && matching < passed / FEW
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_are_less_than_an_eighth_of_five_hundred_changes_or_more() {
+        assert!(!are_few(499, 0) && are_few(500, 0));
+        assert!(are_few(800, 99) && !are_few(800, 100) && !are_few(800, 101));
+        assert!(!are_few(0, 0) && !are_few(10, 10));
     }
 }
