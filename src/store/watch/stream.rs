@@ -334,7 +334,12 @@ impl WatchStream {
         }
         self.pages.judge(end.seq.as_u64().saturating_sub(after.as_u64()), matching);
         self.take(page, end);
-        if end.seq < self.pages.shared.head().seq && matching > 0 {
+        self.read_ahead(end.seq, matching);
+    }
+
+    /// Starts to read the page behind one that ends here, if there is more and there is something to deliver meanwhile.
+    fn read_ahead(&mut self, end: Seq, matching: usize) {
+        if end < self.pages.shared.head().seq && matching > 0 {
             self.ahead = self.pages.ahead(self.end);
         }
     }
