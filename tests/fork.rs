@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use univrs_state::options::{Entropy, OsEntropy};
+use univrs_state::watch::SnapshotWatch;
 use univrs_state::{LocalStore, Options, SqliteStore, StateError, StateStore, WatchStream};
 
 use crate::support::child::Child;
@@ -47,8 +48,8 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// What a fork is told by a handle, a watch and an opening that it has no right to.
-fn use_it(store: &SqliteStore, mut watch: WatchStream, path: &Path) -> String {
+/// What a fork is told by a handle, watches and an opening that it has no right to. A watch says it once.
+fn use_it(store: &SqliteStore, mut watch: WatchStream, mut snapshot: SnapshotWatch, path: &Path) -> String {
     let foreign = |error: Option<StateError>| error == Some(StateError::Forked);
     let refusals = run(async {
         let opened = Options::new().open(path).await.err();
@@ -59,6 +60,9 @@ fn use_it(store: &SqliteStore, mut watch: WatchStream, path: &Path) -> String {
             foreign(store.verify().await.err()),
             foreign(store.watch("/*").err()),
             foreign(watch.try_next().await.err()),
+            watch.try_next().await == Ok(None),
+            foreign(snapshot.try_next().await.err()),
+            snapshot.try_next().await == Ok(None),
             foreign(store.close().await.err()),
             foreign(opened),
         ]
@@ -70,10 +74,10 @@ fn use_it(store: &SqliteStore, mut watch: WatchStream, path: &Path) -> String {
 pub(crate) async fn fork(path: &Path) -> String {
     let store = SqliteStore::open(path).await.unwrap();
     store.set("/a", value(1)).await.unwrap();
-    let watch = store.watch("/b").unwrap();
+    let (watch, snapshot) = (store.watch("/b").unwrap(), store.watch_with_snapshot("/b").unwrap());
     let (shared, path) = (store.clone(), path.to_owned());
     let said = in_a_fork(move || {
-        let said = use_it(&shared, watch, &path);
+        let said = use_it(&shared, watch, snapshot, &path);
         // The last handle is dropped, which waits for nobody.
         drop(shared);
         said
@@ -137,7 +141,7 @@ async fn a_fork_is_told_that_the_store_is_not_its_own_and_harms_nothing() {
     let path = folder.path().join("state.db");
     let mut child = Child::start();
     let said = child.ask(&format!("fork\t{}", path.display())).unwrap();
-    assert_eq!(said, format!("{:?}", [true; 8]));
+    assert_eq!(said, format!("{:?}", [true; 11]));
     assert_eq!(Subject::open(Options::new(), &path).await.audit().await.len(), 2);
 }
 

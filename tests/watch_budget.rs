@@ -2,6 +2,9 @@
 //! not polled.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -190,6 +193,45 @@ async fn an_event_that_is_larger_than_the_budget_goes_through() {
             }
             subject.audit().await;
         }
+    }
+}
+
+// A start that is only a number is looked up again, if what was read after it is lost before any of it was delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_lost_its_first_commit_begins_where_it_was_to_begin() {
+    for subject in each(100 * KIB).await {
+        let store = subject.shared();
+        for n in 0..3_u8 {
+            let five = (0..5).fold(Batch::new(), |b, m| b.set(format!("/five/{m}"), vec![n; 50 * KIB]));
+            store.commit(five).await.unwrap();
+        }
+        for start in [5, 7] {
+            let mut commits = store.watch_after("/five/*", seq(start).into()).unwrap().commits();
+            // It has read its first commit, and reads what that replaced.
+            let mut polls = 0;
+            let early = poll_fn(|context| {
+                polls += 1;
+                match pin!(commits.try_next()).poll(context) {
+                    Poll::Pending if polls == 2 => Poll::Ready(None),
+                    poll => poll.map(Some),
+                }
+            });
+            let early = timeout(LONG, early).await.expect("the page is read");
+            // Another one takes the room.
+            let mut other = store.watch_after("/*", Seq::ZERO.into()).unwrap();
+            for at in 1..=15 {
+                assert_eq!(next(&mut other).await.seq, seq(at));
+            }
+            let commit = match early {
+                Some(commit) => commit,
+                None => timeout(LONG, commits.try_next()).await.expect("nobody waits for ever"),
+            };
+            let commit = commit.unwrap().unwrap();
+            let seqs: Vec<u64> = commit.iter().map(|event| event.seq.as_u64()).collect();
+            assert_eq!(seqs, [6, 7, 8, 9, 10]);
+            assert!(commit.iter().all(|event| event.old_value.is_some()));
+        }
+        subject.audit().await;
     }
 }
 
