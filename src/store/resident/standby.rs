@@ -54,3 +54,23 @@ impl StandbyTree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Hash, StoreId};
+    use crate::seq::Seq;
+
+    #[test]
+    fn the_tree_is_that_of_its_own_head_and_of_no_other() {
+        let store = StoreId::from_bytes([1; 16]);
+        let tree = || StandbyTree::Level(FoldedState::genesis(store));
+        let genesis = Head::genesis(store);
+        assert_eq!(tree().at(genesis).map(|folded| folded.head), Some(genesis));
+        for other in
+            [Head { seq: Seq::new(1), ..genesis }, Head { hash: Hash::from_bytes([1; 32]), ..genesis }]
+        {
+            assert!(tree().at(other).is_none());
+        }
+    }
+}
