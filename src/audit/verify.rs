@@ -80,7 +80,9 @@ impl Verification {
             }
             self.first = change.seq.next();
         }
-        self.fold.insert(change.key.clone(), Change { value: None, ..change });
+        let mut left = change;
+        left.value = None;
+        self.fold.insert(left.key.clone(), left);
     }
 
     /// Ends the log; `unreadable` says why it could not be read to its end.
