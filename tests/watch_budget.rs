@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use univrs_state::watch::{SnapshotEvent, SnapshotWatch};
 use univrs_state::{Batch, Options, Seq, StateStore, WatchEvent, WatchStream};
 
-use crate::support::child::Child;
+use crate::support::child::{Child, peak_kib};
 use crate::support::{Subject, folder, options, seq};
 
 /// A watch that waits this long waits for ever.
@@ -261,6 +262,53 @@ async fn what_was_delivered_of_a_commit_is_not_delivered_again() {
     }
 }
 
+// Of the newest commits, of the log, and of a log where few changes match.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_larger_than_a_page_comes_in_parts_as_events_and_whole_as_a_commit() {
+    const OTHERS: u64 = 600;
+    let mixed = |n: u8| {
+        let others = (0..OTHERS).fold(Batch::new(), |b, m| b.set(format!("/many/{m}"), "x"));
+        (0..20).fold(others, |b, m| b.set(format!("/few/{m:02}"), vec![n; 20 * KIB]))
+    };
+    for subject in each(100 * KIB).await {
+        let store = subject.shared();
+        let commit = OTHERS + 20;
+        let mut watches = vec![store.watch("/few/*").unwrap(), store.watch("/*").unwrap()];
+        for n in 1..=3 {
+            store.commit(mixed(n)).await.unwrap();
+        }
+        let after = |pattern| store.watch_after(pattern, Seq::ZERO.into()).unwrap();
+        watches.extend(["/few/*", "/*", "/few/*", "/*"].map(after));
+        let mut turned = Vec::new();
+        for (which, mut watch) in watches.into_iter().enumerate() {
+            let first = if watch.pattern() == "/*" { 1 } else { OTHERS + 1 };
+            let due: Vec<u64> = (0..3).flat_map(|n| n * commit + first..=(n + 1) * commit).collect();
+            // Some become watches of commits within the second one.
+            let parts = if which < 4 { due.len() } else { due.len() / 2 };
+            for at in &due[..parts] {
+                let event = next(&mut watch).await;
+                assert_eq!((event.seq, event.old_value.is_some()), (seq(*at), *at > commit));
+                assert_eq!(watch.cursor().seq(), seq(at / commit * commit), "the last whole commit");
+                if at % 20 == 10 {
+                    assert!(held(&subject).await <= 100 * KIB);
+                }
+            }
+            if parts < due.len() {
+                turned.push((watch.commits(), due[parts..].to_vec()));
+            }
+        }
+        for (mut commits, due) in turned {
+            let rest = due.iter().filter(|at| **at <= 2 * commit).count();
+            for part in [&due[..rest], &due[rest..]] {
+                let events = timeout(LONG, commits.try_next()).await.unwrap().unwrap().unwrap();
+                assert_eq!(events.iter().map(|event| event.seq.as_u64()).collect::<Vec<_>>(), part);
+                assert_eq!(commits.cursor().seq().as_u64(), *part.last().unwrap());
+            }
+        }
+        subject.audit().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_stays_one_state_when_a_part_of_it_is_lost() {
     for subject in each(100 * KIB).await {
@@ -321,4 +369,97 @@ async fn a_hundred_watches_of_large_values_take_little_memory() {
     assert!(grown < 300 << 10, "{grown} KiB within a budget of 64 MiB");
     child.kill();
     subject.audit().await;
+}
+
+/// Follows a log to its end: `turns` takes one event of each watch in turn, `tasks` all events of each in a task of its
+/// own, and `commits` whole commits. What this process read meanwhile, by how much its peak of memory grew, both in KiB,
+/// and milliseconds.
+pub(crate) async fn cost(path: &Path, bytes: usize, way: &str, watches: u64) -> String {
+    let store = options().watch_bytes(bytes).open(path).await.unwrap();
+    let end = store.head().await.unwrap().seq;
+    let mut watches: Vec<_> =
+        (0..watches).map(|_| store.watch_after("/*", Seq::ZERO.into()).unwrap()).collect();
+    let (read, peak, begin) = (read_kib(), peak_kib(), Instant::now());
+    let told = || {
+        let millis = begin.elapsed().as_millis();
+        format!("{} {} {millis}", read_kib() - read, peak_kib() - peak)
+    };
+    if way == "turns" {
+        for _ in 0..end.as_u64() {
+            for watch in &mut watches {
+                next(watch).await;
+            }
+        }
+        return told();
+    }
+    let whole = way == "commits";
+    let tasks = watches.into_iter().map(|mut watch| {
+        tokio::spawn(async move {
+            if whole {
+                let mut commits = watch.commits();
+                while commits.cursor().seq() < end {
+                    timeout(LONG, commits.try_next()).await.expect("nobody waits for ever").unwrap().unwrap();
+                }
+            } else {
+                while next(&mut watch).await.seq < end {}
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    told()
+}
+
+/// What this process has read from files, in KiB.
+fn read_kib() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    let bytes = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+    bytes.parse::<u64>().unwrap() >> 10
+}
+
+/// How many times each of some watches reads a log of `commits` large commits, with a budget of four of them.
+async fn times_read(commits: u8, commit: u32, value_bytes: u32, way: &str, watches: u32) -> f64 {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let subject = Subject::open(options(), &path).await;
+    for n in 0..commits {
+        let batch = (0..commit / value_bytes)
+            .fold(Batch::new(), |b, m| b.set(format!("/{m}"), vec![n; value_bytes as usize]));
+        subject.shared().commit(batch).await.unwrap();
+    }
+    let mut child = Child::start();
+    let asked = format!("cost of watches\t{}\t{}\t{way}\t{watches}", path.display(), 4 * commit);
+    let cost = child.ask(&asked).unwrap();
+    let cost: Vec<f64> = cost.split(' ').map(|word| word.parse().unwrap()).collect();
+    child.end();
+    subject.audit().await;
+    let times = cost[0] * 1024.0 / f64::from(commits) / f64::from(commit) / f64::from(watches);
+    println!(
+        "{watches} watches in {way}, {commits} commits of {} MiB, values of {} KiB: each reads the log {times:.2} \
+         times; {} MiB, {} ms",
+        commit >> 20,
+        value_bytes >> 10,
+        cost[1] / 1024.0,
+        cost[2]
+    );
+    times
+}
+
+// Once each took the page of another after some events, and all read the whole commit again for the next ones.
+#[tokio::test]
+async fn watches_behind_a_large_commit_read_it_little_more_than_once_each() {
+    for (way, watches) in [("turns", 10), ("tasks", 40)] {
+        let times = times_read(2, 4 << 20, 64 << 10, way, watches).await;
+        assert!(times < 3.0, "{times} times in {way}");
+    }
+}
+
+// Once those that had waited long took what others had just read, before these could deliver it.
+#[tokio::test]
+async fn watches_of_more_than_their_share_read_it_a_few_times_at_most() {
+    let times = times_read(2, 4 << 20, 64 << 10, "commits", 20).await;
+    assert!(times < 4.0, "{times} times for whole commits");
+    let times = times_read(2, 4 << 20, 1_000 << 10, "tasks", 100).await;
+    assert!(times < 3.0, "{times} times for large values");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::feed::Before;
 use super::super::read::{Scan, current, key_history, log};
-use super::super::watch::page;
+use super::super::watch::page::{self, After, Wanted};
 use crate::backend::Snapshot;
 use crate::backend::sqlite::Sqlite;
 use crate::error::Result;
@@ -179,9 +179,9 @@ impl Truth {
             }
             let cursor = Cursor::new(snapshot.store_id(), *head);
             let pattern: Pattern = "/**".parse().unwrap();
-            let Some(page) = answers.ok(page::watch(snapshot, &pattern, cursor, usize::MAX)) else {
-                continue;
-            };
+            let after = After::Named(cursor);
+            let wanted = Wanted { after, bytes: usize::MAX, whole: true };
+            let Some(page) = answers.ok(page::watch(snapshot, &pattern, wanted)) else { continue };
             answers.equal("the end of a watch", &page.end, &self.head());
             let events: Vec<Change> =
                 page.commits.into_iter().flat_map(|(matching, _)| matching).map(|m| m.change).collect();

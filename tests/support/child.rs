@@ -294,6 +294,10 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             }
             return Ok(peak_kib().to_string());
         }
+        ["cost of watches", path, bytes, way, watches] => {
+            let (bytes, watches) = (bytes.parse().unwrap(), watches.parse().unwrap());
+            return Ok(crate::watch_budget::cost(Path::new(path), bytes, way, watches).await);
+        }
         // Each shows one event, and is then left alone.
         ["memory of lagging watches", count] => {
             let before = peak_kib();
@@ -321,7 +325,7 @@ fn cpu_ticks() -> u64 {
 }
 
 /// The most memory that this process had, in KiB.
-fn peak_kib() -> u64 {
+pub(crate) fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -13,7 +13,9 @@ use crate::sync::{Mutex, lock};
 /// A watch asks before it reads. If there is no room, pages of others are taken, those first that exceed a fair share,
 /// then the oldest, and always of watches that were denied less often than the one that asks. So nobody is denied for
 /// ever, and a watch that is not polled keeps nothing from others. A page that is being read is not taken: it comes
-/// without anybody's help.
+/// without anybody's help. Nor is one that was just read: others are denied so often first that its watch, if it is
+/// polled at all, has its turn. The count doubles each time that it loses a page before it delivers anything, so a watch
+/// that is polled seldom reads a page again a few times only.
 pub(crate) struct Budget {
     state: Mutex<State>,
 }
@@ -22,6 +24,8 @@ struct State {
     most: usize,
     held: usize,
     leases: HashMap<u64, Leased>,
+    /// How often somebody was denied in turn.
+    denials: u64,
     /// The number of the next lease. Later ones have larger numbers.
     next: u64,
     /// The watches that wait for pages that are being read.
@@ -30,11 +34,25 @@ struct State {
 
 struct Leased {
     bytes: usize,
-    losses: u32,
-    /// Whether the page was read, so that it can be taken.
-    is_there: bool,
+    standing: Standing,
+    /// The number of denials from which on it can be taken. None while it is being read.
+    ripe: Option<u64>,
     page: Weak<dyn Loan>,
 }
+
+/// How a watch fared since it last delivered something.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Standing {
+    /// How often it was denied room.
+    pub(crate) denied: u32,
+    /// How often it lost what it had read.
+    pub(crate) lost: u32,
+}
+
+/// So many times others are denied before a page is taken that was just read.
+const PATIENCE: u64 = 1_000;
+/// That doubles at most so often.
+const MOST_DOUBLED: u32 = 8;
 
 /// What is held within the budget.
 pub(crate) trait Loan: Send + Sync {
@@ -45,7 +63,7 @@ pub(crate) trait Loan: Send + Sync {
 /// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// Those who hold pages were denied as often. A watch that asks again, one denial more, gets room.
+    /// Those who hold pages were denied as often, or have just read them. A watch that asks again gets room in the end.
     InTurn,
     /// Pages that are being read take it. The waker is called when there may be some.
     Full,
@@ -54,7 +72,7 @@ pub(crate) enum Denied {
 impl Budget {
     /// A budget of this many bytes.
     pub(crate) fn new(most: usize) -> Self {
-        let state = State { most, held: 0, leases: HashMap::new(), next: 0, waiting: Vec::new() };
+        let state = State { most, held: 0, leases: HashMap::new(), denials: 0, next: 0, waiting: Vec::new() };
         Self { state: Mutex::new(state) }
     }
 
@@ -73,27 +91,28 @@ impl Budget {
         lock(&self.state).share()
     }
 
-    /// Room for a page of this many bytes, or for one that takes all, if it is larger than that. `losses` says how
-    /// often the watch was denied, or lost a page, since it last delivered something.
+    /// Room for a page of this many bytes, or for one that takes all, if it is larger than that.
     pub(crate) fn take(
         self: &Arc<Self>,
         bytes: usize,
-        losses: u32,
+        standing: Standing,
         page: Weak<dyn Loan>,
         waker: &Waker,
     ) -> Result<Lease, Denied> {
         let mut state = lock(&self.state);
         let bytes = bytes.min(state.most);
-        let lost = match state.make_room(bytes, losses, None) {
+        let lost = match state.make_room(bytes, standing, None) {
             Ok(lost) => lost,
             Err(denied) => {
-                if denied == Denied::Full && !state.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+                if denied == Denied::InTurn {
+                    state.denials += 1;
+                } else if !state.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
                     state.waiting.push(waker.clone());
                 }
                 return Err(denied);
             }
         };
-        let id = state.add(bytes, losses, page);
+        let id = state.add(bytes, standing, page);
         drop(state);
         lost.iter().filter_map(Weak::upgrade).for_each(|page| page.give_up());
         Ok(Lease { budget: self.clone(), id })
@@ -103,7 +122,7 @@ impl Budget {
     pub(crate) fn take_free(self: &Arc<Self>, bytes: usize, page: Weak<dyn Loan>) -> Option<Lease> {
         let mut state = lock(&self.state);
         (bytes <= state.most.saturating_sub(state.held)).then(|| {
-            let id = state.add(bytes, 0, page);
+            let id = state.add(bytes, Standing::default(), page);
             Lease { budget: self.clone(), id }
         })
     }
@@ -114,11 +133,11 @@ impl State {
         self.most / (self.leases.len() + 1)
     }
 
-    fn add(&mut self, bytes: usize, losses: u32, page: Weak<dyn Loan>) -> u64 {
+    fn add(&mut self, bytes: usize, standing: Standing, page: Weak<dyn Loan>) -> u64 {
         let id = self.next;
         self.next += 1;
         self.held += bytes;
-        self.leases.insert(id, Leased { bytes, losses, is_there: false, page });
+        self.leases.insert(id, Leased { bytes, standing, ripe: None, page });
         id
     }
 
@@ -127,7 +146,7 @@ impl State {
     fn make_room(
         &mut self,
         bytes: usize,
-        losses: u32,
+        standing: Standing,
         own: Option<u64>,
     ) -> Result<Vec<Weak<dyn Loan>>, Denied> {
         let mut free = self.most.saturating_sub(self.held);
@@ -135,10 +154,14 @@ impl State {
             return Ok(Vec::new());
         }
         let share = self.share();
-        let others = || self.leases.iter().filter(|(id, lease)| Some(**id) != own && lease.is_there);
-        let weaker = others().filter(|(_, lease)| lease.losses < losses);
-        let mut weaker: Vec<_> =
-            weaker.map(|(id, lease)| (lease.bytes <= share, lease.losses, *id, lease.bytes)).collect();
+        let others = || self.leases.iter().filter(|(id, lease)| Some(**id) != own && lease.ripe.is_some());
+        let is_weaker = |lease: &Leased| {
+            lease.standing.denied < standing.denied && lease.ripe.is_some_and(|ripe| ripe <= self.denials)
+        };
+        let weaker = others().filter(|(_, lease)| is_weaker(lease));
+        let mut weaker: Vec<_> = weaker
+            .map(|(id, lease)| (lease.bytes <= share, lease.standing.denied, *id, lease.bytes))
+            .collect();
         weaker.sort_unstable();
         let mut taken = Vec::new();
         for (.., id, bytes_of) in weaker {
@@ -149,7 +172,7 @@ impl State {
             taken.push(id);
         }
         if bytes > free {
-            let in_turn = others().any(|(_, lease)| lease.losses >= losses);
+            let in_turn = others().any(|(_, lease)| !is_weaker(lease));
             return Err(if in_turn { Denied::InTurn } else { Denied::Full });
         }
         Ok(taken.into_iter().filter_map(|id| self.remove(id)).collect())
@@ -177,11 +200,10 @@ impl Lease {
     /// is no room, or if the page was taken.
     pub(crate) fn resize(&self, bytes: usize) -> bool {
         let mut state = lock(&self.budget.state);
+        let lease = state.leases.get(&self.id).map(|lease| (lease.bytes, lease.standing));
+        let Some((had, standing)) = lease else { return false };
         let bytes = bytes.min(state.most);
-        let Some((had, losses)) = state.leases.get(&self.id).map(|lease| (lease.bytes, lease.losses)) else {
-            return false;
-        };
-        let Ok(lost) = state.make_room(bytes.saturating_sub(had), losses, Some(self.id)) else {
+        let Ok(lost) = state.make_room(bytes.saturating_sub(had), standing, Some(self.id)) else {
             return false;
         };
         state.held = state.held - had + bytes;
@@ -197,17 +219,22 @@ impl Lease {
 
     /// Notes that the page was read.
     pub(crate) fn is_there(&self) {
-        self.change(|lease| lease.is_there = true);
+        self.change(|lease, denials| {
+            lease.ripe = Some(denials + (PATIENCE << lease.standing.lost.min(MOST_DOUBLED)));
+        });
     }
 
     /// Notes that something of the page was delivered.
     pub(crate) fn delivers(&self) {
-        self.change(|lease| lease.losses = 0);
+        self.change(|lease, denials| (lease.standing, lease.ripe) = (Standing::default(), Some(denials)));
     }
 
-    fn change(&self, change: impl FnOnce(&mut Leased)) {
+    fn change(&self, change: impl FnOnce(&mut Leased, u64)) {
         let mut state = lock(&self.budget.state);
-        state.leases.get_mut(&self.id).map(change);
+        let denials = state.denials;
+        if let Some(lease) = state.leases.get_mut(&self.id) {
+            change(lease, denials);
+        }
         let woken = state.woken();
         drop(state);
         woken.wake();
@@ -254,10 +281,21 @@ mod tests {
         }
     }
 
-    fn ask(budget: &Arc<Budget>, bytes: usize, losses: u32) -> Result<Held, Denied> {
+    fn ask(budget: &Arc<Budget>, bytes: usize, denied: u32) -> Result<Held, Denied> {
+        ask_after(budget, bytes, Standing { denied, lost: 0 })
+    }
+
+    fn ask_after(budget: &Arc<Budget>, bytes: usize, standing: Standing) -> Result<Held, Denied> {
         let page = Arc::new(Page::default());
         let weak: Weak<dyn Loan> = Arc::downgrade(&(page.clone() as Arc<dyn Loan>));
-        budget.take(bytes, losses, weak, Waker::noop()).map(|lease| Held(page, Some(lease)))
+        budget.take(bytes, standing, weak, Waker::noop()).map(|lease| Held(page, Some(lease)))
+    }
+
+    /// So many denials, that what was read before can be taken.
+    fn deny(budget: &Arc<Budget>, denials: u64) {
+        for _ in 0..denials {
+            assert_eq!(ask(budget, usize::MAX, 0).err(), Some(Denied::InTurn));
+        }
     }
 
     #[test]
@@ -290,12 +328,14 @@ mod tests {
         let small = ask(&budget, 10, 0).unwrap().there();
         let large = ask(&budget, 60, 0).unwrap().there();
         let read = ask(&budget, 30, 0).unwrap();
+        deny(&budget, PATIENCE);
         assert_eq!(ask(&budget, 20, 0).err(), Some(Denied::InTurn));
         let next = ask(&budget, 20, 1).unwrap().there();
         assert!(large.is_lost() && !small.is_lost() && !read.is_lost());
         assert!(!large.1.as_ref().unwrap().resize(1), "what was taken stays so");
         drop(large);
         assert_eq!(budget.held(), 60);
+        deny(&budget, PATIENCE);
         assert_eq!(ask(&budget, 90, 1).err(), Some(Denied::InTurn), "one was denied as often");
         assert!(!small.is_lost() && !next.is_lost(), "in vain, nothing is taken");
         assert_eq!(ask(&budget, 90, 2).err(), Some(Denied::Full), "the rest is being read");
@@ -304,6 +344,20 @@ mod tests {
         assert!(small.is_lost() && next.is_lost() && budget.held() == 90);
         all.1.as_ref().unwrap().delivers();
         assert!(ask(&budget, 50, 1).is_ok() && all.is_lost(), "who has delivered is asked first again");
+    }
+
+    #[test]
+    fn a_page_that_was_just_read_is_kept_until_others_were_denied_often_and_twice_as_often_after_each_loss() {
+        let budget = Arc::new(Budget::new(100));
+        for lost in 0..=MOST_DOUBLED + 1 {
+            let page = ask_after(&budget, 100, Standing { denied: 0, lost }).unwrap().there();
+            deny(&budget, (PATIENCE << lost.min(MOST_DOUBLED)) - 1);
+            assert_eq!(ask(&budget, 1, 9).err(), Some(Denied::InTurn), "and that was the last one");
+            assert!(!page.is_lost() && ask(&budget, 1, 9).is_ok() && page.is_lost());
+        }
+        let page = ask(&budget, 100, 0).unwrap().there();
+        page.1.as_ref().unwrap().delivers();
+        assert!(ask(&budget, 1, 1).is_ok() && page.is_lost(), "its watch has had its turn");
     }
 
     #[test]
@@ -319,7 +373,7 @@ mod tests {
                 Err(Denied::Full) => panic!("nothing is being read"),
             }
             denied += 1;
-            assert!(denied < 20);
+            assert!(denied < PATIENCE + 20);
         };
         assert!(never_polled.iter().all(Held::is_lost));
         drop(never_polled);
@@ -344,7 +398,10 @@ mod tests {
         let waker = Waker::from(count.clone());
         for _ in 0..2 {
             let page: Arc<dyn Loan> = Arc::new(Page::default());
-            assert_eq!(budget.take(60, 0, Arc::downgrade(&page), &waker).err(), Some(expected));
+            assert_eq!(
+                budget.take(60, Standing::default(), Arc::downgrade(&page), &waker).err(),
+                Some(expected)
+            );
         }
         assert_eq!(count.0.load(Ordering::SeqCst), 0);
         free(held);

@@ -9,7 +9,7 @@ mod registry;
 mod wakers;
 mod watcher;
 
-pub(crate) use budget::{Budget, Denied, Lease, Loan};
+pub(crate) use budget::{Budget, Denied, Lease, Loan, Standing};
 pub(crate) use matching::{Before, Matching, Old};
 pub(crate) use recent_commits::RecentCommit;
 pub(crate) use registry::{Registry, WATCH_BYTES};

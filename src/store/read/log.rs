@@ -16,6 +16,12 @@ pub(crate) fn recorded(log: &dyn LogView, seq: Seq) -> Result<Change> {
 
 /// The head that a cursor names: checked against the log, and rounded down to the end of a commit.
 pub(crate) fn resolve(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
+    check(snapshot, cursor)?;
+    snapshot.commit_end(cursor.seq())
+}
+
+/// Checks a cursor against the log.
+pub(crate) fn check(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<()> {
     cursor.belongs_to(snapshot.store_id())?;
     let (seq, end) = (cursor.seq(), snapshot.tip()?.head.seq);
     if seq > end {
@@ -34,7 +40,7 @@ pub(crate) fn resolve(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<Head> {
             "the log has another hash at position {seq}; the store went on from an older copy"
         )));
     }
-    snapshot.commit_end(seq)
+    Ok(())
 }
 
 /// Visits whole commits after a position, checked against the hash chain: until `limit` changes or
@@ -47,16 +53,26 @@ pub(crate) fn follow(
 ) -> Result<Head> {
     follow_until(log, after, limit, |change| {
         visit(change);
-        false
+        Enough::NotYet
     })
 }
 
-/// The same; `visit` may also say that this is enough, so that it ends with the commit.
+/// Whether a reader of the log has enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enough {
+    NotYet,
+    /// With the end of this commit.
+    WithCommit,
+    /// With this change.
+    Here,
+}
+
+/// The same; `visit` says when it has enough. The head is that after the last change that was visited.
 pub(crate) fn follow_until(
     log: &dyn LogView,
     after: Head,
     limit: usize,
-    mut visit: impl FnMut(Change) -> bool,
+    mut visit: impl FnMut(Change) -> Enough,
 ) -> Result<Head> {
     let mut follow = Follow::after(after);
     let (mut changes, mut bytes, mut enough, mut full) = (0, 0, false, false);
@@ -66,14 +82,15 @@ pub(crate) fn follow_until(
         changes += 1;
         bytes += change.size();
         let closes = change.closes_commit();
-        enough |= visit(change) || changes >= limit || bytes >= Limits::PAGE_BYTES;
-        full = closes && enough;
+        let told = visit(change);
+        enough |= told != Enough::NotYet || changes >= limit || bytes >= Limits::PAGE_BYTES;
+        full = closes && enough || told == Enough::Here;
         Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     if !full {
         pass_withheld(log, &mut follow, Seq::MAX);
     }
-    if follow.is_whole() {
+    if full || follow.is_whole() {
         Ok(follow.head())
     } else {
         Err(StateError::Corrupted(format!("the log ends within the commit of change {}", follow.head().seq)))

@@ -20,7 +20,8 @@ pub struct Commits(WatchStream);
 impl WatchStream {
     /// Turns this stream into one that delivers whole commits: the matching events of each, in order. Each commit
     /// is then in memory as a whole, with its old values.
-    pub fn commits(self) -> Commits {
+    pub fn commits(mut self) -> Commits {
+        self.make_whole();
         Commits(self)
     }
 }

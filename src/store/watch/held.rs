@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::store::feed::{Budget, Denied, Lease, Loan};
+use crate::store::feed::{Budget, Denied, Lease, Loan, Standing};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
@@ -31,6 +31,8 @@ enum Slot<T> {
 pub(super) struct Claim {
     /// How often the watch was denied, or lost a page, since it last delivered something.
     losses: u32,
+    /// How often it lost a page since then.
+    lost: u32,
     /// The bytes that a page needs that was read before and did not fit.
     pub(super) need: usize,
 }
@@ -48,6 +50,7 @@ impl Claim {
     /// Notes that what was read is lost.
     pub(super) fn lost(&mut self, need: usize) {
         self.need = self.need.max(need);
+        self.lost = self.lost.saturating_add(1);
         self.losses = self.losses.saturating_add(1);
     }
 
@@ -76,7 +79,8 @@ impl<T: Send + 'static> Held<T> {
         waker: &Waker,
     ) -> Result<Arc<Self>, Denied> {
         let held = Self::new(Slot::Due);
-        let lease = budget.take(bytes.max(claim.need), claim.losses, held.weak(), waker)?;
+        let standing = Standing { denied: claim.losses, lost: claim.lost };
+        let lease = budget.take(bytes.max(claim.need), standing, held.weak(), waker)?;
         let _ = held.lease.set(lease);
         Ok(held)
     }
@@ -184,7 +188,7 @@ mod tests {
     }
 
     fn ask(budget: &Arc<Budget>, bytes: usize, losses: u32) -> Result<Arc<Held<Content>>, Denied> {
-        Held::ask(budget, bytes, Claim { losses, need: 0 }, Waker::noop())
+        Held::ask(budget, bytes, Claim { losses, ..Claim::default() }, Waker::noop())
     }
 
     fn content(held: &Held<Content>) -> Result<usize, usize> {
@@ -196,13 +200,13 @@ mod tests {
         let mut claim = Claim::default();
         claim.lost(30);
         claim.lost(20);
-        assert_eq!((claim.losses, claim.need), (2, 30));
+        assert_eq!((claim.losses, claim.lost, claim.need), (2, 2, 30));
         let budget = Arc::new(Budget::new(100));
         let held: Arc<Held<Content>> = Held::ask(&budget, 10, claim, Waker::noop()).unwrap();
         assert_eq!(budget.held(), 30, "as much as it needed before");
         drop(held);
         claim.delivered();
-        assert_eq!((claim.losses, claim.need), (0, 0));
+        assert_eq!((claim.losses, claim.lost, claim.need), (0, 0, 0));
     }
 
     #[test]

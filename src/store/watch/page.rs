@@ -1,4 +1,4 @@
-//! A page of a watch: whole commits of the log, and the states that their changes replaced.
+//! A page of a watch: changes of the log, and the states that they replaced.
 
 use std::ops::ControlFlow;
 
@@ -11,17 +11,58 @@ use crate::pattern::Pattern;
 use crate::seq::Seq;
 use crate::store::feed::{Before, Matching, Old};
 use crate::store::read::key_history::previous;
-use crate::store::read::log::{follow_until, resolve};
+use crate::store::read::log::{Enough, check, follow_until, resolve};
 
 /// How many changes a page passes over if few match. SQLite passes over them in some milliseconds.
 const SPARSE_CHANGES: u64 = 50_000;
 
 /// A page of a watch.
 pub(crate) struct WatchPage {
-    /// For each commit with matching changes, these changes and the head after the commit.
-    pub(crate) commits: Vec<(Vec<Matching>, Head)>,
+    /// For each commit with matching changes, these changes and the head after the commit; none if the rest of the
+    /// commit is not in the page.
+    pub(crate) commits: Vec<(Vec<Matching>, Option<Head>)>,
+    /// The head before the page.
+    pub(crate) start: Head,
     /// The head at the end of the page: every matching change up to it is in `commits`.
     pub(crate) end: Head,
+    /// Whether a commit ends there.
+    pub(crate) whole: bool,
+}
+
+/// What a page is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) after: After,
+    /// About how many bytes it has at most. It has at least one change.
+    pub(crate) bytes: usize,
+    /// Whether it has whole commits only. If not, a large commit takes several pages.
+    pub(crate) whole: bool,
+}
+
+/// Where a page starts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum After {
+    /// After the last commit that ends at or before this.
+    Named(Cursor),
+    /// Where the page before ended, maybe within a commit.
+    Page(Cursor),
+}
+
+impl After {
+    pub(crate) fn seq(self) -> Seq {
+        let (Self::Named(cursor) | Self::Page(cursor)) = self;
+        cursor.seq()
+    }
+
+    fn head(self, snapshot: &dyn Snapshot) -> Result<Head> {
+        match self {
+            Self::Page(cursor) if let Some(head) = cursor.head() => {
+                check(snapshot, cursor)?;
+                Ok(head)
+            }
+            Self::Named(cursor) | Self::Page(cursor) => resolve(snapshot, cursor),
+        }
+    }
 }
 
 impl WatchPage {
@@ -36,38 +77,43 @@ fn of_changes(bytes: usize) -> usize {
     (bytes / 2).min(Limits::PAGE_BYTES)
 }
 
-/// Reads a page of the commits after a cursor, with the changes that match the pattern: about this many bytes, but at
-/// least a commit.
+/// Whether a page has enough if another change like the last one, of this many bytes, would be too much.
+fn is_enough(read: usize, last: usize, bytes: usize) -> bool {
+    read + last > of_changes(bytes)
+}
+
+/// Reads a page of the log, with the changes that match the pattern.
 ///
 /// The states that the changes replaced are read with them as far as they fit a page. The rest is read later
 /// in slices, so that a commit that deletes large values takes no more memory than others.
-pub(crate) fn watch(
-    snapshot: &dyn Snapshot,
-    pattern: &Pattern,
-    after: Cursor,
-    bytes: usize,
-) -> Result<WatchPage> {
-    let after = resolve(snapshot, after)?;
-    let mut commits: Vec<(Vec<Matching>, Head)> = Vec::new();
-    let (mut open, mut read) = (Vec::new(), 0);
-    let end = follow_until(snapshot, after, Limits::PAGE_CHANGES, |change| {
+pub(crate) fn watch(snapshot: &dyn Snapshot, pattern: &Pattern, wanted: Wanted) -> Result<WatchPage> {
+    let start = wanted.after.head(snapshot)?;
+    let mut commits: Vec<(Vec<Matching>, Option<Head>)> = Vec::new();
+    let (mut open, mut read, mut whole, mut enough) = (Vec::new(), 0, true, Enough::NotYet);
+    let end = follow_until(snapshot, start, Limits::PAGE_CHANGES, |change| {
         let head = change.closes_commit().then(|| change.head());
+        whole = head.is_some();
         if pattern.matches(&change.key) {
-            read += change.size();
+            let size = change.size();
+            read += size;
             open.push(Matching::alone(change));
+            if is_enough(read, size, wanted.bytes) {
+                enough = if wanted.whole { Enough::WithCommit } else { Enough::Here };
+            }
         }
-        if let Some(head) = head
-            && !open.is_empty()
-        {
+        if whole && !open.is_empty() {
             commits.push((std::mem::take(&mut open), head));
         }
-        read >= of_changes(bytes)
+        enough
     })?;
-    read_old(snapshot, &mut commits, of_changes(bytes))?;
-    Ok(WatchPage { commits, end })
+    if !open.is_empty() {
+        commits.push((open, None));
+    }
+    read_old(snapshot, &mut commits, of_changes(wanted.bytes))?;
+    Ok(WatchPage { commits, start, end, whole })
 }
 
-/// Reads a page of the commits after a cursor where few changes match. The storage passes over the others.
+/// Reads a page of the log where few changes match. The storage passes over the others.
 ///
 /// In a log of 200,000 changes, catching up with one of 10,000 keys takes 36 ms of processor time, and 260 ms if
 /// every change is read and checked.
@@ -76,27 +122,25 @@ pub(crate) fn watch(
 /// the page. The changes between them are not read. So this watch does not notice one that was altered, cut out
 /// or inserted there, nor one whose key was altered so that it no longer matches. A verification finds them, and
 /// so does a watch of all keys.
-pub(crate) fn watch_few(
-    snapshot: &dyn Snapshot,
-    pattern: &Pattern,
-    after: Cursor,
-    bytes: usize,
-) -> Result<WatchPage> {
-    let from = resolve(snapshot, after)?;
-    let most = Seq::new(from.seq.as_u64() + SPARSE_CHANGES);
+pub(crate) fn watch_few(snapshot: &dyn Snapshot, pattern: &Pattern, wanted: Wanted) -> Result<WatchPage> {
+    let start = wanted.after.head(snapshot)?;
+    let most = Seq::new(start.seq.as_u64() + SPARSE_CHANGES);
     let mut end = snapshot.commit_end(snapshot.head()?.seq.min(most))?;
-    if end.seq <= from.seq {
-        return watch(snapshot, pattern, after, bytes); // One commit that is larger than that.
+    if end.seq <= start.seq {
+        return watch(snapshot, pattern, wanted); // One commit that is larger than that.
     }
     let mut found: Vec<(Vec<Matching>, Seq)> = Vec::new();
-    let (mut changes, mut read, mut full) = (0, 0, false);
-    snapshot.changes_below(pattern.prefix(), from.seq, end.seq, &mut |change| {
+    let (mut changes, mut read, mut full, mut whole) = (0, 0, false, true);
+    snapshot.changes_below(pattern.prefix(), start.seq, end.seq, &mut |change| {
         if pattern.matches(&change.key) {
             changes += 1;
             read += change.size();
+            let enough = changes > Limits::PAGE_CHANGES || read > of_changes(wanted.bytes);
             match found.last_mut() {
-                Some((commit, seq)) if *seq == change.commit_seq => commit.push(Matching::alone(change)),
-                Some(_) if changes > Limits::PAGE_CHANGES || read > of_changes(bytes) => full = true,
+                Some((commit, seq)) if *seq == change.commit_seq && (wanted.whole || !enough) => {
+                    commit.push(Matching::alone(change));
+                }
+                Some((_, seq)) if enough => (full, whole) = (true, *seq != change.commit_seq),
                 _ => {
                     let commit = change.commit_seq;
                     found.push((vec![Matching::alone(change)], commit));
@@ -108,19 +152,26 @@ pub(crate) fn watch_few(
     let mut commits = Vec::with_capacity(found.len());
     for (changes, seq) in found {
         let hash = snapshot.hash_at(seq)?.ok_or_else(|| missing(seq))?;
-        commits.push((changes, Head { seq, hash }));
+        commits.push((changes, Some(Head { seq, hash })));
     }
-    if let (true, Some((_, head))) = (full, commits.last())
+    if let (true, Some((changes, head))) = (full, commits.last_mut())
         && !failpoint("rest_of_sparse_page")
     {
-        end = *head;
+        if !whole {
+            *head = None;
+        }
+        end = head.or(changes.last().map(|last| last.change.head())).unwrap_or(end);
     }
-    read_old(snapshot, &mut commits, of_changes(bytes))?;
-    Ok(WatchPage { commits, end })
+    read_old(snapshot, &mut commits, of_changes(wanted.bytes))?;
+    Ok(WatchPage { commits, start, end, whole })
 }
 
 /// Reads the states that the changes replaced, until these bytes are read.
-fn read_old(snapshot: &dyn Snapshot, commits: &mut [(Vec<Matching>, Head)], most: usize) -> Result<()> {
+fn read_old(
+    snapshot: &dyn Snapshot,
+    commits: &mut [(Vec<Matching>, Option<Head>)],
+    most: usize,
+) -> Result<()> {
     let mut bytes = 0;
     let due = commits.iter_mut().flat_map(|(changes, _)| changes).filter(|m| matches!(m.old, Old::Due));
     for matching in due {
@@ -174,7 +225,11 @@ mod tests {
         memory
     }
 
-    type Read = fn(&dyn Snapshot, &Pattern, Cursor, usize) -> Result<WatchPage>;
+    type Read = fn(&dyn Snapshot, &Pattern, Wanted) -> Result<WatchPage>;
+
+    fn wanted(after: Cursor, bytes: usize) -> Wanted {
+        Wanted { after: After::Named(after), bytes, whole: true }
+    }
 
     fn seqs(page: &WatchPage) -> Vec<u64> {
         page.commits.iter().flat_map(|(changes, _)| changes).map(|m| m.change.seq.as_u64()).collect()
@@ -188,7 +243,7 @@ mod tests {
         for read in [watch as Read, watch_few] {
             let (mut all, mut after, mut pages) = (Vec::new(), Cursor::from(Seq::ZERO), 0);
             while all.len() < 10 {
-                let page = read(&log, &pattern, after, 60 * KIB).unwrap();
+                let page = read(&log, &pattern, wanted(after, 60 * KIB)).unwrap();
                 let changes = seqs(&page).len();
                 assert!(
                     (1..=4).contains(&changes),
@@ -212,9 +267,10 @@ mod tests {
         let mut commits: Vec<Batch> = (0..6).map(|n| many(n * SPARSE_CHANGES / 5)).collect();
         commits.push(Batch::new().set("/rare", "1"));
         let (log, pattern) = (log(commits), "/rare".parse().unwrap());
-        let page = watch_few(&log, &pattern, Seq::ZERO.into(), usize::MAX).unwrap();
+        let page = watch_few(&log, &pattern, wanted(Seq::ZERO.into(), usize::MAX)).unwrap();
         assert_eq!((seqs(&page), page.end.seq), (Vec::new(), Seq::new(SPARSE_CHANGES)));
-        let page = watch_few(&log, &pattern, Cursor::new(log.store_id(), page.end), usize::MAX).unwrap();
+        let after = Cursor::new(log.store_id(), page.end);
+        let page = watch_few(&log, &pattern, wanted(after, usize::MAX)).unwrap();
         let last = SPARSE_CHANGES / 5 * 6 + 1;
         assert_eq!((seqs(&page), page.end.seq), (vec![last], Seq::new(last)));
     }
@@ -243,9 +299,9 @@ mod tests {
         let log = log((0..10).map(|n| Batch::new().set(key(n), "x")));
         let pattern: Pattern = "/a/*".parse().unwrap();
         for read in [watch as Read, watch_few] {
-            let page = read(&log, &pattern, Seq::ZERO.into(), 2 * 4 * size(&log)).unwrap();
+            let page = read(&log, &pattern, wanted(Seq::ZERO.into(), 2 * 4 * size(&log))).unwrap();
             assert_eq!((seqs(&page), page.end.seq), (vec![1, 2, 3, 4], Seq::new(4)));
-            let page = read(&log, &pattern, Seq::new(4).into(), 2 * 6 * size(&log)).unwrap();
+            let page = read(&log, &pattern, wanted(Seq::new(4).into(), 2 * 6 * size(&log))).unwrap();
             assert_eq!((seqs(&page), page.end.seq), ((5..=10).collect(), Seq::new(10)));
         }
     }
@@ -258,9 +314,9 @@ mod tests {
             let commits = (0..2 * most / of)
                 .map(|n| (0..of).fold(Batch::new(), |batch, m| batch.set(key(n * of + m), "x")));
             let log = log(commits);
-            let page = watch(&log, &pattern, Seq::ZERO.into(), usize::MAX).unwrap();
+            let page = watch(&log, &pattern, wanted(Seq::ZERO.into(), usize::MAX)).unwrap();
             assert_eq!((seqs(&page).len() as u64, page.end.seq), (many, Seq::new(many)));
-            let page = watch_few(&log, &pattern, Seq::ZERO.into(), usize::MAX).unwrap();
+            let page = watch_few(&log, &pattern, wanted(Seq::ZERO.into(), usize::MAX)).unwrap();
             assert_eq!((seqs(&page).len() as u64, page.end.seq), (few, Seq::new(few)));
         }
     }
@@ -274,7 +330,7 @@ mod tests {
         let changes = changes_after(&log, Seq::new(10));
         for (bytes, fit) in [(2 * 4 * size(&log), 4), (2 * 4 * size(&log) + 2, 5), (0, 1), (usize::MAX, 10)] {
             for read in [watch as Read, watch_few] {
-                let page = read(&log, &pattern, Seq::new(10).into(), bytes).unwrap();
+                let page = read(&log, &pattern, wanted(Seq::new(10).into(), bytes)).unwrap();
                 let (matching, _) = &page.commits[0];
                 let is_read = |m: &Matching| matches!(&m.old, Old::Read(Some(old)) if old.value.is_some());
                 assert_eq!(matching.iter().map(is_read).collect::<Vec<_>>(), {

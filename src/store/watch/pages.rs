@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
 use super::held::{Claim, Held};
-use super::page::{self, WatchPage};
+use super::page::{self, After, Wanted, WatchPage};
 use super::pending::{Deliveries, size_of};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
@@ -30,6 +30,8 @@ pub(super) struct Pages {
     pub(super) claim: Claim,
     /// Whether few changes of the last page matched.
     few: bool,
+    /// Whether pages have whole commits only.
+    pub(super) whole: bool,
 }
 
 /// A page of the log that is being read. If the log was known to be longer than where the page starts, the
@@ -43,33 +45,41 @@ pub(super) struct Reading {
 
 impl Pages {
     pub(super) fn new(core: Weak<OpenStore>, shared: Arc<Session>, watcher: Arc<Watcher>) -> Self {
-        Self { core, shared, watcher, claim: Claim::default(), few: false }
+        Self { core, shared, watcher, claim: Claim::default(), few: false, whole: false }
+    }
+
+    /// Where a page starts that follows one that ends here.
+    pub(super) fn behind(&self, end: Head) -> After {
+        After::Page(Cursor::new(self.shared.store, end))
     }
 
     fn budget(&self) -> &Arc<Budget> {
         self.shared.registry().budget()
     }
 
-    /// Takes a page of the newest commits after `read`, when there is room for it, and the head after them. `None` if
-    /// they are no longer in memory.
+    /// Takes a page of the newest commits after `read`, when there is room for it. `None` if they are no longer in
+    /// memory.
     pub(super) fn recent(
         &mut self,
         read: Head,
         context: &Context<'_>,
-    ) -> Poll<Option<(Arc<Held<Deliveries>>, Head)>> {
+    ) -> Poll<Option<Arc<Held<Deliveries>>>> {
         let most = Claim::page(self.budget()).min(Limits::PAGE_BYTES);
         let Some((commits, end)) = self.shared.registry().recent(&self.watcher, read, most) else {
             return Poll::Ready(None);
         };
-        let page = Deliveries::new(self.matching(&commits, end));
+        let page = Deliveries::new(self.matching(&commits, read, end, most));
+        if page.end != end {
+            self.watcher.falls_back(page.end);
+        }
         if page.is_empty() || page.is_one_event() {
-            return Poll::Ready(Some((Held::at_once(page), end)));
+            return Poll::Ready(Some(Held::at_once(page)));
         }
         match Held::ask(self.budget(), page.bytes(), self.claim, context.waker()) {
             Ok(held) => {
                 // It fits: there is room for it already.
                 let _ = held.fill(self.claim.need, Ok(page), Deliveries::bytes);
-                Poll::Ready(Some((held, end)))
+                Poll::Ready(Some(held))
             }
             Err(denied) => {
                 self.watcher.falls_back(read);
@@ -79,19 +89,35 @@ impl Pages {
         }
     }
 
-    /// A page of the matching changes of these commits.
-    fn matching(&self, commits: &[Arc<RecentCommit>], end: Head) -> WatchPage {
+    /// A page of about `most` bytes of the matching changes of these commits after `start`; `end` is that of the
+    /// commits.
+    fn matching(&self, of: &[Arc<RecentCommit>], start: Head, end: Head, most: usize) -> WatchPage {
         let pattern = self.watcher.pattern();
-        let matching = |commit: &Arc<RecentCommit>| {
-            let changes = commit.changes.iter().filter(|matching| pattern.matches(&matching.change.key));
-            let changes: Vec<Matching> = changes.cloned().collect();
-            (!changes.is_empty()).then_some((changes, commit.head))
-        };
-        WatchPage { commits: commits.iter().filter_map(matching).collect(), end }
+        let (mut commits, mut bytes) = (Vec::new(), 0);
+        for commit in of {
+            let first = commit.changes.partition_point(|matching| matching.change.seq <= start.seq);
+            let rest = commit.changes.iter().skip(first);
+            let mut due = rest.filter(|matching| pattern.matches(&matching.change.key)).peekable();
+            let mut changes: Vec<Matching> = Vec::new();
+            while let Some(matching) = due.next() {
+                let size = matching.size();
+                bytes += size;
+                changes.push(matching.clone());
+                if bytes + size > most && !self.whole && due.peek().is_some() {
+                    let end = matching.change.head();
+                    commits.push((changes, None));
+                    return WatchPage { commits, start, end, whole: false };
+                }
+            }
+            if !changes.is_empty() {
+                commits.push((changes, Some(commit.head)));
+            }
+        }
+        WatchPage { commits, start, end, whole: true }
     }
 
     /// Starts to read a page of the log, when there is room for it.
-    pub(super) fn log(&mut self, after: Cursor, context: &Context<'_>) -> Poll<Result<Reading>> {
+    pub(super) fn log(&mut self, after: After, context: &Context<'_>) -> Poll<Result<Reading>> {
         let bytes = Claim::page(self.budget());
         match Held::ask(self.budget(), bytes, self.claim, context.waker()) {
             Ok(page) => Poll::Ready(self.start(page, after, bytes).ok_or(StateError::Closed)),
@@ -103,19 +129,20 @@ impl Pages {
     }
 
     /// Starts to read the page behind the one that is delivered now, if nobody else needs the room.
-    pub(super) fn ahead(&self, after: Cursor) -> Option<Reading> {
+    pub(super) fn ahead(&self, after: After) -> Option<Reading> {
         let bytes = Claim::page(self.budget());
         let page = Held::ask_for_free(self.budget(), bytes)?;
         self.start(page, after, bytes)
     }
 
-    fn start(&self, page: Arc<Held<Deliveries>>, after: Cursor, bytes: usize) -> Option<Reading> {
+    fn start(&self, page: Arc<Held<Deliveries>>, after: After, bytes: usize) -> Option<Reading> {
         let (watcher, known) = (self.watcher.clone(), self.shared.head().seq);
         let core = self.core.upgrade()?;
         let read = if self.few { page::watch_few } else { page::watch };
         let (held, need) = (page.clone(), self.claim.need);
+        let wanted = Wanted { after, bytes, whole: self.whole };
         let read = core.start(move |snapshot| {
-            let page = read(snapshot, watcher.pattern(), after, bytes);
+            let page = read(snapshot, watcher.pattern(), wanted);
             held.fill(need, page.map(Deliveries::new), Deliveries::bytes)
         });
         Some(Reading { read, page, after: after.seq(), known })

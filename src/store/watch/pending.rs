@@ -6,14 +6,16 @@ use super::event::WatchEvent;
 use super::page::WatchPage;
 use crate::failpoint::failpoint;
 use crate::log::{Change, Head};
-use crate::seq::Seq;
 use crate::store::feed::{Before, Matching, Old};
 
 /// The commits of a page that are still to be delivered.
 pub(super) struct Deliveries {
     commits: VecDeque<Pending>,
-    /// The head at the end of the page.
+    /// The heads before the page and at its end.
+    pub(super) start: Head,
     pub(super) end: Head,
+    /// Whether a commit ends with the page.
+    pub(super) whole: bool,
     /// About how many bytes they take in memory.
     bytes: usize,
 }
@@ -21,7 +23,8 @@ pub(super) struct Deliveries {
 /// The changes of a commit that are still to be delivered.
 struct Pending {
     changes: VecDeque<Matching>,
-    head: Head,
+    /// The head after the commit; none if its rest is not in the page.
+    head: Option<Head>,
 }
 
 /// What comes next.
@@ -37,8 +40,8 @@ pub(super) enum Next<T> {
 /// What is delivered, and where that leads.
 pub(super) struct Delivery<T> {
     pub(super) item: T,
-    /// The position of its last change.
-    pub(super) seq: Seq,
+    /// The head after its last change.
+    pub(super) head: Head,
     /// The head after its commit, if that was delivered in full.
     pub(super) commit: Option<Head>,
     /// Whether nothing of the page is left.
@@ -48,7 +51,7 @@ pub(super) struct Delivery<T> {
 impl Deliveries {
     pub(super) fn new(page: WatchPage) -> Self {
         let bytes = page.bytes();
-        let pending = |(mut changes, head): (Vec<Matching>, Head)| {
+        let pending = |(mut changes, head): (Vec<Matching>, Option<Head>)| {
             if failpoint("dropped_event") {
                 changes.pop();
             } else if failpoint("reordered_events") {
@@ -60,7 +63,8 @@ impl Deliveries {
             }
             Pending { changes: changes.into(), head }
         };
-        Self { commits: page.commits.into_iter().map(pending).collect(), end: page.end, bytes }
+        let WatchPage { commits, start, end, whole } = page;
+        Self { commits: commits.into_iter().map(pending).collect(), start, end, whole, bytes }
     }
 
     /// About how many bytes they take in memory.
@@ -83,19 +87,6 @@ impl Deliveries {
             && self.commits.iter().flat_map(|p| &p.changes).all(|m| matches!(m.old, Old::Read(_)))
     }
 
-    /// Passes over the changes up to a position, which were delivered before their page was lost.
-    pub(super) fn pass(&mut self, delivered: Seq) {
-        while let Some(pending) = self.commits.front_mut()
-            && pending.changes.front().is_some_and(|matching| matching.change.seq <= delivered)
-        {
-            let bytes = pending.changes.pop_front().map_or(0, |matching| matching.size());
-            self.bytes -= bytes.min(self.bytes);
-            if pending.changes.is_empty() {
-                self.commits.pop_front();
-            }
-        }
-    }
-
     /// The next change, with the state that it replaced.
     pub(super) fn next_event(&mut self) -> Next<WatchEvent> {
         let Some(pending) = self.commits.front_mut() else { return Next::Nothing };
@@ -110,8 +101,9 @@ impl Deliveries {
         }
         let Some(first) = first else { return Next::Nothing }; // A pending commit has at least one change.
         self.bytes -= first.size().min(self.bytes);
-        let (seq, commit, last) = (first.change.seq, whole.then_some(head), self.commits.is_empty());
-        Next::Item(Delivery { item: event(first), seq, commit, last })
+        let commit = if whole { head } else { None };
+        let (head, last) = (first.change.head(), self.commits.is_empty());
+        Next::Item(Delivery { item: event(first), head, commit, last })
     }
 
     /// The changes of the next commit, with the states that they replaced.
@@ -120,11 +112,11 @@ impl Deliveries {
         if let Some(first) = pending.changes.iter().position(|matching| matches!(matching.old, Old::Due)) {
             return Next::Due(pending.due(first));
         }
-        let Some(Pending { changes, head }) = self.commits.pop_front() else { return Next::Nothing };
+        let Some(Pending { changes, head: commit }) = self.commits.pop_front() else { return Next::Nothing };
         self.bytes -= changes.iter().map(Matching::size).sum::<usize>().min(self.bytes);
-        let seq = changes.back().map_or(head.seq, |matching| matching.change.seq);
+        let head = changes.back().map_or(self.end, |matching| matching.change.head());
         let item = changes.into_iter().map(event).collect();
-        Next::Item(Delivery { item, seq, commit: Some(head), last: self.commits.is_empty() })
+        Next::Item(Delivery { item, head, commit, last: self.commits.is_empty() })
     }
 
     /// Fills in the replaced states that were read for the changes that were due.
@@ -160,6 +152,7 @@ fn event(Matching { change, old }: Matching) -> WatchEvent {
 mod tests {
     use super::*;
     use crate::log::{ChangeKind, Hash, Timestamp};
+    use crate::seq::Seq;
 
     fn head(seq: u64) -> Head {
         Head { seq: Seq::new(seq), hash: Hash::from_bytes([1; 32]) }
@@ -186,11 +179,14 @@ mod tests {
 
     /// Three commits of two changes each. What those of the second one replaced is not known.
     fn deliveries() -> Deliveries {
-        let commit = |first, kind| (vec![change(first, kind), change(first + 1, kind)], head(first + 1));
+        let commit =
+            |first, kind| (vec![change(first, kind), change(first + 1, kind)], Some(head(first + 1)));
         let (known, due) = (ChangeKind::Created, ChangeKind::Updated);
         Deliveries::new(WatchPage {
             commits: vec![commit(1, known), commit(3, due), commit(5, known)],
+            start: head(0),
             end: head(9),
+            whole: true,
         })
     }
 
@@ -213,9 +209,9 @@ mod tests {
         loop {
             let before = left(&page);
             match page.next_event() {
-                Next::Item(Delivery { item, seq, commit, last }) => {
-                    assert_eq!((item.seq, left(&page)), (seq, before - 1));
-                    told.push((seq.as_u64(), commit.map(|head| head.seq.as_u64()), last));
+                Next::Item(Delivery { item, head, commit, last }) => {
+                    assert_eq!((item.seq, left(&page)), (head.seq, before - 1));
+                    told.push((head.seq.as_u64(), commit.map(|head| head.seq.as_u64()), last));
                 }
                 Next::Due(changes) => {
                     let due: Vec<u64> = changes.iter().map(|change| change.seq.as_u64()).collect();
@@ -235,7 +231,7 @@ mod tests {
         let mut page = deliveries();
         let mut commit = |due: usize| match page.next_commit() {
             Next::Item(delivery) => {
-                let (seq, head) = (delivery.seq, delivery.commit.unwrap());
+                let (seq, head) = (delivery.head.seq, delivery.commit.unwrap());
                 assert_eq!((delivery.item.len(), head.seq, due), (2, seq, 0));
                 assert_eq!(left(&page), 6 - usize::try_from(seq.as_u64()).unwrap());
                 (seq.as_u64(), delivery.last)
@@ -255,19 +251,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_delivered_before_is_passed_over() {
-        for delivered in 0..=7 {
-            let mut page = deliveries();
-            page.pass(Seq::new(delivered));
-            assert_eq!(left(&page) as u64, 6_u64.saturating_sub(delivered));
-        }
-    }
-
-    #[test]
     fn one_event_is_a_single_change_of_which_all_is_known() {
         let is_one = |commits: Vec<Vec<Matching>>| {
-            let commits = commits.into_iter().map(|changes| (changes, head(2))).collect();
-            Deliveries::new(WatchPage { commits, end: head(9) }).is_one_event()
+            let commits = commits.into_iter().map(|changes| (changes, Some(head(2)))).collect();
+            Deliveries::new(WatchPage { commits, start: head(0), end: head(9), whole: true }).is_one_event()
         };
         let (known, due) = (|n| change(n, ChangeKind::Created), change(1, ChangeKind::Updated));
         assert!(is_one(vec![vec![known(1)]]));

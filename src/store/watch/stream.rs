@@ -12,12 +12,12 @@ use tokio_stream::Stream;
 
 use super::event::WatchEvent;
 use super::held::Held;
+use super::page::After;
 use super::pages::{Pages, Reading};
 use super::pending::{Deliveries, Delivery, Next};
 use crate::error::{Result, StateError};
 use crate::log::{Change, Cursor, Head};
 use crate::pattern::Pattern;
-use crate::seq::Seq;
 use crate::store::feed::Watcher;
 use crate::store::open_store::OpenStore;
 use crate::store::session::Session;
@@ -25,9 +25,9 @@ use crate::store::session::Session;
 /// The changes of the keys that match a pattern, after a position: in order, each once, and without a gap.
 ///
 /// A stream never skips a change, however slow its reader is: it reads the log from its own cursor. It reads a
-/// page at a time (1 000 changes or 4 MiB, with as much that they replaced), and the pages of all streams of a store
-/// share one budget ([`Options::watch_bytes`](crate::Options::watch_bytes)), so memory is bounded. A change is delivered only when it is
-/// as durable as the store promises. All methods are cancel safe. A stream does not keep the store open.
+/// page at a time (1 000 changes or 4 MiB, with as much that they replaced; a large commit takes several), and the pages
+/// of all streams of a store share one budget ([`Options::watch_bytes`](crate::Options::watch_bytes)), so memory is
+/// bounded. A change is delivered only when it is as durable as the store promises. All methods are cancel safe. A stream does not keep the store open.
 ///
 /// Read it with [`try_next`](Self::try_next), or turn it with [`results`](Self::results) into a stream of results for
 /// combinators: both tell why it ends. The stream itself, of bare events, is the shape of older programs: it just ends.
@@ -115,14 +115,15 @@ use crate::store::session::Session;
 pub struct WatchStream {
     pages: Pages,
     cursor: Cursor,
+    /// The head after the last change that was delivered. It may be within the commit after the cursor.
+    delivered: Head,
     /// What was read and not yet delivered in full.
     page: Option<Arc<Held<Deliveries>>>,
-    /// The end of `page`: the cursor after all of it is delivered.
-    end: Cursor,
+    /// The end of `page`, and whether a commit ends there.
+    end: Head,
+    whole: bool,
     /// The next page of the log, which is read while `page` is delivered.
     ahead: Option<Reading>,
-    /// The last change that was delivered. It may be within the commit after the cursor.
-    delivered: Seq,
     /// The number of alarms after which the log was read.
     alarms: u64,
     state: State,
@@ -178,13 +179,15 @@ impl WatchStream {
         shared: Arc<Session>,
     ) -> Self {
         let alarms = shared.registry().alarms();
+        let start = after.head().unwrap_or_else(|| Head::genesis(shared.store));
         Self {
             pages: Pages::new(core, shared, watcher),
             cursor: after,
+            delivered: start,
             page: None,
-            end: after,
+            end: start,
+            whole: true,
             ahead: None,
-            delivered: Seq::ZERO,
             alarms,
             state,
         }
@@ -275,23 +278,23 @@ impl WatchStream {
         } else if let Some(reading) = self.ahead.take() {
             self.state = State::Reading { reading, fresh };
         } else if fresh || alarms != self.alarms {
-            let reading = ready!(self.pages.log(self.end, context));
+            let after = if fresh { After::Named(self.cursor) } else { self.pages.behind(self.end) };
+            let reading = ready!(self.pages.log(after, context));
             self.alarms = alarms;
             self.read(reading, fresh);
         } else if behind {
             // The newest commits are in memory; older ones must be read from the log.
-            let read = self.end.head().unwrap_or_else(|| Head::genesis(self.pages.shared.store));
-            if let Some((page, end)) = ready!(self.pages.recent(read, context)) {
-                self.take(page, end);
+            if let Some(page) = ready!(self.pages.recent(self.end, context)) {
+                self.take(page, fresh);
             } else {
-                let after = Cursor::new(self.pages.shared.store, self.pages.watcher.pass(read));
+                let after = self.pages.behind(self.pages.watcher.pass(self.end));
                 let reading = ready!(self.pages.log(after, context));
                 self.read(reading, fresh);
             }
         } else {
             if head.seq > self.cursor.seq() {
-                self.end = Cursor::new(self.pages.shared.store, head);
-                self.move_to(self.end);
+                (self.end, self.whole) = (head, true);
+                self.move_to(head);
             }
             return Poll::Pending;
         }
@@ -333,28 +336,30 @@ impl WatchStream {
             return self.finish(StateError::Corrupted(what));
         }
         self.pages.judge(end.seq.as_u64().saturating_sub(after.as_u64()), matching);
-        self.take(page, end);
-        self.read_ahead(end.seq, matching);
+        self.take(page, fresh);
+        self.read_ahead(end, matching);
     }
 
     /// Starts to read the page behind one that ends here, if there is more and there is something to deliver meanwhile.
-    fn read_ahead(&mut self, end: Seq, matching: usize) {
-        if end < self.pages.shared.head().seq && matching > 0 {
-            self.ahead = self.pages.ahead(self.end);
+    fn read_ahead(&mut self, end: Head, matching: usize) {
+        if end.seq < self.pages.shared.head().seq && matching > 0 {
+            self.ahead = self.pages.ahead(self.pages.behind(end));
         }
     }
 
-    fn take(&mut self, page: Arc<Held<Deliveries>>, end: Head) {
-        let delivered = self.delivered;
-        let is_empty = page.with(|page| {
-            page.pass(delivered);
-            page.is_empty()
-        });
-        self.page = (is_empty != Ok(true)).then_some(page);
-        self.end = Cursor::new(self.pages.shared.store, end);
+    fn take(&mut self, page: Arc<Held<Deliveries>>, fresh: bool) {
+        let of = page.with(|page| (page.start, page.end, page.whole, page.is_empty()));
+        let (start, end, whole, is_empty) = match of {
+            Ok(of) => of,
+            Err(need) => return self.lose(need, fresh),
+        };
+        if fresh {
+            self.delivered = start;
+        }
+        (self.page, self.end, self.whole) = (Some(page), end, whole);
         self.pages.watcher.pass(end);
         self.state = State::Idle;
-        self.move_to(if self.page.is_none() { self.end } else { self.cursor });
+        if is_empty { self.pass_page() } else { self.note() }
     }
 
     /// Notes what is delivered. With the last commit, the page was delivered.
@@ -362,39 +367,56 @@ impl WatchStream {
         if let Some(page) = &self.page {
             page.delivers();
         }
-        let Delivery { item, seq, commit, last } = delivery;
-        self.delivered = seq;
+        let Delivery { item, head, commit, last } = delivery;
+        self.delivered = head;
         self.pages.claim.delivered();
+        if let Some(head) = commit {
+            self.move_to(head);
+        }
         if last {
             self.pass_page();
-        } else if let Some(head) = commit {
-            self.move_to(Cursor::new(self.pages.shared.store, head));
         }
         item
     }
 
     fn pass_page(&mut self) {
         self.page = None;
-        self.move_to(self.end);
+        if self.whole { self.move_to(self.end) } else { self.note() }
     }
 
-    /// Goes back to the last whole commit that was delivered, because what was read after it is lost. What was
-    /// delivered of the next one is not delivered again.
+    /// Goes back behind the last change that was delivered, because what was read after it is lost.
     fn lose(&mut self, need: usize, fresh: bool) {
-        (self.page, self.ahead) = (None, None);
         self.pages.claim.lost(need);
-        self.end = self.cursor;
-        self.pages
-            .watcher
-            .falls_back(self.cursor.head().unwrap_or_else(|| Head::genesis(self.pages.shared.store)));
-        // A cursor that is no head must be looked up again.
-        let fresh = fresh || self.cursor.head().is_none();
-        self.state = if fresh { State::Fresh } else { State::Idle };
+        self.go_back(fresh);
     }
 
-    fn move_to(&mut self, cursor: Cursor) {
-        self.cursor = cursor;
-        self.pages.watcher.delivers(self.page.is_some().then_some(cursor.seq()));
+    fn go_back(&mut self, fresh: bool) {
+        (self.page, self.ahead) = (None, None);
+        (self.end, self.whole) = (self.delivered, self.cursor.head() == Some(self.delivered));
+        self.pages.watcher.falls_back(self.delivered);
+        self.state = if fresh { State::Fresh } else { State::Idle };
+        self.note();
+    }
+
+    /// From now on, pages have whole commits only.
+    pub(super) fn make_whole(&mut self) {
+        self.pages.whole = true;
+        let fresh = matches!(self.state, State::Fresh | State::Reading { fresh: true, .. });
+        if !matches!(self.state, State::Ended { .. }) {
+            self.go_back(fresh);
+        }
+    }
+
+    fn move_to(&mut self, head: Head) {
+        self.cursor = Cursor::new(self.pages.shared.store, head);
+        self.delivered = head;
+        self.note();
+    }
+
+    /// Notes the position up to which everything was delivered, while something is read that was not.
+    fn note(&self) {
+        let delivers = self.page.is_some() || !self.whole;
+        self.pages.watcher.delivers(delivers.then_some(self.cursor.seq()));
     }
 
     fn finish(&mut self, cause: StateError) {
