@@ -3,6 +3,7 @@
 continued, or under a wrong anchor it is refused in words. UNIVRS_SEED repeats a run, UNIVRS_FLIPS says how many copies
 there are of each kind of damage."""
 
+import functools
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import cbor2
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "tools" / "check_export.py"
 sys.path.insert(0, str(PROGRAM.parent))
-from check_export import Wrong, check_mark, derive, follow  # noqa: E402
+from check_export import Wrong, check_mark, derive, encode, follow  # noqa: E402
 
 SEED = int(os.environ.get("UNIVRS_SEED") or random.randrange(2**32))
 FLIPS = int(os.environ.get("UNIVRS_FLIPS") or 100)
@@ -94,7 +95,7 @@ def of_vectors():
 def check_headers(store, heads, items, changes):
     """What a header may say: each is refused, or passes, by its own rule, with the right hashes."""
 
-    def passes(seq, **other):
+    def passes(seq, write=encode, **other):
         header = cbor2.loads(bytes.fromhex(changes[seq - 1]["header"]))
         names = ["layout", "seq", "commit_seq", "at", "kind", "key", "version", "created_at", "prev", "until"]
         names = [*(names if len(header) == 12 else names[:-1]), "value_hash", "meta"]
@@ -102,7 +103,7 @@ def check_headers(store, heads, items, changes):
         if fields.get("until", 1) is None:
             del fields["until"]
         order = [name for name in [*names[:9], "until", "value_hash", "meta"] if name in fields]
-        encoded = cbor2.dumps([fields[name] for name in order], canonical=True)
+        encoded = write([fields[name] for name in order])
         item = (b"\x81" + encoded, derive("header", encoded))
         floor = heads[seq - 1]
         more = (changes[seq - 2]["at"], None) if seq > 1 else (None, 0)
@@ -120,6 +121,12 @@ def check_headers(store, heads, items, changes):
     assert not passes(9, meta=None) and not passes(9, created_at=changes[8]["at"] + 1)
     for meta in ({0: None}, {0: [1, {"a": b"", 7: 1.5}], 2**40: "x", "actor": "a"}, {0: [[[[[[[0]]]]]]]}):
         assert passes(8, meta=meta), meta
+    # The keys of a map stand in the order of their bytes, not shorter ones first.
+    short_first = functools.partial(cbor2.dumps, canonical=True)
+    for meta in ({2**40: "x", "actor": "a"}, {5: {1000: 1, -1: 2}}):
+        assert encode(meta) != short_first(meta) and passes(8, meta=meta), meta
+        assert not passes(8, write=short_first, meta=meta), meta
+    assert not passes(1, at=-5, created_at=-5) and not passes(1, at=0, created_at=0)
     for meta in ({-1: None}, {0: [[[[[[[[0]]]]]]]]}, {False: 1}, {1.5: 1}):
         assert not passes(8, meta=meta), meta
 

@@ -111,8 +111,27 @@ def items(stream):
         yield item, tape.take()
 
 
+def head(major, argument):
+    """The head of an item of a major type."""
+    first, *rest = cbor2.dumps(argument)
+    return bytes([first | major << 5, *rest])
+
+
+def encode(item):
+    """An item in deterministic CBOR (RFC 8949, section 4.2). The library's own order of the keys of a map is that of the
+    older RFC 7049, which puts shorter keys first."""
+    if isinstance(item, dict):
+        pairs = sorted((encode(key), encode(value)) for key, value in item.items())
+        return head(5, len(pairs)) + b"".join(key + value for key, value in pairs)
+    if isinstance(item, (list, tuple)):
+        return head(4, len(item)) + b"".join(map(encode, item))
+    if isinstance(item, cbor2.CBORTag):
+        return head(6, item.tag) + encode(item.value)
+    return cbor2.dumps(item, canonical=True)
+
+
 def is_canonical(item, data):
-    return cbor2.dumps(item, canonical=True) == data
+    return encode(item) == data
 
 
 def depth(value):
@@ -205,7 +224,7 @@ class Log:
         self.floor_hash = self.chain
         self.hidden = set()
         # The commit of the last change that is shown, and its time. Of withheld changes neither is known.
-        self.commit, self.at = self.floor, floor_at
+        self.commit, self.at = self.floor, 0 if self.floor == 0 else floor_at
         self.keys = {}
         self.ended = False
 
@@ -247,7 +266,7 @@ class Log:
                 self.erased += header[-2] is not None
             self.check_commit(header)
             self.check_key(header)
-            header_hash = derive("header", cbor2.dumps(header, canonical=True))
+            header_hash = derive("header", encode(header))
             self.shown += 1
         self.chain = derive("chain", self.chain, header_hash)
 
