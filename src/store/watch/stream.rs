@@ -337,13 +337,15 @@ impl WatchStream {
         }
         self.pages.judge(end.seq.as_u64().saturating_sub(after.as_u64()), matching);
         self.take(page, fresh);
-        self.read_ahead(end, matching);
+        self.read_ahead();
     }
 
-    /// Starts to read the page behind one that ends here, if there is more and there is something to deliver meanwhile.
-    fn read_ahead(&mut self, end: Head, matching: usize) {
-        if end.seq < self.pages.shared.head().seq && matching > 0 {
-            self.ahead = self.pages.ahead(self.pages.behind(end));
+    /// Starts to read the page behind this one, if there is more.
+    ///
+    /// IMPORTANT: only behind a page that is there. One that was lost as it was taken is read again first.
+    fn read_ahead(&mut self) {
+        if self.page.is_some() && self.end.seq < self.pages.shared.head().seq {
+            self.ahead = self.pages.ahead(self.pages.behind(self.end));
         }
     }
 
