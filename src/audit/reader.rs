@@ -177,7 +177,7 @@ impl<R: Read> Source<R> {
             Flaw::Malformed(what) => {
                 StateError::Corrupted(format!("the log file is malformed in its item at byte {at}: {what}"))
             }
-            Flaw::Newer(what) => StateError::upgrade_needed(format!("{what}, in its item at byte {at}")),
+            Flaw::Newer(what) => StateError::UpgradeNeeded(format!("{what}, in its item at byte {at}")),
         }
     }
 

@@ -172,8 +172,8 @@ impl Verification {
 pub(crate) fn contradicts(change: &Change, last: Option<KeyVersion>) -> Option<&'static str> {
     let (seq, version) = last.map_or((Seq::ZERO, 0), |last| (last.seq, last.version));
     let since = last.and_then(|last| last.created_at());
-    let migrated = || change.meta.as_deref().and_then(Meta::cause) == Some(cause::MIGRATED);
-    let continues = change.version.checked_sub(1) == Some(version) || last.is_none() && migrated();
+    let begins_later = last.is_none() && change.has_cause(cause::MIGRATED);
+    let continues = change.version.checked_sub(1) == Some(version) || begins_later;
     if change.prev != seq || !continues {
         Some("its version or prev does not continue the key's previous change")
     } else if (change.kind == ChangeKind::Created) == since.is_some() {
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(fields(&both), Some(None), "nothing goes on from it");
     }
 
-    /// The same log, from which the value of `/b` is gone.
+    /// The changes of [`log`], without the value of `/b`, which was erased.
     fn erased_log() -> Vec<Change> {
         let (_, mut changes) = log();
         changes[1] = Change { value: None, salt: None, ..changes[1].clone() };

@@ -130,6 +130,11 @@ impl Change {
         hash::link(before, self.header_hash())
     }
 
+    /// Whether the store itself wrote the change, for this cause.
+    pub(crate) fn has_cause(&self, cause: &str) -> bool {
+        self.meta.as_ref().is_some_and(|meta| meta.has_cause(cause))
+    }
+
     /// Whether the value matches its hash; true if the change has no value.
     pub(crate) fn has_its_value(&self) -> bool {
         self.view(None).has_its_value()
@@ -158,5 +163,28 @@ impl fmt::Debug for Change {
             .field("meta", &self.meta)
             .field("hash", &self.hash)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl Change {
+    /// A first change at a position: it creates `/a` with an empty value, alone in its commit. Its hashes are not true.
+    pub(crate) fn plain(seq: u64) -> Self {
+        Self {
+            seq: Seq::new(seq),
+            commit_seq: Seq::new(seq),
+            at: Timestamp::EPOCH,
+            kind: ChangeKind::Created,
+            key: "/a".into(),
+            version: 1,
+            created_at: Timestamp::EPOCH,
+            prev: Seq::ZERO,
+            until: None,
+            value: Some(Arc::default()),
+            salt: None,
+            value_hash: None,
+            meta: None,
+            hash: Hash::from_bytes([1; 32]),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Checking a chain.
 
+use super::reserved::accepts_clock;
 use super::{Change, ChangeKind, ChangeView, Hash, Head, LastMeta, StoreId, Timestamp, cause, hash};
 use crate::seq::Seq;
 
@@ -30,6 +31,9 @@ pub struct Follow {
     commit: Option<(Seq, Timestamp)>,
     meta: LastMeta,
 }
+
+/// Whether the store itself wrote a change for a cause. It is asked of few changes, so metadata is decoded for them alone.
+type HasCause<'a> = &'a dyn Fn(&str) -> bool;
 
 /// Where and how a change contradicts the log before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -114,15 +118,27 @@ impl Follow {
     /// # Errors
     /// The first contradiction. The position then stays before the change.
     pub fn check(&mut self, change: &Change) -> Result<(), Break> {
-        let view = change.view(change.meta.as_ref().map(|meta| self.meta.encode(meta)));
-        check(self.head, self.commit, &view, hash::header(&view.header()))?;
-        self.go_on(&change.view(None));
-        Ok(())
+        let meta = change.meta.as_ref().map(|meta| self.meta.encode(meta));
+        let header = hash::header(&change.view(meta).header());
+        self.check_caused(&change.view(None), header, &|cause| change.has_cause(cause))
     }
 
     /// Checks the next change, of which the hash of the header is given, and moves on behind it.
     pub(crate) fn check_hashed(&mut self, change: &ChangeView<'_>, header: Hash) -> Result<(), Break> {
-        check(self.head, self.commit, change, header)?;
+        self.check_caused(change, header, &|cause| change.has_cause(cause))
+    }
+
+    fn check_caused(
+        &mut self,
+        change: &ChangeView<'_>,
+        header: Hash,
+        has_cause: HasCause<'_>,
+    ) -> Result<(), Break> {
+        self.check_structure(change, has_cause)?;
+        check_value(change)?;
+        if hash::link(self.head.hash, header) != change.hash {
+            return Err(Break::Chain(change.seq));
+        }
         self.go_on(change);
         Ok(())
     }
@@ -131,11 +147,10 @@ impl Follow {
     /// change, and moves on behind it.
     pub(crate) fn chain(&mut self, change: &mut Change, header: Hash) -> Result<(), Break> {
         change.hash = hash::link(self.head.hash, header);
-        let change = &*change;
-        let view = change.view(change.meta.as_ref().map(|meta| self.meta.encode(meta)));
-        check_structure(self.head, self.commit, &view)?;
+        let view = change.view(None);
+        self.check_structure(&view, &|cause| change.has_cause(cause))?;
         check_value(&view)?;
-        self.go_on(&change.view(None));
+        self.go_on(&view);
         Ok(())
     }
 
@@ -156,56 +171,38 @@ impl Follow {
         self.head = change.head();
         self.commit = Some((change.commit_seq, change.at));
     }
-}
 
-/// Checks a change behind a head, with the hash of its header. `commit` is the end and the time of the commit before.
-fn check(
-    head: Head,
-    commit: Option<(Seq, Timestamp)>,
-    change: &ChangeView<'_>,
-    header: Hash,
-) -> Result<(), Break> {
-    check_structure(head, commit, change)?;
-    check_value(change)?;
-    if hash::link(head.hash, header) == change.hash { Ok(()) } else { Err(Break::Chain(change.seq)) }
-}
-
-fn check_structure(
-    head: Head,
-    commit: Option<(Seq, Timestamp)>,
-    change: &ChangeView<'_>,
-) -> Result<(), Break> {
-    let expected = head.seq.next();
-    if change.seq != expected {
-        return Err(Break::Position { expected, found: change.seq });
+    fn check_structure(&self, change: &ChangeView<'_>, has_cause: HasCause<'_>) -> Result<(), Break> {
+        let expected = self.head.seq.next();
+        if change.seq != expected {
+            return Err(Break::Position { expected, found: change.seq });
+        }
+        let accepts_clock = || accepts_clock(change.key, change.closes_commit(), change.kind, has_cause);
+        let fits = match self.commit {
+            _ if change.commit_seq < change.seq => false,
+            None => true,
+            Some((end, at)) if end == self.head.seq => change.at > at || accepts_clock(),
+            Some((end, at)) => change.commit_seq == end && change.at == at,
+        };
+        if !fits {
+            return Err(Break::Commit(change.seq));
+        }
+        let created_then =
+            || change.created_at == change.at || change.created_at < change.at && has_cause(cause::MIGRATED);
+        // A key that was forgotten goes on from an earlier version when it is made anew, so a first change may have any.
+        let first = change.prev == Seq::ZERO;
+        let shape = change.prev < change.seq
+            && change.seq <= Seq::MAX
+            && (1..=Seq::MAX.as_u64()).contains(&change.version)
+            && (change.version > 1 || first)
+            && (!first || change.kind == ChangeKind::Created)
+            && (change.kind == ChangeKind::Deleted) == change.value_hash.is_none()
+            && (change.kind != ChangeKind::Created || created_then())
+            && change.until.is_none_or(|until| change.kind != ChangeKind::Deleted && until.fits(change.seq))
+            && change.value.is_some() == change.salt.is_some()
+            && (change.value.is_none() || change.value_hash.is_some());
+        if shape { Ok(()) } else { Err(Break::Shape(change.seq)) }
     }
-    let fits = match commit {
-        _ if change.commit_seq < change.seq => false,
-        None => true,
-        Some((end, at)) if end == head.seq => change.at > at || change.accepts_clock(),
-        Some((end, at)) => change.commit_seq == end && change.at == at,
-    };
-    if !fits {
-        return Err(Break::Commit(change.seq));
-    }
-    // A key that was forgotten goes on from an earlier version when it is made anew, so a first change may have any.
-    let first = change.prev == Seq::ZERO;
-    let shape = change.prev < change.seq
-        && change.seq <= Seq::MAX
-        && (1..=Seq::MAX.as_u64()).contains(&change.version)
-        && (change.version > 1 || first)
-        && (!first || change.kind == ChangeKind::Created)
-        && (change.kind == ChangeKind::Deleted) == change.value_hash.is_none()
-        && (change.kind != ChangeKind::Created || is_created_when_it_says(change))
-        && change.until.is_none_or(|until| change.kind != ChangeKind::Deleted && until.fits(change.seq))
-        && change.value.is_some() == change.salt.is_some()
-        && (change.value.is_none() || change.value_hash.is_some());
-    if shape { Ok(()) } else { Err(Break::Shape(change.seq)) }
-}
-
-/// Whether a change that creates its key has its own time as that of the creation, or an earlier one if it was migrated.
-fn is_created_when_it_says(change: &ChangeView<'_>) -> bool {
-    change.created_at == change.at || change.created_at < change.at && change.has_cause(cause::MIGRATED)
 }
 
 /// Checks a change's value against its hash.

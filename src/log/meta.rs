@@ -89,6 +89,10 @@ impl Meta {
         self.cause.as_deref()
     }
 
+    pub(crate) fn has_cause(&self, cause: &str) -> bool {
+        self.cause.as_deref() == Some(cause)
+    }
+
     /// This metadata without what only the store records.
     pub(crate) fn of_program(self) -> Self {
         Self { commit_id: None, cause: None, numbered: Numbered::default(), ..self }

@@ -18,9 +18,10 @@ pub(crate) fn seal(
     clock: Timestamp,
     mut salt: impl FnMut() -> [u8; SALT_BYTES],
 ) -> (Vec<Change>, Tip) {
+    let has_cause = |cause: &str| meta.is_some_and(|meta| meta.has_cause(cause));
     let accepts = drafts
         .first()
-        .is_some_and(|draft| accepts_clock(&draft.key, drafts.len(), draft.kind, meta.map(|meta| &**meta)));
+        .is_some_and(|draft| accepts_clock(&draft.key, drafts.len() == 1, draft.kind, has_cause));
     let at = if accepts { clock.within_years() } else { clock.after(tip.at) };
     let before = tip.head.seq.as_u64();
     let commit_seq = Seq::new(before + drafts.len() as u64);

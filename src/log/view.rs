@@ -49,7 +49,7 @@ impl ChangeView<'_> {
 
     /// Whether the store itself wrote the change, for this cause.
     pub(crate) fn has_cause(&self, cause: &str) -> bool {
-        self.meta.and_then(Meta::decode).as_ref().and_then(Meta::cause) == Some(cause)
+        self.meta.and_then(Meta::decode).is_some_and(|meta| meta.has_cause(cause))
     }
 
     /// The header in deterministic CBOR.

@@ -188,7 +188,7 @@ impl Batch {
 
     /// Whether the batch accepts the clock: its time is the clock's, whatever the time of the commit before is.
     pub(crate) fn accepts_clock(&self) -> bool {
-        self.meta.cause() == Some(cause::CLOCK_ACCEPTED)
+        self.meta.has_cause(cause::CLOCK_ACCEPTED)
     }
 
     /// This batch as one that restores the state at a position.
