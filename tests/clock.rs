@@ -256,7 +256,7 @@ async fn a_time_means_the_newest_commit_at_or_before_it_also_where_the_clock_was
             for (found, known) in [
                 (store.at(point()).await, &ends[..]),
                 (whole.at(point()).await, &ends),
-                (later.at(point()).await, &ends[4..]),
+                (later.at(point()).await, &ends[3..]),
                 (other.at(point()).await, &shown),
             ] {
                 match (found, due(time, known)) {

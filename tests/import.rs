@@ -126,6 +126,17 @@ async fn a_start_says_what_the_file_begins_with_and_only_what_can_be() {
     assert_eq!(archive.at(seq(2).into()).await.unwrap().at(), Some(log[1].at));
     assert!(archive.verify().await.unwrap().is_intact());
 
+    // An export of nothing: all that is known is its floor.
+    let none = local.export(Export::new().after(seq(4))).await.unwrap();
+    let none = Archive::read(none.as_slice()).unwrap();
+    let end = log[3].at.as_micros();
+    for time in [end, end + 1] {
+        let past = none.at(Timestamp::from_micros(time).into()).await.unwrap();
+        assert_eq!((past.head().seq, past.at()), (seq(4), Some(log[3].at)));
+    }
+    let before = none.at(Timestamp::from_micros(end - 1).into()).await;
+    assert!(matches!(before, Err(StateError::InvalidArgument(_))), "{before:?}");
+
     let with = |export: &[u8], cut: std::ops::Range<usize>, more: &[u8]| {
         let spoiled = [&export[..cut.start], more, &export[cut.end..]].concat();
         Archive::read(spoiled.as_slice()).map(|_| ())

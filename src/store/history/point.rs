@@ -135,7 +135,12 @@ fn at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
         let change = if accepted == Some(first) { Some(recorded(snapshot, first)?) } else { None };
         (last, accepted) = (first.previous(), change.map(|change| change.prev));
     }
-    Err(too_early())
+    floor_at(snapshot, time)
+}
+
+/// The floor, if its commit was at or before a time; else the log has no commit that was.
+fn floor_at(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
+    if snapshot.floor_at().is_some_and(|at| at <= time) { Ok(snapshot.floor()) } else { Err(too_early()) }
 }
 
 /// The last change of the clock's key; `None` if the log has none.
@@ -200,7 +205,7 @@ fn at_known_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
         Ok(ControlFlow::Continue(()))
     })?;
     if last == floor {
-        return Err(too_early());
+        return floor_at(snapshot, time);
     }
     let hash = snapshot.hash_at(last)?.ok_or_else(|| missing(last))?;
     Ok(Head { seq: last, hash })
