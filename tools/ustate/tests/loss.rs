@@ -132,6 +132,7 @@ fn who_accepts_a_loss_and_why_is_recorded_and_said_beforehand() {
         "doctor --accept-loss --dry-run -m 'ticket 12'",
         "doctor --accept-loss --dry-run --actor bob -m 'ticket 12' --json",
         "doctor --accept-loss --dry-run --actor bob -m 'ticket 12' -o tsv",
+        "doctor --accept-loss --accept-clock --dry-run",
     ]);
     check(
         &transcript,
@@ -146,6 +147,9 @@ $ ustate doctor --accept-loss --dry-run --actor bob -m 'ticket 12' --json
 {"v":1,"type":"loss","accepted":false,"dry_run":true,"lost":"[FOLDER]/state.db: the log ends at 1, but had reached 2: 1 change is missing","actor":"bob","reason":"ticket 12"}
 $ ustate doctor --accept-loss --dry-run --actor bob -m 'ticket 12' -o tsv
 [FOLDER]/state.db: the log ends at 1, but had reached 2: 1 change is missing	bob	ticket 12
+$ ustate doctor --accept-loss --accept-clock --dry-run
+would accept the loss by alice@ops: [FOLDER]/state.db: the log ends at 1, but had reached 2: 1 change is missing
+! note: whether the clock is to be accepted can be told when the loss was accepted
 
 "#]],
     );

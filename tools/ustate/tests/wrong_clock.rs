@@ -100,6 +100,11 @@ async fn a_clock_that_is_right_again_is_accepted_with_who_and_why() {
                \"before\":\"2099-01-01T00:00:00.000000Z\",\"actor\":\"olga\"}\n";
     assert_eq!(json, due);
 
+    let (code, both, notes) =
+        told("doctor --accept-loss --accept-clock --dry-run --actor olga -m 'n7 was in 2099'");
+    assert_eq!((code, both.as_str()), (Some(0), would.as_str()), "{notes}");
+    assert!(notes.contains("nothing was lost"), "{notes}");
+
     let (code, done, notes) = told("doctor --accept-clock --actor olga -m 'n7 was in 2099' -o tsv");
     assert_eq!(code, Some(0), "{done}{notes}");
     let fields: Vec<&str> = done.lines().next().unwrap().split('\t').collect();

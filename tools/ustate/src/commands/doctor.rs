@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use univrs_state::stats::About;
-use univrs_state::{LocalStore, SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, Meta, SqliteStore, StateError, StateStore};
 
 use super::accept_clock::accept_clock;
 use crate::context::{Context, loss_in, may_write, quoted};
@@ -96,50 +96,59 @@ impl Doctor {
 }
 
 impl Doctor {
-    /// Says which loss would be accepted, by whom and why.
+    /// Says what would be accepted, by whom and why.
     async fn rehearse(&self, context: &mut Context, path: &Path) -> Done {
-        if self.accept_clock {
-            accept_clock(context, &self.origin.meta(), true).await?;
-            if !context.accept_loss {
-                return Ok(());
-            }
-        }
-        if !context.accept_loss {
+        if !context.accept_loss && !self.accept_clock {
             let what = "without --accept-loss or --accept-clock nothing is recorded, so there is nothing to rehearse";
             return fail(Failure::usage(what).hint(context.hint("doctor")));
         }
         may_write()?;
         let meta = self.origin.meta();
-        let lost = match context.options(path).read_only(true).open(path).await {
-            Ok(store) => {
-                store.close().await?;
-                None
-            }
-            Err(error) => match loss_in(&error) {
-                Some(lost) => Some(lost.to_owned()),
-                None => return fail(Context::explain(path, &error)),
-            },
-        };
-        match (context.format, &lost) {
-            (Format::Human, Some(lost)) => {
-                let by = origin(Some(&meta)).replace("  ", " ");
-                context.out.line(&format!("would accept the loss{by}: {}", escape(lost)))
-            }
-            (Format::Human, None) => {
-                context.note("nothing was lost, so nothing would be recorded");
+        // A rehearsal opens the store to read, which accepts no loss.
+        let is_lost = std::mem::take(&mut context.accept_loss) && rehearse_loss(context, path, &meta).await?;
+        match self.accept_clock {
+            true if is_lost => {
+                context.note("whether the clock is to be accepted can be told when the loss was accepted");
                 Ok(())
             }
-            (Format::Tsv, lost) => lost.iter().try_for_each(|lost| {
-                let said = [&meta.actor, &meta.reason];
-                let [actor, reason] = said.map(|said| escape_field(said.as_deref().unwrap_or_default()));
-                context.out.fields([&*escape_field(lost), &*actor, &*reason])
-            }),
-            (_, lost) => {
-                let object = Object::of_type("loss").flag("accepted", false).flag("dry_run", true);
-                context.out.line(&object.maybe("lost", lost.as_deref()).meta(Some(&meta)).finish())
-            }
+            true => accept_clock(context, &meta, true).await,
+            false => Ok(()),
         }
     }
+}
+
+/// Says which loss would be accepted, by whom and why; returns whether there is one.
+async fn rehearse_loss(context: &mut Context, path: &Path, meta: &Meta) -> Done<bool> {
+    let lost = match context.options(path).read_only(true).open(path).await {
+        Ok(store) => {
+            store.close().await?;
+            None
+        }
+        Err(error) => match loss_in(&error) {
+            Some(lost) => Some(lost.to_owned()),
+            None => return fail(Context::explain(path, &error)),
+        },
+    };
+    match (context.format, &lost) {
+        (Format::Human, Some(lost)) => {
+            let by = origin(Some(meta)).replace("  ", " ");
+            context.out.line(&format!("would accept the loss{by}: {}", escape(lost)))
+        }
+        (Format::Human, None) => {
+            context.note("nothing was lost, so nothing would be recorded");
+            Ok(())
+        }
+        (Format::Tsv, lost) => lost.iter().try_for_each(|lost| {
+            let said = [&meta.actor, &meta.reason];
+            let [actor, reason] = said.map(|said| escape_field(said.as_deref().unwrap_or_default()));
+            context.out.fields([&*escape_field(lost), &*actor, &*reason])
+        }),
+        (_, lost) => {
+            let object = Object::of_type("loss").flag("accepted", false).flag("dry_run", true);
+            context.out.line(&object.maybe("lost", lost.as_deref()).meta(Some(meta)).finish())
+        }
+    }?;
+    Ok(lost.is_some())
 }
 
 /// The file itself, and the file system.
