@@ -363,3 +363,26 @@ impl Snapshot for Memory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{SALT_BYTES, seal};
+    use crate::state::{Batch, decide};
+
+    impl Memory {
+        /// The log of these commits, each at the time after the one before.
+        pub(crate) fn of(store: StoreId, commits: impl IntoIterator<Item = Batch>) -> Self {
+            let mut memory = Self::new(store);
+            for batch in commits {
+                let tip = memory.end();
+                let decision = decide(&batch, tip.head.seq, &memory.folded.projection).unwrap();
+                let (changes, _) = seal(decision.drafts, None, tip, Timestamp::EPOCH, || [1; SALT_BYTES]);
+                for change in changes {
+                    memory.push(change);
+                }
+            }
+            memory
+        }
+    }
+}

@@ -157,11 +157,6 @@ pub enum ErrorKind {
 }
 
 impl StateError {
-    /// The error of something that only a newer version understands.
-    pub(crate) fn upgrade_needed(what: impl Into<String>) -> Self {
-        Self::UpgradeNeeded(what.into())
-    }
-
     /// The class of this error: what to do next.
     ///
     /// ```

@@ -21,7 +21,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
     named(name).spawn(run).map_err(no_thread)
 }
 
-/// Whoever waits for a long operation holds one, so that the operation ends when the future is dropped.
+/// What a future holds while it waits for a long operation, so that the operation ends when the future is dropped.
 pub(crate) struct Waiter(Arc<()>);
 
 /// What a long operation asks from time to time.

@@ -24,7 +24,7 @@ pub(super) fn storage(error: rusqlite::Error) -> StateError {
         if let rusqlite::Error::FromSqlConversionFailure(_, _, source) = &error
             && let Some(Newer(what)) = source.downcast_ref()
         {
-            return StateError::upgrade_needed(*what);
+            return StateError::UpgradeNeeded((*what).to_owned());
         }
         // Conversion errors may quote values, so only their kind is kept.
         return StateError::Corrupted(match error {

@@ -117,7 +117,7 @@ fn one_by_one<B: Backend>(
             continue;
         }
         let begun = backend.begin().and_then(|begun| {
-            proposal.clock = sources.now(std::slice::from_ref(proposal.batch), begun.tip().at)?;
+            proposal.clock = sources.now(proposal.batch.accepts_clock(), begun.tip().at)?;
             Ok(begun)
         });
         let begun = begun.map_err(CommitError::NotRecorded);

@@ -33,9 +33,8 @@ impl Sources {
         Self { clock: Arc::new(WatchedClock::start(clock)), entropy }
     }
 
-    /// The present time, for batches after a commit of this time. One that accepts the clock gets what it shows.
-    pub(super) fn now(&self, batches: &[Batch], newest: Timestamp) -> Result<Timestamp> {
-        let accepts = batches.iter().any(Batch::accepts_clock);
+    /// The present time, for a commit after one of this time; unjudged where the clock is accepted.
+    pub(super) fn now(&self, accepts: bool, newest: Timestamp) -> Result<Timestamp> {
         if accepts { self.clock.shown() } else { self.clock.now(newest) }
     }
 
@@ -53,7 +52,7 @@ impl Sources {
             let salts = salts.by_ref().take(batch.values()).collect();
             let clock = match first {
                 Some(first) if !accepts => self.clock.later(first, newest)?,
-                _ => *first.insert(self.now(batches, newest)?),
+                _ => *first.insert(self.now(accepts, newest)?),
             };
             Ok(Proposal { batch, clock, salts })
         };

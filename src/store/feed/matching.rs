@@ -73,27 +73,12 @@ impl Matching {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Hash, Timestamp};
+    use crate::log::Timestamp;
     use crate::seq::Seq;
     use crate::state::{KeyVersion, Life};
 
     fn change(kind: ChangeKind) -> Change {
-        Change {
-            seq: Seq::new(1),
-            commit_seq: Seq::new(1),
-            at: Timestamp::EPOCH,
-            kind,
-            key: "/a".into(),
-            version: 1,
-            created_at: Timestamp::EPOCH,
-            prev: Seq::ZERO,
-            until: None,
-            value: Some(vec![0; 1_000].into()),
-            salt: None,
-            value_hash: None,
-            meta: None,
-            hash: Hash::from_bytes([1; 32]),
-        }
+        Change { kind, value: Some(vec![0; 1_000].into()), ..Change::plain(1) }
     }
 
     #[test]

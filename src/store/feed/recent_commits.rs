@@ -101,7 +101,7 @@ pub(super) fn commits<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Hash, StoreId, Timestamp};
+    use crate::log::StoreId;
 
     fn commit(seq: u64, bytes: usize) -> Arc<RecentCommit> {
         let at = |seq| Head { seq: Seq::new(seq), ..Head::genesis(StoreId::from_bytes([1; 16])) };
@@ -129,22 +129,7 @@ mod tests {
 
     #[test]
     fn a_page_of_recent_commits_ends_when_it_has_so_many_changes_or_bytes() {
-        let change = Matching::alone(Change {
-            seq: Seq::new(1),
-            commit_seq: Seq::new(1),
-            at: Timestamp::EPOCH,
-            kind: ChangeKind::Created,
-            key: "/a".into(),
-            version: 1,
-            created_at: Timestamp::EPOCH,
-            prev: Seq::ZERO,
-            until: None,
-            value: None,
-            salt: None,
-            value_hash: None,
-            meta: None,
-            hash: Hash::from_bytes([1; 32]),
-        });
+        let change = Matching::alone(Change { value: None, ..Change::plain(1) });
         let of = |changes: usize, bytes| {
             let mut recent = RecentCommits::new(Head::genesis(StoreId::from_bytes([1; 16])));
             for seq in 1..=4 {

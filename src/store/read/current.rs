@@ -110,18 +110,14 @@ pub(crate) fn list(view: &(impl View + ?Sized), prefix: &str) -> Result<Vec<Stri
 mod tests {
     use super::*;
     use crate::backend::Memory;
-    use crate::log::{StoreId, Timestamp, Tip, seal};
-    use crate::state::{Batch, decide};
+    use crate::log::StoreId;
+    use crate::state::Batch;
 
     #[test]
     fn a_page_takes_its_bytes_of_keys_and_values_to_the_last_one() {
         let store = StoreId::from_bytes([3; 16]);
-        let mut log = Memory::new(store);
         let batch = (0..4).fold(Batch::new(), |batch, n| batch.set(format!("/{n}"), vec![0; 98]));
-        let decision = decide(&batch, Seq::ZERO, &log.folded().projection).unwrap();
-        for change in seal(decision.drafts, None, Tip::genesis(store), Timestamp::EPOCH, || [1; 16]).0 {
-            log.push(change);
-        }
+        let log = Memory::of(store, [batch]);
         for (bytes, fit) in [(0, 1), (199, 1), (200, 2), (299, 2), (300, 3), (400, 4)] {
             let page = scan(&log, &Limits::default(), &Scan { bytes, ..Scan::prefix("/") }).unwrap();
             assert_eq!((page.entries.len(), page.next.is_none()), (fit, fit == 4), "{bytes}");

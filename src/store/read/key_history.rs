@@ -184,20 +184,11 @@ mod tests {
             self.read(2); // With the hash before it.
             let version = seq.as_u64() / 3;
             Ok(Some(Change {
-                seq,
-                commit_seq: seq,
-                at: Timestamp::EPOCH,
                 kind: if version == 1 { ChangeKind::Created } else { ChangeKind::Updated },
-                key: "/a".into(),
                 version,
-                created_at: Timestamp::EPOCH,
                 prev: at(version - 1),
-                until: None,
                 value: None,
-                salt: None,
-                value_hash: None,
-                meta: None,
-                hash: Hash::from_bytes([0; 32]),
+                ..Change::plain(seq.as_u64())
             }))
         }
         fn tip(&self) -> Result<Tip> {
@@ -243,20 +234,12 @@ mod tests {
         let mut log = Memory::new(StoreId::from_bytes([0; 16]));
         for (seq, (key, version, prev, bytes)) in (1..).zip(changes) {
             log.push(Change {
-                seq: Seq::new(seq),
-                commit_seq: Seq::new(seq),
-                at: Timestamp::EPOCH,
                 kind: if *version == 1 { ChangeKind::Created } else { ChangeKind::Updated },
                 key: (*key).into(),
                 version: *version,
-                created_at: Timestamp::EPOCH,
                 prev: Seq::new(*prev),
-                until: None,
                 value: Some(vec![0; *bytes].into()),
-                salt: None,
-                value_hash: None,
-                meta: None,
-                hash: Hash::from_bytes([0; 32]),
+                ..Change::plain(seq)
             });
         }
         log

@@ -58,7 +58,7 @@ impl EntryCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{ChangeKind, Hash, Timestamp};
+    use crate::log::{ChangeKind, Timestamp};
     use crate::seq::Seq;
     use crate::state::{KeyVersion, Life};
 
@@ -118,20 +118,12 @@ mod tests {
     #[test]
     fn a_change_replaces_what_is_known_of_its_key_and_adds_nothing_else() {
         let change = |n: u64, seq: u64, bytes: usize| Change {
-            seq: Seq::new(seq),
-            commit_seq: Seq::new(seq),
-            at: Timestamp::EPOCH,
             kind: ChangeKind::Updated,
             key: format!("/k{n}").into(),
             version: seq,
-            created_at: Timestamp::EPOCH,
             prev: Seq::new(1),
-            until: None,
             value: Some(vec![0; bytes].into()),
-            salt: None,
-            value_hash: None,
-            meta: None,
-            hash: Hash::from_bytes([1; 32]),
+            ..Change::plain(seq)
         };
         let (mut cache, size) = of_four(1_000);
         let rest = 2 * size - latest("/k0", 1, 0).size();

@@ -347,24 +347,14 @@ mod tests {
     use super::super::entry_cache::EntryCache;
     use super::*;
     use crate::backend::{Memory, View};
-    use crate::log::{Timestamp, Tip, seal};
-    use crate::state::{Batch, decide};
+
+    use crate::state::Batch;
 
     const STORE: StoreId = StoreId::from_bytes([3; 16]);
 
     /// A store of this many commits, each of which sets `/a`.
     fn log(commits: usize) -> Memory {
-        let (mut memory, mut tip) = (Memory::new(STORE), Tip::genesis(STORE));
-        for n in 0..commits {
-            let batch = Batch::new().set("/a", n.to_string());
-            let decision = decide(&batch, tip.head.seq, &memory.folded().projection).unwrap();
-            let (changes, next) = seal(decision.drafts, None, tip, Timestamp::EPOCH, || [1; 16]);
-            for change in changes {
-                memory.push(change);
-            }
-            tip = next;
-        }
-        memory
+        Memory::of(STORE, (0..commits).map(|n| Batch::new().set("/a", n.to_string())))
     }
 
     fn head(commits: usize) -> Head {

@@ -89,27 +89,11 @@ impl fmt::Debug for WatchEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Hash;
 
     #[test]
     fn the_value_of_an_event_is_read_as_json_if_it_has_one() {
         let event = |value: Option<&[u8]>| {
-            let change = Change {
-                seq: Seq::new(1),
-                commit_seq: Seq::new(1),
-                at: Timestamp::EPOCH,
-                kind: ChangeKind::Created,
-                key: "/a".into(),
-                version: 1,
-                created_at: Timestamp::EPOCH,
-                prev: Seq::ZERO,
-                until: None,
-                value: value.map(Arc::from),
-                salt: None,
-                value_hash: None,
-                meta: None,
-                hash: Hash::from_bytes([1; 32]),
-            };
+            let change = Change { value: value.map(Arc::from), ..Change::plain(1) };
             WatchEvent::from_change(&change, None)
         };
         assert_eq!(event(Some(b"[1,2]")).value_json::<Vec<u8>>(), Ok(Some(vec![1, 2])));

@@ -29,10 +29,7 @@ enum Slot<T> {
 /// What a page may take, and what is known of what it needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Claim {
-    /// How often the watch was denied, or lost a page, since it last delivered something.
-    losses: u32,
-    /// How often it lost a page since then.
-    lost: u32,
+    standing: Standing,
     /// The bytes that a page needs that was read before and did not fit.
     pub(super) need: usize,
 }
@@ -41,7 +38,7 @@ impl Claim {
     /// Waits for room. Others have their turn first.
     pub(super) fn wait(&mut self, denied: Denied, context: &Context<'_>) -> Poll<()> {
         if denied == Denied::InTurn {
-            self.losses = self.losses.saturating_add(1);
+            self.standing.denied = self.standing.denied.saturating_add(1);
             context.waker().wake_by_ref();
         }
         Poll::Pending
@@ -50,8 +47,8 @@ impl Claim {
     /// Notes that what was read is lost.
     pub(super) fn lost(&mut self, need: usize) {
         self.need = self.need.max(need);
-        self.lost = self.lost.saturating_add(1);
-        self.losses = self.losses.saturating_add(1);
+        let Standing { denied, lost } = self.standing;
+        self.standing = Standing { denied: denied.saturating_add(1), lost: lost.saturating_add(1) };
     }
 
     /// Notes that something was delivered.
@@ -79,8 +76,7 @@ impl<T: Send + 'static> Held<T> {
         waker: &Waker,
     ) -> Result<Arc<Self>, Denied> {
         let held = Self::new(Slot::Due);
-        let standing = Standing { denied: claim.losses, lost: claim.lost };
-        let lease = budget.take(bytes.max(claim.need), standing, held.weak(), waker)?;
+        let lease = budget.take(bytes.max(claim.need), claim.standing, held.weak(), waker)?;
         let _ = held.lease.set(lease);
         Ok(held)
     }
@@ -188,7 +184,12 @@ mod tests {
     }
 
     fn ask(budget: &Arc<Budget>, bytes: usize, losses: u32) -> Result<Arc<Held<Content>>, Denied> {
-        Held::ask(budget, bytes, Claim { losses, ..Claim::default() }, Waker::noop())
+        Held::ask(
+            budget,
+            bytes,
+            Claim { standing: Standing { denied: losses, lost: 0 }, need: 0 },
+            Waker::noop(),
+        )
     }
 
     fn content(held: &Held<Content>) -> Result<usize, usize> {
@@ -200,13 +201,13 @@ mod tests {
         let mut claim = Claim::default();
         claim.lost(30);
         claim.lost(20);
-        assert_eq!((claim.losses, claim.lost, claim.need), (2, 2, 30));
+        assert_eq!((claim.standing.denied, claim.standing.lost, claim.need), (2, 2, 30));
         let budget = Arc::new(Budget::new(100));
         let held: Arc<Held<Content>> = Held::ask(&budget, 10, claim, Waker::noop()).unwrap();
         assert_eq!(budget.held(), 30, "as much as it needed before");
         drop(held);
         claim.delivered();
-        assert_eq!((claim.losses, claim.lost, claim.need), (0, 0, 0));
+        assert_eq!((claim.standing.denied, claim.standing.lost, claim.need), (0, 0, 0));
     }
 
     #[test]
@@ -214,9 +215,9 @@ mod tests {
         let mut claim = Claim::default();
         let context = Context::from_waker(Waker::noop());
         assert!(claim.wait(Denied::Full, &context).is_pending());
-        assert_eq!(claim.losses, 0);
+        assert_eq!(claim.standing.denied, 0);
         assert!(claim.wait(Denied::InTurn, &context).is_pending());
-        assert_eq!(claim.losses, 1);
+        assert_eq!(claim.standing.denied, 1);
     }
 
     #[test]

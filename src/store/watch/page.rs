@@ -207,22 +207,12 @@ pub(crate) fn old_changes(
 mod tests {
     use super::*;
     use crate::backend::{LogView, Memory, View};
-    use crate::log::{StoreId, Timestamp, Tip, seal};
-    use crate::state::{Batch, decide};
+    use crate::log::StoreId;
+    use crate::state::Batch;
 
     /// A log of these commits.
     fn log(commits: impl IntoIterator<Item = Batch>) -> Memory {
-        let store = StoreId::from_bytes([3; 16]);
-        let (mut memory, mut tip) = (Memory::new(store), Tip::genesis(store));
-        for batch in commits {
-            let decision = decide(&batch, tip.head.seq, &memory.folded().projection).unwrap();
-            let (changes, next) = seal(decision.drafts, None, tip, Timestamp::EPOCH, || [1; 16]);
-            for change in changes {
-                memory.push(change);
-            }
-            tip = next;
-        }
-        memory
+        Memory::of(StoreId::from_bytes([3; 16]), commits)
     }
 
     type Read = fn(&dyn Snapshot, &Pattern, Wanted) -> Result<WatchPage>;

@@ -151,7 +151,7 @@ fn event(Matching { change, old }: Matching) -> WatchEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{ChangeKind, Hash, Timestamp};
+    use crate::log::{ChangeKind, Hash};
     use crate::seq::Seq;
 
     fn head(seq: u64) -> Head {
@@ -160,20 +160,11 @@ mod tests {
 
     fn change(seq: u64, kind: ChangeKind) -> Matching {
         Matching::alone(Change {
-            seq: Seq::new(seq),
             commit_seq: Seq::new(seq.next_multiple_of(2)),
-            at: Timestamp::EPOCH,
             kind,
-            key: "/a".into(),
             version: seq,
-            created_at: Timestamp::EPOCH,
-            prev: Seq::ZERO,
-            until: None,
             value: Some(vec![0; 1_000].into()),
-            salt: None,
-            value_hash: None,
-            meta: None,
-            hash: Hash::from_bytes([1; 32]),
+            ..Change::plain(seq)
         })
     }
 
