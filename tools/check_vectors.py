@@ -24,6 +24,7 @@ def check(vectors):
     store = bytes.fromhex(vectors["store_id"])
     chain = derive("genesis", store)
     assert chain.hex() == vectors["genesis"], "genesis"
+    chains, header_hashes = [chain], [None]
     for place, change in enumerate(vectors["changes"], start=1):
         assert change["seq"] == place and KIND[change["kind"]], "place or kind"
         value_hash = None
@@ -41,10 +42,20 @@ def check(vectors):
         assert header_hash.hex() == change["header_hash"], f"header hash of {place}"
         chain = derive("chain", chain, header_hash)
         assert chain.hex() == change["hash"], f"hash of {place}"
-    return len(vectors["changes"])
+        chains.append(chain)
+        header_hashes.append(header_hash)
+    for base in vectors["bases"]:
+        floor, seqs = base["floor"], [change["seq"] for change in base["changes"]]
+        assert chains[floor].hex() == base["hash"], f"hash at the floor {floor}"
+        for change in base["changes"]:
+            assert chains[change["seq"] - 1].hex() == change["before"], f"chain before {change['seq']}"
+        parts = [floor.to_bytes(8, "big"), chains[floor], *(header_hashes[seq] for seq in seqs)]
+        assert derive("base", *parts).hex() == base["digest"], f"digest at {floor}"
+    return len(vectors["changes"]), len(vectors["bases"])
 
 
 if __name__ == "__main__":
     default = Path(__file__).resolve().parent.parent / "schema" / "vectors.json"
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else default
-    print(f"{check(json.loads(path.read_text()))} changes recomputed: all hashes match")
+    changes, bases = check(json.loads(path.read_text()))
+    print(f"{changes} changes and {bases} bases recomputed: all hashes match")

@@ -33,7 +33,7 @@ pub struct Follow {
 }
 
 /// Whether the store itself wrote a change for a cause. It is asked of few changes, so metadata is decoded for them alone.
-type HasCause<'a> = &'a dyn Fn(&str) -> bool;
+pub(super) type HasCause<'a> = &'a dyn Fn(&str) -> bool;
 
 /// Where and how a change contradicts the log before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,11 @@ pub enum Break {
         /// The position of the change.
         found: Seq,
     },
+    /// The change is before the floor, and not in its place there.
+    #[error(
+        "change {0} is not in its place: the changes at or before the floor stand in the order of their positions"
+    )]
+    Order(Seq),
     /// The end or the time of the commit contradicts the change before.
     #[error("the commit of change {0} contradicts the change before: its end or its time is wrong")]
     Commit(Seq),
@@ -66,6 +71,7 @@ impl Break {
     pub fn seq(&self) -> Seq {
         match self {
             Self::Position { expected: seq, .. }
+            | Self::Order(seq)
             | Self::Commit(seq)
             | Self::Shape(seq)
             | Self::Value(seq)
@@ -187,26 +193,31 @@ impl Follow {
         if !fits {
             return Err(Break::Commit(change.seq));
         }
-        let created_then =
-            || change.created_at == change.at || change.created_at < change.at && has_cause(cause::MIGRATED);
-        // A key that was forgotten goes on from an earlier version when it is made anew, so a first change may have any.
-        let first = change.prev == Seq::ZERO;
-        let shape = change.prev < change.seq
-            && change.seq <= Seq::MAX
-            && (1..=Seq::MAX.as_u64()).contains(&change.version)
-            && (change.version > 1 || first)
-            && (!first || change.kind == ChangeKind::Created)
-            && (change.kind == ChangeKind::Deleted) == change.value_hash.is_none()
-            && (change.kind != ChangeKind::Created || created_then())
-            && change.until.is_none_or(|until| change.kind != ChangeKind::Deleted && until.fits(change.seq))
-            && change.value.is_some() == change.salt.is_some()
-            && (change.value.is_none() || change.value_hash.is_some());
-        if shape { Ok(()) } else { Err(Break::Shape(change.seq)) }
+        check_shape(change, has_cause)
     }
 }
 
+/// Checks the kind, version, times, value and salt of a change against each other.
+pub(super) fn check_shape(change: &ChangeView<'_>, has_cause: HasCause<'_>) -> Result<(), Break> {
+    let created_then =
+        || change.created_at == change.at || change.created_at < change.at && has_cause(cause::MIGRATED);
+    // A key that was forgotten goes on from an earlier version when it is made anew, so a first change may have any.
+    let first = change.prev == Seq::ZERO;
+    let shape = change.prev < change.seq
+        && change.seq <= Seq::MAX
+        && (1..=Seq::MAX.as_u64()).contains(&change.version)
+        && (change.version > 1 || first)
+        && (!first || change.kind == ChangeKind::Created)
+        && (change.kind == ChangeKind::Deleted) == change.value_hash.is_none()
+        && (change.kind != ChangeKind::Created || created_then())
+        && change.until.is_none_or(|until| change.kind != ChangeKind::Deleted && until.fits(change.seq))
+        && change.value.is_some() == change.salt.is_some()
+        && (change.value.is_none() || change.value_hash.is_some());
+    if shape { Ok(()) } else { Err(Break::Shape(change.seq)) }
+}
+
 /// Checks a change's value against its hash.
-fn check_value(change: &ChangeView<'_>) -> Result<(), Break> {
+pub(super) fn check_value(change: &ChangeView<'_>) -> Result<(), Break> {
     if change.has_its_value() { Ok(()) } else { Err(Break::Value(change.seq)) }
 }
 

@@ -33,12 +33,22 @@ impl Domain {
 
     /// The hash of the concatenated parts.
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> Hash {
-        let key = self.key.get_or_init(|| hash_derive_key_context(self.context));
-        let mut hasher = blake3::Hasher::new_from_context_key(key);
+        let mut hasher = self.hasher();
         for part in parts {
             hasher.update(part);
         }
-        Hash(*hasher.finalize().as_bytes())
+        hasher.finalize().into()
+    }
+
+    /// A hasher for what comes part by part.
+    pub(super) fn hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_from_context_key(self.key.get_or_init(|| hash_derive_key_context(self.context)))
+    }
+}
+
+impl From<blake3::Hash> for Hash {
+    fn from(hash: blake3::Hash) -> Self {
+        Self(*hash.as_bytes())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, draws randomness or does I/O.
 
 mod anchor;
+mod base_digest;
 mod cbor;
 mod change;
 mod commit;
@@ -10,6 +11,8 @@ mod cursor;
 mod draft;
 mod float;
 mod follow;
+#[cfg_attr(not(test), expect(dead_code, reason = "the reader of log files is next"))]
+mod follow_base;
 mod hash;
 mod head;
 mod header;
@@ -37,8 +40,11 @@ pub use store_id::StoreId;
 pub use time::Timestamp;
 pub use until::Until;
 
+pub(crate) use base_digest::BaseDigest;
 pub(crate) use cbor::{Decoder, Encoder, Flaw};
 pub(crate) use draft::{Draft, Prev};
+#[cfg_attr(not(test), expect(unused_imports, reason = "the reader of log files is next"))]
+pub(crate) use follow_base::FollowBase;
 #[cfg(feature = "sqlite")]
 pub(crate) use hash::Domain;
 pub(crate) use hash::header as header_hash;

@@ -114,7 +114,32 @@ fn computed() -> Value {
             row
         })
         .collect();
-    json!({ "store_id": store.to_string(), "genesis": Head::genesis(store).hash, "changes": rows })
+    let bases: Vec<Value> = BASES
+        .iter()
+        .map(|(floor, seqs)| {
+            let floor = changes[floor - 1].head();
+            let rows: Vec<Value> = seqs.iter().map(|seq| json!({ "seq": seq, "before": before(&changes, *seq) })).collect();
+            json!({ "floor": floor.seq, "hash": floor.hash, "changes": rows, "digest": digest(&changes, floor, seqs) })
+        })
+        .collect();
+    json!({ "store_id": store.to_string(), "genesis": Head::genesis(store).hash, "changes": rows, "bases": bases })
+}
+
+/// Floors, and the positions of the changes that a compaction there leaves. The second one forgets the key `/a`, which was
+/// deleted.
+const BASES: [(usize, &[usize]); 3] = [(8, &[3, 4, 6, 7, 8]), (3, &[2]), (6, &[3, 4, 5, 6])];
+
+/// The chain before the change at a position behind the first.
+fn before(changes: &[Change], seq: usize) -> Hash {
+    changes[seq - 2].hash
+}
+
+fn digest(changes: &[Change], floor: Head, seqs: &[usize]) -> Hash {
+    let mut digest = BaseDigest::new(floor);
+    for seq in seqs {
+        digest.add(changes[seq - 1].header_hash());
+    }
+    digest.finish()
 }
 
 #[test]
@@ -132,6 +157,8 @@ fn the_description_of_the_format_shows_the_frozen_vectors() {
         shown.extend([hex(&change.header()), change.header_hash().to_string(), change.hash.to_string()]);
         shown.extend(change.value_hash.map(|hash| hash.to_string()));
     }
+    let (floor, seqs) = BASES[0];
+    shown.push(digest(&changes, changes[floor - 1].head(), seqs).to_string());
     for hex in shown {
         assert!(README.contains(&hex), "schema/README.md lacks {hex}");
     }
@@ -241,6 +268,27 @@ fn a_change_whose_fields_contradict_each_other_is_refused_whatever_its_hash_is()
     let deleted: Spoil =
         |c| (c.kind, c.value, c.salt, c.value_hash) = (ChangeKind::Deleted, None, None, None);
     assert_eq!(follow(6, deleted), Err(Break::Commit(Seq::new(7))), "a deletion of the clock's key");
+}
+
+#[test]
+fn a_base_follows_from_its_floor_and_has_the_digest_of_its_changes() {
+    let (store, changes) = sealed();
+    for (floor, seqs) in BASES {
+        let floor = &changes[floor - 1];
+        let mut follow = FollowBase::new(store, floor.head(), Some(floor.at));
+        for seq in seqs {
+            let mut change = Change { hash: floor.hash, ..changes[seq - 1].clone() };
+            let header = change.header_hash();
+            assert_eq!(
+                follow.chain(before(&changes, *seq), &mut change, header),
+                Ok(()),
+                "{seq} of {}",
+                floor.seq
+            );
+            assert_eq!(change, changes[seq - 1]);
+        }
+        assert_eq!(follow.digest(), digest(&changes, floor.head(), seqs));
+    }
 }
 
 #[test]

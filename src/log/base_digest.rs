@@ -1,0 +1,31 @@
+//! The digest of a base.
+
+use super::hash::Domain;
+use super::{Hash, Head};
+
+static BASE: Domain = Domain::new("univrs-state 1 base");
+
+/// The digest of a base, which is what a compaction leaves of the changes at or before its floor: of the floor, and of the
+/// hashes of the headers of these changes, in order.
+#[derive(Debug, Clone)]
+pub(crate) struct BaseDigest(blake3::Hasher);
+
+impl BaseDigest {
+    /// The digest of a base without changes.
+    pub(crate) fn new(floor: Head) -> Self {
+        let mut hasher = BASE.hasher();
+        hasher.update(&floor.seq.as_u64().to_be_bytes());
+        hasher.update(floor.hash.as_bytes());
+        Self(hasher)
+    }
+
+    /// Adds the next change, by the hash of its header.
+    pub(crate) fn add(&mut self, header: Hash) {
+        self.0.update(header.as_bytes());
+    }
+
+    /// The digest of the changes so far.
+    pub(crate) fn finish(&self) -> Hash {
+        self.0.finalize().into()
+    }
+}
