@@ -6,7 +6,10 @@ use super::{Hash, Head};
 static BASE: Domain = Domain::new("univrs-state 1 base");
 
 /// The digest of a base, which is what a compaction leaves of the changes at or before its floor: of the floor, and of the
-/// hashes of the headers of these changes, in order.
+/// chain hashes of these changes, in order.
+///
+/// A chain hash covers the header of its change and the chain before it. So neither can be another one, although the chain
+/// between two changes of the base is gone.
 #[derive(Debug, Clone)]
 pub(crate) struct BaseDigest(blake3::Hasher);
 
@@ -19,9 +22,9 @@ impl BaseDigest {
         Self(hasher)
     }
 
-    /// Adds the next change, by the hash of its header.
-    pub(crate) fn add(&mut self, header: Hash) {
-        self.0.update(header.as_bytes());
+    /// Adds the next change, by its chain hash.
+    pub(crate) fn push(&mut self, hash: Hash) {
+        self.0.update(hash.as_bytes());
     }
 
     /// The digest of the changes so far.

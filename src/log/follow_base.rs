@@ -80,7 +80,7 @@ impl FollowBase {
         }
         self.check_floor(last)?;
         (self.last, self.is_exact) = (last, is_exact);
-        self.digest.add(header);
+        self.digest.push(last.hash);
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl FollowBase {
         self.check_floor(change.head())?;
         (self.last, self.is_exact) = (change.head(), true);
         self.commit = (change.commit_seq, change.at);
-        self.digest.add(header);
+        self.digest.push(change.hash);
         Ok(())
     }
 
@@ -214,7 +214,7 @@ mod tests {
             let mut expected = BaseDigest::new(log[7].head());
             for seq in sound {
                 let at = usize::try_from(seq.abs()).unwrap();
-                expected.add(log[at - 1].header_hash());
+                expected.push(log[at - 1].hash);
             }
             assert_eq!(digest, expected.finish());
         }
@@ -258,6 +258,20 @@ mod tests {
             follow.check_hashed(None, &log[5].view(None), log[5].header_hash()),
             Err(Break::Chain(Seq::new(6)))
         );
+    }
+
+    // Nothing else tells: what the chain before it was made of is gone.
+    #[test]
+    fn another_chain_before_a_change_shows_in_the_digest() {
+        let log = log();
+        let change = &log[4];
+        let digest = |before| {
+            let mut follow = behind(&log, &[2]).unwrap();
+            follow.chain(before, &mut change.clone(), change.header_hash()).unwrap();
+            follow.digest()
+        };
+        assert_eq!(digest(before(&log, 5)), behind(&log, &[2, 5]).unwrap().digest());
+        assert_ne!(digest(before(&log, 5)), digest(Hash::from_bytes([9; 32])));
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn before(changes: &[Change], seq: usize) -> Hash {
 fn digest(changes: &[Change], floor: Head, seqs: &[usize]) -> Hash {
     let mut digest = BaseDigest::new(floor);
     for seq in seqs {
-        digest.add(changes[seq - 1].header_hash());
+        digest.push(changes[seq - 1].hash);
     }
     digest.finish()
 }
