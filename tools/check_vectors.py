@@ -48,7 +48,7 @@ def check(vectors):
         assert chains[floor].hex() == base["hash"], f"hash at the floor {floor}"
         for change in base["changes"]:
             assert chains[change["seq"] - 1].hex() == change["before"], f"chain before {change['seq']}"
-        parts = [floor.to_bytes(8, "big"), chains[floor], *(chains[seq] for seq in seqs)]
+        parts = [store, floor.to_bytes(8, "big"), chains[floor], *(chains[seq] for seq in seqs)]
         assert derive("base", *parts).hex() == base["digest"], f"digest at {floor}"
     return len(vectors["changes"]), len(vectors["bases"])
 

@@ -1,12 +1,12 @@
 //! The digest of a base.
 
 use super::hash::Domain;
-use super::{Hash, Head};
+use super::{Hash, Head, StoreId};
 
 static BASE: Domain = Domain::new("univrs-state 1 base");
 
-/// The digest of a base, which is what a compaction leaves of the changes at or before its floor: of the floor, and of the
-/// chain hashes of these changes, in order.
+/// The digest of a base, which is what a compaction leaves of the changes at or before its floor: of the store, of the
+/// floor, and of the chain hashes of these changes, in order.
 ///
 /// A chain hash covers the header of its change and the chain before it. So neither can be another one, although the chain
 /// between two changes of the base is gone.
@@ -15,8 +15,9 @@ pub(crate) struct BaseDigest(blake3::Hasher);
 
 impl BaseDigest {
     /// The digest of a base without changes.
-    pub(crate) fn new(floor: Head) -> Self {
+    pub(crate) fn new(store: StoreId, floor: Head) -> Self {
         let mut hasher = BASE.hasher();
+        hasher.update(store.as_bytes());
         hasher.update(&floor.seq.as_u64().to_be_bytes());
         hasher.update(floor.hash.as_bytes());
         Self(hasher)

@@ -31,7 +31,7 @@ impl FollowBase {
             last: Head::genesis(store),
             is_exact: true,
             commit: (Seq::ZERO, Timestamp::EPOCH),
-            digest: BaseDigest::new(floor),
+            digest: BaseDigest::new(store, floor),
         }
     }
 
@@ -211,7 +211,7 @@ mod tests {
             &[-2, -4, -6, 8],
         ] {
             let digest = behind(&log, sound).unwrap_or_else(|broken| panic!("{sound:?}: {broken}")).digest();
-            let mut expected = BaseDigest::new(log[7].head());
+            let mut expected = BaseDigest::new(STORE, log[7].head());
             for seq in sound {
                 let at = usize::try_from(seq.abs()).unwrap();
                 expected.push(log[at - 1].hash);

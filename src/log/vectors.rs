@@ -119,7 +119,7 @@ fn computed() -> Value {
         .map(|(floor, seqs)| {
             let floor = changes[floor - 1].head();
             let rows: Vec<Value> = seqs.iter().map(|seq| json!({ "seq": seq, "before": before(&changes, *seq) })).collect();
-            json!({ "floor": floor.seq, "hash": floor.hash, "changes": rows, "digest": digest(&changes, floor, seqs) })
+            json!({ "floor": floor.seq, "hash": floor.hash, "changes": rows, "digest": digest(store, &changes, floor, seqs) })
         })
         .collect();
     json!({ "store_id": store.to_string(), "genesis": Head::genesis(store).hash, "changes": rows, "bases": bases })
@@ -134,8 +134,8 @@ fn before(changes: &[Change], seq: usize) -> Hash {
     changes[seq - 2].hash
 }
 
-fn digest(changes: &[Change], floor: Head, seqs: &[usize]) -> Hash {
-    let mut digest = BaseDigest::new(floor);
+fn digest(store: StoreId, changes: &[Change], floor: Head, seqs: &[usize]) -> Hash {
+    let mut digest = BaseDigest::new(store, floor);
     for seq in seqs {
         digest.push(changes[seq - 1].hash);
     }
@@ -158,7 +158,7 @@ fn the_description_of_the_format_shows_the_frozen_vectors() {
         shown.extend(change.value_hash.map(|hash| hash.to_string()));
     }
     let (floor, seqs) = BASES[0];
-    shown.push(digest(&changes, changes[floor - 1].head(), seqs).to_string());
+    shown.push(digest(store, &changes, changes[floor - 1].head(), seqs).to_string());
     for hex in shown {
         assert!(README.contains(&hex), "schema/README.md lacks {hex}");
     }
@@ -287,7 +287,7 @@ fn a_base_follows_from_its_floor_and_has_the_digest_of_its_changes() {
             );
             assert_eq!(change, changes[seq - 1]);
         }
-        assert_eq!(follow.digest(), digest(&changes, floor.head(), seqs));
+        assert_eq!(follow.digest(), digest(store, &changes, floor.head(), seqs));
     }
 }
 
