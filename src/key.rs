@@ -13,6 +13,9 @@ pub(crate) const MARKS_PREFIX: &str = "/.univrs/marks/";
 /// The key whose commits accept the clock: from each on, commit times begin again at its time.
 pub(crate) const CLOCK_KEY: &str = "/.univrs/clock";
 
+/// The key whose value says to which floor the log was compacted, and what was forgotten.
+pub(crate) const COMPACTION_KEY: &str = "/.univrs/compaction";
+
 /// Checks a key. A key starts with `/`, has 2 to [`MAX_KEY_LENGTH`] bytes of UTF-8, no empty segment (so
 /// no `//`, and no `/` at the end), no control character and no `*`.
 ///

@@ -198,6 +198,12 @@ pub mod options {
     pub use crate::store::{Clock, Entropy, OsEntropy, SystemClock};
 }
 
+/// What leaves the log, and what stays.
+pub mod retain {
+    pub use crate::audit::Progress;
+    pub use crate::store::{Compact, Compacted};
+}
+
 /// What a store has been doing, and how far its watches are.
 pub mod stats {
     pub use crate::store::{About, Residency, Stats, WalReader, Warning, WatcherStats};

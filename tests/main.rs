@@ -6,6 +6,7 @@ mod archive;
 mod background;
 mod clock;
 mod commit_id;
+mod compaction;
 mod conditions;
 mod conformance;
 mod damage;

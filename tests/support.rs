@@ -10,9 +10,10 @@ use tempfile::TempDir;
 use univrs_state::archive::{Export, Exported};
 use univrs_state::log::{Change, StoreId, Timestamp};
 use univrs_state::options::{Clock, Durability, Entropy};
+use univrs_state::retain::{Compact, Compacted};
 use univrs_state::stats::Stats;
 use univrs_state::verify::VerifyReport;
-use univrs_state::{LocalStore, MemoryStore, Options, Receipt, Result, Seq, SqliteStore, StateStore};
+use univrs_state::{Head, LocalStore, MemoryStore, Options, Receipt, Result, Seq, SqliteStore, StateStore};
 
 pub(crate) mod audit;
 pub(crate) mod child;
@@ -113,6 +114,27 @@ impl Local {
         match self {
             Self::Memory(store) => store.stats().await,
             Self::Sqlite(store) => store.stats().await,
+        }
+    }
+
+    pub(crate) async fn floor(&self) -> Result<Head> {
+        match self {
+            Self::Memory(store) => store.floor().await,
+            Self::Sqlite(store) => store.floor().await,
+        }
+    }
+
+    pub(crate) async fn compact(&self, compact: Compact) -> Result<Compacted> {
+        match self {
+            Self::Memory(store) => store.compact(compact).await,
+            Self::Sqlite(store) => store.compact(compact).await,
+        }
+    }
+
+    pub(crate) async fn resume_compaction(&self) -> Result<Option<Compacted>> {
+        match self {
+            Self::Memory(store) => store.resume_compaction().await,
+            Self::Sqlite(store) => store.resume_compaction().await,
         }
     }
 

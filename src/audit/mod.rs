@@ -9,6 +9,7 @@ mod report;
 mod verify;
 mod writer;
 
+pub(crate) use report::BaseCheck;
 pub use report::{Finding, Level, NotProvable, Progress, Proved, VerifyReport};
 pub use writer::Form;
 
@@ -16,7 +17,7 @@ use broken::Broken;
 
 pub(crate) use change_buffer::{Buffered, ChangeBuffer};
 pub(crate) use log_item::{Start, TELLING_BYTES, is_log_file};
-pub(crate) use multiset_hash::{Lasts, MultisetHash};
+pub(crate) use multiset_hash::MultisetHash;
 pub(crate) use reader::{EXPORT, LogReader, LoggedChange};
 pub(crate) use verify::{Verification, contradicts};
 pub(crate) use writer::LogWriter;

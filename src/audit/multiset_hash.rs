@@ -15,30 +15,7 @@ use std::hash::BuildHasher;
 
 use crate::log::{ChangeKind, ChangeView, Meta, Timestamp, Until, cause};
 use crate::seq::Seq;
-use crate::state::RowView;
-
-/// A bit for each position: whether it is the last change of its key.
-#[derive(Debug, Default)]
-pub(crate) struct Lasts(Vec<u64>);
-
-impl Lasts {
-    fn add(&mut self, seq: Seq, head: Seq) {
-        // A row with a position beyond the head is found by its sum.
-        if let (true, Ok(place)) = (seq <= head, usize::try_from(seq.as_u64() / 64)) {
-            if self.0.len() <= place {
-                self.0.resize(place + 1, 0);
-            }
-            if let Some(word) = self.0.get_mut(place) {
-                *word |= 1 << (seq.as_u64() % 64);
-            }
-        }
-    }
-
-    fn has(&self, seq: Seq) -> bool {
-        let word = usize::try_from(seq.as_u64() / 64).ok().and_then(|place| self.0.get(place));
-        word.is_some_and(|word| word >> (seq.as_u64() % 64) & 1 == 1)
-    }
-}
+use crate::state::{Forgetting, RowView, SeqSet};
 
 /// The sum of a log or of a projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,11 +34,15 @@ pub(crate) struct MultisetHash<H> {
     sums: Sums,
     /// The first position of the current commit.
     first: Seq,
+    /// The positions of the base.
+    base: SeqSet,
+    forgetting: Forgetting,
 }
 
 impl<H: BuildHasher> MultisetHash<H> {
     pub(crate) fn new(hash: H) -> Self {
-        Self { hash, sums: Sums::default(), first: Seq::ZERO.next() }
+        let (first, base, forgetting) = (Seq::ZERO.next(), SeqSet::default(), Forgetting::default());
+        Self { hash, sums: Sums::default(), first, base, forgetting }
     }
 
     pub(crate) fn sums(&self) -> Sums {
@@ -82,22 +63,24 @@ impl<H: BuildHasher> MultisetHash<H> {
         self.sums.commit_ids = self.sums.commit_ids.wrapping_add(token);
     }
 
+    /// Adds the next change of the base, which comes before the changes above the floor. What it replaced is subtracted
+    /// only if it is there, too.
+    pub(crate) fn base(&mut self, change: &ChangeView<'_>, lasts: &SeqSet) {
+        self.base.add(change.seq);
+        let goes_on = change.prev > Seq::ZERO && self.base.has(change.prev);
+        self.add(change, goes_on, lasts);
+    }
+
+    /// Ends the base: the changes above the floor follow.
+    pub(crate) fn end_of_base(&mut self, floor: Seq) {
+        self.first = floor.next();
+    }
+
     /// Adds the next change of the log. The log must have been checked up to it.
-    pub(crate) fn change(&mut self, change: &ChangeView<'_>, lasts: &Lasts) {
-        let lives = change.kind != ChangeKind::Deleted;
-        let left = self.state(change.key, change.version, change.seq, lives.then_some(change.created_at));
-        self.sums.states = self.sums.states.wrapping_add(left);
-        // A first change of another version than 1 is subtracted a state that nothing added, so that the sums differ.
-        let continues = change.prev > Seq::ZERO || change.version > 1 && !change.has_cause(cause::MIGRATED);
-        if continues {
-            let since = (change.kind != ChangeKind::Created).then_some(change.created_at);
-            let taken = self.state(change.key, change.version.wrapping_sub(1), change.prev, since);
-            self.sums.states = self.sums.states.wrapping_sub(taken);
-        }
-        if lives && lasts.has(change.seq) {
-            let token = self.entry_token(change.seq, change.at, change.until, change.value);
-            self.sums.entries = self.sums.entries.wrapping_add(token);
-        }
+    pub(crate) fn change(&mut self, change: &ChangeView<'_>, lasts: &SeqSet) {
+        // A first change of another version is subtracted a state that nothing added, so that the sums differ.
+        let begins = change.version == self.forgetting.version() + 1 || change.has_cause(cause::MIGRATED);
+        self.add(change, change.prev > Seq::ZERO || !begins, lasts);
         if change.closes_commit() {
             let meta = change.meta.and_then(Meta::decode);
             if let Some(id) = meta.as_ref().and_then(Meta::commit_id) {
@@ -107,12 +90,30 @@ impl<H: BuildHasher> MultisetHash<H> {
         }
     }
 
+    fn add(&mut self, change: &ChangeView<'_>, goes_on: bool, lasts: &SeqSet) {
+        let lives = change.kind != ChangeKind::Deleted;
+        let left = self.state(change.key, change.version, change.seq, lives.then_some(change.created_at));
+        self.sums.states = self.sums.states.wrapping_add(left);
+        if goes_on {
+            let since = (change.kind != ChangeKind::Created).then_some(change.created_at);
+            let taken = self.state(change.key, change.version.wrapping_sub(1), change.prev, since);
+            self.sums.states = self.sums.states.wrapping_sub(taken);
+        }
+        if lives && lasts.has(change.seq) {
+            let token = self.entry_token(change.seq, change.at, change.until, change.value);
+            self.sums.entries = self.sums.entries.wrapping_add(token);
+        }
+        self.forgetting.take(change.key, change.value);
+    }
+
     /// Adds a row of the projection.
-    pub(crate) fn row(&mut self, row: &RowView<'_>, lasts: &mut Lasts, head: Seq) {
+    pub(crate) fn row(&mut self, row: &RowView<'_>, lasts: &mut SeqSet, head: Seq) {
         let state = self.state(row.key, row.version, row.seq, row.times.map(|(created_at, _)| created_at));
         self.sums.states = self.sums.states.wrapping_add(state);
         if let Some((_, updated_at)) = row.times {
-            lasts.add(row.seq, head);
+            if row.seq <= head {
+                lasts.add(row.seq); // A row with a position beyond the head is found by its sum.
+            }
             let token = self.entry_token(row.seq, updated_at, row.until, row.value);
             self.sums.entries = self.sums.entries.wrapping_add(token);
         }
@@ -135,7 +136,7 @@ mod tests {
         let at = |(created, updated)| (Timestamp::from_micros(created), Timestamp::from_micros(updated));
         let (seq, times) = (Seq::new(seq), times.map(at));
         let row = RowView { key: "/a", version, seq, times, until: None, value };
-        hash.row(&row, &mut Lasts::default(), Seq::new(9));
+        hash.row(&row, &mut SeqSet::default(), Seq::new(9));
         hash.sums()
     }
 

@@ -84,11 +84,24 @@ pub struct VerifyReport {
     pub(crate) before: Seq,
     /// The position that the log begins after.
     pub(crate) floor: Seq,
+    /// How the base was checked, which is what is left of the changes up to there.
+    pub(crate) base: Option<BaseCheck>,
     /// Whether the log is that of an export, which may be a part of the log of its store.
     pub(crate) export: bool,
     anchors: Vec<Seq>,
     /// The positions of anchors that lie before or behind the log, where it can say nothing of them.
     outside: Vec<Seq>,
+}
+
+/// How far the base of a log can be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BaseCheck {
+    /// The log names the digest of so many changes.
+    Sealed(u64),
+    /// The compaction goes on, and has not named a digest yet.
+    Open,
+    /// No change of the log names a digest.
+    Unnamed,
 }
 
 /// Something that a verification proved.
@@ -114,6 +127,14 @@ pub enum Proved {
         after: Seq,
         /// The position that it ends with.
         to: Seq,
+    },
+    /// What is left of the changes up to the position that the log begins after is what the compaction left: so many
+    /// changes have the digest that the log names.
+    Base {
+        /// The position that the log begins after.
+        floor: Seq,
+        /// How many changes are left up to there.
+        changes: u64,
     },
     /// The log leads to the anchors at these positions.
     Anchors(Vec<Seq>),
@@ -141,6 +162,19 @@ pub enum NotProvable {
     },
     /// The changes up to this position, after which the log begins.
     BelowFloor(Seq),
+    /// Whether what is left of the changes up to this position, after which the log begins, is all that was left: the
+    /// compaction goes on, so the log does not name a digest yet.
+    BaseOpen(Seq),
+    /// Whether what is left of the changes up to this position, after which the log begins, is all that was left: the log
+    /// was imported from an export that names no digest.
+    BaseUnnamed(Seq),
+    /// An anchor before the position that the log begins after.
+    AnchorBelowFloor {
+        /// The position of the anchor.
+        anchor: Seq,
+        /// The position that the log begins after.
+        floor: Seq,
+    },
     /// This many values were erased, so that only their hashes were checked.
     Erased(u64),
     /// This many changes are withheld, so that only their hashes were checked.
@@ -184,6 +218,7 @@ impl VerifyReport {
             withheld: 0,
             before: Seq::ZERO,
             floor: Seq::ZERO,
+            base: None,
             export: false,
             anchors: Vec::new(),
             outside: Vec::new(),
@@ -241,6 +276,9 @@ impl VerifyReport {
             } else if self.level == Level::Full {
                 self.proved.extend([Proved::Projection { keys, tombstones }, Proved::Storage]);
             }
+            if let (Some(BaseCheck::Sealed(changes)), true) = (self.base, self.level > Level::Quick) {
+                self.proved.push(Proved::Base { floor: self.floor, changes });
+            }
             if !self.anchors.is_empty() {
                 self.proved.push(Proved::Anchors(self.anchors.clone()));
             }
@@ -250,13 +288,22 @@ impl VerifyReport {
         let open = [
             (changes > 0).then_some(NotProvable::AfterAnchor { anchor, changes }),
             (self.floor > Seq::ZERO).then_some(NotProvable::BelowFloor(self.floor)),
+            (self.base == Some(BaseCheck::Open)).then_some(NotProvable::BaseOpen(self.floor)),
+            (self.base == Some(BaseCheck::Unnamed)).then_some(NotProvable::BaseUnnamed(self.floor)),
             (self.erased > 0).then_some(NotProvable::Erased(self.erased)),
             (self.withheld > 0).then_some(NotProvable::Withheld(self.withheld)),
             (self.before > self.floor).then_some(NotProvable::Before(self.before)),
         ];
         self.not_provable.extend(open.into_iter().flatten());
         let (after, to) = (self.floor, self.head.seq);
-        let outside = self.outside.iter().map(|&anchor| NotProvable::OutsideExport { anchor, after, to });
+        let export = self.export;
+        let outside = self.outside.iter().map(|&anchor| {
+            if export {
+                NotProvable::OutsideExport { anchor, after, to }
+            } else {
+                NotProvable::AnchorBelowFloor { anchor, floor: after }
+            }
+        });
         self.not_provable.extend(outside);
         self
     }
@@ -311,6 +358,10 @@ impl fmt::Display for Proved {
             Self::Export { after, to } => {
                 write!(f, "the export is whole: it leads from {after} to {to}, as its start and its end say")
             }
+            Self::Base { floor, changes } => {
+                let changes = Quantity(*changes, "change");
+                write!(f, "what is left up to {floor} is what the compaction left: {changes}")
+            }
             Self::Anchors(anchors) => {
                 write!(f, "in this chain: {} at", Quantity(anchors.len() as u64, "anchor"))?;
                 anchors.iter().try_for_each(|anchor| write!(f, " {anchor}"))
@@ -337,6 +388,18 @@ impl fmt::Display for NotProvable {
                 )
             }
             Self::BelowFloor(floor) => write!(f, "the log begins after {floor}"),
+            Self::BaseOpen(floor) => {
+                write!(f, "the base is not sealed: the compaction to {floor} goes on")
+            }
+            Self::BaseUnnamed(floor) => {
+                write!(
+                    f,
+                    "whether anything is missing up to {floor}: no change names the digest of what is left there"
+                )
+            }
+            Self::AnchorBelowFloor { anchor, floor } => {
+                write!(f, "the anchor at {anchor}: the log begins after {floor}")
+            }
             Self::Erased(count) => {
                 write!(f, "{} gone, of which only the hash is checked", Quantity(*count, "value"))
             }

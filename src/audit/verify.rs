@@ -4,34 +4,77 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Broken, Level, VerifyReport};
-use crate::log::{Change, ChangeKind, Follow, Hash, Head, Meta, StoreId, Timestamp, Until, cause};
+use crate::log::{Change, ChangeKind, Follow, FollowBase, Hash, Meta, StoreId, Timestamp, Until, cause};
 use crate::seq::Seq;
-use crate::state::{Entry, KeyVersion};
+use crate::state::{Entry, Floor, Forgetting, KeyVersion};
 
 /// A verification in progress. It takes the log in order, then the commit ids and the projection, of any
 /// backend.
 pub(crate) struct Verification {
+    base: FollowBase,
+    /// How many changes of the base follow each other as they should.
+    in_base: u64,
     follow: Follow,
     /// The last change of each key. Its value is dropped after it was checked.
     fold: BTreeMap<Arc<str>, Change>,
     /// The first and last change of each commit that has an id.
     commit_ids: BTreeMap<String, (Seq, Seq)>,
+    forgetting: Forgetting,
     /// The first position of the current commit.
     first: Seq,
     floor: Seq,
+    /// Whether changes at or below the floor may be missing.
+    is_part: bool,
     /// The last change, if it broke the chain.
     broken: Option<Broken>,
     report: VerifyReport,
 }
 
 impl Verification {
-    /// A verification of the log after a floor, which is the end of a commit with this time, if that is known.
-    pub(crate) fn new(store: StoreId, floor: Head, at: Option<Timestamp>, level: Level) -> Self {
-        let (follow, first) = (Follow::from_floor(store, floor, at), floor.seq.next());
-        let (fold, commit_ids) = (BTreeMap::new(), BTreeMap::new());
-        let mut report = VerifyReport::new(level, floor);
-        report.floor = floor.seq;
-        Self { follow, fold, commit_ids, floor: floor.seq, first, broken: None, report }
+    /// A verification of the log after a floor. With `is_part`, changes at or below it may be missing.
+    pub(crate) fn new(store: StoreId, floor: &Floor, is_part: bool, level: Level) -> Self {
+        let head = floor.head;
+        let mut report = VerifyReport::new(level, head);
+        report.floor = head.seq;
+        Self {
+            base: FollowBase::new(store, head, floor.at),
+            in_base: 0,
+            follow: Follow::from_floor(store, head, floor.at),
+            fold: BTreeMap::new(),
+            commit_ids: BTreeMap::new(),
+            forgetting: Forgetting::default(),
+            first: head.seq.next(),
+            floor: head.seq,
+            is_part,
+            broken: None,
+            report,
+        }
+    }
+
+    /// Checks the next change of the base, with the chain before it. All of them come before the other changes.
+    pub(crate) fn base(&mut self, change: Change, before: Hash) {
+        self.report.changes += 1;
+        self.report.erased += u64::from(change.is_erased());
+        let header = change.header_hash();
+        match self.base.check_hashed(Some(before), &change.view(None), header) {
+            Ok(()) => self.in_base += 1,
+            Err(error) => drop(self.report.find(Some(error.seq()), Some(&change.key), error.to_string())),
+        }
+        let last = self.fold.get(&change.key).map(KeyVersion::from_change);
+        if change.prev > Seq::ZERO && last.is_some() {
+            self.check_follows(&change, last);
+        }
+        self.fold_in(change);
+    }
+
+    /// How many changes of the base follow each other as they should, and their digest.
+    pub(crate) fn sealed(&self) -> (u64, Hash) {
+        (self.in_base, self.base.digest())
+    }
+
+    /// Adds a contradiction of the base as a whole.
+    pub(crate) fn find_in_base(&mut self, what: String) {
+        self.report.find(Some(self.floor), None, what);
     }
 
     /// Moves on behind withheld changes, up to a position.
@@ -68,11 +111,10 @@ impl Verification {
                 .map(|listed| Broken::at(listed, &self.follow, &change, error, last, &mut self.report));
             self.follow.skip(&change);
         }
+        let last = last.filter(|last| last.is_live() || !self.forgetting.covers(&change.key, last.seq));
         let begins_earlier = last.is_none() && change.prev > Seq::ZERO && change.prev <= self.floor;
-        if let Some(what) = contradicts(&change, last)
-            && !begins_earlier
-        {
-            self.report.find(Some(change.seq), Some(&change.key), what);
+        if !begins_earlier || !self.is_part {
+            self.check_follows(&change, last);
         }
         if change.closes_commit() {
             if let Some(id) = change.meta.as_deref().and_then(Meta::commit_id) {
@@ -80,8 +122,18 @@ impl Verification {
             }
             self.first = change.seq.next();
         }
-        let mut left = change;
-        left.value = None;
+        self.fold_in(change);
+    }
+
+    fn check_follows(&mut self, change: &Change, last: Option<KeyVersion>) {
+        if let Some(what) = contradicts(change, last, self.forgetting.version()) {
+            self.report.find(Some(change.seq), Some(&change.key), what);
+        }
+    }
+
+    fn fold_in(&mut self, change: Change) {
+        self.forgetting.take(&change.key, change.value.as_deref());
+        let left = Change { value: None, ..change };
         self.fold.insert(left.key.clone(), left);
     }
 
@@ -94,6 +146,8 @@ impl Verification {
             self.report.find(Some(self.follow.head().seq), None, "the last commit of the log is incomplete");
         }
         self.report.in_log = self.report.contradictions;
+        self.fold
+            .retain(|key, last| last.kind != ChangeKind::Deleted || !self.forgetting.covers(key, last.seq));
     }
 
     /// Compares a remembered commit id with the log.
@@ -168,9 +222,10 @@ impl Verification {
     }
 }
 
-/// How a change contradicts the previous change of its key; `None` if it does not.
-pub(crate) fn contradicts(change: &Change, last: Option<KeyVersion>) -> Option<&'static str> {
-    let (seq, version) = last.map_or((Seq::ZERO, 0), |last| (last.seq, last.version));
+/// How a change contradicts the previous change of its key; `None` if it does not. A key without one goes on from the
+/// version `forgotten`.
+pub(crate) fn contradicts(change: &Change, last: Option<KeyVersion>, forgotten: u64) -> Option<&'static str> {
+    let (seq, version) = last.map_or((Seq::ZERO, forgotten), |last| (last.seq, last.version));
     let since = last.and_then(|last| last.created_at());
     let begins_later = last.is_none() && change.has_cause(cause::MIGRATED);
     let continues = change.version.checked_sub(1) == Some(version) || begins_later;
@@ -197,7 +252,7 @@ fn is_of(entry: &Entry, last: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Draft, Prev, Tip, seal};
+    use crate::log::{Draft, Head, Prev, Tip, seal};
 
     /// A log: `/a` is created, `/b` is created, `/a` is deleted.
     fn log() -> (StoreId, Vec<Change>) {
@@ -228,7 +283,7 @@ mod tests {
     /// The findings of a verification of these changes, whose projection is given to it by `project`.
     fn findings(changes: Vec<Change>, project: impl FnOnce(&mut Verification)) -> Vec<super::super::Finding> {
         let (store, _) = log();
-        let mut verification = Verification::new(store, Head::genesis(store), None, Level::Full);
+        let mut verification = Verification::new(store, &Floor::genesis(store), false, Level::Full);
         for change in changes {
             verification.change(change);
         }
@@ -363,7 +418,7 @@ mod tests {
     #[test]
     fn every_row_is_counted_whatever_is_found() {
         let (store, _) = log();
-        let mut verification = Verification::new(store, Head::genesis(store), None, Level::Full);
+        let mut verification = Verification::new(store, &Floor::genesis(store), false, Level::Full);
         for change in erased_log() {
             verification.change(change);
         }
@@ -382,7 +437,7 @@ mod tests {
     /// The findings on the log alone: position, key, field.
     fn found_in(changes: Vec<Change>) -> Vec<(u64, Option<String>, Option<&'static str>)> {
         let (store, _) = log();
-        let mut verification = Verification::new(store, Head::genesis(store), None, Level::Chain);
+        let mut verification = Verification::new(store, &Floor::genesis(store), false, Level::Chain);
         for change in changes {
             verification.change(change);
         }
@@ -418,7 +473,7 @@ mod tests {
         let at = Timestamp::from_micros(1_767_225_600_000_000);
         let floor = Head { seq: Seq::new(2), hash: Hash::from_bytes([5; 32]) };
         let mut tip = Tip { head: floor, at };
-        let mut verification = Verification::new(store, floor, Some(at), Level::Chain);
+        let mut verification = Verification::new(store, &Floor::at(floor, Some(at)), true, Level::Chain);
         for (version, prev) in drafts {
             let draft = Draft {
                 kind: ChangeKind::Updated,
@@ -449,7 +504,7 @@ mod tests {
     #[test]
     fn withheld_changes_are_passed_up_to_a_position_and_no_further() {
         let (store, changes) = log();
-        let mut verification = Verification::new(store, Head::genesis(store), None, Level::Chain);
+        let mut verification = Verification::new(store, &Floor::genesis(store), false, Level::Chain);
         let header = |seq: Seq| changes.iter().find(|change| change.seq == seq).map(Change::header_hash);
         verification.pass_withheld(Seq::new(1), header);
         assert_eq!(verification.report.withheld, 0);

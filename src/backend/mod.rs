@@ -4,12 +4,14 @@ mod folded_state;
 pub(crate) mod folder;
 mod memory;
 pub(crate) mod process;
+mod slice;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
 pub(crate) use folded_state::FoldedState;
 pub(crate) use memory::Memory;
 pub(crate) use process::Process;
+pub(crate) use slice::{Linked, Slice};
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, ChangeView, Hash, Head, StoreId, Timestamp, Tip, Until};
 use crate::seq::Seq;
-use crate::state::{Entry, KeyVersion, KeysBelow, RowView};
+use crate::state::{Entry, Floor, Forgotten, KeyVersion, KeysBelow, RowView};
 
 /// A storage that batches are recorded in.
 pub(crate) trait Backend: Send {
@@ -36,13 +38,16 @@ pub(crate) trait DecisionView {
     /// The end of the log.
     fn tip(&self) -> Tip;
 
-    /// The last change of the key.
+    /// The floor of the log.
+    fn floor(&self) -> Result<Floor>;
+
+    /// The last change of the key, also if it is forgotten and its row is still there.
     fn key_version(&self, key: &str) -> Result<Option<KeyVersion>>;
 
-    /// The keys under the prefix. Counting may stop above `limit`.
+    /// The keys under the prefix, without forgotten ones. Counting may stop above `limit`.
     fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow>;
 
-    /// The first and the last change of the commit with this id.
+    /// The first and the last change of the commit with this id; it may lie at or below the floor.
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>>;
 
     /// The changes from `first` to `last`.
@@ -55,8 +60,15 @@ pub(crate) trait Transaction: DecisionView {
     fn append(&mut self, changes: &[Change]) -> Result<()>;
 
     /// Folds the last change of a key into the projection; `before` is the key's version when the transaction
-    /// began.
+    /// began. If the change begins the key anew, `before` was forgotten, and its row may be gone already.
     fn project(&mut self, change: &Change, before: Option<KeyVersion>) -> Result<()>;
+
+    /// Sets the floor of the log.
+    fn set_floor(&mut self, floor: &Floor) -> Result<()>;
+
+    /// Drops what a slice of the compaction names; false, and nothing is dropped, if the compaction is not where the slice
+    /// begins.
+    fn drop_slice(&mut self, slice: &Slice) -> Result<bool>;
 
     /// Makes all of it visible to readers, and durable if the store is.
     fn commit(self) -> Result<(), CommitError>;
@@ -82,7 +94,7 @@ pub(crate) trait View {
     /// The current entry of the key.
     fn entry(&self, key: &str) -> Result<Option<Entry>>;
 
-    /// The last change of the key, deletions included.
+    /// The last change of the key, deletions included but for forgotten ones.
     fn key_version(&self, key: &str) -> Result<Option<KeyVersion>>;
 
     /// Whether the key exists.
@@ -109,7 +121,7 @@ pub(crate) trait LogView {
     /// The end of the log.
     fn tip(&self) -> Result<Tip>;
 
-    /// The change at a position.
+    /// The change at a position; [`StateError::Compacted`] if it was dropped from the log.
     fn change(&self, seq: Seq) -> Result<Option<Change>>;
 
     /// The links of the change at a position. Only the types of the columns are checked.
@@ -117,6 +129,14 @@ pub(crate) trait LogView {
 
     /// Visits the changes after a position, in order, until `visit` breaks.
     fn changes(&self, after: Seq, visit: &mut Visit<'_, Change>) -> Result<()>;
+
+    /// Visits the changes that there are after a position, up to another one, in order, until `visit` breaks. At or below
+    /// the floor this is the base, and what an unfinished compaction has not yet dropped.
+    fn linked(&self, after: Seq, to: Seq, visit: &mut Visit<'_, Linked>) -> Result<()>;
+
+    /// Visits the positions of the changes that there are after a position, up to another one, in order, each with that of
+    /// the change that it replaced, until `visit` breaks.
+    fn replaced(&self, after: Seq, to: Seq, visit: &mut Visit<'_, (Seq, Seq)>) -> Result<()>;
 
     /// Visits the changes of the keys with a prefix after a position, up to another one, in order, until
     /// `visit` breaks. Each is checked against the chain hash of the change before it in the log.
@@ -136,7 +156,7 @@ pub(crate) trait LogView {
         None
     }
 
-    /// Whether the log is complete: it begins with the first change, and no change is withheld.
+    /// Whether the log is complete: it begins with the first change or has its base, and no change is withheld.
     fn is_whole(&self) -> bool {
         true
     }
@@ -146,14 +166,8 @@ pub(crate) trait LogView {
         false
     }
 
-    /// The floor: the position that the log begins after, and the chain hash there; the genesis of the store,
-    /// unless it is a part of a log.
-    fn floor(&self) -> Head;
-
-    /// The time of the commit that ends at the floor; `None` if it is not known, or the floor is 0.
-    fn floor_at(&self) -> Option<Timestamp> {
-        None
-    }
+    /// The floor: the position that the log begins after.
+    fn floor(&self) -> Result<Floor>;
 
     /// The largest position at or below `seq` that ends a commit, and the chain hash there.
     fn commit_end(&self, seq: Seq) -> Result<Head>;
@@ -170,11 +184,11 @@ pub(crate) trait Snapshot: View + LogView {
     /// Visits the rows of the deleted keys in the range, in the order of keys, until `visit` breaks.
     fn tombstones(&self, range: &KeyRange, visit: &mut Visit<'_, Row>) -> Result<()>;
 
-    /// Visits the remembered commit ids with the first and the last change of their commits, until `visit`
+    /// Visits the remembered commit ids above the floor with the first and the last change of their commits, until `visit`
     /// breaks.
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()>;
 
-    /// The first and the last change of the commit with this id.
+    /// The first and the last change of the commit with this id; it may lie at or below the floor.
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>>;
 
     /// Visits the flaws of the file that no row shows, in the words of the storage, until `visit` breaks.
@@ -242,6 +256,14 @@ impl Row {
             Self::Live(entry) => Ok(Some(entry)),
             Self::Erased { key, seq, .. } => Err(Entry::erased(&key, seq)),
             Self::Deleted { .. } | Self::Damaged { .. } => Ok(None),
+        }
+    }
+
+    /// Whether it is of a deleted key that is forgotten.
+    pub(crate) fn is_forgotten(&self, forgotten: Option<&Forgotten>) -> bool {
+        match self {
+            Self::Deleted { key, seq, .. } => forgotten.is_some_and(|forgotten| forgotten.covers(key, *seq)),
+            _ => false,
         }
     }
 

@@ -7,6 +7,10 @@ use crate::key::CLOCK_KEY;
 pub(crate) mod cause {
     /// The clock was accepted, although the newest commit is ahead of it.
     pub(crate) const CLOCK_ACCEPTED: &str = "clock_accepted";
+    /// A compaction begins: from this commit on, the log begins after its floor.
+    pub(crate) const COMPACTING: &str = "compacting";
+    /// A compaction has ended: this commit names the digest of what it left at or below its floor.
+    pub(crate) const COMPACTED: &str = "compacted";
     /// A change that an older store without a log had recorded, with its version and the time of its creation.
     pub(crate) const MIGRATED: &str = "migrated";
     /// A state of the past was written again.

@@ -53,7 +53,7 @@ impl ChangeView<'_> {
     }
 
     /// The header in deterministic CBOR.
-    pub(super) fn header(&self) -> Vec<u8> {
+    pub(crate) fn header(&self) -> Vec<u8> {
         let meta = self.meta.map_or(0, <[u8]>::len);
         let mut encoder = Encoder::with_capacity(128 + self.key.len() + meta);
         self.encode_header(&mut encoder);

@@ -191,6 +191,11 @@ impl Batch {
         self.meta.has_cause(cause::CLOCK_ACCEPTED)
     }
 
+    /// Whether the batch begins a compaction, which moves the floor of the log.
+    pub(crate) fn moves_floor(&self) -> bool {
+        self.meta.has_cause(cause::COMPACTING)
+    }
+
     /// This batch as one that restores the state at a position.
     pub(crate) fn restored(mut self, from: Seq) -> Self {
         self.meta.cause = Some(cause::RESTORED.to_owned());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Batch, Condition, KeyVersion, Life, Refusal, Write};
+use super::{Batch, Condition, Forgotten, KeyVersion, Life, Refusal, Write};
 use crate::error::{FailedCondition, Rejection};
 use crate::limits::Exceeded;
 use crate::log::{ChangeKind, Draft, Prev, Timestamp};
@@ -12,10 +12,12 @@ use crate::seq::Seq;
 /// The state that a batch is decided on: the versions of the keys that it names, and the keys under each
 /// prefix that it names.
 pub(crate) trait KeyVersions {
-    /// The last change of the key; `None` if it never had one.
+    /// The last change of the key; `None` if it never had one, or the key is forgotten.
     fn key_version(&self, key: &str) -> Option<KeyVersion>;
     /// The keys under the prefix. Counting may stop above `limit`.
     fn below(&self, prefix: &str, limit: usize) -> KeysBelow;
+    /// The deleted keys that count as never written.
+    fn forgotten(&self) -> Option<&Forgotten>;
 }
 
 /// The keys under a prefix.
@@ -58,7 +60,7 @@ pub(crate) fn decide(batch: &Batch, head: Seq, key_versions: &impl KeyVersions) 
         let key = write.key();
         let place = match written.get(key) {
             Some(place) => *place,
-            None => Place::recorded(key_versions.key_version(key)),
+            None => Place::recorded(key_versions.key_version(key), key_versions.forgotten()),
         };
         let (kind, value, stage) = match (write, place.stage) {
             (Write::Set { value, .. }, Stage::Absent) => (ChangeKind::Created, Some(value), Stage::New),
@@ -108,13 +110,16 @@ enum Stage {
 }
 
 impl Place {
-    fn recorded(key_version: Option<KeyVersion>) -> Self {
+    /// IMPORTANT: a key without a change may have been forgotten. It goes on from the largest version that a forgotten
+    /// key may have had, so that no version comes twice.
+    fn recorded(key_version: Option<KeyVersion>, forgotten: Option<&Forgotten>) -> Self {
+        let before = forgotten.map_or(0, |forgotten| forgotten.version);
         let stage = match key_version.map(|key_version| key_version.life) {
             Some(Life::Live { created_at }) => Stage::Living { since: created_at },
             Some(Life::Deleted) | None => Stage::Absent,
         };
         Self {
-            version: key_version.map_or(0, |key_version| key_version.version),
+            version: key_version.map_or(before, |key_version| key_version.version),
             prev: Prev::Recorded(key_version.map_or(Seq::ZERO, |key_version| key_version.seq)),
             stage,
         }
@@ -145,6 +150,10 @@ fn failed_condition(
             let (found, key) = match newest {
                 _ if *expected > head => (head, None),
                 Some((key, newest)) if newest > *expected => (newest, Some(key)),
+                // A deletion after the position may be forgotten.
+                _ if let Some(forgotten) = key_versions.forgotten().filter(|past| *expected < past.floor) => {
+                    (forgotten.floor, None)
+                }
                 _ => return Ok(None),
             };
             Some(FailedCondition::ChangedSince { prefix: prefix.clone(), expected: *expected, found, key })

@@ -3,14 +3,18 @@
 //! All of it is pure: no I/O, no clock, no randomness.
 
 mod batch;
+mod compaction;
 mod decide;
 mod entry;
+mod floor;
 mod key_state;
 mod key_version;
+mod leaving;
 mod node;
 mod projection;
 mod refusal;
 mod row;
+mod seq_set;
 mod transaction;
 mod tree;
 
@@ -19,12 +23,16 @@ pub use entry::Entry;
 pub use transaction::TransactionOp;
 
 pub(crate) use batch::{Condition, Write};
+pub(crate) use compaction::{BaseSeal, Compaction, Forgetting, Forgotten};
 pub(crate) use decide::{KeyVersions, KeysBelow, decide};
+pub(crate) use floor::{Floor, Unfinished};
 pub(crate) use key_state::KeyState;
 pub(crate) use key_version::{KeyVersion, Life};
+pub(crate) use leaving::{Fate, Leaving};
 pub(crate) use projection::Projection;
 pub(crate) use refusal::Refusal;
 pub(crate) use row::RowView;
+pub(crate) use seq_set::SeqSet;
 
 #[cfg(test)]
 mod properties;

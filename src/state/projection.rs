@@ -3,19 +3,25 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::compaction::{Compaction, Forgotten};
+use super::floor::is_forgotten;
 use super::key_state::KeyState;
 use super::tree::Tree;
 use super::{KeyVersion, KeyVersions, KeysBelow};
-use crate::key::KeyRange;
+use crate::key::{COMPACTION_KEY, KeyRange};
 use crate::log::Change;
 
 /// The fold of the log: the last change of every key, deleted keys included. A copy is cheap and shares all
 /// nodes that neither side changes.
+///
+/// A deletion that is forgotten counts as never made, from the change on that says so. Its row may stay until
+/// [`swept`](Self::swept) drops it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Projection {
     last: Tree<KeyState>,
     live: usize,
     bytes: usize,
+    forgotten: Option<Arc<Forgotten>>,
 }
 
 impl Projection {
@@ -25,7 +31,8 @@ impl Projection {
         rows.dedup_by(|later, first| later.key == first.key);
         let live = rows.iter().filter(|row| row.key_version.is_live()).count();
         let bytes = rows.iter().map(KeyState::size).sum();
-        Self { last: Tree::from_sorted(rows.into_iter().map(Arc::new).collect()), live, bytes }
+        let forgotten = rows.iter().find_map(Self::forgotten_by);
+        Self { last: Tree::from_sorted(rows.into_iter().map(Arc::new).collect()), live, bytes, forgotten }
     }
 
     /// Folds in the next change; returns the key's change before it.
@@ -36,6 +43,7 @@ impl Projection {
     /// Sets the last change of a key; returns the change that was its last one before.
     pub(crate) fn put(&mut self, latest: impl Into<Arc<KeyState>>) -> Option<Arc<KeyState>> {
         let latest = latest.into();
+        self.forgotten = Self::forgotten_by(&latest).or(self.forgotten.take());
         let (live, bytes) = (latest.key_version.is_live(), latest.size());
         let old = self.last.insert(latest);
         let (was_live, freed) =
@@ -50,6 +58,31 @@ impl Projection {
         self.live
     }
 
+    /// What is forgotten by the value of a key, if it is that of the record of a compaction. Its format was checked when it
+    /// was written.
+    fn forgotten_by(latest: &KeyState) -> Option<Arc<Forgotten>> {
+        let value = latest.value.as_ref().filter(|_| &*latest.key == COMPACTION_KEY)?;
+        Compaction::decode(value).ok()?.forgotten
+    }
+
+    /// What is forgotten.
+    pub(crate) fn forgotten(&self) -> Option<&Arc<Forgotten>> {
+        self.forgotten.as_ref()
+    }
+
+    /// The same projection without the rows of forgotten keys; `None` if it has none.
+    pub(crate) fn swept(&self) -> Option<Self> {
+        let forgotten = self.forgotten.as_ref()?;
+        let whole = KeyRange::prefix("");
+        let left: Vec<Arc<KeyState>> = self.range(&whole, None).cloned().collect();
+        if left.len() == self.last.len() {
+            return None;
+        }
+        let bytes = left.iter().map(|row| row.size()).sum();
+        let forgotten = Some(forgotten.clone());
+        Some(Self { last: Tree::from_sorted(left), live: self.live, bytes, forgotten })
+    }
+
     /// How many keys have changes, deleted ones included.
     pub(crate) fn len(&self) -> usize {
         self.last.len()
@@ -60,9 +93,18 @@ impl Projection {
         self.bytes
     }
 
-    /// The last change of the key.
+    /// The last change of the key; none if it is forgotten.
     pub(crate) fn last(&self, key: &str) -> Option<&Arc<KeyState>> {
-        self.last.get(key)
+        self.last.get(key).filter(|last| self.shows(last))
+    }
+
+    /// The last change of the key, also if it is forgotten and its row is still there.
+    pub(crate) fn recorded(&self, key: &str) -> Option<KeyVersion> {
+        self.last.get(key).map(|last| last.key_version)
+    }
+
+    fn shows(&self, last: &KeyState) -> bool {
+        !is_forgotten(self.forgotten.as_deref(), &last.key, &last.key_version)
     }
 
     /// The last changes of the keys in the range that are greater than `after`, in the order of keys.
@@ -76,13 +118,19 @@ impl Projection {
             _ => Bound::Included(range.start()),
         };
         let end = range.end().map(str::to_owned);
-        self.last.from(start).take_while(move |last| end.as_deref().is_none_or(|end| &*last.key < end))
+        let within =
+            self.last.from(start).take_while(move |last| end.as_deref().is_none_or(|end| &*last.key < end));
+        within.filter(|last| self.shows(last))
     }
 }
 
 impl KeyVersions for Projection {
     fn key_version(&self, key: &str) -> Option<KeyVersion> {
         self.last(key).map(|last| last.key_version)
+    }
+
+    fn forgotten(&self) -> Option<&Forgotten> {
+        self.forgotten.as_deref()
     }
 
     fn below(&self, prefix: &str, limit: usize) -> KeysBelow {

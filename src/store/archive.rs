@@ -86,7 +86,7 @@ impl Archive {
     /// another format.
     pub fn read(export: impl Read) -> Result<Self> {
         let memory = load(&mut LogReader::new(Foreign::reader(export))?, false)?.into_export();
-        let (floor, withheld) = (memory.floor(), memory.count_withheld());
+        let (floor, withheld) = (memory.floor()?.head, memory.count_withheld());
         let (limits, sources) = Options::new().limits_and_sources()?;
         let store = MemoryStore::from_memory(limits, sources, memory, true);
         Ok(Self { open: store.open().clone(), floor, withheld })

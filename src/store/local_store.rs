@@ -10,6 +10,7 @@ use super::history::{Mark, Point, Restore};
 use super::marks;
 use super::receipt::Receipt;
 use super::restoring::plan;
+use super::retain::{Compact, Compacted};
 use super::state_store::StateStore;
 use super::stats::Stats;
 use super::transfer::{Export, Exported};
@@ -17,7 +18,7 @@ use super::verify::Verify;
 use crate::audit::VerifyReport;
 use crate::error::{Result, StateError};
 use crate::key::CLOCK_KEY;
-use crate::log::{Anchor, StoreId, cause};
+use crate::log::{Anchor, Head, StoreId, cause};
 use crate::state::Batch;
 
 /// What is recorded when the clock is accepted. When, by whom and why, the change itself says.
@@ -50,6 +51,15 @@ pub trait LocalStore: StateStore + sealed::Opened {
     /// The store's identity, which is drawn when it is created.
     fn store_id(&self) -> StoreId {
         self.opened().0.shared.store
+    }
+
+    /// The floor of the log: the position that it begins after, and the chain hash there. It is 0 unless the log was
+    /// [compacted](Self::compact), or is that of an export which begins later.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn floor(&self) -> Result<Head> {
+        self.opened().0.read_snapshot(|snapshot| Ok(snapshot.floor()?.head)).await
     }
 
     /// Counts since the store was opened, the write-ahead log, what is in memory, and how far each watch
@@ -246,6 +256,46 @@ pub trait LocalStore: StateStore + sealed::Opened {
     async fn accept_clock(&self) -> Result<Receipt> {
         let batch = Batch::new().set(CLOCK_KEY, CLOCK_RECORD).may_write(CLOCK_KEY);
         self.commit(batch.caused(cause::CLOCK_ACCEPTED)).await
+    }
+
+    /// Drops from the log what was superseded at a point, so that a store can be lived with for years. The log begins after
+    /// that point from then on; [`Compact`] says what is left.
+    ///
+    /// Everything up to the point is checked first, and nothing is dropped from a log that contradicts itself. Then one
+    /// commit moves the floor, in slices of some milliseconds the changes are dropped behind the batches that wait, a second
+    /// commit names the digest of what is left, and the free pages are given back to the file system. Reads, writes and
+    /// watches go on meanwhile. If it is cut off, or its future is dropped, what is dropped is dropped:
+    /// [`resume_compaction`](Self::resume_compaction) goes on, in whichever process.
+    ///
+    /// Who, why and when, the two changes of the key `/.univrs/compaction` say.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::at`] for the point;
+    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a point at or before the floor, or one that is
+    /// younger than ten minutes and not forced;
+    /// [`StateError::Busy`](crate::StateError::Busy) if another compaction is not finished or began meanwhile;
+    /// [`StateError::Corrupted`](crate::StateError::Corrupted) if the log contradicts itself: verify it; those of
+    /// [`StateStore::commit`].
+    async fn compact(&self, compact: Compact) -> Result<Compacted> {
+        let batch = self.stamped(Batch::new());
+        self.opened().0.compact(compact, batch).await
+    }
+
+    /// Goes on with a compaction that was cut off, and ends it as it would have ended; `None` if there is none.
+    ///
+    /// ```
+    /// use univrs_state::{LocalStore, MemoryStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// assert_eq!(store.resume_compaction().await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`compact`](Self::compact), but those of the point.
+    async fn resume_compaction(&self) -> Result<Option<Compacted>> {
+        let batch = self.stamped(Batch::new());
+        self.opened().0.go_on(None, batch).await
     }
 
     /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is

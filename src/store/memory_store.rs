@@ -57,10 +57,11 @@ impl MemoryStore {
         let mut follow = Follow::genesis(store);
         for change in log {
             follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
-            if let Some(what) = contradicts(&change, memory.last(&change.key)) {
+            let (last, forgotten) = (memory.last(&change.key), memory.forgotten_version());
+            if let Some(what) = contradicts(&change, last, forgotten) {
                 return Err(StateError::Corrupted(format!("change {}: {what}", change.seq)));
             }
-            memory.push(change);
+            memory.take(change)?;
         }
         if !follow.is_whole() {
             return Err(StateError::Corrupted(format!(

@@ -15,6 +15,7 @@
 //! | `open_store` | one opening: state, start, read, close |
 //! | `history/` `watch/` | past states and restoring them; watches |
 //! | `transfer/` | exports and imports |
+//! | `retain/` | what leaves the log |
 //! | `verify/` | verifications |
 //! | the rest | the trait, and its implementation by an open store; the stores; their options |
 
@@ -39,6 +40,7 @@ mod read;
 mod receipt;
 mod resident;
 mod restoring;
+mod retain;
 mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite_store;
@@ -78,6 +80,7 @@ pub use memory_store::MemoryStore;
 pub use options::Options;
 pub use read::{DeletedKey, Page, Scan};
 pub use receipt::Receipt;
+pub use retain::{Compact, Compacted};
 #[cfg(feature = "sqlite")]
 pub use sqlite_store::SqliteStore;
 pub use state_store::StateStore;

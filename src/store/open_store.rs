@@ -123,13 +123,16 @@ impl OpenStore {
         })
     }
 
+    /// An error if the store is closed or cannot be written.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.shared.check_open()?;
+        if self.read_only { Err(StateError::ReadOnly) } else { Ok(()) }
+    }
+
     /// Puts a batch into the queue, when there is room for it, and waits for its receipt.
     pub(crate) async fn order(&self, batch: Batch) -> Result<Receipt> {
         let batch = batch.bounded(&self.limits)?;
-        self.shared.check_open()?;
-        if self.read_only {
-            return Err(StateError::ReadOnly);
-        }
+        self.check_writable()?;
         let (queue, share) = self.membership.queue(batch.size());
         // Mostly there is room. Trying first costs no turn of the runtime.
         let room = match queue.clone().try_acquire_many_owned(share) {

@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::backend::FoldedState;
     use crate::log::{Head, StoreId};
-    use crate::store::engine::{CommitRequest, Read};
+    use crate::store::engine::{Chore, CommitRequest, Read};
     use crate::store::resident::InMemory;
     use crate::store::watched_clock::WatchedClock;
 
@@ -221,6 +221,9 @@ mod tests {
     impl Engine for Slow {
         fn order(&self, _: CommitRequest) {
             unreachable!("nothing is committed")
+        }
+        fn tend(&self, _: Chore) {
+            unreachable!("nothing is dropped")
         }
         fn start_read(&self, _: Read) {
             unreachable!("nothing is read")

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::config::{Location, Opening, SideFile};
+use super::floor::KnownFloor;
 use super::head_file::{HeadFile, HeadOnDisk, HeadStorage, Loss, RecordedHead};
 use super::slot::Stamp;
 use super::{Checkpoint, Sqlite, fault, path, schema};
@@ -36,6 +37,8 @@ impl Sqlite {
             conn,
             store,
             known: Cell::default(),
+            floor: KnownFloor::default(),
+            floor_version: Cell::default(),
             read_tip: Cell::default(),
             opening,
             head_file: Arc::default(),

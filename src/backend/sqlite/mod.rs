@@ -9,6 +9,7 @@ mod diagnosis;
 mod doubt;
 mod fault;
 mod ffi;
+mod floor;
 mod head_file;
 mod judge;
 mod jump;
@@ -20,6 +21,7 @@ mod path;
 mod patience;
 mod place;
 mod renewal;
+mod retain;
 mod row;
 mod schema;
 mod seen_file;
@@ -119,6 +121,9 @@ pub(crate) struct Sqlite {
     store: StoreId,
     /// The tip at a value of `data_version`, so that a writer without other processes need not read it.
     known: Cell<Option<(i64, Tip)>>,
+    /// The floor as it was read last, and the value of `data_version` that it is the one of.
+    floor: floor::KnownFloor,
+    floor_version: Cell<Option<i64>>,
     /// The tip in the read transaction that is open, once it was read.
     read_tip: Cell<Option<Tip>>,
     /// How to open another connection to the same store.
@@ -254,7 +259,9 @@ impl Sqlite {
             return Ok(None);
         }
         let ends = self.read_head()?;
-        let intact = ends.seq >= reached.seq && self.hash_at(reached.seq)? == Some(reached.hash);
+        // What lies below the floor was dropped on purpose.
+        let intact = reached.seq < self.read_floor()?.seq()
+            || ends.seq >= reached.seq && self.hash_at(reached.seq)? == Some(reached.hash);
         Ok((!intact).then_some(Loss { reached, ends }))
     }
 

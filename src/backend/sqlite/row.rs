@@ -128,6 +128,11 @@ fn array<const N: usize>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Re
     bytes.map(|bytes| bytes.try_into().map_err(|_| wrong(column, Type::Blob))).transpose()
 }
 
+/// Reads a hash, or null.
+pub(super) fn hash_or_null(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Hash>> {
+    Ok(array(row, column)?.map(Hash::from_bytes))
+}
+
 pub(super) fn hash(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Hash> {
     array(row, column)?.map(Hash::from_bytes).ok_or_else(|| wrong(column, Type::Blob))
 }
@@ -152,12 +157,17 @@ fn decoded(view: &ChangeView<'_>, last: &mut LastMeta) -> rusqlite::Result<Optio
     })
 }
 
-/// Reads the columns of a change. The metadata is not decoded.
+/// Reads the columns of a change that has the change before it. The metadata is not decoded.
 fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
     // The chain before a row stands beside it only where the row before is gone.
     if blob(row, 14)?.is_some() {
         return Err(wrong(14, Type::Null));
     }
+    any_columns(row)
+}
+
+/// Reads the columns of a change. The metadata is not decoded, nor the chain before.
+fn any_columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
     Ok(ChangeView {
         seq: seq(row, 0)?,
         commit_seq: seq(row, 1)?,
@@ -176,9 +186,20 @@ fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<ChangeView<'a>> {
     })
 }
 
-/// Reads a change; `last` is the metadata of the row before.
+/// Reads a change that has the change before it; `last` is the metadata of the row before.
 pub(super) fn change(row: &rusqlite::Row<'_>, last: &mut LastMeta) -> rusqlite::Result<Change> {
-    let view = columns(row)?;
+    owned(columns(row)?, last)
+}
+
+/// Reads a change, and the chain before it where the change before is gone.
+pub(super) fn linked(
+    row: &rusqlite::Row<'_>,
+    last: &mut LastMeta,
+) -> rusqlite::Result<(Change, Option<Hash>)> {
+    Ok((owned(any_columns(row)?, last)?, array(row, 14)?.map(Hash::from_bytes)))
+}
+
+fn owned(view: ChangeView<'_>, last: &mut LastMeta) -> rusqlite::Result<Change> {
     let meta = decoded(&view, last)?;
     let ChangeView {
         seq,

@@ -8,12 +8,14 @@ use rusqlite::{OptionalExtension, Params};
 use super::order::InOrder;
 use super::row::{self, select_changes, select_deleted, select_live};
 use super::{Sqlite, fault, schema};
-use crate::backend::{Link, LogView, Row, Snapshot, View, Visit, VisitKey, VisitRow, VisitView, missing};
+use crate::backend::{
+    Link, Linked, LogView, Row, Snapshot, View, Visit, VisitKey, VisitRow, VisitView, missing,
+};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Follow, Hash, Head, LastMeta, StoreId, Tip};
 use crate::seq::Seq;
-use crate::state::{Entry, KeyVersion};
+use crate::state::{Entry, Floor, KeyVersion};
 
 /// A query of the rows of existing and of deleted keys in a range, in the same columns.
 const ROWS_AND_TOMBSTONES: &str = concat!(
@@ -81,6 +83,20 @@ impl Sqlite {
         })
     }
 
+    /// The chain hash before a change: that of the change before, or the one that stands beside it where that is gone.
+    fn chain_before(&self, seq: Seq, beside: Option<Hash>, before: Option<Hash>) -> Result<Hash> {
+        match (beside, before) {
+            (None, None) if seq == Seq::ZERO.next() => Ok(Head::genesis(self.store).hash),
+            (None, Some(before)) | (Some(before), None) => Ok(before),
+            (None, None) => Err(missing(seq.previous())),
+            (Some(_), Some(_)) => {
+                let what =
+                    format!("change {seq} has a chain before it, although the change before it is there");
+                Err(StateError::Corrupted(what))
+            }
+        }
+    }
+
     /// The head of the log, as the last row has it; the row is not checked.
     pub(crate) fn read_head(&self) -> Result<Head> {
         let sql = "SELECT seq, hash FROM changes ORDER BY seq DESC LIMIT 1";
@@ -136,7 +152,10 @@ impl View for Sqlite {
         let key_version = |sql| self.first(sql, [key], |r| Ok(read(r)))?.transpose();
         match key_version(row::LIVE)? {
             Some(key_version) => Ok(Some(key_version)),
-            None => key_version(row::DELETED),
+            None => match key_version(row::DELETED)? {
+                Some(deleted) => Ok(self.read_floor()?.known(key, Some(deleted))),
+                None => Ok(None),
+            },
         }
     }
 
@@ -153,12 +172,13 @@ impl View for Sqlite {
             select_live!(" FROM kv_store WHERE key >= ?1 AND key < ?2 ORDER BY key")
         };
         let mut order = InOrder::in_range(range, after);
+        let forgotten = if deleted { self.read_floor()?.forgotten } else { None };
         self.each(sql, bounds(range, after), |r| row::any(self.store, r), &mut |row: Row| {
             // The key of a damaged row cannot be relied on.
             if let Ok((key, _)) = row.place() {
                 order.check_next(key)?;
             }
-            visit(row)
+            if row.is_forgotten(forgotten.as_deref()) { Ok(ControlFlow::Continue(())) } else { visit(row) }
         })
     }
 
@@ -190,17 +210,44 @@ impl LogView for Sqlite {
     }
 
     fn change(&self, seq: Seq) -> Result<Option<Change>> {
-        let seq = row::signed(seq.as_u64())?;
         let sql =
             select_changes!(", (SELECT hash FROM changes WHERE seq = ?1 - 1) FROM changes WHERE seq = ?1");
-        let read = self.first(sql, [seq], |r| {
-            let before = if seq == 1 { Head::genesis(self.store).hash } else { row::hash(r, row::BEHIND)? };
-            Ok((row::change(r, &mut LastMeta::default())?, before))
+        let read = self.first(sql, [row::signed(seq.as_u64())?], |r| {
+            Ok((row::linked(r, &mut LastMeta::default())?, row::hash_or_null(r, row::BEHIND)?))
         })?;
         match read {
-            None => Ok(None),
-            Some((change, before)) => intact(change, before).map(Some),
+            None => {
+                let floor = self.read_floor()?;
+                if seq > Seq::ZERO && seq <= floor.seq() { Err(floor.compacted(seq)) } else { Ok(None) }
+            }
+            Some(((change, beside), before)) => {
+                let before = self.chain_before(seq, beside, before)?;
+                intact(change, before).map(Some)
+            }
         }
+    }
+
+    fn linked(&self, after: Seq, to: Seq, visit: &mut Visit<'_, Linked>) -> Result<()> {
+        let sql = select_changes!(" FROM changes WHERE seq > ?1 AND seq <= ?2 ORDER BY seq");
+        let bounds = (row::signed(after.as_u64())?, row::signed(to.as_u64())?);
+        let mut last = LastMeta::default();
+        let before =
+            self.first("SELECT hash FROM changes WHERE seq = ?1", [bounds.0], |r| row::hash(r, 0))?;
+        let mut known = before.map(|hash| Head { seq: after, hash });
+        let read = |r: &rusqlite::Row<'_>| row::linked(r, &mut last).map_err(fault::storage);
+        self.each(sql, bounds, read, &mut |(change, beside): (Change, Option<Hash>)| {
+            let before = known.filter(|known| known.seq == change.seq.previous()).map(|known| known.hash);
+            let before = self.chain_before(change.seq, beside, before)?;
+            known = Some(change.head());
+            visit(Linked { change, before })
+        })
+    }
+
+    fn replaced(&self, after: Seq, to: Seq, visit: &mut Visit<'_, (Seq, Seq)>) -> Result<()> {
+        let sql = "SELECT seq, prev FROM changes WHERE seq > ?1 AND seq <= ?2 ORDER BY seq";
+        let bounds = (row::signed(after.as_u64())?, row::signed(to.as_u64())?);
+        let read = |r: &rusqlite::Row<'_>| Ok((row::seq(r, 0)?, row::seq(r, 1)?));
+        self.each(sql, bounds, |r| read(r).map_err(fault::storage), visit)
     }
 
     fn link(&self, seq: Seq) -> Result<Option<Link>> {
@@ -255,8 +302,9 @@ impl LogView for Sqlite {
     }
 
     fn commit_end(&self, seq: Seq) -> Result<Head> {
-        if seq == Seq::ZERO {
-            return Ok(Head::genesis(self.store));
+        let floor = self.read_floor()?;
+        if seq <= floor.seq() {
+            return Ok(floor.head);
         }
         let recorded = |seq: Seq| self.change(seq)?.ok_or_else(|| missing(seq));
         let change = recorded(seq)?;
@@ -266,10 +314,11 @@ impl LogView for Sqlite {
         // The commit before: it ends just before the first change that is of the same commit as this one.
         let sql = "SELECT seq FROM changes WHERE seq < ?1 AND seq = commit_seq ORDER BY seq DESC LIMIT 1";
         let end = self.first(sql, [row::signed(seq.as_u64())?], |r| row::seq(r, 0))?.unwrap_or(Seq::ZERO);
+        let end = end.max(floor.seq());
         if recorded(end.next())?.commit_seq != change.commit_seq {
             return Err(StateError::Corrupted(format!("change {seq} does not fit its commit")));
         }
-        if end == Seq::ZERO { Ok(Head::genesis(self.store)) } else { Ok(recorded(end)?.head()) }
+        if end == floor.seq() { Ok(floor.head) } else { Ok(recorded(end)?.head()) }
     }
 
     fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {
@@ -280,8 +329,8 @@ impl LogView for Sqlite {
         self.first("SELECT hash FROM changes WHERE seq = ?1", [seq], |r| row::hash(r, 0))
     }
 
-    fn floor(&self) -> Head {
-        Head::genesis(self.store)
+    fn floor(&self) -> Result<Floor> {
+        self.read_floor()
     }
 }
 
@@ -291,13 +340,16 @@ impl Snapshot for Sqlite {
     }
 
     fn every_row(&self, visit: &mut VisitRow<'_>) -> Result<()> {
+        let floor = self.read_floor()?;
         for sql in
             [select_live!(" FROM kv_store NOT INDEXED"), select_deleted!(" FROM tombstones NOT INDEXED")]
         {
             let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
             let mut rows = statement.query([]).map_err(fault::storage)?;
             while let Some(row) = rows.next().map_err(fault::storage)? {
-                if visit(&row::row_view(self.store, row)?)?.is_break() {
+                let row = row::row_view(self.store, row)?;
+                let is_forgotten = row.times.is_none() && floor.forgets(row.key, row.seq);
+                if !is_forgotten && visit(&row)?.is_break() {
                     return Ok(());
                 }
             }
@@ -308,15 +360,18 @@ impl Snapshot for Sqlite {
     fn tombstones(&self, range: &KeyRange, visit: &mut Visit<'_, Row>) -> Result<()> {
         let sql = select_deleted!(" FROM tombstones WHERE key >= ?1 AND key < ?2 ORDER BY key");
         let mut order = InOrder::in_range(range, None);
+        let forgotten = self.read_floor()?.forgotten;
         self.each(sql, bounds(range, None), |r| row::row(self.store, r), &mut |row: Row| {
             order.check_next(row.place()?.0)?;
-            visit(row)
+            if row.is_forgotten(forgotten.as_deref()) { Ok(ControlFlow::Continue(())) } else { visit(row) }
         })
     }
 
     fn commit_ids(&self, visit: &mut Visit<'_, (String, Seq, Seq)>) -> Result<()> {
         let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, row::seq(r, 1)?, row::seq(r, 2)?));
-        self.each("SELECT id, first, last FROM commit_ids", [], |r| read(r).map_err(fault::storage), visit)
+        let sql = "SELECT id, first, last FROM commit_ids WHERE last > ?1";
+        let floor = row::signed(self.read_floor()?.seq().as_u64())?;
+        self.each(sql, [floor], |r| read(r).map_err(fault::storage), visit)
     }
 
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {

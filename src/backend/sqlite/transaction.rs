@@ -14,13 +14,13 @@ use super::busy::BUSY_SLEEP;
 use super::patience::Patience;
 use super::row::{self, columns_of_kv_store, select_changes};
 use super::{Durability, Sqlite, fault};
-use crate::backend::{Backend, CommitError, DecisionView, Snapshot, Transaction};
+use crate::backend::{Backend, CommitError, DecisionView, Slice, Snapshot, Transaction};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::key::KeyRange;
 use crate::log::{Change, ChangeKind, LastMeta, Meta, Tip, Until};
 use crate::seq::Seq;
-use crate::state::{KeyVersion, KeysBelow, Life};
+use crate::state::{Floor, KeyVersion, KeysBelow, Life};
 
 /// An immediate transaction; rolls back when it is dropped.
 pub(crate) struct SqliteTransaction<'a> {
@@ -157,7 +157,8 @@ impl SqliteTransaction<'_> {
     }
 
     fn remember(&self, id: &str, first: Seq, last: Seq) -> Result<()> {
-        let sql = "INSERT INTO commit_ids (id, first, last) VALUES (?1, ?2, ?3)";
+        // An id that is there is that of a commit at or below the floor, and counts as never used.
+        let sql = "INSERT OR REPLACE INTO commit_ids (id, first, last) VALUES (?1, ?2, ?3)";
         self.execute_one(sql, (id, row::signed(first.as_u64())?, row::signed(last.as_u64())?))
     }
 
@@ -185,10 +186,13 @@ impl SqliteTransaction<'_> {
                 change.until.map(Until::number),
             ),
         )?;
-        match before.map(|key_version| key_version.life) {
-            Some(Life::Deleted) => self.execute_one("DELETE FROM tombstones WHERE key = ?1", [&*change.key]),
-            _ => Ok(()),
+        let Some(KeyVersion { life: Life::Deleted, seq, .. }) = before else { return Ok(()) };
+        let sql = "DELETE FROM tombstones WHERE key = ?1";
+        if self.floor()?.forgets(&change.key, seq) {
+            // A slice may have dropped it since the state in memory was loaded.
+            return self.with(sql, |s| s.execute([&*change.key])).map(drop);
         }
+        self.execute_one(sql, [&*change.key])
     }
 
     fn project_deletion(&self, change: &Change, before: Option<KeyVersion>) -> Result<()> {
@@ -213,6 +217,17 @@ impl DecisionView for SqliteTransaction<'_> {
         self.tip
     }
 
+    fn floor(&self) -> Result<Floor> {
+        if self.sqlite.floor_version.get() == Some(self.data_version)
+            && let Some(floor) = self.sqlite.known_floor()
+        {
+            return Ok(floor);
+        }
+        let floor = self.sqlite.read_floor()?;
+        self.sqlite.floor_version.set(Some(self.data_version));
+        Ok(floor)
+    }
+
     fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {
         let key_version = |sql| {
             let store = self.sqlite.store;
@@ -228,7 +243,11 @@ impl DecisionView for SqliteTransaction<'_> {
     fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow> {
         let range = KeyRange::prefix(prefix);
         let KeysBelow { mut count, mut newest } = KeysBelow::default();
+        let floor = self.floor()?;
         self.sqlite.key_versions(&range, &mut |(key, key_version)| {
+            if floor.known(&key, Some(key_version)).is_none() {
+                return Ok(ControlFlow::Continue(()));
+            }
             count += 1;
             if range.shows(&key) && newest.as_ref().is_none_or(|(_, newest)| key_version.seq > *newest) {
                 newest = Some((key, key_version.seq));
@@ -285,6 +304,23 @@ impl Transaction for SqliteTransaction<'_> {
             ChangeKind::Created | ChangeKind::Updated => self.project_value(change, before),
             ChangeKind::Deleted => self.project_deletion(change, before),
         }
+    }
+
+    fn set_floor(&mut self, floor: &Floor) -> Result<()> {
+        self.check_open()?;
+        self.sqlite.floor_version.set(None);
+        self.sqlite.write_floor(floor)
+    }
+
+    fn drop_slice(&mut self, slice: &Slice) -> Result<bool> {
+        let floor = self.floor()?;
+        if floor.unfinished.as_ref().is_none_or(|going| going.reached != slice.from) {
+            return Ok(false);
+        }
+        self.check_open()?;
+        self.drop_rows(slice)?;
+        self.set_floor(&floor.reached(slice.to))?;
+        Ok(true)
     }
 
     fn commit(mut self) -> Result<(), CommitError> {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Sources;
 use super::group::{Outcome, commit_group};
-use crate::backend::{Backend, CommitError, DecisionView, LogView, Memory, Transaction};
+use crate::backend::{Backend, CommitError, DecisionView, LogView, Memory, Slice, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
-use crate::state::{Batch, KeyVersion, KeysBelow};
+use crate::state::{Batch, Floor, KeyVersion, KeysBelow};
 use crate::store::clock::{Clock, SystemClock};
 use crate::store::entropy::OsEntropy;
 
@@ -59,6 +59,9 @@ impl<T: Transaction> DecisionView for FaultyTransaction<T> {
     fn tip(&self) -> Tip {
         self.inner.tip()
     }
+    fn floor(&self) -> Result<Floor> {
+        self.inner.floor()
+    }
     fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {
         match &self.fault {
             Fault::Load(bad, error) if key == *bad => Err(error.clone()),
@@ -90,6 +93,12 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
     }
     fn project(&mut self, change: &Change, before: Option<KeyVersion>) -> Result<()> {
         self.inner.project(change, before)
+    }
+    fn set_floor(&mut self, floor: &Floor) -> Result<()> {
+        self.inner.set_floor(floor)
+    }
+    fn drop_slice(&mut self, slice: &Slice) -> Result<bool> {
+        self.inner.drop_slice(slice)
     }
     fn commit(self) -> Result<(), CommitError> {
         match self.fault {

@@ -86,14 +86,23 @@ pub(crate) fn commit_group<B: Backend>(
         Ok(proposals) => proposals,
         Err(error) => return Outcome::failed(batches.len(), &error),
     };
-    let outcome = match record(transaction, &proposals, known) {
-        Ok(run) => Outcome::judged(run),
-        Err(CommitError::NotRecorded(StateError::StorageFull(_) | StateError::Corrupted(_)))
+    // A batch that moves the floor changes what others are judged on, so it is alone in its transaction.
+    let alone = batches.len() > 1 && batches.iter().any(Batch::moves_floor);
+    let judged = if alone {
+        drop(transaction);
+        None
+    } else {
+        Some(record(transaction, &proposals, known))
+    };
+    let outcome = match judged {
+        None => one_by_one(backend, sources, proposals, known),
+        Some(Ok(run)) => Outcome::judged(run),
+        Some(Err(CommitError::NotRecorded(StateError::StorageFull(_) | StateError::Corrupted(_))))
             if batches.len() > 1 =>
         {
             one_by_one(backend, sources, proposals, known)
         }
-        Err(failure) => Outcome::of_failure(batches.len(), failure),
+        Some(Err(failure)) => Outcome::of_failure(batches.len(), failure),
     };
     let mut judged = batches.iter().zip(&outcome.results);
     if judged.any(|(batch, result)| batch.accepts_clock() && result.is_ok()) {
@@ -149,7 +158,8 @@ pub(super) fn record<T: Transaction>(
 ) -> Result<Run, CommitError> {
     let before = transaction.tip();
     let known = known.filter(|folded| folded.head == before.head).map(|folded| &folded.projection);
-    let mut group = GroupState::new(before, known);
+    let floor = transaction.floor().map_err(CommitError::NotRecorded)?;
+    let mut group = GroupState::new(before, floor, known);
     let mut verdicts = Vec::with_capacity(run.len());
     for proposal in run {
         // IMPORTANT: a failed read ends the group. SQLite may have rolled the transaction back, and what was

@@ -11,7 +11,8 @@ use crate::key::KeyRange;
 use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
 use crate::seq::Seq;
 use crate::state::{
-    Batch, Condition, KeyVersion, KeyVersions, KeysBelow, Projection, Refusal, Write, decide,
+    Batch, Condition, Floor, Forgotten, KeyVersion, KeyVersions, KeysBelow, Projection, Refusal, Write,
+    decide,
 };
 use crate::store::receipt::Receipt;
 
@@ -23,6 +24,10 @@ pub(super) type Verdict = Result<Receipt, Refusal>;
 /// the group has decided so far.
 pub(super) struct GroupState<'a> {
     tip: Tip,
+    /// The floor of the log before the group. A batch that moves it is alone in its group.
+    floor: Floor,
+    /// The floor after the group, if it is another one.
+    moved: Option<Floor>,
     /// The recorded state, if it is in memory.
     known: Option<&'a Projection>,
     keys: HashMap<Arc<str>, Key>,
@@ -34,6 +39,7 @@ pub(super) struct GroupState<'a> {
 }
 
 struct Key {
+    /// The recorded one; it may be forgotten.
     before: Option<KeyVersion>,
     now: Option<KeyVersion>,
     /// The index of the key's last change in the group.
@@ -52,6 +58,10 @@ impl KeyVersions for GroupState<'_> {
         self.keys.get(key).and_then(|key| key.now)
     }
 
+    fn forgotten(&self) -> Option<&Forgotten> {
+        self.floor.forgotten.as_deref()
+    }
+
     fn below(&self, prefix: &str, _: usize) -> KeysBelow {
         let range = KeyRange::prefix(prefix);
         let recorded = self.prefixes.get(prefix).map(|counted| counted.below.clone()).unwrap_or_default();
@@ -68,9 +78,11 @@ impl KeyVersions for GroupState<'_> {
 }
 
 impl<'a> GroupState<'a> {
-    pub(super) fn new(tip: Tip, known: Option<&'a Projection>) -> Self {
+    pub(super) fn new(tip: Tip, floor: Floor, known: Option<&'a Projection>) -> Self {
         Self {
             tip,
+            floor,
+            moved: None,
             known,
             keys: HashMap::new(),
             prefixes: HashMap::new(),
@@ -118,7 +130,7 @@ impl<'a> GroupState<'a> {
             let salt = || salts.next().unwrap_or([0; SALT_BYTES]);
             let meta = batch.recorded_meta();
             let (changes, tip) = seal(decision.drafts, meta.as_ref(), before, proposal.clock, salt);
-            self.pend(batch, changes, tip);
+            self.pend(batch, changes, tip)?;
         }
         Ok(Ok(Receipt::between(decision.versions, before, self.tip)))
     }
@@ -130,7 +142,9 @@ impl<'a> GroupState<'a> {
             let changes = self.changes.get(*start..*end).unwrap_or_default();
             return Ok(Some(Receipt::again(batch, changes)));
         }
-        let Some((first, last)) = transaction.remembered(id)? else { return Ok(None) };
+        // The id of a commit at or below the floor counts as never used.
+        let remembered = transaction.remembered(id)?.filter(|(_, last)| *last > self.floor.seq());
+        let Some((first, last)) = remembered else { return Ok(None) };
         let changes = transaction.recorded(first, last)?;
         if changes.iter().all(|change| change.meta.as_deref().and_then(Meta::commit_id) == Some(id)) {
             return Ok(Some(Receipt::again(batch, &changes)));
@@ -159,17 +173,19 @@ impl<'a> GroupState<'a> {
     fn load_key(&mut self, transaction: &impl DecisionView, key: &Arc<str>) -> Result<()> {
         if let Entry::Vacant(vacant) = self.keys.entry(key.clone()) {
             let before = match self.known {
-                Some(known) => known.key_version(key),
+                Some(known) => known.recorded(key),
                 None => transaction.key_version(key)?,
             };
-            vacant.insert(Key { before, now: before, last: None });
+            let now = self.floor.known(key, before);
+            vacant.insert(Key { before, now, last: None });
         }
         Ok(())
     }
 
-    fn pend(&mut self, batch: &Batch, changes: Vec<Change>, tip: Tip) {
+    fn pend(&mut self, batch: &Batch, changes: Vec<Change>, tip: Tip) -> Result<()> {
         let start = self.changes.len();
         for (index, change) in (start..).zip(&changes) {
+            self.moved = self.floor.moved_by(change)?.or(self.moved.take());
             if let Some(key) = self.keys.get_mut(&change.key) {
                 key.now = Some(KeyVersion::from_change(change));
                 key.last = Some(index);
@@ -181,6 +197,7 @@ impl<'a> GroupState<'a> {
             self.commit_ids.insert(id.to_owned(), (start, self.changes.len()));
         }
         self.tip = tip;
+        Ok(())
     }
 
     /// Appends every change, commit by commit, and projects the last change of each key, in the order of keys.
@@ -195,6 +212,7 @@ impl<'a> GroupState<'a> {
         let mut last: Vec<_> =
             self.keys.values().filter_map(|key| Some((self.changes.get(key.last?)?, key.before))).collect();
         last.sort_unstable_by(|(a, _), (b, _)| a.key.cmp(&b.key));
-        last.into_iter().try_for_each(|(change, before)| transaction.project(change, before))
+        last.into_iter().try_for_each(|(change, before)| transaction.project(change, before))?;
+        self.moved.as_ref().map_or(Ok(()), |floor| transaction.set_floor(floor))
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::key::KeyRange;
 use crate::log::{Change, SALT_BYTES, Timestamp, Tip};
 use crate::seq::Seq;
-use crate::state::{Batch, KeyVersion, KeysBelow};
+use crate::state::{Batch, Floor, KeyVersion, KeysBelow};
 use crate::store::receipt::Receipt;
 
 /// Loads, decides and seals a batch on a state, as a commit does, and stops there. Returns the end of the log, and what
@@ -18,7 +18,7 @@ pub(crate) fn rehearse(snapshot: &dyn Snapshot, batch: &Batch) -> Result<(Tip, R
     let tip = snapshot.tip()?;
     let salts = vec![[0; SALT_BYTES]; batch.values()];
     let proposal = Proposal { batch, clock: Timestamp::EPOCH, salts };
-    let verdict = GroupState::new(tip, None).take(&Stage { snapshot, tip }, &proposal)?;
+    let verdict = GroupState::new(tip, snapshot.floor()?, None).take(&Stage { snapshot, tip }, &proposal)?;
     Ok((tip, verdict?))
 }
 
@@ -31,6 +31,10 @@ struct Stage<'a> {
 impl DecisionView for Stage<'_> {
     fn tip(&self) -> Tip {
         self.tip
+    }
+
+    fn floor(&self) -> Result<Floor> {
+        self.snapshot.floor()
     }
 
     fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::idle::{Idle, Look};
 use super::pace::{Pace, Step};
-use crate::backend::sqlite::{Checkpoint, Moved, Sqlite};
+use crate::backend::sqlite::{Checkpoint, LogPages, Moved, Sqlite};
 use crate::error::Result;
 use crate::store::resident::Shared;
 use crate::store::threads::spawn;
@@ -92,6 +92,11 @@ impl Checkpoints {
             moved |= self.take(step, sqlite, shared);
         }
         moved
+    }
+
+    /// Whether the log has more pages than its cap.
+    pub(super) fn are_above_cap(&self, log: &LogPages) -> bool {
+        self.worker.is_some() && self.pace.is_above(log)
     }
 
     fn take(&mut self, step: Step, sqlite: &Sqlite, shared: &Shared) -> bool {

@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::log::{Change, Head};
 use crate::seq::Seq;
 use crate::store::commit::Recorded;
+use crate::store::feed::Wakers;
 use crate::store::read;
 use crate::store::resident::Shared;
 use crate::sync::{Mutex, lock};
@@ -179,6 +180,13 @@ impl Follower {
             let known = self.shared.published();
             let (before, whole) = (known.head, known.in_memory.all().is_some());
             let step = self.with(|sqlite| sqlite.with_snapshot(|snapshot| step(snapshot?, before)))?;
+            let step = match step {
+                Next::Step(step) => step,
+                Next::BelowFloor(end) => {
+                    self.shared.start_over(before, end, token).into_iter().for_each(Wakers::wake);
+                    continue;
+                }
+            };
             let at_end = step.head == step.end;
             if !at_end && !whole && self.shared.skip(before, step.end, token) {
                 continue; // No watch needs the changes in between.
@@ -197,15 +205,25 @@ impl Follower {
     }
 }
 
+/// What follows a head that the log had.
+enum Next {
+    Step(Step),
+    /// The head lies below the floor of the log, which ends with this one.
+    BelowFloor(Head),
+}
+
 /// A page of the log after a head that the log had.
-fn step(snapshot: &dyn Snapshot, before: Head) -> Result<Step> {
+fn step(snapshot: &dyn Snapshot, before: Head) -> Result<Next> {
     let end = snapshot.head()?;
+    if before.seq < snapshot.floor()?.seq() {
+        return Ok(Next::BelowFloor(end));
+    }
     let mut changes = Vec::new();
     let head = read::log::follow(snapshot, before, Limits::PAGE_CHANGES, |change| changes.push(change))?;
     if head.seq == end.seq && head != end || end.seq < head.seq {
         return Err(StateError::Corrupted(lost(before.seq, end.seq)));
     }
-    Ok(Step { changes, head, end })
+    Ok(Next::Step(Step { changes, head, end }))
 }
 
 fn lost(known: Seq, end: Seq) -> String {

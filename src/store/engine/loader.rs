@@ -21,6 +21,8 @@ const RETRY_CHANGES: u64 = 10_000;
 pub(super) struct Loader {
     /// The position of the log before which loading is not tried again.
     due: Seq,
+    /// The floor up to which the projection in memory has no forgotten keys.
+    swept: Seq,
 }
 
 /// Why the projection was not loaded.
@@ -41,7 +43,10 @@ impl Loader {
     pub(super) fn load_if_due(&mut self, follower: &Follower) -> Result<()> {
         let shared = follower.shared();
         let published = shared.published();
-        if published.in_memory.all().is_some() || published.head.seq < self.due {
+        if let Some(folded) = published.in_memory.all() {
+            return self.sweep_if_due(follower, folded);
+        }
+        if published.head.seq < self.due {
             return Ok(());
         }
         let loaded = if shared.budget() == 0 { Err(Stopped::Full(0)) } else { load(follower) };
@@ -56,6 +61,24 @@ impl Loader {
         };
         shared.count(|counters| counters.residency = residency);
         self.due = Seq::new(shared.head().seq.as_u64().saturating_add(wait));
+        Ok(())
+    }
+
+    /// Drops forgotten keys from the projection in memory, when the storage has dropped them.
+    fn sweep_if_due(&mut self, follower: &Follower, folded: &FoldedState) -> Result<()> {
+        let Some(forgotten) = folded.projection.forgotten().filter(|past| past.floor > self.swept) else {
+            return Ok(());
+        };
+        if follower.with(|sqlite| sqlite.with_snapshot(|snapshot| snapshot?.floor()))?.unfinished.is_some() {
+            return Ok(());
+        }
+        let swept = folded.projection.swept();
+        let taken = swept.map(|projection| take_over(follower, FoldedState { projection, ..folded.clone() }));
+        if let Some(Err(Stopped::Error(error))) = taken {
+            return Err(error);
+        }
+        // It may have outgrown its budget meanwhile: then it is not in memory any more.
+        self.swept = forgotten.floor;
         Ok(())
     }
 }
@@ -95,12 +118,24 @@ fn load(follower: &Follower) -> Result<(), Stopped> {
         sqlite.with_snapshot(|snapshot| {
             let snapshot = snapshot?;
             fold_on(snapshot, &mut folded, snapshot.head()?.seq)?;
+            if snapshot.floor()?.unfinished.is_some() {
+                return Ok(()); // The tables have rows of forgotten keys.
+            }
+            // The rows of forgotten keys may have been there when they were read.
+            folded.projection = folded.projection.swept().unwrap_or(folded.projection.clone());
             check_counts(&folded, sqlite.counts()?)
         })
     })?;
-    // IMPORTANT: the last changes are folded inside `keep`, while nothing can be published, so that the
-    // loaded state is exactly the published one.
+    take_over(follower, folded)
+}
+
+/// Makes a state the published one, with the changes that were published since.
+///
+/// IMPORTANT: the last changes are folded inside `keep`, while nothing can be published, so that the state is exactly the
+/// published one.
+fn take_over(follower: &Follower, mut folded: FoldedState) -> Result<(), Stopped> {
     follower.follow()?;
+    let shared = follower.shared();
     let mut in_memory = Ok(());
     shared.keep(|known| {
         if known.head.seq > folded.head.seq {
@@ -117,6 +152,11 @@ fn load(follower: &Follower) -> Result<(), Stopped> {
 
 /// Folds in the changes up to the end of a commit.
 fn fold_on(snapshot: &dyn Snapshot, folded: &mut FoldedState, until: Seq) -> Result<()> {
+    if folded.head.seq < snapshot.floor()?.seq() {
+        return Err(StateError::Busy(
+            "the log was compacted beyond what was loaded: it is loaded again".into(),
+        ));
+    }
     while folded.head.seq < until {
         let limit =
             usize::try_from(until.as_u64() - folded.head.seq.as_u64()).unwrap_or(Limits::PAGE_CHANGES);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Closed, CommitRequest, Engine, Read};
+use super::chore::failure;
+use super::{Chore, Closed, CommitRequest, Engine, Read};
 use crate::backend::Memory;
 use crate::error::Result;
 use crate::log::Head;
@@ -34,6 +35,20 @@ impl Engine for MemoryEngine {
         if let Some(result) = outcome.results.into_iter().next() {
             request.caller.answer(result);
         }
+        wakers.into_iter().for_each(Wakers::wake);
+    }
+
+    fn tend(&self, chore: Chore) {
+        let mut memory = write_lock(&self.memory);
+        if self.shared.is_closed() {
+            return;
+        }
+        let done = chore.work.run(&mut *memory).map_err(failure);
+        let head = memory.folded().head;
+        let unchanged = Recorded { before: head, changes: Vec::new(), head };
+        let wakers = self.shared.publish(&unchanged, None, Some(memory.folded()));
+        drop(memory);
+        (chore.done)(done);
         wakers.into_iter().for_each(Wakers::wake);
     }
 

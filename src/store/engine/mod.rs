@@ -12,6 +12,7 @@ mod background;
 mod caller;
 #[cfg(feature = "sqlite")]
 mod checkpoints;
+mod chore;
 #[cfg(feature = "sqlite")]
 mod follower;
 #[cfg(feature = "sqlite")]
@@ -35,6 +36,7 @@ mod sqlite;
 pub(crate) mod writer;
 
 pub(crate) use caller::Caller;
+pub(crate) use chore::{Chore, Done, Work};
 pub(crate) use memory::MemoryEngine;
 
 /// A batch that waits for the writer.
@@ -64,6 +66,9 @@ pub(crate) type Closed = Box<dyn FnOnce(Result<()>) + Send>;
 pub(crate) trait Engine: Send + Sync {
     /// Takes a batch. It is recorded even if its caller no longer waits for the reply.
     fn order(&self, request: CommitRequest);
+
+    /// Takes work that is no batch. It is done behind the batches that wait.
+    fn tend(&self, chore: Chore);
 
     /// Runs a read, on another thread if it may block.
     fn start_read(&self, read: Read);

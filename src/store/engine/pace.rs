@@ -134,6 +134,11 @@ impl Pace {
         self.used.saturating_sub(self.cap)
     }
 
+    /// Whether more pages than the cap are not in the database yet.
+    pub(super) fn is_above(&self, log: &LogPages) -> bool {
+        u64::from(log.left()) > self.cap
+    }
+
     /// How long the next group waits, so that the thread catches up: in proportion to the excess over the cap.
     /// Nobody waits for a reader.
     pub(super) fn wait(&self) -> Duration {

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Caller, Closed, CommitRequest, Read};
+use super::{Caller, Chore, Closed, CommitRequest, Read};
 use crate::error::{Result, StateError};
 use crate::state::Batch;
 use crate::store::foreign::broken;
@@ -23,11 +23,12 @@ const GROUP_BYTES: usize = 16 << 20;
 const SPIN: Duration = Duration::from_micros(if cfg!(kernels) { 0 } else { 50 });
 
 /// A task of the writer.
-#[expect(clippy::large_enum_variant, reason = "nearly all tasks are commits")]
 pub(crate) enum Task {
     Commit(CommitRequest),
     /// A read; only for a store in memory, which has one connection.
     Read(Read),
+    /// Work that is no batch.
+    Tend(Chore),
     /// The tasks before it are done.
     Settle(Closed),
     Close(Closed),

@@ -7,7 +7,7 @@ use super::follower::Follower;
 use super::queue::Task;
 use super::readers::Readers;
 use super::readings::Readings;
-use super::{Closed, CommitRequest, Engine, Read, Wal};
+use super::{Chore, Closed, CommitRequest, Engine, Read, Wal};
 use crate::error::Result;
 use crate::log::Head;
 use crate::store::resident::Shared;
@@ -56,6 +56,10 @@ impl Beside {
 impl Engine for SqliteEngine {
     fn order(&self, request: CommitRequest) {
         let _ = self.tasks.send(Task::Commit(request));
+    }
+
+    fn tend(&self, chore: Chore) {
+        let _ = self.tasks.send(Task::Tend(chore));
     }
 
     fn start_read(&self, read: Read) {

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::background;
 use super::checkpoints::Checkpoints;
+use super::chore::failure;
 use super::queue::{Queue, Task, queue};
 use super::readers::Readers;
 use super::readings::Readings;
 use super::replies::{Replier, Replies};
 use super::sqlite::{Beside, SqliteEngine};
-use super::{Closed, CommitRequest};
-use crate::backend::FoldedState;
+use super::{Chore, Closed, CommitRequest, Done, Work};
 use crate::backend::sqlite::{ACCEPTED_LOSS, Checkpoint, Loss, Opening, Sqlite};
+use crate::backend::{CommitError, FoldedState};
 use crate::error::{Result, StateError};
 use crate::log::{Head, Meta, Timestamp, cause};
 use crate::state::Batch;
@@ -131,6 +132,7 @@ impl Writer {
         loop {
             match met.take().or_else(|| self.queue.next())? {
                 Task::Commit(request) => met = self.commit(request),
+                Task::Tend(chore) => self.tend(chore),
                 Task::Read(read) => self.sqlite.with_snapshot(read),
                 // It wakes a task of the program.
                 Task::Settle(settled) => undisturbed(|| settled(Ok(()))),
@@ -160,6 +162,41 @@ impl Writer {
             self.beside.iter().for_each(|beside| beside.follower.wake());
         }
         met
+    }
+
+    /// Does work that is no batch, and publishes the token of its transaction, so that reads still know their state for the
+    /// newest.
+    fn tend(&mut self, Chore { work, done }: Chore) {
+        let start = Instant::now();
+        let result = self.work(&work);
+        if self.shared.visible() != self.shared.published().token {
+            let head = self.shared.head();
+            let wakers = self.publish(vec![Recorded { before: head, changes: Vec::new(), head }]);
+            wakers.into_iter().for_each(Wakers::wake);
+        }
+        undisturbed(|| done(result));
+        if self.checkpoints.after_group(&self.sqlite, &self.shared, start.elapsed()) {
+            self.beside.iter().for_each(|beside| beside.follower.wake());
+        }
+    }
+
+    fn work(&mut self, work: &Work) -> Result<Done> {
+        if self.sqlite.is_log_doubtful() {
+            self.reopen()?;
+        }
+        let above_cap = self.shared.log_pages().is_some_and(|log| self.checkpoints.are_above_cap(&log));
+        let done = match work {
+            Work::Drop(_) if above_cap => return Ok(Done::NotNow),
+            Work::Drop(_) | Work::Finish => work.run(&mut self.sqlite),
+            Work::GiveBack(pages) => return self.sqlite.give_back(*pages).map(Done::Left),
+        };
+        done.map_err(|error| {
+            if matches!(error, CommitError::Unknown(_)) {
+                self.sqlite.doubt_log();
+                let _ = self.reopen();
+            }
+            failure(error)
+        })
     }
 
     /// Publishes recorded changes. If another process has committed in between, the follower publishes them.

@@ -154,6 +154,11 @@ impl Watches {
         self.recent = RecentCommits::new(head);
     }
 
+    /// Marks all watches: there may be matching changes after this head, which is the published one. Returns their wakers.
+    pub(crate) fn mark_all(&self, published: Head) -> Wakers {
+        Wakers(self.watchers.values().filter_map(|watcher| watcher.mark(published)).collect())
+    }
+
     /// Holds the commits of these changes for the watches, marks the watches whose pattern matches, and returns
     /// their wakers. `old` finds the state that the first change of a key replaced, if it is in memory.
     pub(crate) fn dispatch<'a>(

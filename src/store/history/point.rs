@@ -91,8 +91,9 @@ pub(crate) fn find(snapshot: &dyn Snapshot, point: Point) -> Result<(Head, Optio
         Point::Anchor(head) => end_at(snapshot, Cursor::new(snapshot.store_id(), head))?,
         Point::Time(time) => at_time(snapshot, time)?,
     };
-    let at = if head.seq == snapshot.floor().seq {
-        snapshot.floor_at()
+    let floor = snapshot.floor()?;
+    let at = if head.seq == floor.seq() {
+        floor.at
     } else if snapshot.withheld(head.seq).is_some() {
         None
     } else {
@@ -123,7 +124,7 @@ fn not_inside(requested: Seq, found: Head, last: Seq) -> Result<Head> {
 /// times, each but the first beginning with a change of the clock's key. The newest span that has a commit at or before
 /// the time has the last one, which is found by binary search.
 fn at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
-    let floor = snapshot.floor().seq;
+    let floor = snapshot.floor()?.seq();
     let (mut last, mut accepted) = (snapshot.tip()?.head.seq, last_accepted(snapshot)?);
     while last > floor {
         let first = accepted.filter(|accepted| *accepted > floor).unwrap_or(floor.next());
@@ -140,7 +141,8 @@ fn at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
 
 /// The floor, if its commit was at or before a time; else the log has no commit that was.
 fn floor_at(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
-    if snapshot.floor_at().is_some_and(|at| at <= time) { Ok(snapshot.floor()) } else { Err(too_early()) }
+    let floor = snapshot.floor()?;
+    if floor.at.is_some_and(|at| at <= time) { Ok(floor.head) } else { Err(too_early()) }
 }
 
 /// The last change of the clock's key; `None` if the log has none.
@@ -196,7 +198,7 @@ fn at_time_between(snapshot: &dyn Snapshot, first: Seq, last: Seq, time: Timesta
 /// The end of the last commit at or before a time, in a log with withheld changes. Their times are unknown, so only the
 /// other changes are compared.
 fn at_known_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
-    let floor = snapshot.floor().seq;
+    let floor = snapshot.floor()?.seq();
     let mut last = floor;
     snapshot.changes(last, &mut |change| {
         if change.at <= time {

@@ -11,6 +11,7 @@ use crate::failpoint::failpoint;
 use crate::limits::Limits;
 use crate::log::Change;
 use crate::seq::Seq;
+use crate::state::Floor;
 
 /// The newest change of a key at or before a position.
 pub(crate) fn last_at(snapshot: &dyn Snapshot, key: &str, at: Seq) -> Result<Option<Change>> {
@@ -73,7 +74,10 @@ fn step_back(log: &dyn LogView, from: &Link) -> Result<Link> {
     }
 }
 
-/// Visits the changes of a key before a position, newest first.
+/// The changes of a key before a position, newest first, as far as the log goes back.
+///
+/// # Errors
+/// [`StateError::Compacted`] if the change before the position was dropped from the log.
 pub(crate) fn history(
     snapshot: &dyn Snapshot,
     key: &str,
@@ -84,14 +88,40 @@ pub(crate) fn history(
     if limit == 0 {
         return Ok(history);
     }
-    let (mut next, mut bytes) = (last_at(snapshot, key, before.map_or(Seq::MAX, Seq::previous))?, 0);
+    let floor = snapshot.floor()?;
+    let (mut next, mut bytes) = (newest(snapshot, &floor, key, before.map_or(Seq::MAX, Seq::previous))?, 0);
     while let Some(change) = next {
         bytes += change.size();
         let full = history.len() + 1 == limit || bytes >= Limits::PAGE_BYTES;
-        next = if full { None } else { previous(snapshot, &change)? };
+        next = if full { None } else { left_before(snapshot, &floor, &change)? };
         history.push(change);
     }
     Ok(history)
+}
+
+/// The newest change of a key at or before a position, which may lie below the floor.
+fn newest(snapshot: &dyn Snapshot, floor: &Floor, key: &str, at: Seq) -> Result<Option<Change>> {
+    let mut newest = last_at(snapshot, key, at.max(floor.seq()))?;
+    while let Some(change) = newest.take_if(|change| change.seq > at) {
+        newest = earlier(snapshot, floor, &change)?;
+    }
+    Ok(newest)
+}
+
+/// The change of the same key before `change`; `None` if it is the first, or the first that is left.
+fn left_before(snapshot: &dyn Snapshot, floor: &Floor, change: &Change) -> Result<Option<Change>> {
+    match earlier(snapshot, floor, change) {
+        Err(StateError::Compacted { .. }) => Ok(None),
+        earlier => earlier,
+    }
+}
+
+/// The change of the same key before `change`, which may be at or below the floor; `None` if it is the first.
+fn earlier(snapshot: &dyn Snapshot, floor: &Floor, change: &Change) -> Result<Option<Change>> {
+    if change.prev > Seq::ZERO && floor.drops_before(change) {
+        return Err(floor.compacted(change.prev));
+    }
+    previous(snapshot, change)
 }
 
 /// The change of the same key before `change`; `None` if it is the first.
@@ -112,7 +142,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::backend::{Memory, Row, View, Visit, VisitKey, VisitRow, VisitView};
+    use crate::backend::{Linked, Memory, Row, View, Visit, VisitKey, VisitRow, VisitView};
     use crate::key::KeyRange;
     use crate::log::{ChangeKind, Hash, Head, StoreId, Timestamp, Tip, jump_version};
     use crate::state::{Entry, KeyVersion, Life};
@@ -206,8 +236,14 @@ mod tests {
         fn commit_end(&self, _: Seq) -> Result<Head> {
             Err(StateError::Closed)
         }
-        fn floor(&self) -> Head {
-            Head::genesis(self.store_id())
+        fn floor(&self) -> Result<Floor> {
+            Ok(Floor::genesis(self.store_id()))
+        }
+        fn linked(&self, _: Seq, _: Seq, _: &mut Visit<'_, Linked>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+        fn replaced(&self, _: Seq, _: Seq, _: &mut Visit<'_, (Seq, Seq)>) -> Result<()> {
+            Err(StateError::Closed)
         }
         fn hash_at(&self, _: Seq) -> Result<Option<Hash>> {
             Err(StateError::Closed)

@@ -29,9 +29,9 @@ pub(crate) fn check(snapshot: &dyn Snapshot, cursor: Cursor) -> Result<()> {
             "position {seq} lies beyond the end of the log at {end}; an older copy of the store may have been restored"
         )));
     }
-    let floor = snapshot.floor().seq;
-    if seq < floor {
-        return Err(StateError::Compacted { requested: seq, oldest: floor });
+    let floor = snapshot.floor()?;
+    if seq < floor.seq() {
+        return Err(floor.compacted(seq));
     }
     if let Some(head) = cursor.head()
         && snapshot.hash_at(seq)? != Some(head.hash)

@@ -1,5 +1,6 @@
 //! Reads of one state: pure functions over a snapshot.
 
+pub(crate) mod base;
 pub(crate) mod current;
 pub(crate) mod key_history;
 pub(crate) mod log;

@@ -218,6 +218,27 @@ impl Shared {
         true
     }
 
+    /// Publishes a head after a floor that the published one lies below, so that the changes in between cannot be read. All
+    /// watches are marked: each reads the log from its own place, and goes on or ends with
+    /// [`StateError::Compacted`]. Returns their wakers; `None`, and nothing is published, if `before` is not published any
+    /// more.
+    ///
+    /// IMPORTANT: the watches are marked before the head is stored. A watch that is not marked concludes that no change up
+    /// to the published head matches its pattern.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn start_over(&self, before: Head, head: Head, token: Option<Token>) -> Option<Wakers> {
+        let mut watches = self.registry.lock();
+        if before != self.published.load().head {
+            return None;
+        }
+        let wakers = watches.mark_all(before);
+        watches.forget(head);
+        *lock(&self.standby) = None;
+        let in_memory = InMemory::Some(EntryCache::new(self.budget));
+        self.published.store(Arc::new(Published { head, token, in_memory }));
+        Some(wakers)
+    }
+
     /// Whether the commits of other processes cannot be noticed.
     #[cfg(feature = "sqlite")]
     pub(crate) fn is_blind(&self) -> bool {

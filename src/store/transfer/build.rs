@@ -131,6 +131,7 @@ fn write_batches(sqlite: &mut Sqlite, taken: &mut Taken<Vec<Change>>) -> Result<
 /// Appends changes, which may begin and end within a commit, and projects the last change of each key, in the
 /// order of keys, so that neighbouring rows are written together.
 fn write_batch(transaction: &mut impl Transaction, batch: &[Change]) -> Result<()> {
+    let forgotten = transaction.floor()?.forgotten.map_or(0, |forgotten| forgotten.version);
     let mut by_key: Vec<&Change> = batch.iter().collect();
     by_key.sort_by(|a, b| a.key.cmp(&b.key));
     let mut last = Vec::with_capacity(by_key.len());
@@ -138,7 +139,7 @@ fn write_batch(transaction: &mut impl Transaction, batch: &[Change]) -> Result<(
         let before = changes.first().map_or(Ok(None), |first| transaction.key_version(&first.key))?;
         let mut now = before;
         for change in changes {
-            check_follows(change, now)?;
+            check_follows(change, now, forgotten)?;
             now = Some(KeyVersion::from_change(change));
         }
         last.extend(changes.last().map(|change| (*change, before)));

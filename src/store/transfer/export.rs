@@ -174,9 +174,11 @@ pub(crate) fn export_snapshot<W: Write + Send>(
     write: W,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<(Exported, W)> {
-    let (floor, floor_at) = match export.after {
-        Some(after) => point::find(snapshot, after)?,
-        None => (snapshot.floor(), snapshot.floor_at()),
+    let (floor, floor_at) = if let Some(after) = export.after {
+        point::find(snapshot, after)?
+    } else {
+        let floor = snapshot.floor()?;
+        (floor.head, floor.at)
     };
     let head = point::find(snapshot, export.to)?.0;
     if head.seq < floor.seq {

@@ -8,7 +8,7 @@ use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::log::Change;
 use crate::seq::Seq;
-use crate::state::KeyVersion;
+use crate::state::{Floor, KeyVersion};
 
 /// Reads an export into memory. With `whole` it must have the whole log, as a store that can be written needs it.
 pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Memory> {
@@ -16,7 +16,7 @@ pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Me
     if whole {
         check_floor(start.floor.seq)?;
     }
-    let mut memory = Memory::after(start.store, start.floor, start.floor_at);
+    let mut memory = Memory::after(start.store, Floor::at(start.floor, start.floor_at), start.base.is_some());
     while let Some(recorded) = reader.next()? {
         match recorded {
             LoggedChange::Withheld(_) if whole => return Err(withheld(reader.head().seq)),
@@ -26,18 +26,18 @@ pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Me
                 let begins_earlier =
                     last.is_none() && change.prev > Seq::ZERO && change.prev <= start.floor.seq;
                 if !begins_earlier {
-                    check_follows(&change, last)?;
+                    check_follows(&change, last, memory.forgotten_version())?;
                 }
-                memory.push(change);
+                memory.take(change)?;
             }
         }
     }
     Ok(memory)
 }
 
-/// Checks a change against the previous change of its key.
-pub(super) fn check_follows(change: &Change, last: Option<KeyVersion>) -> Result<()> {
-    match contradicts(change, last) {
+/// Checks a change against the previous change of its key. A key without one goes on from the version `forgotten`.
+pub(super) fn check_follows(change: &Change, last: Option<KeyVersion>, forgotten: u64) -> Result<()> {
+    match contradicts(change, last, forgotten) {
         Some(what) if !failpoint("unfollowed_change") => {
             Err(StateError::Corrupted(format!("change {}: {what}", change.seq)))
         }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::base::seal;
 use super::corruption::corruption;
 use super::observer::Observer;
 use super::quick::quick;
@@ -11,6 +12,7 @@ use super::sums::at_once;
 use crate::audit::{Level, VerifyReport};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
+use crate::log::Head;
 
 /// Verifies a store, until `cancelled` returns true. Corruption is a finding; other errors stay errors.
 #[cfg(any(test, feature = "sqlite"))]
@@ -29,6 +31,14 @@ pub(super) fn rows(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<VerifyReport> {
     let observer = Observer { total: 0, progress: verify.progress.as_deref(), cancelled };
+    let floor = match snapshot.floor() {
+        Err(StateError::Corrupted(what)) => {
+            // Without a floor nothing tells where the log begins.
+            let head = Head::genesis(snapshot.store_id());
+            return Ok(VerifyReport::new(verify.level, head).with(None, None, what));
+        }
+        floor => floor?,
+    };
     let mut report = if verify.level == Level::Quick {
         quick(snapshot)?
     } else {
@@ -39,7 +49,12 @@ pub(super) fn rows(
             None => look_again(snapshot, verify.level, &observer)?,
         }
     };
-    (report.floor, report.export) = (snapshot.floor().seq, snapshot.is_export());
+    (report.floor, report.export) = (floor.seq(), snapshot.is_export());
+    report.base = match seal(snapshot, &floor) {
+        Ok(seal) => seal.told(),
+        Err(StateError::Corrupted(_)) => None, // It is among the findings.
+        Err(error) => return Err(error),
+    };
     for anchor in &verify.anchors {
         match snapshot.hash_at(anchor.head.seq) {
             Ok(hash) => report.anchor(snapshot.store_id(), anchor, hash),

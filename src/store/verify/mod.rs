@@ -1,5 +1,6 @@
 //! Verifying a store: what is checked, and in which order.
 
+mod base;
 mod corruption;
 mod levels;
 mod long;

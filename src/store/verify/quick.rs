@@ -18,14 +18,15 @@ const RECENT: u64 = 1_000;
 
 /// Checks the newest changes, and the rows of their keys.
 pub(super) fn quick(snapshot: &dyn Snapshot) -> Result<VerifyReport> {
+    let floor = snapshot.floor()?;
     let tip = match snapshot.tip() {
         Err(StateError::Corrupted(what)) => {
-            return Ok(VerifyReport::new(Level::Quick, snapshot.floor()).with(None, None, what));
+            return Ok(VerifyReport::new(Level::Quick, floor.head).with(None, None, what));
         }
         tip => tip?.head,
     };
     let mut report = VerifyReport::new(Level::Quick, tip);
-    let from = tip.seq.as_u64().saturating_sub(RECENT).max(snapshot.floor().seq.as_u64());
+    let from = tip.seq.as_u64().saturating_sub(RECENT).max(floor.seq().as_u64());
     let mut last: BTreeMap<Arc<str>, Change> = BTreeMap::new();
     let recent = resolve(snapshot, Seq::new(from).into()).and_then(|from| {
         report.before = from.seq;

@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
+use super::base::seal;
 use super::corruption::corruption;
 use super::observer::Observer;
 use crate::audit::{Level, Verification, VerifyReport};
 use crate::backend::{Row, Snapshot};
-use crate::error::Result;
+use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::seq::Seq;
 
@@ -18,9 +19,20 @@ pub(super) fn look_again(
     observer: &Observer<'_>,
 ) -> Result<VerifyReport> {
     let observer = Observer { total: snapshot.tip().map_or(0, |tip| tip.head.seq.as_u64()), ..*observer };
-    let mut verification =
-        Verification::new(snapshot.store_id(), snapshot.floor(), snapshot.floor_at(), level);
-    let mut reached = snapshot.floor().seq;
+    let floor = snapshot.floor()?;
+    let mut verification = Verification::new(snapshot.store_id(), &floor, !snapshot.is_whole(), level);
+    let base = snapshot.linked(Seq::ZERO, floor.seq(), &mut |linked| {
+        let seq = linked.change.seq.as_u64();
+        verification.base(linked.change, linked.before);
+        if seq.is_multiple_of(1 << 10) { observer.at(seq) } else { Ok(ControlFlow::Continue(())) }
+    });
+    let sealed = base.and_then(|()| Ok(seal(snapshot, &floor)?.contradicts(verification.sealed(), &floor)));
+    match sealed {
+        Ok(None) => {}
+        Ok(Some(what)) | Err(StateError::Corrupted(what)) => verification.find_in_base(what),
+        Err(error) => return Err(error),
+    }
+    let mut reached = floor.seq();
     let log = snapshot.changes(reached, &mut |change| {
         verification.pass_withheld(change.seq, |seq| snapshot.withheld(seq));
         reached = change.seq;

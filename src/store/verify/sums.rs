@@ -5,13 +5,15 @@
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 
+use super::base::seal;
 use super::observer::Observer;
-use crate::audit::{Buffered, ChangeBuffer, Lasts, Level, MultisetHash, VerifyReport};
-use crate::backend::Snapshot;
+use crate::audit::{Buffered, ChangeBuffer, Level, MultisetHash, VerifyReport};
+use crate::backend::{Linked, Snapshot};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
-use crate::log::{Follow, Head, header_hash};
+use crate::log::{Follow, FollowBase, Head, LastMeta, header_hash};
 use crate::seq::Seq;
+use crate::state::{Floor, SeqSet};
 use crate::store::threads::{Taken, alongside};
 use crate::store::transfer::export;
 
@@ -29,32 +31,65 @@ pub(super) fn at_once(
 }
 
 fn sums(snapshot: &dyn Snapshot, level: Level, observer: &Observer<'_>) -> Result<Option<VerifyReport>> {
+    let floor = snapshot.floor()?;
+    if floor.unfinished.is_some() {
+        return Ok(None); // Whether a key was forgotten and made anew, only a table of keys tells.
+    }
     let head = snapshot.tip()?.head;
     let observer = Observer { total: head.seq.as_u64(), ..*observer };
     let key = RandomState::new();
     let mut report = VerifyReport::new(level, head);
     let mut rows = MultisetHash::new(key.clone());
-    let mut lasts = Lasts::default();
+    let mut lasts = SeqSet::default();
     if level == Level::Full {
         projection(snapshot, head.seq, &mut rows, &mut lasts, &mut report, &observer)?;
     }
-    let follow = Follow::genesis(snapshot.store_id());
+    let follow = Follow::from_floor(snapshot.store_id(), floor.head, floor.at);
+    let mut tally = (level == Level::Full).then(|| MultisetHash::new(key));
+    let Some(in_base) = base(snapshot, &floor, tally.as_mut(), &lasts, &mut report)? else { return Ok(None) };
     let log = alongside(
         |send| {
-            export::send_log(snapshot, Seq::ZERO, Seq::MAX, &mut |done| observer.at(done).map(|_| ()), send)
+            let mut watch = |done| observer.at(floor.seq().as_u64() + done).map(|_| ());
+            export::send_log(snapshot, floor.seq(), Seq::MAX, &mut watch, send)
         },
-        |taken| {
-            Ok(follow_chain(taken, follow, (level == Level::Full).then(|| MultisetHash::new(key)), &lasts))
-        },
+        |taken| Ok(follow_chain(taken, follow, tally, &lasts)),
     )?;
     let Some((found, tally, erased)) = log else { return Ok(None) };
     let equal = tally.is_none_or(|tally| tally.sums() == rows.sums()) || failpoint("sums_unchecked");
     if found != head || !equal {
         return Ok(None);
     }
-    report.changes = head.seq.as_u64();
-    report.erased = erased;
+    report.changes = head.seq.as_u64() - floor.seq().as_u64() + in_base;
+    report.erased += erased;
     Ok(Some(report))
+}
+
+/// Checks the base, and adds it up; returns how many changes it has, or `None` if it contradicts.
+fn base<H: BuildHasher>(
+    snapshot: &dyn Snapshot,
+    floor: &Floor,
+    mut tally: Option<&mut MultisetHash<H>>,
+    lasts: &SeqSet,
+    report: &mut VerifyReport,
+) -> Result<Option<u64>> {
+    let (mut count, mut sound) = (0, true);
+    let mut follow = FollowBase::new(snapshot.store_id(), floor.head, floor.at);
+    let mut last = LastMeta::default();
+    snapshot.linked(Seq::ZERO, floor.seq(), &mut |Linked { change, before }| {
+        let view = change.view(change.meta.as_ref().map(|meta| last.encode(meta)));
+        sound &= follow.check_hashed(Some(before), &view, header_hash(&view.header())).is_ok();
+        if let Some(tally) = &mut tally {
+            tally.base(&view, lasts);
+        }
+        count += 1;
+        report.erased += u64::from(change.is_erased());
+        Ok(if sound { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    if let Some(tally) = tally {
+        tally.end_of_base(floor.seq());
+    }
+    let other = seal(snapshot, floor)?.contradicts((count, follow.digest()), floor);
+    Ok((sound && other.is_none()).then_some(count))
 }
 
 /// Adds up the rows of the projection.
@@ -62,7 +97,7 @@ fn projection<H: BuildHasher>(
     snapshot: &dyn Snapshot,
     head: Seq,
     tally: &mut MultisetHash<H>,
-    lasts: &mut Lasts,
+    lasts: &mut SeqSet,
     report: &mut VerifyReport,
     observer: &Observer<'_>,
 ) -> Result<()> {
@@ -83,7 +118,7 @@ fn follow_chain<H: BuildHasher>(
     taken: &mut Taken<ChangeBuffer>,
     mut follow: Follow,
     mut tally: Option<MultisetHash<H>>,
-    lasts: &Lasts,
+    lasts: &SeqSet,
 ) -> Option<(Head, Option<MultisetHash<H>>, u64)> {
     let mut erased = 0;
     while let Some(pack) = taken.next() {

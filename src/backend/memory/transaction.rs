@@ -1,0 +1,90 @@
+//! A transaction in memory.
+
+use super::Memory;
+use crate::backend::{Backend, CommitError, DecisionView, Slice, Transaction};
+use crate::error::Result;
+use crate::log::{Change, Tip};
+use crate::seq::Seq;
+use crate::state::{Floor, KeyVersion, KeyVersions, KeysBelow};
+
+impl Backend for Memory {
+    type Transaction<'a> = MemoryTransaction<'a>;
+
+    fn begin(&mut self) -> Result<MemoryTransaction<'_>> {
+        Ok(MemoryTransaction { memory: self, appended: Vec::new(), slice: None, floor: None })
+    }
+}
+
+/// A transaction in memory. It holds everything back until the commit.
+pub(crate) struct MemoryTransaction<'a> {
+    memory: &'a mut Memory,
+    appended: Vec<Change>,
+    slice: Option<Slice>,
+    floor: Option<Floor>,
+}
+
+impl DecisionView for MemoryTransaction<'_> {
+    fn tip(&self) -> Tip {
+        self.memory.end()
+    }
+
+    fn floor(&self) -> Result<Floor> {
+        Ok(self.memory.floor.clone())
+    }
+
+    fn key_version(&self, key: &str) -> Result<Option<KeyVersion>> {
+        Ok(self.memory.folded.projection.recorded(key))
+    }
+
+    fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow> {
+        Ok(self.memory.folded.projection.below(prefix, limit))
+    }
+
+    fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {
+        Ok(self.memory.commit_ids.get(commit_id).copied())
+    }
+
+    fn recorded(&self, first: Seq, last: Seq) -> Result<Vec<Change>> {
+        let after = self.memory.log.after_seq(first.previous());
+        Ok(after.take_while(|change| change.seq <= last).cloned().collect())
+    }
+}
+
+impl Transaction for MemoryTransaction<'_> {
+    fn append(&mut self, changes: &[Change]) -> Result<()> {
+        self.appended.extend_from_slice(changes);
+        Ok(())
+    }
+
+    fn project(&mut self, _: &Change, _: Option<KeyVersion>) -> Result<()> {
+        Ok(()) // The commit folds the changes when it appends them.
+    }
+
+    fn set_floor(&mut self, floor: &Floor) -> Result<()> {
+        self.floor = Some(floor.clone());
+        Ok(())
+    }
+
+    fn drop_slice(&mut self, slice: &Slice) -> Result<bool> {
+        let floor = &self.memory.floor;
+        let due = floor.unfinished.as_ref().is_some_and(|going| going.reached == slice.from);
+        if due {
+            self.floor = Some(floor.reached(slice.to));
+            self.slice = Some(slice.clone());
+        }
+        Ok(due)
+    }
+
+    fn commit(self) -> Result<(), CommitError> {
+        for change in self.appended {
+            self.memory.push(change);
+        }
+        if let Some(slice) = self.slice {
+            self.memory.drop_slice(&slice);
+        }
+        if let Some(floor) = self.floor {
+            self.memory.set_floor(floor);
+        }
+        Ok(())
+    }
+}

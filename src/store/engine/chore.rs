@@ -1,0 +1,66 @@
+//! Work of the writer that is no batch: what leaves the log, and the room that it took.
+
+use crate::backend::{Backend, CommitError, DecisionView, Slice, Transaction};
+use crate::error::{Result, StateError};
+
+/// Work of the writer that is no batch. It is done in a storage transaction of its own, behind the batches that wait.
+pub(crate) enum Work {
+    /// Drops a slice of the compaction.
+    Drop(Slice),
+    /// Ends the compaction, if it has reached the floor.
+    Finish,
+    /// Gives back so many free pages to the file system.
+    GiveBack(u32),
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// It is done.
+    Whole,
+    /// Nothing was done, because another process is further.
+    Overtaken,
+    /// Nothing was done, because the write-ahead log is above its cap: it is to be asked for again.
+    NotNow,
+    /// So many free pages are left.
+    Left(u64),
+}
+
+/// A piece of work, and who is told.
+pub(crate) struct Chore {
+    pub(crate) work: Work,
+    pub(crate) done: Box<dyn FnOnce(Result<Done>) + Send>,
+}
+
+impl Work {
+    /// Does it on a log.
+    pub(crate) fn run<B: Backend>(&self, backend: &mut B) -> Result<Done, CommitError> {
+        let not_recorded = CommitError::NotRecorded;
+        let mut transaction = backend.begin().map_err(not_recorded)?;
+        let done = match self {
+            Self::Drop(slice) => transaction.drop_slice(slice).map_err(not_recorded)?,
+            Self::Finish => {
+                let floor = transaction.floor().map_err(not_recorded)?;
+                let at_end = floor.unfinished.as_ref().is_some_and(|going| going.reached == floor.seq());
+                if at_end {
+                    transaction.set_floor(&floor.finished()).map_err(not_recorded)?;
+                }
+                at_end
+            }
+            Self::GiveBack(_) => return Ok(Done::Left(0)), // Memory has no pages.
+        };
+        if !done {
+            return Ok(Done::Overtaken);
+        }
+        transaction.commit()?;
+        Ok(Done::Whole)
+    }
+}
+
+/// The error of work that failed; nobody can tell whether it was done if the outcome is unknown, and it can be asked for
+/// again in any case.
+pub(crate) fn failure(error: CommitError) -> StateError {
+    match error {
+        CommitError::NotRecorded(error) | CommitError::Unknown(error) => error,
+    }
+}

@@ -1,0 +1,97 @@
+//! The check of a log before it is compacted.
+
+use std::ops::ControlFlow;
+
+use crate::backend::{Linked, Snapshot};
+use crate::error::{Result, StateError};
+use crate::log::{ChangeKind, FollowBase, LastMeta, StoreId, header_hash};
+use crate::seq::Seq;
+use crate::state::{BaseSeal, Floor};
+
+/// How many changes, and about how many bytes of them, are read from one state. A longer read would keep the write-ahead log
+/// from starting over.
+const CHANGES: u64 = 4_096;
+const BYTES: usize = 4 << 20;
+
+/// Checks everything up to a new floor, so that a log that contradicts itself is refused before anything changes.
+pub(super) struct Check {
+    /// The floor before, and the seal of its base, if the log names it.
+    old: (Floor, Option<BaseSeal>),
+    base: FollowBase,
+    in_base: u64,
+    /// The floor to be.
+    floor: Floor,
+    all: FollowBase,
+    reached: Seq,
+    /// The largest version of a deleted key.
+    deleted: u64,
+}
+
+impl Check {
+    pub(super) fn new(store: StoreId, old: Floor, seal: Option<BaseSeal>, floor: Floor) -> Self {
+        let base = FollowBase::new(store, old.head, old.at);
+        let all = FollowBase::new(store, floor.head, floor.at);
+        Self { old: (old, seal), base, in_base: 0, floor, all, reached: Seq::ZERO, deleted: 0 }
+    }
+
+    /// The position up to where everything was checked.
+    pub(super) fn reached(&self) -> Seq {
+        self.reached
+    }
+
+    /// The largest version that a deleted key has at or below the floor.
+    pub(super) fn deleted(&self) -> u64 {
+        self.deleted
+    }
+
+    /// Goes on; false once it is at the floor.
+    pub(super) fn go_on(&mut self, snapshot: &dyn Snapshot) -> Result<bool> {
+        if snapshot.floor()?.head != self.old.0.head {
+            return Err(StateError::Busy("another compaction began meanwhile".into()));
+        }
+        let (mut taken, mut bytes, mut meta) = (0, 0, LastMeta::default());
+        let floor = self.floor.seq();
+        let mut to = floor;
+        snapshot.linked(self.reached, floor, &mut |linked| {
+            taken += 1;
+            bytes += linked.change.size();
+            to = linked.change.seq;
+            self.take(&linked, &mut meta)?;
+            let full = taken == CHANGES || bytes >= BYTES;
+            Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        let before = std::mem::replace(&mut self.reached, if taken == 0 { floor } else { to });
+        if before <= self.old.0.seq() && self.reached >= self.old.0.seq() {
+            self.check_base()?;
+        }
+        Ok(self.reached < floor)
+    }
+
+    fn take(&mut self, Linked { change, before }: &Linked, meta: &mut LastMeta) -> Result<()> {
+        let view = change.view(change.meta.as_ref().map(|known| meta.encode(known)));
+        let header = header_hash(&view.header());
+        let contradicts =
+            |error: crate::log::Break| StateError::Corrupted(format!("{error}; nothing was dropped"));
+        self.all.check_hashed(Some(*before), &view, header).map_err(contradicts)?;
+        if change.seq <= self.old.0.seq() {
+            self.base.check_hashed(Some(*before), &view, header).map_err(contradicts)?;
+            self.in_base += 1;
+        }
+        if change.kind == ChangeKind::Deleted {
+            self.deleted = self.deleted.max(change.version);
+        }
+        Ok(())
+    }
+
+    /// Compares the base of the floor before with its seal.
+    fn check_base(&self) -> Result<()> {
+        let found = BaseSeal { count: self.in_base, digest: self.base.digest() };
+        let (old, seal) = &self.old;
+        if seal.is_none_or(|seal| seal == found) {
+            return Ok(());
+        }
+        let what =
+            format!("the base at {} has another digest than the log names; nothing was dropped", old.seq());
+        Err(StateError::Corrupted(what))
+    }
+}

@@ -1,0 +1,109 @@
+//! What to compact, and what became of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::audit::Progress;
+use crate::log::{Hash, Head};
+use crate::pattern::Pattern;
+use crate::store::history::Point;
+
+/// Up to where to compact the log, and what to keep. Passed to [`LocalStore::compact`](crate::LocalStore::compact).
+///
+/// The log then begins after the point, its *floor*. Of the changes at or before the floor only the *base* is left: the last
+/// one of each key up to there. So the state at the floor, at every later position, and every change after the floor stay
+/// as they are. What lies before the floor is [`StateError::Compacted`](crate::StateError::Compacted) from then on, for
+/// everybody.
+///
+/// ```
+/// use univrs_state::retain::Compact;
+/// use univrs_state::{LocalStore, MemoryStore, Seq, StateError, StateStore};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+/// let store = MemoryStore::new();
+/// for value in ["1", "2", "3"] {
+///     store.set("/a", value.into()).await?;
+/// }
+/// let compacted = store.compact(Compact::before(Seq::new(2)).force()).await?;
+/// assert_eq!((compacted.dropped, compacted.left), (1, 1)); // the change 1 is gone, 2 is the base
+///
+/// assert_eq!(store.at(Seq::new(2).into()).await?.get("/a").await?.unwrap().value, b"2");
+/// let gone = store.at(Seq::new(1).into()).await;
+/// assert!(matches!(gone, Err(StateError::Compacted { .. })));
+/// assert!(store.verify().await?.is_intact());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a compaction does nothing until it is given to a store"]
+pub struct Compact {
+    pub(super) before: Point,
+    pub(super) keep: Vec<Pattern>,
+    pub(super) forget: bool,
+    pub(super) force: bool,
+    pub(super) progress: Option<Told>,
+}
+
+/// A function that is told the progress.
+pub(super) type Told = Arc<dyn Fn(Progress) + Send + Sync>;
+
+impl Compact {
+    /// Drops what was superseded at a point: the changes at or before it that another change at or before it replaced.
+    pub fn before(point: impl Into<Point>) -> Self {
+        Self { before: point.into(), keep: Vec::new(), forget: false, force: false, progress: None }
+    }
+
+    /// Keeps all changes of the keys that match the pattern, besides those of earlier patterns. Their
+    /// [`history`](crate::StateStore::history) goes on before the floor.
+    pub fn keep(mut self, pattern: Pattern) -> Self {
+        self.keep.push(pattern);
+        self
+    }
+
+    /// Forgets the keys that were deleted before the floor and have not been set since, but for those that are kept. They
+    /// count as never written, and leave nothing behind. A key without any change then begins at a version above all
+    /// forgotten ones, and so does a new one: no version comes twice. Without this, each key that ever was takes a row for
+    /// ever.
+    ///
+    /// A condition [`expect_unchanged_since`](crate::Batch::expect_unchanged_since) of a position before the floor fails
+    /// from then on, because what was deleted after it may be forgotten.
+    pub fn forget(self) -> Self {
+        Self { forget: true, ..self }
+    }
+
+    /// Takes a floor that is younger than ten minutes, too. Open scans, watches and retries by commit id may still need
+    /// what lies before it: they get [`StateError::Compacted`](crate::StateError::Compacted), and an id counts as never
+    /// used.
+    pub fn force(self) -> Self {
+        Self { force: true, ..self }
+    }
+
+    /// Sets a function that a thread of the store calls from time to time with the progress. Each change up to the floor
+    /// counts twice, because it is checked before anything is dropped, and again when its slice is.
+    pub fn progress(self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        Self { progress: Some(Arc::new(progress)), ..self }
+    }
+}
+
+impl fmt::Debug for Compact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compact")
+            .field("before", &self.before)
+            .field("keep", &self.keep)
+            .field("forget", &self.forget)
+            .field("force", &self.force)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The result of a compaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Compacted {
+    /// The position that the log begins after now, and the chain hash there.
+    pub floor: Head,
+    /// How many changes this call dropped.
+    pub dropped: u64,
+    /// How many changes are left at or before the floor: the base.
+    pub left: u64,
+    /// The digest of the base, which the log names.
+    pub digest: Hash,
+}

@@ -1,0 +1,240 @@
+//! Running a compaction.
+//!
+//! It is three things: one commit, which moves the floor for everybody; slices, which drop what lies before it; and a second
+//! commit, which names the digest of what is left. The slices depend on the log alone. So whoever goes on after a crash makes
+//! the same base, in whichever process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::check::Check;
+use super::compact::{Compact, Compacted, Told};
+use super::slices::Slices;
+use crate::backend::Snapshot;
+use crate::error::{Result, StateError};
+use crate::key::COMPACTION_KEY;
+use crate::log::{Timestamp, cause};
+use crate::seq::Seq;
+use crate::state::{BaseSeal, Batch, Compaction, Floor, Forgotten};
+use crate::store::engine::{Chore, Done, Work};
+use crate::store::foreign::{broken, tell};
+use crate::store::history::point;
+use crate::store::open_store::OpenStore;
+use crate::store::read::base;
+
+/// A floor that is younger is refused unless it is forced: open scans, and retries by commit id, may go back so far.
+const YOUNG: Duration = Duration::from_secs(600);
+/// How many pages are given back at once.
+const PAGES: u32 = 256;
+
+/// What the log says of its last compaction, and the version of the key that says it.
+struct Record {
+    floor: Floor,
+    last: Option<Compaction>,
+    version: u64,
+}
+
+fn record(snapshot: &dyn Snapshot) -> Result<Record> {
+    let entry = snapshot.entry(COMPACTION_KEY)?;
+    let version = entry.as_ref().map_or(0, |entry| entry.version);
+    let last = entry.map(|entry| Compaction::decode(&entry.value)).transpose()?;
+    Ok(Record { floor: snapshot.floor()?, last, version })
+}
+
+impl OpenStore {
+    /// Compacts the log. `batch` is empty, and has the metadata of the handle.
+    pub(crate) async fn compact(&self, compact: Compact, batch: Batch) -> Result<Compacted> {
+        self.begin(&compact, batch.clone()).await?;
+        let done = self.go_on(compact.progress.as_ref(), batch).await?;
+        done.ok_or_else(|| {
+            StateError::Busy("another process went on with the compaction, and ended it".into())
+        })
+    }
+
+    /// Checks the log up to the new floor, and commits the floor.
+    async fn begin(&self, compact: &Compact, batch: Batch) -> Result<()> {
+        self.check_writable()?;
+        let before = compact.before;
+        let (record, (head, at)) = self
+            .read_snapshot(move |snapshot| Ok((record(snapshot)?, point::find(snapshot, before)?)))
+            .await?;
+        if record.floor.unfinished.is_some() {
+            return Err(StateError::Busy(format!(
+                "the compaction to {} is not finished: finish it first, with resume_compaction",
+                record.floor.seq()
+            )));
+        }
+        if head.seq <= record.floor.seq() {
+            return Err(StateError::InvalidArgument(format!(
+                "the log begins after {} already, and can be compacted to a later position only",
+                record.floor.seq()
+            )));
+        }
+        let at = at.unwrap_or(Timestamp::EPOCH);
+        let now = self.engine.clock().shown()?;
+        if !compact.force && at.plus(YOUNG) > now {
+            return Err(StateError::InvalidArgument(format!(
+                "the commit at {} is younger than {} minutes: open scans and retries may need what lies before it; name an \
+                 earlier position, or force it",
+                head.seq,
+                YOUNG.as_secs() / 60
+            )));
+        }
+        let floor = Floor { forgotten: None, unfinished: None, ..Floor::at(head, Some(at)) };
+        let seal =
+            record.last.as_ref().filter(|last| last.floor == record.floor.head).and_then(|last| last.base);
+        let mut check = Check::new(self.shared.store, record.floor.clone(), seal, floor);
+        loop {
+            let (checked, more) = self
+                .read_snapshot(move |snapshot| {
+                    let more = check.go_on(snapshot)?;
+                    Ok((check, more))
+                })
+                .await?;
+            check = checked;
+            self.told(compact.progress.as_ref(), check.reached().as_u64(), head.seq)?;
+            if !more {
+                break;
+            }
+        }
+        let forgotten = match (&record.floor.forgotten, compact.forget) {
+            (known, false) => known.clone(),
+            (known, true) => Some(Arc::new(Forgotten {
+                floor: head.seq,
+                // Migrated keys may have larger versions than positions.
+                version: check
+                    .deleted()
+                    .max(head.seq.as_u64())
+                    .max(known.as_ref().map_or(0, |known| known.version)),
+                keep: compact.keep.clone(),
+            })),
+        };
+        let next = Compaction { floor: head, at, keep: compact.keep.clone(), forgotten, base: None };
+        self.commit_record(batch, &next, record.version, cause::COMPACTING).await
+    }
+
+    /// Commits a record of the compaction, if nobody else has committed one meanwhile.
+    async fn commit_record(&self, batch: Batch, next: &Compaction, version: u64, cause: &str) -> Result<()> {
+        let batch = batch.expect(COMPACTION_KEY, version).set(COMPACTION_KEY, next.encode()?);
+        match self.order(batch.may_write(COMPACTION_KEY).caused(cause)).await {
+            Ok(_) => Ok(()),
+            Err(StateError::Rejected(_)) => {
+                Err(StateError::Busy("another compaction began meanwhile".into()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes on with a compaction that was cut off; `None` if there is none.
+    pub(crate) async fn go_on(&self, progress: Option<&Told>, batch: Batch) -> Result<Option<Compacted>> {
+        self.check_writable()?;
+        let mut dropped = 0;
+        loop {
+            let Record { floor, last, version } = self.read_snapshot(record).await?;
+            let (Some(going), Some(last)) = (floor.unfinished.clone(), last) else { return Ok(None) };
+            let Some(seal) = self.slices(&floor, going.reached, progress, &mut dropped).await? else {
+                continue;
+            };
+            match last.base {
+                Some(named) if named == seal => {}
+                Some(_) => return Err(other_digest(&floor)),
+                None => {
+                    let sealed = Compaction { base: Some(seal), ..last };
+                    match self.commit_record(batch.clone(), &sealed, version, cause::COMPACTED).await {
+                        Err(StateError::Busy(_)) => continue, // Another process has named it.
+                        committed => committed?,
+                    }
+                }
+            }
+            self.tend(Work::Finish).await?;
+            self.give_back().await?;
+            let BaseSeal { count: left, digest } = seal;
+            return Ok(Some(Compacted { floor: floor.head, dropped, left, digest }));
+        }
+    }
+
+    /// Drops slice by slice; `None` if another process has dropped one, so that this one must begin anew.
+    async fn slices(
+        &self,
+        floor: &Floor,
+        reached: Seq,
+        progress: Option<&Told>,
+        dropped: &mut u64,
+    ) -> Result<Option<BaseSeal>> {
+        let (store, at) = (self.shared.store, floor.clone());
+        let read = move |snapshot: &dyn Snapshot| {
+            let leaving = base::leaving(snapshot, &at)?;
+            Ok(Slices::new(store, at, leaving))
+        };
+        let mut slices = self.read_alone("compaction", read).await?;
+        loop {
+            let (next, made) = self
+                .read_snapshot(move |snapshot| {
+                    let slice = slices.next(snapshot)?;
+                    Ok((slices, slice))
+                })
+                .await?;
+            slices = next;
+            let Some(slice) = made else { return Ok(Some(slices.seal())) };
+            if slice.to > reached {
+                // What lies up to there is as it stays, and was only read for the digest.
+                let slice = crate::backend::Slice { from: slice.from.max(reached), ..slice };
+                let drops =
+                    slice.runs.iter().map(|(first, last)| last.as_u64() - first.as_u64() + 1).sum::<u64>();
+                match self.tend(Work::Drop(slice)).await? {
+                    Done::Whole => *dropped += drops,
+                    _ => return Ok(None),
+                }
+            }
+            self.told(progress, floor.seq().as_u64() + slices.reached().as_u64(), floor.seq())?;
+        }
+    }
+
+    /// Gives back the room of what was dropped.
+    async fn give_back(&self) -> Result<()> {
+        let mut left = u64::MAX;
+        while let Done::Left(now) = self.tend(Work::GiveBack(PAGES)).await?
+            && now > 0
+            && now < left
+        {
+            left = now;
+        }
+        Ok(())
+    }
+
+    /// Has the writer do some work.
+    async fn tend(&self, mut work: Work) -> Result<Done> {
+        loop {
+            let (reply, receiver) = oneshot::channel();
+            self.shared.check_open()?;
+            let again = match &work {
+                Work::Drop(slice) => Work::Drop(slice.clone()),
+                Work::Finish => Work::Finish,
+                Work::GiveBack(pages) => Work::GiveBack(*pages),
+            };
+            self.engine.tend(Chore { work, done: Box::new(move |done| drop(reply.send(done))) });
+            match receiver
+                .await
+                .unwrap_or_else(|_| Err(self.shared.check_open().err().unwrap_or_else(broken)))?
+            {
+                Done::NotNow => work = again,
+                done => return Ok(done),
+            }
+        }
+    }
+
+    /// Tells the progress. Each change up to the floor counts twice.
+    fn told(&self, progress: Option<&Told>, done: u64, floor: Seq) -> Result<()> {
+        self.shared.check_open()?;
+        tell(progress.map(|told| &**told), done, 2 * floor.as_u64())
+    }
+}
+
+fn other_digest(floor: &Floor) -> StateError {
+    StateError::Corrupted(format!(
+        "what is left up to {} has another digest than the log names: verify the store",
+        floor.seq()
+    ))
+}

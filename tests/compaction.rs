@@ -1,0 +1,265 @@
+//! Compaction: what lies before the floor is gone, and everything at or after it is as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use univrs_state::log::{Change, ChangeKind};
+use univrs_state::pattern::Pattern;
+use univrs_state::retain::Compact;
+use univrs_state::verify::{NotProvable, Proved};
+use univrs_state::{Batch, Entry, Scan, Seq, StateError, StateStore};
+
+use crate::support::audit::log_after;
+use crate::support::{Local, Store, Subject, frugal, on_every_backend};
+
+/// A request that takes a floor of any age.
+fn before(seq: Seq) -> Compact {
+    Compact::before(seq).force()
+}
+
+fn pattern(text: &str) -> Pattern {
+    text.parse().unwrap()
+}
+
+/// The state after a position, as the fold of a whole log.
+fn state(log: &[Change], at: Seq) -> BTreeMap<Arc<str>, Change> {
+    let mut state = BTreeMap::new();
+    for change in log.iter().filter(|change| change.seq <= at) {
+        state.insert(change.key.clone(), change.clone());
+    }
+    state
+}
+
+/// The entries of a state, reserved keys included.
+fn entries(state: &BTreeMap<Arc<str>, Change>) -> Vec<(String, Vec<u8>, u64, Seq)> {
+    let live = state.values().filter(|change| change.kind != ChangeKind::Deleted);
+    live.map(|c| (c.key.to_string(), c.value.as_deref().unwrap().to_vec(), c.version, c.seq)).collect()
+}
+
+fn shown(entries: Vec<Entry>) -> Vec<(String, Vec<u8>, u64, Seq)> {
+    entries.into_iter().map(|e| (e.key, e.value, e.version, e.seq)).collect()
+}
+
+/// All entries at a point, reserved keys included.
+async fn entries_at(store: &impl StateStore, at: Seq) -> Vec<(String, Vec<u8>, u64, Seq)> {
+    let past = store.at(at.into()).await.unwrap();
+    let mut found = Vec::new();
+    for prefix in ["", "/.univrs/"] {
+        let mut next = Some(Scan::prefix(prefix));
+        while let Some(scan) = next {
+            let page = past.scan(scan).await.unwrap();
+            found.extend(shown(page.entries));
+            next = page.next;
+        }
+    }
+    found.sort();
+    found
+}
+
+fn is_compacted<T: std::fmt::Debug>(read: Result<T, StateError>, floor: Seq) {
+    match read {
+        Err(StateError::Compacted { oldest, .. }) => assert_eq!(oldest, floor),
+        other => panic!("{other:?} instead of Compacted"),
+    }
+}
+
+/// A whole log, and which of its changes are left.
+struct Model {
+    whole: Vec<Change>,
+    left: BTreeSet<Seq>,
+    floor: Seq,
+}
+
+fn matches(patterns: &[Pattern], key: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(key))
+}
+
+impl Model {
+    fn of(whole: Vec<Change>) -> Self {
+        let mut model = Self { whole: Vec::new(), left: BTreeSet::new(), floor: Seq::ZERO };
+        model.extend(whole);
+        model
+    }
+
+    fn extend(&mut self, changes: Vec<Change>) {
+        self.left.extend(changes.iter().map(|change| change.seq));
+        self.whole.extend(changes);
+    }
+
+    fn head(&self) -> Seq {
+        self.whole.last().map_or(Seq::ZERO, |change| change.seq)
+    }
+
+    /// Drops what is superseded at a floor, and deletions before it that nothing goes on from.
+    fn compact(&mut self, floor: Seq, keep: &[Pattern], forget: bool) {
+        let replaced = |by: Seq| -> BTreeSet<Seq> {
+            let by = self.whole.iter().filter(|change| change.seq <= by && self.left.contains(&change.seq));
+            by.map(|change| change.prev).collect()
+        };
+        let (at_floor, ever) = (replaced(floor), replaced(Seq::MAX));
+        for change in self.whole.iter().filter(|change| change.seq <= floor && !matches(keep, &change.key)) {
+            let last = forget
+                && change.seq < floor
+                && change.kind == ChangeKind::Deleted
+                && !ever.contains(&change.seq);
+            if at_floor.contains(&change.seq) || last {
+                self.left.remove(&change.seq);
+            }
+        }
+        self.floor = floor;
+    }
+
+    fn change(&self, seq: Seq) -> &Change {
+        &self.whole[usize::try_from(seq.as_u64()).unwrap() - 1]
+    }
+
+    /// The history of a key, newest first, and whether it goes on with what is gone.
+    fn history(&self, key: &str) -> (Vec<Change>, bool) {
+        let mut next =
+            self.whole.iter().rfind(|change| &*change.key == key).map_or(Seq::ZERO, |change| change.seq);
+        let mut history = Vec::new();
+        while self.left.contains(&next) {
+            history.push(self.change(next).clone());
+            next = self.change(next).prev;
+        }
+        (history, next > Seq::ZERO)
+    }
+}
+
+/// Checks everything that compactions promise, against the whole log as it was recorded.
+async fn check(local: &Local, model: &Model) {
+    let (store, floor, whole) = (local.shared(), model.floor, &model.whole);
+    let report = local.verify().await.unwrap();
+    assert!(report.is_intact(), "{:?}", report.findings);
+    assert_eq!(local.floor().await.unwrap().seq, floor);
+    assert_eq!(log_after(&store, floor).await, whole[usize::try_from(floor.as_u64()).unwrap()..]);
+    for end in whole.iter().filter(|change| change.closes_commit()).map(|change| change.seq) {
+        if end < floor {
+            is_compacted(store.at(end.into()).await.map(drop), floor);
+            is_compacted(store.changes(end, 1).await.map(drop), floor);
+        } else {
+            assert_eq!(entries_at(&store, end).await, entries(&state(whole, end)), "at {end}");
+        }
+    }
+    let keys: BTreeSet<&str> = whole.iter().map(|change| &*change.key).collect();
+    for key in keys {
+        let versions = whole.iter().filter(|change| &*change.key == key).map(|change| change.version);
+        assert!(versions.is_sorted_by(|one, next| one < next), "a version of {key} comes twice");
+        let (expected, is_cut) = model.history(key);
+        assert_eq!(store.history(key, None, 10_000).await.unwrap(), expected, "the history of {key}");
+        let Some(first) = expected.last() else { continue };
+        let earlier = store.history(key, Some(first.seq), 10).await;
+        if is_cut {
+            is_compacted(earlier, floor);
+        } else {
+            assert_eq!(earlier.unwrap(), Vec::new());
+        }
+    }
+}
+
+async fn compaction_drops_what_was_superseded_at_the_floor_and_nothing_else<S: Store>(
+    store: S,
+    subject: &Subject,
+) {
+    for round in 0..3 {
+        for key in ["/a", "/b", "/kept/c"] {
+            store.set(key, format!("{key}{round}").into_bytes()).await.unwrap();
+        }
+        store.delete("/b").await.unwrap();
+    }
+    store.commit(Batch::new().set("/d", "1").set("/d", "2").delete("/a")).await.unwrap();
+    let whole = log_after(&store, Seq::ZERO).await;
+    let floor = Seq::new(10);
+    let kept = [pattern("/kept/*")];
+    let compact = before(floor).keep(kept[0].clone());
+    let compacted = subject.local.compact(compact).await.unwrap();
+    assert_eq!(compacted.floor.seq, floor);
+    // Of the first ten changes, those of /a at 9, of /kept/c at 3 and 7, of /b at 10 are left... each superseded one is gone.
+    let left: Vec<u64> = vec![3, 7, 9, 10];
+    assert_eq!((compacted.left, compacted.dropped), (left.len() as u64, 10 - left.len() as u64));
+    let mut model = Model::of(whole);
+    model.compact(floor, &kept, false);
+    model.extend(log_after(&store, Seq::new(15)).await);
+    check(&subject.local, &model).await;
+    let report = subject.local.verify().await.unwrap();
+    assert!(report.proved.contains(&Proved::Base { floor, changes: 4 }), "{:?}", report.proved);
+    assert!(report.not_provable.contains(&NotProvable::BelowFloor(floor)));
+}
+
+on_every_backend!(compaction_drops_what_was_superseded_at_the_floor_and_nothing_else);
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Sets or deletes keys in one commit.
+    Write(Vec<(usize, bool)>),
+    /// Compacts to the end of a commit, so many commits before the last one.
+    Compact { back: usize, keep: bool, forget: bool },
+}
+
+const KEYS: [&str; 6] = ["/a", "/b", "/c/d", "/kept/e", "/kept/f", "/g"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let write = (0..KEYS.len(), prop::bool::weighted(0.6));
+    prop_oneof![
+        5 => prop::collection::vec(write, 1..5).prop_map(Step::Write),
+        1 => (0..6_usize, any::<bool>(), any::<bool>())
+            .prop_map(|(back, keep, forget)| Step::Compact { back, keep, forget }),
+    ]
+}
+
+/// Runs the steps on a store, and checks everything after each compaction.
+async fn run(local: &Local, steps: &[Step]) {
+    let (store, kept) = (local.shared(), [pattern("/kept/*")]);
+    let mut model = Model::of(Vec::new());
+    for (number, step) in steps.iter().enumerate() {
+        match step {
+            Step::Write(writes) => {
+                let batch = Batch::new().commit_id(format!("id {}", number % 7));
+                let batch = writes.iter().fold(batch, |batch, (key, set)| match set {
+                    true => batch.set(KEYS[*key], number.to_string()),
+                    false => batch.delete(KEYS[*key]),
+                });
+                match store.commit(batch).await {
+                    Ok(_) | Err(StateError::CommitIdReused(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                model.extend(log_after(&store, model.head()).await);
+            }
+            Step::Compact { back, keep, forget } => {
+                let ends = model.whole.iter().filter(|c| c.closes_commit() && c.seq > model.floor);
+                let Some(to) = ends.map(|change| change.seq).rev().nth(*back) else { continue };
+                let keep = if *keep { &kept[..] } else { &[] };
+                let compact = keep.iter().fold(before(to), |compact, pattern| compact.keep(pattern.clone()));
+                let compacted =
+                    local.compact(if *forget { compact.forget() } else { compact }).await.unwrap();
+                model.compact(to, keep, *forget);
+                model.extend(log_after(&store, model.head()).await);
+                assert_eq!(compacted.left, model.left.range(..=to).count() as u64);
+                check(local, &model).await;
+            }
+        }
+    }
+    check(local, &model).await;
+}
+
+#[test]
+fn random_histories_are_compacted_as_a_plain_model_says_on_every_backend() {
+    let cases = if std::env::var_os("UNIVRS_LONG").is_some() { 2_000 } else { 60 };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut runner = TestRunner::new(Config { cases, ..Config::default() });
+    let steps = prop::collection::vec(step(), 1..40);
+    let tried = runner.run(&steps, |steps| {
+        runtime.block_on(async {
+            for subject in
+                [Subject::memory(), Subject::sqlite_memory().await, Subject::disk_with(frugal()).await]
+            {
+                run(&subject.local, &steps).await;
+                subject.audit().await;
+            }
+        });
+        Ok(())
+    });
+    tried.unwrap();
+}
