@@ -21,6 +21,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod compacting;
 mod lost_tail;
 mod threads;
 pub(super) mod world;
@@ -249,10 +250,18 @@ fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Resul
         return Err(format!("it ends with {head}, which ends no commit that was made"));
     }
     if let Some(floor) = floor {
+        let begins = sqlite.with_snapshot(|snapshot| snapshot.and_then(|s| s.floor()));
+        let begins = begins.map_err(|error| format!("it has no floor: {error}"))?.seq();
         let found = sqlite.with_snapshot(|snapshot| snapshot.and_then(|s| s.hash_at(floor.seq)));
-        if found.as_ref().map(Option::as_ref) != Ok(Some(&floor.hash)) {
+        if begins <= floor.seq && found.as_ref().map(Option::as_ref) != Ok(Some(&floor.hash)) {
             return Err(format!("{floor} was acknowledged or served, but it ends with {head}"));
         }
+    }
+    if !read_only && rng.once_in(4) {
+        let sources = sources(rng.next());
+        let finished = compacting::finish(&mut sqlite, &sources, &mut rng);
+        finished.map_err(|error| format!("its compaction cannot be finished: {error}"))?;
+        audit(&sqlite)?;
     }
     if !read_only && rng.once_in(8) {
         let written = commit_group(&mut sqlite, &sources(rng.next()), &[batch(&mut rng)], None);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::super::commit::{Sources, commit_group};
 use super::super::verify::judge;
 use super::super::{Clock, Entropy};
+use super::compacting;
 use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Rng};
 use crate::backend::sqlite::{Checkpoint, Durability, Location, Opening, Sqlite, WAL_CAP};
@@ -243,7 +244,7 @@ impl Ledger {
                 Err(error) => (None, Err(error)),
             };
         };
-        let result = match rng.below(12) {
+        let result = match rng.below(14) {
             0 => {
                 drop(opener);
                 return (None, Ok(()));
@@ -252,6 +253,7 @@ impl Ledger {
             3 if !opener.read_only => opener.sqlite.checkpoint(Checkpoint::Passive).map(drop),
             4 if !opener.read_only => opener.sqlite.checkpoint(Checkpoint::Empty(Duration::ZERO)).map(drop),
             5 if !opener.read_only => opener.sqlite.renewed().map(|other| opener.sqlite = other),
+            12 | 13 if !opener.read_only => self.compact(&mut opener.sqlite, rng),
             6 => opener.sqlite.another(true).map(|other| opener.reader = Some(other)),
             _ if !opener.read_only => self.commit(&mut opener.sqlite, rng),
             _ => self.serve(&opener.sqlite),
@@ -296,6 +298,14 @@ impl Ledger {
         }
         let at = self.disk.now();
         lock(&self.notes).push(Note { at, head });
+    }
+
+    fn compact(&self, sqlite: &mut Sqlite, rng: &mut Rng) -> Result<()> {
+        if let Some(tip) = compacting::step(sqlite, &self.sources, rng)? {
+            lock(&self.heads).insert(tip);
+            self.note(tip);
+        }
+        Ok(())
     }
 
     fn commit(&self, sqlite: &mut Sqlite, rng: &mut Rng) -> Result<()> {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::backend::{Linked, Snapshot};
 use crate::error::{Result, StateError};
-use crate::log::{ChangeKind, FollowBase, LastMeta, StoreId, header_hash};
+use crate::log::{ChangeKind, FollowBase, Head, LastMeta, StoreId, Timestamp, header_hash};
 use crate::seq::Seq;
 use crate::state::{BaseSeal, Floor};
 
@@ -14,7 +14,7 @@ const CHANGES: u64 = 4_096;
 const BYTES: usize = 4 << 20;
 
 /// Checks everything up to a new floor, so that a log that contradicts itself is refused before anything changes.
-pub(super) struct Check {
+pub(crate) struct Check {
     /// The floor before, and the seal of its base, if the log names it.
     old: (Floor, Option<BaseSeal>),
     base: FollowBase,
@@ -28,24 +28,29 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn new(store: StoreId, old: Floor, seal: Option<BaseSeal>, floor: Floor) -> Self {
+    pub(crate) fn new(store: StoreId, old: Floor, seal: Option<BaseSeal>, floor: Floor) -> Self {
         let base = FollowBase::new(store, old.head, old.at);
         let all = FollowBase::new(store, floor.head, floor.at);
         Self { old: (old, seal), base, in_base: 0, floor, all, reached: Seq::ZERO, deleted: 0 }
     }
 
     /// The position up to where everything was checked.
-    pub(super) fn reached(&self) -> Seq {
+    pub(crate) fn reached(&self) -> Seq {
         self.reached
     }
 
+    /// The floor to be, and its time.
+    pub(crate) fn floor(&self) -> (Head, Timestamp) {
+        (self.floor.head, self.floor.at.unwrap_or(Timestamp::EPOCH))
+    }
+
     /// The largest version that a deleted key has at or below the floor.
-    pub(super) fn deleted(&self) -> u64 {
+    pub(crate) fn deleted(&self) -> u64 {
         self.deleted
     }
 
     /// Goes on; false once it is at the floor.
-    pub(super) fn go_on(&mut self, snapshot: &dyn Snapshot) -> Result<bool> {
+    pub(crate) fn go_on(&mut self, snapshot: &dyn Snapshot) -> Result<bool> {
         if snapshot.floor()?.head != self.old.0.head {
             return Err(StateError::Busy("another compaction began meanwhile".into()));
         }

@@ -2,7 +2,14 @@
 
 mod check;
 mod compact;
+mod plan;
 mod run;
 mod slices;
 
+#[cfg(all(test, feature = "sqlite"))]
+pub(crate) use check::Check;
 pub use compact::{Compact, Compacted};
+#[cfg(all(test, feature = "sqlite"))]
+pub(crate) use plan::{Record, recording};
+#[cfg(all(test, feature = "sqlite"))]
+pub(crate) use slices::Slices;

@@ -4,44 +4,25 @@
 //! commit, which names the digest of what is left. The slices depend on the log alone. So whoever goes on after a crash makes
 //! the same base, in whichever process.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::sync::oneshot;
 
 use super::check::Check;
 use super::compact::{Compact, Compacted, Told};
+use super::plan::{self, Record};
 use super::slices::Slices;
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
-use crate::key::COMPACTION_KEY;
 use crate::log::{Timestamp, cause};
 use crate::seq::Seq;
-use crate::state::{BaseSeal, Batch, Compaction, Floor, Forgotten};
+use crate::state::{BaseSeal, Batch, Compaction, Floor};
 use crate::store::engine::{Chore, Done, Work};
 use crate::store::foreign::{broken, tell};
 use crate::store::history::point;
 use crate::store::open_store::OpenStore;
 use crate::store::read::base;
 
-/// A floor that is younger is refused unless it is forced: open scans, and retries by commit id, may go back so far.
-const YOUNG: Duration = Duration::from_secs(600);
 /// How many pages are given back at once.
 const PAGES: u32 = 256;
-
-/// What the log says of its last compaction, and the version of the key that says it.
-struct Record {
-    floor: Floor,
-    last: Option<Compaction>,
-    version: u64,
-}
-
-fn record(snapshot: &dyn Snapshot) -> Result<Record> {
-    let entry = snapshot.entry(COMPACTION_KEY)?;
-    let version = entry.as_ref().map_or(0, |entry| entry.version);
-    let last = entry.map(|entry| Compaction::decode(&entry.value)).transpose()?;
-    Ok(Record { floor: snapshot.floor()?, last, version })
-}
 
 impl OpenStore {
     /// Compacts the log. `batch` is empty, and has the metadata of the handle.
@@ -58,33 +39,12 @@ impl OpenStore {
         self.check_writable()?;
         let before = compact.before;
         let (record, (head, at)) = self
-            .read_snapshot(move |snapshot| Ok((record(snapshot)?, point::find(snapshot, before)?)))
+            .read_snapshot(move |snapshot| Ok((Record::read(snapshot)?, point::find(snapshot, before)?)))
             .await?;
-        if record.floor.unfinished.is_some() {
-            return Err(StateError::Busy(format!(
-                "the compaction to {} is not finished: finish it first, with resume_compaction",
-                record.floor.seq()
-            )));
-        }
-        if head.seq <= record.floor.seq() {
-            return Err(StateError::InvalidArgument(format!(
-                "the log begins after {} already, and can be compacted to a later position only",
-                record.floor.seq()
-            )));
-        }
         let at = at.unwrap_or(Timestamp::EPOCH);
-        let now = self.engine.clock().shown()?;
-        if !compact.force && at.plus(YOUNG) > now {
-            return Err(StateError::InvalidArgument(format!(
-                "the commit at {} is younger than {} minutes: open scans and retries may need what lies before it; name an \
-                 earlier position, or force it",
-                head.seq,
-                YOUNG.as_secs() / 60
-            )));
-        }
-        let floor = Floor { forgotten: None, unfinished: None, ..Floor::at(head, Some(at)) };
-        let seal =
-            record.last.as_ref().filter(|last| last.floor == record.floor.head).and_then(|last| last.base);
+        record.check(head, at, (!compact.force).then_some(self.engine.clock().shown()?))?;
+        let seal = record.seal();
+        let floor = Floor::at(head, Some(at));
         let mut check = Check::new(self.shared.store, record.floor.clone(), seal, floor);
         loop {
             let (checked, more) = self
@@ -99,26 +59,13 @@ impl OpenStore {
                 break;
             }
         }
-        let forgotten = match (&record.floor.forgotten, compact.forget) {
-            (known, false) => known.clone(),
-            (known, true) => Some(Arc::new(Forgotten {
-                floor: head.seq,
-                // Migrated keys may have larger versions than positions.
-                version: check
-                    .deleted()
-                    .max(head.seq.as_u64())
-                    .max(known.as_ref().map_or(0, |known| known.version)),
-                keep: compact.keep.clone(),
-            })),
-        };
-        let next = Compaction { floor: head, at, keep: compact.keep.clone(), forgotten, base: None };
+        let next = record.next(&check, compact);
         self.commit_record(batch, &next, record.version, cause::COMPACTING).await
     }
 
     /// Commits a record of the compaction, if nobody else has committed one meanwhile.
     async fn commit_record(&self, batch: Batch, next: &Compaction, version: u64, cause: &str) -> Result<()> {
-        let batch = batch.expect(COMPACTION_KEY, version).set(COMPACTION_KEY, next.encode()?);
-        match self.order(batch.may_write(COMPACTION_KEY).caused(cause)).await {
+        match self.order(plan::recording(batch, next, version, cause)?).await {
             Ok(_) => Ok(()),
             Err(StateError::Rejected(_)) => {
                 Err(StateError::Busy("another compaction began meanwhile".into()))
@@ -132,7 +79,7 @@ impl OpenStore {
         self.check_writable()?;
         let mut dropped = 0;
         loop {
-            let Record { floor, last, version } = self.read_snapshot(record).await?;
+            let Record { floor, last, version } = self.read_snapshot(Record::read).await?;
             let (Some(going), Some(last)) = (floor.unfinished.clone(), last) else { return Ok(None) };
             let Some(seal) = self.slices(&floor, going.reached, progress, &mut dropped).await? else {
                 continue;

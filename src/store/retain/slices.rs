@@ -18,7 +18,7 @@ const BYTES: usize = 1 << 20;
 ///
 /// IMPORTANT: what contradicts ends the compaction before its slice drops anything. A change that was forged would else be
 /// sealed into the base: there its own hash proves nothing, because the change before it is gone.
-pub(super) struct Slices {
+pub(crate) struct Slices {
     floor: Floor,
     leaving: Leaving,
     /// Checks all changes.
@@ -27,29 +27,37 @@ pub(super) struct Slices {
     left: FollowBase,
     count: u64,
     reached: Seq,
+    /// The most changes of a slice.
+    most: u64,
     meta: LastMeta,
 }
 
 impl Slices {
     /// Before the first change of a log with this floor.
-    pub(super) fn new(store: StoreId, floor: Floor, leaving: Leaving) -> Self {
+    pub(crate) fn new(store: StoreId, floor: Floor, leaving: Leaving) -> Self {
         let follow = FollowBase::new(store, floor.head, floor.at);
         let (all, left, meta) = (follow.clone(), follow, LastMeta::default());
-        Self { floor, leaving, all, left, count: 0, reached: Seq::ZERO, meta }
+        Self { floor, leaving, all, left, count: 0, reached: Seq::ZERO, most: CHANGES, meta }
+    }
+
+    /// The same, with at most so many changes in a slice.
+    #[cfg(test)]
+    pub(crate) fn of(self, most: u64) -> Self {
+        Self { most, ..self }
     }
 
     /// The position up to where slices were made.
-    pub(super) fn reached(&self) -> Seq {
+    pub(crate) fn reached(&self) -> Seq {
         self.reached
     }
 
     /// How many changes are left up to there, and their digest.
-    pub(super) fn seal(&self) -> BaseSeal {
+    pub(crate) fn seal(&self) -> BaseSeal {
         BaseSeal { count: self.count, digest: self.left.digest() }
     }
 
     /// The next slice; `None` at the floor.
-    pub(super) fn next(&mut self, snapshot: &dyn Snapshot) -> Result<Option<Slice>> {
+    pub(crate) fn next(&mut self, snapshot: &dyn Snapshot) -> Result<Option<Slice>> {
         let floor = self.floor.seq();
         if self.reached == floor {
             return Ok(None);
@@ -65,7 +73,7 @@ impl Slices {
             }
             taken += 1;
             bytes += change.size();
-            full = taken == CHANGES || bytes >= BYTES;
+            full = taken == self.most || bytes >= BYTES;
             if full {
                 slice.to = change.seq;
             }
