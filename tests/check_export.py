@@ -121,6 +121,11 @@ def check_headers(store, heads, items, changes):
     assert not passes(9, meta=None) and not passes(9, created_at=changes[8]["at"] + 1)
     for meta in ({0: None}, {0: [1, {"a": b"", 7: 1.5}], 2**40: "x", "actor": "a"}, {0: [[[[[[[0]]]]]]]}):
         assert passes(8, meta=meta), meta
+    # As much as the largest limit of a store allows, which counts the head of the map and of the text, and the name.
+    longest = {"actor": "a" * ((64 << 10) - 10)}
+    assert len(encode(longest)) == 64 << 10 and passes(8, meta=longest)
+    for meta in ({"actor": longest["actor"] + "a"}, {**longest, 0: 0}, {0: b"a" * (64 << 10)}):
+        assert not passes(8, meta=meta), "its metadata is too long"
     # The keys of a map stand in the order of their bytes, not shorter ones first.
     short_first = functools.partial(cbor2.dumps, canonical=True)
     for meta in ({2**40: "x", "actor": "a"}, {5: {1000: 1, -1: 2}}):

@@ -35,6 +35,8 @@ CLOCK = "/.univrs/clock"
 # The last microsecond of the year 9999.
 LAST_MOMENT = 253402300799999999
 MOST_DEEP = 8
+# The largest limit of metadata that a store can have.
+MOST_META = 64 << 10
 
 
 class Wrong(Exception):
@@ -157,6 +159,7 @@ def check_meta(meta):
         return
     need(isinstance(meta, dict) and meta, "its metadata is not a map with something in it")
     check_numbered({name: value for name, value in meta.items() if type(name) is int})
+    need(len(encode(meta)) <= MOST_META, f"its metadata is longer than {MOST_META} bytes")
     meta = {name: value for name, value in meta.items() if type(name) is not int}
     labels = meta.get("labels", {"": ""})
     fields = [(name, text) for name, text in meta.items() if name != "labels"]
