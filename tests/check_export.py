@@ -119,7 +119,7 @@ def check_headers(store, heads, items, changes):
     for other in ({"meta": None}, {"meta": {"cause": "restored"}}, {"key": "/clock"}, {"commit_seq": 8}):
         assert not passes(7, **other), other
     assert not passes(9, meta=None) and not passes(9, created_at=changes[8]["at"] + 1)
-    for meta in ({0: None}, {0: [1, {"a": b"", 7: 1.5}], 2**40: "x", "actor": "a"}, {0: [[[[[[[0]]]]]]]}):
+    for meta in ({0: None}, {0: [1, {"a": b"", 7: 1.5}], 2**40: "x", "actor": "a"}, {0: [[[[[[[0]]]]]]]}, {"actor": ""}):
         assert passes(8, meta=meta), meta
     # As much as the largest limit of a store allows, which counts the head of the map and of the text, and the name.
     longest = {"actor": "a" * ((64 << 10) - 10)}

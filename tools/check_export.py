@@ -163,8 +163,8 @@ def check_meta(meta):
     meta = {name: value for name, value in meta.items() if type(name) is not int}
     labels = meta.get("labels", {"": ""})
     fields = [(name, text) for name, text in meta.items() if name != "labels"]
-    known = all(type(name) is str and name in TEXTS and type(text) is str and text for name, text in fields)
-    need(known, "its metadata has a field that the format does not have, or an empty one")
+    known = all(type(name) is str and name in TEXTS and type(text) is str for name, text in fields)
+    need(known, "its metadata has a field that the format does not have")
     texts = isinstance(labels, dict) and labels and all(type(text) is str for pair in labels.items() for text in pair)
     need(texts, "its labels are not texts")
 
