@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+/// The first microsecond of the year 0.
+const YEAR_0: i64 = -62_167_219_200_000_000;
+
 /// Microseconds since the Unix epoch. Commit times of one store strictly increase, except where the clock was accepted:
 /// see [`Follow`](super::Follow).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -52,9 +55,13 @@ impl Timestamp {
     }
 }
 
-/// In UTC, as `2026-09-01T12:05:02.000250Z`.
+/// In UTC, as `2026-09-01T12:05:02.000250Z`. A moment outside of the years 0 to 9999, which have no such form, is shown as
+/// [microseconds](Timestamp::as_micros) behind an `@`: `@253402300800000000` is the first one after them.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !(YEAR_0..=Self::MAX_CLOCK.0).contains(&self.0) {
+            return write!(f, "@{}", self.0);
+        }
         let (seconds, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
         // Days since 1 March of the year 0, in eras of 400 years, which have the same days each.
@@ -116,11 +123,14 @@ mod tests {
             (1_709_251_200_000_250, "2024-03-01T00:00:00.000250Z"),
             (4_070_908_800_000_000, "2099-01-01T00:00:00.000000Z"),
             (-2_203_891_200_000_000, "1900-03-01T00:00:00.000000Z"),
+            (YEAR_0, "0000-01-01T00:00:00.000000Z"),
             (Timestamp::MAX_CLOCK.0, "9999-12-31T23:59:59.999999Z"),
         ] {
             assert_eq!(Timestamp(micros).to_string(), shown);
         }
-        let _ = (Timestamp(i64::MIN).to_string(), Timestamp(i64::MAX).to_string());
+        for micros in [i64::MIN, YEAR_0 - 1, Timestamp::MAX_CLOCK.0 + 1, i64::MAX] {
+            assert_eq!(Timestamp(micros).to_string(), format!("@{micros}"), "a year of more digits");
+        }
     }
 
     #[test]

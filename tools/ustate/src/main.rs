@@ -46,6 +46,7 @@ mod twin;
 mod usage;
 mod value;
 mod verdict;
+mod wall;
 mod width;
 mod written;
 

@@ -1,9 +1,11 @@
 //! Times for people and for machines.
 
 use jiff::tz::{Offset, TimeZone};
-use jiff::{SignedDuration, Timestamp as Instant, Zoned};
+use jiff::{SignedDuration, Timestamp as Instant};
 use std::time::Duration;
 use univrs_state::log::Timestamp;
+
+use crate::wall::Wall;
 
 /// How times are shown.
 #[derive(Debug, Clone)]
@@ -15,50 +17,40 @@ pub(crate) struct Times {
 impl Times {
     /// Date and time, to the second.
     pub(crate) fn date(&self, at: Timestamp) -> String {
-        self.show(at, "%Y-%m-%dT%H:%M:%S")
+        if self.relative { column(at) } else { self.show(at, "%Y-%m-%dT%H:%M:%S", true) }
     }
 
     /// Date and time, as exact as it was recorded.
     pub(crate) fn exact(&self, at: Timestamp) -> String {
-        let shown = self.zoned(at).strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string();
-        format!("{shown}{} ({})", self.offset(at), ago(at))
+        format!("{} ({})", self.show(at, "%Y-%m-%dT%H:%M:%S%.6f", true), ago(at))
     }
 
     /// The hour that it is part of.
     pub(crate) fn hour(&self, at: Timestamp) -> String {
-        format!("{}{}", self.zoned(at).strftime("%Y-%m-%dT%H:00"), self.offset(at))
+        self.show(at, "%Y-%m-%dT%H:00", true)
     }
 
     /// The time of day, to the millisecond: for what happens now.
     pub(crate) fn clock(&self, at: Timestamp) -> String {
-        if self.relative { column(at) } else { self.zoned(at).strftime("%H:%M:%S%.3f").to_string() }
+        if self.relative { column(at) } else { self.show(at, "%H:%M:%S%.3f", false) }
     }
 
-    fn show(&self, at: Timestamp, format: &str) -> String {
-        if self.relative {
-            column(at)
-        } else {
-            format!("{}{}", self.zoned(at).strftime(format), self.offset(at))
-        }
-    }
-
-    fn offset(&self, at: Timestamp) -> String {
-        if self.zone == TimeZone::UTC { "Z".into() } else { self.zoned(at).strftime("%:z").to_string() }
-    }
-
-    fn zoned(&self, at: Timestamp) -> Zoned {
-        instant(at).to_zoned(self.zone.clone())
+    /// In a form of `strftime`, and with the distance from UTC. A time that a clock in the zone cannot show is shown as it
+    /// is for machines.
+    fn show(&self, at: Timestamp, format: &str, with_offset: bool) -> String {
+        let Some(wall) = Wall::at(at, &self.zone) else { return rfc3339(at) };
+        let offset = match with_offset {
+            false => String::new(),
+            true if self.zone == TimeZone::UTC => "Z".to_owned(),
+            true => wall.text("%:z"),
+        };
+        wall.text(format) + &offset
     }
 }
 
-fn instant(at: Timestamp) -> Instant {
-    let bound = if at.as_micros() < 0 { Instant::MIN } else { Instant::MAX };
-    Instant::from_microsecond(at.as_micros()).unwrap_or(bound)
-}
-
-/// For machines: always UTC, always six digits.
+/// For machines: always UTC, always six digits. Outside of the years 0 to 9999, `@` and microseconds since 1970.
 pub(crate) fn rfc3339(at: Timestamp) -> String {
-    instant(at).strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+    at.to_string()
 }
 
 /// A distance as wide as they get, so that what follows stands in line.
@@ -68,18 +60,19 @@ fn column(at: Timestamp) -> String {
 
 /// `12 s ago`.
 pub(crate) fn ago(at: Timestamp) -> String {
-    distance(Instant::now().duration_since(instant(at)))
+    distance(i128::from(Instant::now().as_microsecond()) - i128::from(at.as_micros()))
 }
 
-fn distance(since: SignedDuration) -> String {
-    let seconds = since.unsigned_abs().as_secs();
+/// A distance in microseconds.
+fn distance(since: i128) -> String {
+    let seconds = since.unsigned_abs() / 1_000_000;
     let (number, unit) = match seconds {
         0..60 => (seconds, "s"),
         60..3_600 => (seconds / 60, "min"),
         3_600..86_400 => (seconds / 3_600, "h"),
         _ => (seconds / 86_400, "d"),
     };
-    if since.is_negative() && seconds > 0 {
+    if since < 0 && seconds > 0 {
         format!("in {number} {unit}")
     } else if seconds == 0 {
         "just now".into()
@@ -145,13 +138,36 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_no_clock_shows_is_shown_as_it_is_recorded() {
+        let times = |zone| Times { zone: parse_zone(zone).unwrap(), relative: false };
+        let last = Timestamp::MAX_CLOCK;
+        let first_after = Timestamp::from_micros(last.as_micros() + 1);
+        assert_eq!(times("utc").date(last), "9999-12-31T23:59:59Z");
+        assert_eq!(times("+01:00").date(last), "9999-12-31T23:59:59.999999Z", "there it is the year 10000");
+        for (at, shown) in [
+            (first_after, "@253402300800000000"),
+            (Timestamp::from_micros(i64::MAX), "@9223372036854775807"),
+            (Timestamp::from_micros(i64::MIN), "@-9223372036854775808"),
+        ] {
+            let utc = times("utc");
+            assert_eq!([utc.date(at), utc.clock(at), utc.hour(at), rfc3339(at)], [shown; 4]);
+            assert!(utc.exact(at).starts_with(&format!("{shown} (")), "{}", utc.exact(at));
+        }
+        assert_eq!(
+            ago(Timestamp::from_micros(i64::MAX))[..8],
+            *"in 10673",
+            "and not the end of what jiff shows"
+        );
+    }
+
+    #[test]
     fn distances_and_durations() {
-        let d = |seconds| distance(SignedDuration::from_secs(seconds));
+        let d = |seconds: i128| distance(seconds * 1_000_000);
         assert_eq!(
             [d(0), d(12), d(61), d(7_200), d(200_000)],
             ["just now", "12 s ago", "1 min ago", "2 h ago", "2 d ago"]
         );
-        assert_eq!(d(-90), "in 1 min");
+        assert_eq!([d(-90), d(-1), distance(-999_999)], ["in 1 min", "in 1 s", "just now"]);
         assert_eq!(parse_duration("5"), Ok(Duration::from_secs(5)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert!(parse_duration("-5s").is_err() && parse_duration("soon").is_err());

@@ -8,21 +8,30 @@ use univrs_state::{LocalStore, Options, StateStore};
 
 use crate::support::Place;
 
-/// Always 2099-01-01.
-struct Wrong;
+/// Always shows the same.
+struct Wrong(Timestamp);
 
 impl Clock for Wrong {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(4_070_908_800_000_000)
+        self.0
     }
 }
 
+/// Sets keys, each in a commit, while the clock is wrong.
+async fn set_at(place: &Place, micros: i64, keys: &[&str]) {
+    let clock = Wrong(Timestamp::from_micros(micros));
+    let store = Options::new().clock(clock).open(place.path("state.db")).await.unwrap();
+    for key in keys {
+        store.set(key, b"2".to_vec()).await.unwrap();
+    }
+    store.close().await.unwrap();
+}
+
+/// After a while in 2099.
 async fn pinned() -> Place {
     let place = Place::new();
     assert_eq!(place.code("set /before 1"), 0);
-    let store = Options::new().clock(Wrong).open(place.path("state.db")).await.unwrap();
-    store.set("/during", b"2".to_vec()).await.unwrap();
-    store.close().await.unwrap();
+    set_at(&place, 4_070_908_800_000_000, &["/during"]).await;
     place
 }
 
@@ -125,4 +134,40 @@ async fn a_clock_that_is_right_again_is_accepted_with_who_and_why() {
     assert_eq!(place.stdout("log -n 1 -o tsv /before").split('\t').next(), Some("4"));
     assert_eq!(place.code("verify"), 0);
     assert_eq!(place.code("doctor --dry-run"), 2);
+}
+
+#[tokio::test]
+async fn a_time_after_the_last_year_is_shown_as_it_is_and_named_as_it_is_shown() {
+    let place = Place::new();
+    // No clock counts as later than this, but each commit is later than the one before it.
+    let last = Timestamp::MAX_CLOCK.as_micros();
+    set_at(&place, last - 7_200_000_000, &["/a"]).await;
+    set_at(&place, last, &["/b", "/c", "/d"]).await;
+    let times = |line: &str, field: usize| -> Vec<String> {
+        place.stdout(line).lines().map(|line| line.split('\t').nth(field).unwrap().to_owned()).collect()
+    };
+    let shown = [
+        "9999-12-31T21:59:59.999999Z",
+        "9999-12-31T23:59:59.999999Z",
+        "@253402300800000000",
+        "@253402300800000001",
+    ];
+    assert_eq!(times("log --reverse -o tsv", 1), shown);
+    assert_eq!(times("list --values -o tsv", 3), shown);
+    let people = place.stdout("log --reverse");
+    let people: Vec<&str> = people.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(people, ["9999-12-31T21:59:59Z", "9999-12-31T23:59:59Z", shown[2], shown[3]]);
+    assert!(place.stdout("show 3").contains("at          @253402300800000000 (in "));
+    assert!(place.stdout("get /d --json").contains(r#""updated_at":"@253402300800000001""#));
+    for (seq, at) in shown.into_iter().enumerate() {
+        assert_eq!(
+            place.stdout(&format!("anchor --at {at}")),
+            place.stdout(&format!("anchor --at {}", seq + 1))
+        );
+    }
+    let zone = place.stdout("log -n 1 --reverse --tz +02:00");
+    assert!(zone.starts_with("9999-12-31T23:59:59+02:00 "), "{zone}");
+    for at in ["9999-12-31T23:59:59.999999+02:00", "9999-12-31T22:00"] {
+        assert_eq!(place.stdout(&format!("get /a --at {at}")), "2\n");
+    }
 }
