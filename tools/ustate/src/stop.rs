@@ -135,13 +135,13 @@ fn exit_of(error: &StateError) -> Exit {
         | StateError::CommitIdReused(_)
         | StateError::ReadOnly
         | StateError::Unsupported(_)
-        | StateError::UpgradeNeeded(_)
         | StateError::InvalidKey(_)
         | StateError::InvalidArgument(_)
         | StateError::SerializationError(_)
         | StateError::KeyNotFound(_)
         | StateError::InsideCommit { .. } => Exit::Usage,
-        StateError::CannotOpen { .. } => Exit::NoStore,
+        // Of either, another store or another version is needed; no other arguments help.
+        StateError::CannotOpen { .. } | StateError::UpgradeNeeded(_) => Exit::NoStore,
         StateError::Busy(_) => Exit::Busy,
         StateError::Corrupted(_) => Exit::Integrity,
         StateError::Compacted { .. } | StateError::CursorDiverged(_) | StateError::Erased(_) => {

@@ -26,6 +26,7 @@ mod look;
 mod loss;
 mod mark;
 mod mirror;
+mod newer;
 mod nobody;
 mod options;
 mod pages;

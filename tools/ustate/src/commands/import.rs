@@ -74,6 +74,9 @@ impl Import {
             StateError::InvalidArgument(why) => (Exit::NoStore, "cannot_open", why),
             StateError::Corrupted(why) => (Exit::Integrity, error.code(), why),
             StateError::Erased(why) => (Exit::HistoryGone, error.code(), why),
+            StateError::UpgradeNeeded(what) => {
+                return Failure::of(&StateError::UpgradeNeeded(format!("{name}: {what}")));
+            }
             error => return Failure::of(error),
         };
         let failure = Failure::new(exit, code, format!("{name}: {why}"));
