@@ -12,7 +12,8 @@ use univrs_state::options::{Clock, SystemClock};
 use univrs_state::stats::{About, Warning};
 use univrs_state::{Batch, ErrorKind, LocalStore, Meta, Options, Seq, StateError, StateStore, WithMeta};
 
-use crate::support::{Local, START, Subject, folder, options, value};
+use crate::support::forged::chain;
+use crate::support::{Local, START, Subject, audit, folder, log_of, options, value};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 24 * 60 * 60 * SECOND;
@@ -313,4 +314,33 @@ async fn the_clocks_key_is_written_by_accepting_the_clock_alone() {
         let log = subject.audit().await;
         assert_eq!(log[1].meta, None);
     }
+}
+
+// No clock counts as later than the year 9999, so no program records such a time.
+#[tokio::test]
+async fn after_the_latest_time_that_there_is_only_the_accepted_clock_goes_on_and_the_error_says_so() {
+    let made = options().memory().unwrap();
+    made.set("/a", value(1)).await.unwrap();
+    let (id, mut log) = (made.store_id(), log_of(&made).await);
+    let latest = Timestamp::from_micros(i64::MAX);
+    (log[0].at, log[0].created_at) = (latest, latest);
+    chain(id, &mut log);
+    let clock = Watched::new();
+    let store = Options::new().store_id(id).clock(clock.clone()).replay(log).unwrap();
+    let warnings = told(&store.stats().await.unwrap().warnings);
+    assert!(
+        warnings.contains("so no commit can follow it: ") && !warnings.contains("later commits"),
+        "{warnings}"
+    );
+    assert!(warnings.contains("accept the clock"), "{warnings}");
+    let refused = store.set("/a", value(2)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    assert!(
+        refused.to_string().ends_with("then accept the clock, and times go on from its time"),
+        "{refused}"
+    );
+    assert_eq!(store.accept_clock().await.unwrap().at, clock.now());
+    store.set("/a", value(2)).await.unwrap();
+    assert!(store.stats().await.unwrap().warnings.is_empty());
+    assert_eq!(audit(&Local::Memory(store)).await.len(), 3);
 }

@@ -1,11 +1,12 @@
 //! What is imported is whole and as it was, or refused.
 
 use univrs_state::archive::{Archive, Export};
-use univrs_state::log::{Change, ChangeKind, Follow, Hash, StoreId, Timestamp};
+use univrs_state::log::{Change, ChangeKind, Follow, StoreId, Timestamp};
 use univrs_state::{
     Batch, Head, Limits, LocalStore, MemoryStore, Meta, Options, Seq, SqliteStore, StateError, StateStore,
 };
 
+use crate::support::forged::chain;
 use crate::support::{Local, audit, folder, log_of, options, seq, value};
 
 fn memory_of(bytes: &[u8]) -> MemoryStore {
@@ -277,18 +278,13 @@ fn written(store: StoreId, changes: &mut [Change]) -> Vec<u8> {
             long => out.extend([&[major + 25], &long.to_be_bytes()[..]].concat()),
         }
     }
-    let head = Follow::genesis(store).head();
-    let (mut file, mut hash) = (b"\x87\x70univrs-state log\x01\x50".to_vec(), head.hash);
+    chain(store, changes);
+    let mut file = b"\x87\x70univrs-state log\x01\x50".to_vec();
     file.extend(store.as_bytes());
     file.extend([0, 0x58, 32]);
-    file.extend(hash.as_bytes());
+    file.extend(Follow::genesis(store).head().hash.as_bytes());
     file.extend([0xf6, 0]);
-    for change in &mut *changes {
-        hash = Hash::from_bytes(blake3::derive_key(
-            "univrs-state 1 chain",
-            &[hash.as_bytes().as_slice(), change.header_hash().as_bytes()].concat(),
-        ));
-        change.hash = hash;
+    for change in &*changes {
         file.push(if change.value.is_some() { 0x83 } else { 0x81 });
         file.extend(change.header());
         for part in
@@ -302,7 +298,7 @@ fn written(store: StoreId, changes: &mut [Change]) -> Vec<u8> {
     bytes(&mut file, 0, changes.len());
     bytes(&mut file, 0, changes.len());
     file.extend([0x58, 32]);
-    file.extend(hash.as_bytes());
+    file.extend(changes.last().unwrap().hash.as_bytes());
     file
 }
 

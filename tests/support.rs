@@ -17,6 +17,7 @@ use univrs_state::{Head, LocalStore, MemoryStore, Options, Receipt, Result, Seq,
 
 pub(crate) mod audit;
 pub(crate) mod child;
+pub(crate) mod forged;
 pub(crate) mod history;
 pub(crate) mod monotonic;
 pub(crate) mod plant;

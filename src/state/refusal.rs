@@ -25,7 +25,9 @@ impl From<Refusal> for StateError {
             Refusal::LimitExceeded(exceeded) => Self::LimitExceeded(exceeded),
             Refusal::CommitIdReused(id) => Self::CommitIdReused(id),
             Refusal::EndOfTime => Self::Unsupported(
-                "the newest commit has the latest time that the file format can hold, so no commit can follow it".into(),
+                "the newest commit has the latest time that the file format can hold, so only one that accepts the clock can \
+                 follow it: set the clock right, then accept the clock, and times go on from its time"
+                    .into(),
             ),
         }
     }

@@ -135,10 +135,13 @@ impl WatchedClock {
     pub(crate) fn warnings(&self, newest: Timestamp, ahead: Duration) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if ahead > AHEAD {
+            let then = match newest {
+                Timestamp::MAX => "no commit can follow it",
+                _ => "all later commits get times just after it",
+            };
             let what = format!(
-                "the newest commit has the time {newest}, {} ahead of the clock, so all later commits get times just \
-                 after it: if the clock is wrong, set it right; if it was wrong then, accept the clock, and times go on \
-                 from its time",
+                "the newest commit has the time {newest}, {} ahead of the clock, so {then}: if the clock is \
+                 wrong, set it right; if it was wrong then, accept the clock, and times go on from its time",
                 lasting(ahead)
             );
             warnings.push(Warning::new(About::Clock, what));
