@@ -93,12 +93,19 @@ impl Context {
 
     /// The store, for writing; it is never created by this. If a loss is accepted, that is recorded with `meta`.
     pub(crate) async fn open_to_write(&self, meta: &Meta) -> Done<SqliteStore> {
+        let store = self.open_to_accept(meta).await?;
+        self.warn(store.warnings().iter().filter(|warning| warning.about == About::Clock));
+        Ok(store)
+    }
+
+    /// That, for whoever accepts the clock or examines it afterwards, and need not be told of it.
+    pub(crate) async fn open_to_accept(&self, meta: &Meta) -> Done<SqliteStore> {
         let path = self.writable().await?;
         let options = self.options(path).create(false);
         let options =
             if self.accept_loss { options.accept_loss(true).loss_meta(meta.clone()) } else { options };
         let store = self.open_with(path, options).await?;
-        self.warn(store.warnings());
+        self.warn(store.warnings().iter().filter(|warning| warning.about != About::Clock));
         Ok(store)
     }
 
@@ -187,7 +194,15 @@ impl Context {
 
     /// Says what the operator of a store should see to.
     pub(crate) fn warn<'a>(&self, warnings: impl IntoIterator<Item = &'a Warning>) {
-        warnings.into_iter().for_each(|warning| self.note(warning.as_ref()));
+        for warning in warnings {
+            let way = self.way_on(warning.as_ref()).map(|way| format!(": {way}"));
+            self.note(&format!("{}{}", warning.as_ref(), way.unwrap_or_default()));
+        }
+    }
+
+    /// The command that accepts the clock, where a text of the library says that this can be done.
+    pub(crate) fn way_on(&self, text: &str) -> Option<String> {
+        text.contains("accept the clock").then(|| self.hint("doctor --accept-clock -m WHY"))
     }
 
     /// Says something beside the data.

@@ -93,6 +93,7 @@ fn main() -> ExitCode {
             if exit == Exit::Integrity {
                 failure.hint.get_or_insert_with(|| context.hint("verify"));
             }
+            failure.hint = failure.hint.or_else(|| context.way_on(&failure.what));
             let text = if context.format.is_json() {
                 failure.json() + "\n"
             } else {

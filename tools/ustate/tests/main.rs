@@ -17,6 +17,8 @@ mod endless;
 mod errors;
 mod examples;
 mod export;
+#[path = "../../../tests/support/forged.rs"]
+mod forged;
 mod hostile;
 mod import;
 mod inside;

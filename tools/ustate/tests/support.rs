@@ -8,7 +8,11 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use regex::Regex;
 use snapbox::{Assert, Data};
 use tempfile::TempDir;
-use univrs_state::{Options, SqliteStore};
+use univrs_state::archive::Export;
+use univrs_state::log::Change;
+use univrs_state::{LocalStore, MemoryStore, Options, Seq, SqliteStore, StateStore};
+
+use crate::forged::chain;
 
 /// A folder with a store in it, named by `USTATE_DB`.
 pub(crate) struct Place {
@@ -145,6 +149,22 @@ impl Place {
     /// Starts a line and leaves it running.
     pub(crate) fn start(&self, line: &str) -> Running {
         Running::of(self.command(&words(line)))
+    }
+
+    /// Alters the log as no program can, with hashes that are right again.
+    pub(crate) async fn forge(&self, alter: impl FnOnce(&mut [Change])) {
+        let store = self.open().await;
+        let commits = store.changes(Seq::ZERO, 10_000).await.unwrap();
+        let mut log: Vec<Change> = commits.into_iter().flat_map(|commit| commit.changes).collect();
+        alter(&mut log);
+        chain(store.store_id(), &mut log);
+        let forged = MemoryStore::replay(store.store_id(), log).unwrap();
+        store.close().await.unwrap();
+        forged.export_to(Export::new(), self.path("forged.log")).await.unwrap();
+        for suffix in ["", "-wal", "-shm", "-head"] {
+            let _ = std::fs::remove_file(self.path(&format!("state.db{suffix}")));
+        }
+        self.stdout("import forged.log --into state.db");
     }
 
     /// The store, opened by the test itself.

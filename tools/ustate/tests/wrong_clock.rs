@@ -171,3 +171,30 @@ async fn a_time_after_the_last_year_is_shown_as_it_is_and_named_as_it_is_shown()
         assert_eq!(place.stdout(&format!("get /a --at {at}")), "2\n");
     }
 }
+
+#[tokio::test]
+async fn what_names_the_accepted_clock_names_its_command_and_that_command_does_not() {
+    let place = pinned().await;
+    let way = "ustate doctor --accept-clock -m WHY";
+    let notes = error(&place.output("set /after 3"));
+    assert!(notes.ends_with(&format!("accept the clock, and times go on from its time: {way}\n")), "{notes}");
+    // As late as no clock is.
+    place
+        .forge(|log| {
+            let last = log.last_mut().unwrap();
+            (last.at, last.created_at) = (Timestamp::from_micros(i64::MAX), Timestamp::from_micros(i64::MAX));
+        })
+        .await;
+    let output = place.output("set /late 4");
+    let refused = error(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(refused.contains("has the time @9223372036854775807, "), "{refused}");
+    assert!(refused.contains("so no commit can follow it: if the clock is wrong"), "{refused}");
+    assert!(refused.contains("the latest time that the file format can hold"), "{refused}");
+    assert!(refused.ends_with(&format!("\n  hint: {way}\n")), "{refused}");
+    let doctor = place.output("doctor --accept-clock -m 'n7 was wrong' -o tsv");
+    assert_eq!(error(&doctor), "", "it is not told to do what it does");
+    assert!(String::from_utf8(doctor.stdout).unwrap().contains("\tn7 was wrong\n"));
+    assert_eq!(error(&place.output("set /late 4")), "");
+    assert_eq!(place.code("verify"), 0);
+}

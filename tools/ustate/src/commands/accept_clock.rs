@@ -20,7 +20,7 @@ pub(super) async fn accept_clock(context: &mut Context, meta: &Meta, dry_run: bo
         source = context.open_to_rehearse(meta).await?;
         source.local()
     } else {
-        store = context.open_to_write(meta).await?;
+        store = context.open_to_accept(meta).await?;
         &store
     };
     let newest = local.at(Point::Head).await?.at();

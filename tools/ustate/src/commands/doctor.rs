@@ -74,7 +74,7 @@ impl Doctor {
         checks.push(readers(&path, header.as_ref()));
         if context.accept_loss {
             may_write()?;
-            let store = context.open_to_write(&self.origin.meta()).await?;
+            let store = context.open_to_accept(&self.origin.meta()).await?;
             context.close(&store).await;
         }
         if self.accept_clock {
