@@ -240,8 +240,8 @@ pub trait StateStore: Send + Sync {
         }
     }
 
-    /// Restores keys to their state at a point, by new changes in one commit. If nothing differs, nothing is
-    /// recorded.
+    /// Restores keys to their values at a point, by new changes in one commit. What is restored does not end by itself. If
+    /// nothing differs, nothing is recorded.
     ///
     /// # Errors
     /// Those of [`at`](Self::at); [`StateError::Rejected`] if one of the keys changes meanwhile;

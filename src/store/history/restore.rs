@@ -16,6 +16,7 @@ const MOST_BYTES: usize = 512 << 20;
 ///
 /// Each key that has another value now is set to the value that it had at the point, or deleted if it did not
 /// exist. All of it is one commit of new changes, so the history stays and the restore can itself be undone.
+/// A value that comes back does not end by itself, also if it did then: its [`until`](crate::Entry::until) is `None`.
 /// The metadata has the cause `restored`, and the label `restored_from` names the position.
 /// [`Restore::diff`] shows beforehand what would change. A restore must fit the limits of a batch.
 ///
@@ -73,7 +74,7 @@ impl Restore {
     }
 
     /// The differences that the restore would undo now: between the current state and the point. Keys with the
-    /// [same value](crate::history::Difference::is_same_value) are not changed.
+    /// [same value](crate::history::Difference::is_same_value) are not changed, and end as they do now.
     #[must_use]
     pub fn diff(&self) -> Diff {
         Diff::in_scope(Point::Head, self.to, self.scope.clone())

@@ -1,6 +1,6 @@
 //! JSON objects, a line each.
 
-use univrs_state::log::Change;
+use univrs_state::log::{Change, Until};
 use univrs_state::{Cursor, Meta, WatchEvent};
 
 use crate::escape::escape_json;
@@ -53,6 +53,15 @@ impl Object {
         match encoded {
             Encoded::Json(json) => object.raw("value", &escape_json(&json)),
             Encoded::Text(text) | Encoded::Base64(text) => object.text("value", &text),
+        }
+    }
+
+    /// When the entry ends by itself, if it does: `until` a moment, or with the `lease` of a position.
+    pub(crate) fn until(self, until: Option<Until>) -> Self {
+        match (until.and_then(Until::deadline), until.and_then(Until::lease)) {
+            (Some(deadline), _) => self.text("until", &rfc3339(deadline)),
+            (_, Some(lease)) => self.number("lease", lease.as_u64()),
+            _ => self,
         }
     }
 
@@ -118,7 +127,8 @@ pub(crate) fn change_object(change: &Change) -> Object {
         .text("kind", &change.kind.to_string())
         .text("key", &change.key)
         .number("version", change.version)
-        .number("prev", change.prev.as_u64());
+        .number("prev", change.prev.as_u64())
+        .until(change.until);
     let object = match &change.value {
         Some(value) => object.value(value),
         None if change.is_erased() => object.flag("erased", true),

@@ -3,7 +3,7 @@
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp as Instant};
 use std::time::Duration;
-use univrs_state::log::Timestamp;
+use univrs_state::log::{Timestamp, Until};
 
 use crate::wall::Wall;
 
@@ -23,6 +23,11 @@ impl Times {
     /// Date and time, as exact as it was recorded.
     pub(crate) fn exact(&self, at: Timestamp) -> String {
         format!("{} ({})", self.show(at, "%Y-%m-%dT%H:%M:%S%.6f", true), ago(at))
+    }
+
+    /// When an entry ends by itself.
+    pub(crate) fn until(&self, until: Until) -> String {
+        until.deadline().map_or_else(|| format!("{until} ends"), |deadline| self.exact(deadline))
     }
 
     /// The hour that it is part of.

@@ -14,6 +14,7 @@ mod diff;
 mod doctor;
 mod embedded;
 mod endless;
+mod ends;
 mod errors;
 mod examples;
 mod export;

@@ -66,8 +66,9 @@ impl Get {
                 ("seq", entry.seq.to_string()),
                 ("created", at(entry.created_at)),
                 ("updated", at(entry.updated_at)),
-                ("size", size(entry.value.len() as u64)),
             ];
+            facts.extend(entry.until.map(|until| ("until", context.times.until(until))));
+            facts.push(("size", size(entry.value.len() as u64)));
             let last = state.newest(&self.key).await?;
             if let Some(meta) = last.as_ref().and_then(|change| change.meta.as_deref()) {
                 let said =
@@ -104,6 +105,7 @@ pub(crate) fn entry_object(entry: &Entry) -> Object {
         .number("seq", entry.seq.as_u64())
         .text("created_at", &rfc3339(entry.created_at.into()))
         .text("updated_at", &rfc3339(entry.updated_at.into()))
+        .until(entry.until)
         .value(&entry.value)
 }
 

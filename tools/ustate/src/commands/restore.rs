@@ -31,10 +31,11 @@ Examples:
 
 /// Bring back what was, as new changes in one commit.
 ///
-/// If others change a key after it was compared, nothing is restored, with exit code 1. What is too much for one commit
-/// can be restored --in-slices, which keeps such a key and names it. The history stays: the new changes name the position that they come from. Keys that did not exist
-/// then are deleted. --undo brings back what was before a commit, and refuses, with exit code 1, if
-/// one of its keys has changed since. Fields of -o tsv: seq, kind, key.
+/// If others change a key after it was compared, nothing is restored, with exit code 1. What is too much for one
+/// commit can be restored --in-slices, which keeps such a key and names it. The history stays: the new changes name
+/// the position that they come from. Keys that did not exist then are deleted. A value that had an end comes back
+/// without one. --undo brings back what was before a commit, and refuses, with exit code 1, if one of its keys has
+/// changed since. Fields of -o tsv: seq, kind, key.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 #[command(group(ArgGroup::new("what").required(true).args(["keys", "prefix", "all", "undo"])))]
@@ -106,6 +107,7 @@ impl Restore {
         if due.is_empty() {
             self.check_known(&source).await?;
         }
+        told_of_ends(context, due.iter().filter(|difference| ends(difference)).count());
         let mut meta = self.origin.meta();
         if let Some(commit) = &undone {
             meta = meta.label("undone", commit.last.to_string());
@@ -231,6 +233,20 @@ async fn due(source: &Source, diff: univrs_state::history::Diff) -> Done<(Vec<Di
         return fail(Failure::new(Exit::HistoryGone, "erased", what).fact("nothing was recorded"));
     }
     Ok((due, at))
+}
+
+/// Whether the value that comes back ended by itself.
+pub(super) fn ends(difference: &Difference) -> bool {
+    difference.after.as_ref().is_some_and(|after| after.until.is_some())
+}
+
+/// Says that values which ended by themselves do not end any longer.
+pub(super) fn told_of_ends(context: &Context, values: usize) {
+    if values > 0 {
+        let had = counted(values as u64, "value");
+        context
+            .note(&format!("{had} had an end then; what is restored stays until it is changed or deleted"));
+    }
 }
 
 /// Refuses to undo a commit where others changed one of its keys since.

@@ -4,6 +4,7 @@ use univrs_state::history::{Past, Restore};
 use univrs_state::log::{Change, ChangeKind};
 use univrs_state::{Meta, Seq, SqliteStore, StateStore};
 
+use super::restore::{ends, told_of_ends};
 use crate::confirm::{confirm, some_of};
 use crate::context::{Context, quoted_text};
 use crate::json::Object;
@@ -32,6 +33,7 @@ struct Due {
     key: String,
     kind: ChangeKind,
     bytes: usize,
+    ends: bool,
 }
 
 impl InSlices {
@@ -45,6 +47,7 @@ impl InSlices {
             let keys = slice.iter().map(|due| due.key.as_str());
             Restore::keys(keys, past.cursor()).expect_unchanged_since(at).meta(self.meta.clone())
         };
+        told_of_ends(context, due.iter().filter(|due| due.ends).count());
         let keys = due.len() as u64;
         let slices = cut(due);
         let begun = |context: &Context| {
@@ -110,7 +113,7 @@ impl InSlices {
                 }
                 let value = difference.after.as_ref().and_then(|after| after.value.as_deref());
                 let bytes = value.map_or(0, <[u8]>::len);
-                due.push(Due { key: key.clone(), kind: difference.kind(), bytes });
+                due.push(Due { key: key.clone(), kind: difference.kind(), bytes, ends: ends(difference) });
             }
             next = page.next;
         }

@@ -133,6 +133,7 @@ fn facts(context: &mut Context, commit: &Commit, change: &Change) -> Done {
         ("version", change.version.to_string()),
         ("at", context.times.exact(change.at)),
     ];
+    facts.extend(change.until.map(|until| ("until", context.times.until(until))));
     if let Some(meta) = change.meta.as_deref() {
         let cause = meta.cause().map(str::to_owned);
         let said = [
