@@ -17,8 +17,8 @@ pub(super) fn is_shortest(bits: u64, bytes: usize) -> bool {
     }
 }
 
-/// Whether a float of two bytes has this value: eleven bits, of which the highest is worth at most 2^15 and the lowest at
-/// least 2^-24.
+/// Whether a float of two bytes has this value: eleven bits, of which the highest is worth at most 2^15 and the lowest
+/// at least 2^-24.
 fn has_two_bytes(value: f64) -> bool {
     const LARGEST: f64 = 65_504.0;
     const SMALLEST_NORMAL: f64 = 1.0 / 16_384.0;

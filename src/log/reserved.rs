@@ -19,8 +19,8 @@ pub(crate) mod cause {
     pub(crate) const LOSS_ACCEPTED: &str = "loss_accepted";
 }
 
-/// Whether a change accepts the clock, if it is `alone` in its commit. The time of that commit need not be after that of the
-/// commit before.
+/// Whether a change accepts the clock, if it is `alone` in its commit. The time of that commit need not be after that
+/// of the commit before.
 pub(super) fn accepts_clock(
     key: &str,
     alone: bool,

@@ -55,8 +55,8 @@ impl Timestamp {
     }
 }
 
-/// In UTC, as `2026-09-01T12:05:02.000250Z`. A moment outside of the years 0 to 9999, which have no such form, is shown as
-/// [microseconds](Timestamp::as_micros) behind an `@`: `@253402300800000000` is the first one after them.
+/// In UTC, as `2026-09-01T12:05:02.000250Z`. A moment outside of the years 0 to 9999, which have no such form, is shown
+/// as [microseconds](Timestamp::as_micros) behind an `@`: `@253402300800000000` is the first one after them.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !(YEAR_0..=Self::MAX_CLOCK.0).contains(&self.0) {

@@ -126,8 +126,8 @@ impl Batch {
     }
 
     /// Sets who writes and why; replaces earlier metadata. The [`commit_id`](Self::commit_id) that this batch
-    /// has is kept. If `meta` was read from a commit, what the store recorded in it, such as its commit id and its cause,
-    /// is not copied.
+    /// has is kept. If `meta` was read from a commit, what the store recorded in it, such as its commit id and its
+    /// cause, is not copied.
     pub fn meta(mut self, meta: Meta) -> Self {
         self.meta = Meta { commit_id: self.meta.commit_id.take(), ..meta.of_program() };
         self

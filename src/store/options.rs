@@ -49,11 +49,11 @@ mod sharing;
 /// # Openings of one file
 /// Openings of one file in one process share one store: its threads, connections and state in memory. Each has its
 /// own `limits` and its own `read_only`, and each is closed for itself. They share where `clock`, `entropy`,
-/// `busy_timeout`, `wal_cap`, `resident_bytes` and `watch_bytes` are equal or not set; what is not set is then as in the first opening.
-/// Clocks and entropy sources are equal if they are those of the system, or if one `Options` was cloned. Otherwise the
-/// opening gets a store of its own, as another process would. So does one with `accept_loss`, one that can write
-/// beside a store that was opened read-only, one beside a file that was moved, replaced or removed, and each on a
-/// system other than Unix.
+/// `busy_timeout`, `wal_cap`, `resident_bytes` and `watch_bytes` are equal or not set; what is not set is then as in
+/// the first opening. Clocks and entropy sources are equal if they are those of the system, or if one `Options` was
+/// cloned. Otherwise the opening gets a store of its own, as another process would. So does one with `accept_loss`, one
+/// that can write beside a store that was opened read-only, one beside a file that was moved, replaced or removed, and
+/// each on a system other than Unix.
 ///
 /// ```
 /// use univrs_state::{LocalStore, Options, SqliteStore, StateError, StateStore};
@@ -214,9 +214,9 @@ impl Options {
     }
 
     /// Sets about how many bytes all watches of the store hold together: what they have read, or are reading, and have
-    /// not yet delivered. It is shared fairly. If it is used up, what the slowest watches hold is dropped, and they read
-    /// it again. A watch always gets its next change or commit, even if that alone is larger. With little memory, or
-    /// many watches that lag, watches read smaller pages and so catch up more slowly. 0 is an error.
+    /// not yet delivered. It is shared fairly. If it is used up, what the slowest watches hold is dropped, and they
+    /// read it again. A watch always gets its next change or commit, even if that alone is larger. With little memory,
+    /// or many watches that lag, watches read smaller pages and so catch up more slowly. 0 is an error.
     #[must_use]
     pub fn watch_bytes(mut self, bytes: usize) -> Self {
         self.watch_bytes = Some(bytes);

@@ -105,9 +105,9 @@ impl SqliteStore {
 
     /// Whether it was opened as a file that nobody changes, because it is read-only and no write-ahead
     /// log can be made for it: its folder cannot be written, it has a second name and no log, or another program
-    /// changed its mode. Should its owner open it meanwhile, or change it in any other way, then the store ends: watches and reads return
-    /// a [`StateError::Storage`] that says so, within a second. A read of the file is checked after it, so
-    /// that no answer mixes two states. Open the store again then, and resume with
+    /// changed its mode. Should its owner open it meanwhile, or change it in any other way, then the store ends:
+    /// watches and reads return a [`StateError::Storage`] that says so, within a second. A read of the file is checked
+    /// after it, so that no answer mixes two states. Open the store again then, and resume with
     /// [`watch_after`](crate::StateStore::watch_after).
     pub fn is_immutable(&self) -> bool {
         self.immutable

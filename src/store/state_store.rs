@@ -163,7 +163,8 @@ pub trait StateStore: Send + Sync {
     ///
     /// # Errors
     /// [`StateError::CursorDiverged`] for a position beyond the head, another store or another hash;
-    /// [`StateError::InsideCommit`] for a position inside a commit; [`StateError::InvalidArgument`] for a time before the first commit; [`StateError::Compacted`].
+    /// [`StateError::InsideCommit`] for a position inside a commit; [`StateError::InvalidArgument`] for a time before
+    /// the first commit; [`StateError::Compacted`].
     async fn at(&self, point: Point) -> Result<Past>;
 
     /// A page of the differences between the states at two points: each key that differs, in order.
@@ -240,8 +241,8 @@ pub trait StateStore: Send + Sync {
         }
     }
 
-    /// Restores keys to their values at a point, by new changes in one commit. What is restored does not end by itself. If
-    /// nothing differs, nothing is recorded.
+    /// Restores keys to their values at a point, by new changes in one commit. What is restored does not end by itself.
+    /// If nothing differs, nothing is recorded.
     ///
     /// # Errors
     /// Those of [`at`](Self::at); [`StateError::Rejected`] if one of the keys changes meanwhile;
@@ -360,9 +361,9 @@ pub trait StateStore: Send + Sync {
         self.compare_and_set(key, expected_version, json(key, value)?).await
     }
 
-    /// Reads a key as JSON, and sets it, deletes it or leaves it alone, as `change` says. If somebody else wrote the key
-    /// meanwhile, it starts again with what they wrote. `change` gets `None` for an absent key. If it returns an error,
-    /// nothing is written. Returns the version that the key has afterwards; 0 if it is absent.
+    /// Reads a key as JSON, and sets it, deletes it or leaves it alone, as `change` says. If somebody else wrote the
+    /// key meanwhile, it starts again with what they wrote. `change` gets `None` for an absent key. If it returns an
+    /// error, nothing is written. Returns the version that the key has afterwards; 0 if it is absent.
     ///
     /// ```
     /// use univrs_state::{MemoryStore, StateStore, Update};

@@ -3,12 +3,11 @@
 //! spliced.
 //!
 //! Each damaged copy is opened, once read-only and once for writing (bits in turn the one or the other),
-//! and read in every way. No answer may be wrong: it is right, or an error, or (a damaged index) the entry is not found, or is
-//! named in a list. Where whole pages of sound rows are put in a wrong place (an old page that came
-//! back, another store's), single rows are right by themselves, and reads may answer with them: then
-//! verification must find it.
-//! Opening or verification must tell of every damage, unless it changes nothing that a store holds:
-//! then every table, index and mark is read by SQLite alone and found to be the same. Nothing panics.
+//! and read in every way. No answer may be wrong: it is right, or an error, or (a damaged index) the entry is not
+//! found, or is named in a list. Where whole pages of sound rows are put in a wrong place (an old page that came back,
+//! another store's), single rows are right by themselves, and reads may answer with them: then verification must find
+//! it. Opening or verification must tell of every damage, unless it changes nothing that a store holds: then every
+//! table, index and mark is read by SQLite alone and found to be the same. Nothing panics.
 //!
 //! `UNIVRS_CORPUS=all` checks all copies instead of a part, `UNIVRS_CORPUS=100` every hundredth bit, and
 //! `UNIVRS_CORPUS='NAME: DAMAGE'` the one that a failure names.

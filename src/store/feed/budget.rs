@@ -14,8 +14,8 @@ use crate::sync::{Mutex, lock};
 /// then the oldest, and always of watches that were denied less often than the one that asks. So nobody is denied for
 /// ever, and a watch that is not polled keeps nothing from others. A page that is being read is not taken: it comes
 /// without anybody's help. Nor is one that was just read: others are denied so often first that its watch, if it is
-/// polled at all, has its turn. The count doubles each time that it loses a page before it delivers anything, so a watch
-/// that is polled seldom reads a page again a few times only.
+/// polled at all, has its turn. The count doubles each time that it loses a page before it delivers anything, so a
+/// watch that is polled seldom reads a page again a few times only.
 pub(crate) struct Budget {
     state: Mutex<State>,
 }
@@ -50,7 +50,8 @@ pub(crate) struct Standing {
 }
 
 /// So many times others are denied before a page is taken that was just read. Measured with 20 streams of whole commits
-/// behind two commits that take a quarter of the budget each: without it each reads the log 6.3 times, with it 2.6 times.
+/// behind two commits that take a quarter of the budget each: without it each reads the log 6.3 times, with it 2.6
+/// times.
 const PATIENCE: u64 = 1_000;
 /// That doubles at most so often.
 const MOST_DOUBLED: u32 = 8;

@@ -154,7 +154,8 @@ impl Watches {
         self.recent = RecentCommits::new(head);
     }
 
-    /// Marks all watches: there may be matching changes after this head, which is the published one. Returns their wakers.
+    /// Marks all watches: there may be matching changes after this head, which is the published one. Returns their
+    /// wakers.
     pub(crate) fn mark_all(&self, published: Head) -> Wakers {
         Wakers(self.watchers.values().filter_map(|watcher| watcher.mark(published)).collect())
     }

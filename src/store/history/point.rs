@@ -14,7 +14,8 @@ use crate::store::read::log::{recorded, resolve};
 ///
 /// A position inside a commit is refused with [`StateError::InsideCommit`], which names both neighbours, however it is
 /// written: as a position, a cursor or a head. A time means the newest of the commits at or before it. Commit times
-/// strictly increase, except where the clock was accepted ([`LocalStore::accept_clock`](crate::LocalStore::accept_clock)).
+/// strictly increase, except where the clock was accepted
+/// ([`LocalStore::accept_clock`](crate::LocalStore::accept_clock)).
 ///
 /// ```
 /// use univrs_state::history::Point;

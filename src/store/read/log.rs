@@ -67,8 +67,8 @@ pub(crate) enum Enough {
     Here,
 }
 
-/// Visits changes after a position as [`follow`] does, until `visit` has enough, maybe within a commit. Returns the head
-/// after the last change that was visited.
+/// Visits changes after a position as [`follow`] does, until `visit` has enough, maybe within a commit. Returns the
+/// head after the last change that was visited.
 pub(crate) fn follow_until(
     log: &dyn LogView,
     after: Head,

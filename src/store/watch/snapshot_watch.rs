@@ -40,8 +40,8 @@ pub enum SnapshotEvent {
 ///
 /// The stream delivers the entries of one state whose keys match a pattern, in the order of keys; then
 /// [`SnapshotEvent::End`], even if there are no entries; then every matching change after that state, in order
-/// and once. The snapshot is read in pages, so it may be larger than memory. The pages of all watches of a store share one
-/// budget ([`Options::watch_bytes`](crate::Options::watch_bytes)).
+/// and once. The snapshot is read in pages, so it may be larger than memory. The pages of all watches of a store share
+/// one budget ([`Options::watch_bytes`](crate::Options::watch_bytes)).
 ///
 /// Before the end of the snapshot the stream cannot be resumed: start a new one. After it, resume from
 /// [`cursor`](Self::cursor) with [`watch_after`](crate::StateStore::watch_after). The stream ends like a

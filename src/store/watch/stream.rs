@@ -25,9 +25,10 @@ use crate::store::session::Session;
 /// The changes of the keys that match a pattern, after a position: in order, each once, and without a gap.
 ///
 /// A stream never skips a change, however slow its reader is: it reads the log from its own cursor. It reads a
-/// page at a time (1 000 changes or 4 MiB, with as much that they replaced; a large commit takes several), and the pages
-/// of all streams of a store share one budget ([`Options::watch_bytes`](crate::Options::watch_bytes)), so memory is
-/// bounded. A change is delivered only when it is as durable as the store promises. All methods are cancel safe. A stream does not keep the store open.
+/// page at a time (1 000 changes or 4 MiB, with as much that they replaced; a large commit takes several), and the
+/// pages of all streams of a store share one budget ([`Options::watch_bytes`](crate::Options::watch_bytes)), so memory
+/// is bounded. A change is delivered only when it is as durable as the store promises. All methods are cancel safe. A
+/// stream does not keep the store open.
 ///
 /// Read it with [`try_next`](Self::try_next), or turn it with [`results`](Self::results) into a stream of results for
 /// combinators: both tell why it ends. The stream itself, of bare events, is the shape of older programs: it just ends.

@@ -84,8 +84,8 @@ impl<'a> Pages<'a> {
         Ok(changes)
     }
 
-    /// The next page of a key, the oldest changes first. The way back is gone once to find where the pages end, and each
-    /// page is read again: no more than one of them is held.
+    /// The next page of a key, the oldest changes first. The way back is gone once to find where the pages end, and
+    /// each page is read again: no more than one of them is held.
     async fn of_key_forward(&mut self, key: &str) -> Done<Option<Vec<Change>>> {
         if self.ends.is_none() {
             let (newest, mut ends) = (self.high, Vec::new());

@@ -40,8 +40,8 @@ impl Slices {
         Self { again, done, keys: 0, commits: 0, places: None, kept: 0 }
     }
 
-    /// Commits a slice: `attempt` commits what it is given, which is what nobody changed meanwhile. Returns the receipt;
-    /// `None` if nothing was left.
+    /// Commits a slice: `attempt` commits what it is given, which is what nobody changed meanwhile. Returns the
+    /// receipt; `None` if nothing was left.
     pub(crate) async fn commit<T>(
         &mut self,
         context: &Context,

@@ -40,8 +40,8 @@ impl Times {
         if self.relative { column(at) } else { self.show(at, "%H:%M:%S%.3f", false) }
     }
 
-    /// In a form of `strftime`, and with the distance from UTC. A time that a clock in the zone cannot show is shown as it
-    /// is for machines.
+    /// In a form of `strftime`, and with the distance from UTC. A time that a clock in the zone cannot show is shown as
+    /// it is for machines.
     fn show(&self, at: Timestamp, format: &str, with_offset: bool) -> String {
         let Some(wall) = Wall::at(at, &self.zone) else { return rfc3339(at) };
         let offset = match with_offset {

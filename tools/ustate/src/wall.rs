@@ -10,8 +10,8 @@ use univrs_state::log::Timestamp;
 /// What a clock in Greenwich showed at the Unix epoch.
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
-/// A date and a time of day in the years 0 to 9999. It reaches further than an instant of `jiff`, which ends 26 hours before
-/// the last of these years does.
+/// A date and a time of day in the years 0 to 9999. It reaches further than an instant of `jiff`, which ends 26 hours
+/// before the last of these years does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wall {
     civil: DateTime,

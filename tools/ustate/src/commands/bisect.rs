@@ -39,11 +39,11 @@ Examples:
 /// Runs a command on states between a good one and a bad one, and halves what is left each time. The
 /// command reads the state as one JSON object on standard input, whose names are the keys, or those that a pattern
 /// matches: what the command does not ask for need not be read. A value that
-/// every parser of JSON reads alike stands there as it is, other text as a string, other bytes as an object with base64, an erased
-/// value as null. Exit code 0 means that the state is good, 125 that the command cannot tell, any other
-/// below 128 that the state is bad; if the command ends otherwise, the search ends. The two ends are
-/// tried first. -v shows what the command prints, on standard error. Fields of -o tsv: first and last change of the commit,
-/// time, actor, reason, steps.
+/// every parser of JSON reads alike stands there as it is, other text as a string, other bytes as an object with
+/// base64, an erased value as null. Exit code 0 means that the state is good, 125 that the command cannot tell, any
+/// other below 128 that the state is bad; if the command ends otherwise, the search ends. The two ends are tried first.
+/// -v shows what the command prints, on standard error. Fields of -o tsv: first and last change of the commit, time,
+/// actor, reason, steps.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Bisect {

@@ -26,9 +26,9 @@ Examples:
 
 /// Delete keys, all in one commit.
 ///
-/// Their history stays in the log. With --prefix, keys that others change after they were listed are kept and named, with
-/// exit code 1. What is too much for one commit can be deleted --in-slices. Exit code 1 says that none of them existed. Fields of -o tsv:
-/// seq, key, of what was deleted.
+/// Their history stays in the log. With --prefix, keys that others change after they were listed are kept and named,
+/// with exit code 1. What is too much for one commit can be deleted --in-slices. Exit code 1 says that none of them
+/// existed. Fields of -o tsv: seq, key, of what was deleted.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Delete {

@@ -41,8 +41,8 @@ Examples:
 /// exit code is that of the error. The command opens the store to write, but records nothing, except what --accept-loss
 /// and --accept-clock accept, with who accepted it and why. With USTATE_READONLY it does not open it to write.
 /// What is in the log is checked by 'ustate verify'.
-/// Fields of -o tsv: ok or warning, check, what; in a line before these, of a clock that was accepted: seq, its time, the
-/// time of the newest commit before, actor, reason.
+/// Fields of -o tsv: ok or warning, check, what; in a line before these, of a clock that was accepted: seq, its time,
+/// the time of the newest commit before, actor, reason.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Doctor {

@@ -29,10 +29,9 @@ Examples:
 /// Write the log to a file that proves itself.
 ///
 /// The file has all changes, or those of the keys that a pattern selects, without the values of the keys
-/// that --redact names. Whatever is left out, the hashes lead to the same head. Every command that reads takes such a file as --db;
-/// 'ustate import' makes a store of a whole one. A file appears when it is complete. A
-/// killed process may leave FILE.PID-N.partial; delete it. Fields of -o tsv: path, head,
-/// changes, withheld, redacted.
+/// that --redact names. Whatever is left out, the hashes lead to the same head. Every command that reads takes such a
+/// file as --db; 'ustate import' makes a store of a whole one. A file appears when it is complete. A killed process may
+/// leave FILE.PID-N.partial; delete it. Fields of -o tsv: path, head, changes, withheld, redacted.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Export {

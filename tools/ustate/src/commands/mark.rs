@@ -25,7 +25,8 @@ Examples:
 /// A mark names a position and the hash there. It is recorded in the log, with who made it and why, under
 /// /.univrs/marks/NAME, so it goes with an export and 'ustate history' shows what became of it. A name has
 /// ASCII letters, digits, '-', '_' and '.', up to 128; it starts with a letter or a digit, ends with no dot,
-/// and has no two dots together. Without a verb, this lists the marks. Fields of -o tsv: name, seq, hash; list adds actor and reason.
+/// and has no two dots together. Without a verb, this lists the marks. Fields of -o tsv: name, seq, hash; list adds
+/// actor and reason.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Marks {

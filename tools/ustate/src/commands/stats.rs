@@ -31,10 +31,10 @@ Examples:
 /// Count what is in the store and in its log.
 ///
 /// Reads the whole log. Notes say what an operator should see to: a newest commit that is ahead of the clock,
-/// and who keeps a large write-ahead log from being moved; with --json they are in the field warnings. With --by: the changes of each prefix, which is the first segment of keys, of
-/// each actor, or of each hour. Fields of -o tsv: name, number; with --by the name, changes, commits,
-/// bytes that were written, the time of the last change; by prefix also keys and the bytes of their
-/// values.
+/// and who keeps a large write-ahead log from being moved; with --json they are in the field warnings. With --by: the
+/// changes of each prefix, which is the first segment of keys, of each actor, or of each hour. Fields of -o tsv: name,
+/// number; with --by the name, changes, commits, bytes that were written, the time of the last change; by prefix also
+/// keys and the bytes of their values.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Stats {
