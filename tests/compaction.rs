@@ -9,7 +9,7 @@ use univrs_state::log::{Change, ChangeKind};
 use univrs_state::pattern::Pattern;
 use univrs_state::retain::Compact;
 use univrs_state::verify::{NotProvable, Proved};
-use univrs_state::{Batch, Entry, Scan, Seq, StateError, StateStore};
+use univrs_state::{Batch, Entry, LocalStore, Meta, Scan, Seq, StateError, StateStore};
 
 use crate::support::audit::log_after;
 use crate::support::{Local, Store, Subject, frugal, on_every_backend};
@@ -263,3 +263,111 @@ fn random_histories_are_compacted_as_a_plain_model_says_on_every_backend() {
     });
     tried.unwrap();
 }
+
+async fn a_floor_that_cannot_be_one_is_refused_and_nothing_changes<S: Store>(store: S, subject: &Subject) {
+    store.set("/a", b"1".to_vec()).await.unwrap();
+    store.commit(Batch::new().set("/b", "1").set("/b", "2").set("/c", "1")).await.unwrap();
+    store.set("/a", b"2".to_vec()).await.unwrap();
+    subject.local.compact(before(Seq::new(1))).await.unwrap();
+    let head = store.head().await.unwrap();
+    let refused = |compact: Compact| async { subject.local.compact(compact).await.unwrap_err() };
+    let invalid = |error: StateError, what: &str| match error {
+        StateError::InvalidArgument(why) => assert!(why.contains(what), "{why}"),
+        other => panic!("{other:?} instead of a refusal that names {what:?}"),
+    };
+    is_compacted(Err::<(), _>(refused(before(Seq::ZERO)).await), Seq::new(1));
+    invalid(refused(before(Seq::new(1))).await, "begins after 1 already");
+    let (requested, before_it, last) = (Seq::new(3), Seq::new(1), Seq::new(4));
+    assert_eq!(refused(before(requested)).await, StateError::InsideCommit { requested, before: before_it, last });
+    assert!(matches!(refused(before(Seq::new(9))).await, StateError::CursorDiverged(_)));
+    invalid(refused(Compact::before(Seq::new(4))).await, "younger than 10 minutes");
+    assert_eq!(store.head().await.unwrap(), head, "nothing was recorded");
+    assert_eq!(subject.local.floor().await.unwrap().seq, Seq::new(1));
+}
+
+async fn who_why_and_when_a_log_was_compacted_stays_in_it<S: Store>(store: S, subject: &Subject) {
+    store.set("/a", b"1".to_vec()).await.unwrap();
+    store.set("/a", b"2".to_vec()).await.unwrap();
+    let meta = Meta::new().actor("operator").reason("a year is enough");
+    let compacted = match subject.local.clone() {
+        Local::Memory(store) => store.with_meta(meta.clone()).compact(before(Seq::new(2))).await,
+        Local::Sqlite(store) => store.with_meta(meta.clone()).compact(before(Seq::new(2))).await,
+    };
+    let compacted = compacted.unwrap();
+    let history = store.history("/.univrs/compaction", None, 9).await.unwrap();
+    let causes: Vec<_> = history.iter().map(|change| change.meta.as_deref().unwrap().cause().unwrap()).collect();
+    assert_eq!(causes, ["compacted", "compacting"]);
+    for change in &history {
+        let said = change.meta.as_deref().unwrap();
+        assert_eq!((&said.actor, &said.reason), (&meta.actor, &meta.reason));
+    }
+    let record: serde_json::Value = serde_json::from_slice(history[0].value.as_deref().unwrap()).unwrap();
+    assert_eq!(record["digest"], compacted.digest.to_string());
+    assert_eq!((&record["floor"], &record["count"]), (&2.into(), &1.into()));
+    let forged = store.set("/.univrs/compaction", b"{}".to_vec()).await;
+    assert!(matches!(forged, Err(StateError::InvalidKey(_))));
+}
+
+async fn an_id_of_a_commit_below_the_floor_counts_as_never_used<S: Store>(store: S, subject: &Subject) {
+    let batch = |value: &str| Batch::new().commit_id("once").set("/a", value);
+    let first = store.commit(batch("1")).await.unwrap();
+    store.set("/b", b"1".to_vec()).await.unwrap();
+    subject.local.compact(before(first.last)).await.unwrap();
+    let again = store.commit(batch("1")).await.unwrap();
+    assert!(again.last > first.last, "it was recorded anew");
+    let retried = store.commit(batch("1")).await.unwrap();
+    assert_eq!(retried.last, again.last, "the new one is remembered");
+}
+
+async fn watches_go_on_over_a_compaction_or_say_that_it_took_what_they_need<S: Store>(store: S, subject: &Subject) {
+    for n in 0..10 {
+        store.set("/a", vec![n]).await.unwrap();
+    }
+    let mut live = store.watch("/*").unwrap();
+    let at = |seq: u64| store.history("/a", Some(Seq::new(seq + 1)), 1);
+    let (early, floor) = (at(3).await.unwrap()[0].head(), at(5).await.unwrap()[0].head());
+    let cursor = |head| univrs_state::Cursor::new(subject.local.store_id(), head);
+    let (early, from_floor) = (cursor(early), cursor(floor));
+    subject.local.compact(before(Seq::new(5))).await.unwrap();
+    let mut late = store.watch_after("/*", early).unwrap();
+    is_compacted(late.try_next().await, Seq::new(5));
+    let mut resumed = store.watch_after("/a", from_floor).unwrap();
+    for seq in 6..=10 {
+        let event = resumed.try_next().await.unwrap().unwrap();
+        assert_eq!(event.seq, Seq::new(seq));
+        assert_eq!(event.old_value, Some(vec![u8::try_from(seq).unwrap() - 2]), "the one before is in the base");
+    }
+    store.set("/a", b"on".to_vec()).await.unwrap();
+    let event = live.try_next().await.unwrap().unwrap();
+    assert_eq!((event.seq, event.new_value), (Seq::new(13), Some(b"on".to_vec())));
+}
+
+async fn a_forgotten_key_that_is_made_anew_stands_once_and_has_a_new_version<S: Store>(store: S, subject: &Subject) {
+    for key in ["/gone", "/again", "/lives"] {
+        store.set(key, b"1".to_vec()).await.unwrap();
+    }
+    store.commit(Batch::new().delete("/gone").delete("/again")).await.unwrap();
+    store.set("/lives", b"2".to_vec()).await.unwrap();
+    let floor = store.head().await.unwrap().seq;
+    subject.local.compact(before(floor).forget()).await.unwrap();
+    assert!(store.list_deleted("/").await.unwrap().is_empty());
+    assert!(store.history("/gone", None, 9).await.unwrap().is_empty());
+    let version = store.set("/again", b"2".to_vec()).await.unwrap();
+    assert_eq!(version, floor.as_u64() + 1);
+    assert_eq!(store.set("/new", b"1".to_vec()).await.unwrap(), floor.as_u64() + 1);
+    assert_eq!(store.set("/lives", b"3".to_vec()).await.unwrap(), 3);
+    assert_eq!(store.list("/").await.unwrap(), ["/again", "/lives", "/new"]);
+    store.delete("/again").await.unwrap();
+    assert_eq!(store.list_deleted("/").await.unwrap().len(), 1);
+    let since = |seq| store.commit(Batch::new().expect_unchanged_since("/quiet/", seq).set("/x", "1"));
+    assert!(since(floor).await.is_ok());
+    assert!(matches!(since(floor.previous()).await, Err(StateError::Rejected(_))), "something may be forgotten");
+}
+
+on_every_backend!(
+    a_floor_that_cannot_be_one_is_refused_and_nothing_changes,
+    who_why_and_when_a_log_was_compacted_stays_in_it,
+    an_id_of_a_commit_below_the_floor_counts_as_never_used,
+    watches_go_on_over_a_compaction_or_say_that_it_took_what_they_need,
+    a_forgotten_key_that_is_made_anew_stands_once_and_has_a_new_version,
+);
