@@ -278,7 +278,10 @@ async fn a_floor_that_cannot_be_one_is_refused_and_nothing_changes<S: Store>(sto
     is_compacted(Err::<(), _>(refused(before(Seq::ZERO)).await), Seq::new(1));
     invalid(refused(before(Seq::new(1))).await, "begins after 1 already");
     let (requested, before_it, last) = (Seq::new(3), Seq::new(1), Seq::new(4));
-    assert_eq!(refused(before(requested)).await, StateError::InsideCommit { requested, before: before_it, last });
+    assert_eq!(
+        refused(before(requested)).await,
+        StateError::InsideCommit { requested, before: before_it, last }
+    );
     assert!(matches!(refused(before(Seq::new(9))).await, StateError::CursorDiverged(_)));
     invalid(refused(Compact::before(Seq::new(4))).await, "younger than 10 minutes");
     assert_eq!(store.head().await.unwrap(), head, "nothing was recorded");
@@ -295,7 +298,8 @@ async fn who_why_and_when_a_log_was_compacted_stays_in_it<S: Store>(store: S, su
     };
     let compacted = compacted.unwrap();
     let history = store.history("/.univrs/compaction", None, 9).await.unwrap();
-    let causes: Vec<_> = history.iter().map(|change| change.meta.as_deref().unwrap().cause().unwrap()).collect();
+    let causes: Vec<_> =
+        history.iter().map(|change| change.meta.as_deref().unwrap().cause().unwrap()).collect();
     assert_eq!(causes, ["compacted", "compacting"]);
     for change in &history {
         let said = change.meta.as_deref().unwrap();
@@ -319,7 +323,10 @@ async fn an_id_of_a_commit_below_the_floor_counts_as_never_used<S: Store>(store:
     assert_eq!(retried.last, again.last, "the new one is remembered");
 }
 
-async fn watches_go_on_over_a_compaction_or_say_that_it_took_what_they_need<S: Store>(store: S, subject: &Subject) {
+async fn watches_go_on_over_a_compaction_or_say_that_it_took_what_they_need<S: Store>(
+    store: S,
+    subject: &Subject,
+) {
     for n in 0..10 {
         store.set("/a", vec![n]).await.unwrap();
     }
@@ -335,14 +342,21 @@ async fn watches_go_on_over_a_compaction_or_say_that_it_took_what_they_need<S: S
     for seq in 6..=10 {
         let event = resumed.try_next().await.unwrap().unwrap();
         assert_eq!(event.seq, Seq::new(seq));
-        assert_eq!(event.old_value, Some(vec![u8::try_from(seq).unwrap() - 2]), "the one before is in the base");
+        assert_eq!(
+            event.old_value,
+            Some(vec![u8::try_from(seq).unwrap() - 2]),
+            "the one before is in the base"
+        );
     }
     store.set("/a", b"on".to_vec()).await.unwrap();
     let event = live.try_next().await.unwrap().unwrap();
     assert_eq!((event.seq, event.new_value), (Seq::new(13), Some(b"on".to_vec())));
 }
 
-async fn a_forgotten_key_that_is_made_anew_stands_once_and_has_a_new_version<S: Store>(store: S, subject: &Subject) {
+async fn a_forgotten_key_that_is_made_anew_stands_once_and_has_a_new_version<S: Store>(
+    store: S,
+    subject: &Subject,
+) {
     for key in ["/gone", "/again", "/lives"] {
         store.set(key, b"1".to_vec()).await.unwrap();
     }
@@ -361,7 +375,10 @@ async fn a_forgotten_key_that_is_made_anew_stands_once_and_has_a_new_version<S: 
     assert_eq!(store.list_deleted("/").await.unwrap().len(), 1);
     let since = |seq| store.commit(Batch::new().expect_unchanged_since("/quiet/", seq).set("/x", "1"));
     assert!(since(floor).await.is_ok());
-    assert!(matches!(since(floor.previous()).await, Err(StateError::Rejected(_))), "something may be forgotten");
+    assert!(
+        matches!(since(floor.previous()).await, Err(StateError::Rejected(_))),
+        "something may be forgotten"
+    );
 }
 
 on_every_backend!(

@@ -7,6 +7,7 @@ mod background;
 mod clock;
 mod commit_id;
 mod compaction;
+mod compaction_others;
 mod conditions;
 mod conformance;
 mod damage;
