@@ -10,7 +10,7 @@ use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::{Anchor, Head, Timestamp};
 use crate::pattern::Pattern;
-use crate::state::{Batch, Entry};
+use crate::state::{Batch, Entry, KeyVersion};
 use crate::store::commit::rehearse;
 use crate::store::engine::{Caller, CommitRequest, Engine, Read};
 use crate::store::feed::undisturbed;
@@ -263,8 +263,35 @@ impl OpenStore {
         }
     }
 
+    /// The current entry of a key: from memory, if the newest state has it there.
+    pub(crate) async fn entry(&self, key: &str) -> Result<Option<Entry>> {
+        match self.at_hand(|published| published.in_memory.entry(key)) {
+            Some(entry) => entry,
+            None => self.read_entry(key).await,
+        }
+    }
+
+    /// The version of a key, 0 if it is absent: from memory, if the newest state has it there.
+    pub(crate) async fn version_of(&self, key: &str) -> Result<u64> {
+        let live = |known: Option<KeyVersion>| known.map_or(0, |known| known.live_version());
+        if let Some(known) = self.at_hand(|published| published.in_memory.key_version(key)) {
+            return known.map(live);
+        }
+        let key = key.to_owned();
+        self.read_snapshot(move |snapshot| snapshot.key_version(&key).map(live)).await
+    }
+
+    /// A page of a scan: from memory, if its state is there.
+    pub(crate) async fn page(&self, scan: Scan) -> Result<Page> {
+        if let Some(page) = self.scan_at_hand(&scan).transpose() {
+            return page;
+        }
+        let limits = self.limits.clone();
+        self.read_snapshot(move |snapshot| current::scan(snapshot, &limits, &scan)).await
+    }
+
     /// Reads an entry from the storage, and adds it to the cache.
-    pub(crate) async fn read_entry(&self, key: &str) -> Result<Option<Entry>> {
+    async fn read_entry(&self, key: &str) -> Result<Option<Entry>> {
         let (key, shared) = (key.to_owned(), self.shared.clone());
         self.read_snapshot(move |snapshot| {
             let entry = snapshot.entry(&key)?;

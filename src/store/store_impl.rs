@@ -27,10 +27,7 @@ impl StateStore for OpenStore {
     async fn get(&self, key: &str) -> Result<Option<Entry>> {
         validate_key(key)?;
         consume_budget().await;
-        match self.at_hand(|published| published.in_memory.entry(key)) {
-            Some(entry) => entry,
-            None => self.read_entry(key).await,
-        }
+        self.entry(key).await
     }
 
     async fn get_many(&self, keys: &[&str]) -> Result<Page> {
@@ -47,11 +44,7 @@ impl StateStore for OpenStore {
     async fn scan(&self, scan: Scan) -> Result<Page> {
         validate_prefix(&scan.prefix)?;
         consume_budget().await;
-        if let Some(page) = self.scan_at_hand(&scan).transpose() {
-            return page;
-        }
-        let limits = self.limits().clone();
-        self.read_snapshot(move |snapshot| current::scan(snapshot, &limits, &scan)).await
+        self.page(scan).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>> {
@@ -77,14 +70,7 @@ impl StateStore for OpenStore {
     async fn version(&self, key: &str) -> Result<u64> {
         validate_key(key)?;
         consume_budget().await;
-        if let Some(key_version) = self.at_hand(|published| published.in_memory.key_version(key)) {
-            return Ok(key_version?.map_or(0, |key_version| key_version.live_version()));
-        }
-        let key = key.to_owned();
-        self.read_snapshot(move |snapshot| {
-            Ok(snapshot.key_version(&key)?.map_or(0, |key_version| key_version.live_version()))
-        })
-        .await
+        self.version_of(key).await
     }
 
     async fn head(&self) -> Result<Head> {
