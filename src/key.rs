@@ -70,6 +70,33 @@ pub(crate) fn validate_prefix(prefix: &str) -> Result<()> {
     Ok(())
 }
 
+/// The most bytes of a name of something that belongs to the store.
+const MAX_NAME: usize = 128;
+
+/// Checks a name that the store makes a key of, such as that of a mark: 1 to 128 bytes; ASCII letters, digits, `-`, `_`
+/// and `.`; the first is a letter or a digit.
+pub(crate) fn validate_name(name: &str, of: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let why = if name.is_empty() {
+        "it is empty".to_owned()
+    } else if name.len() > MAX_NAME {
+        format!("it has {} bytes, at most {MAX_NAME} are allowed", name.len())
+    } else if let Some((at, c)) = name.char_indices().find(|(_, c)| !allowed(*c)) {
+        format!("{c:?} at byte {at} is not allowed; use ASCII letters, digits, '-', '_' and '.'")
+    } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        "it must start with a letter or a digit".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(invalid_name(name, of, &why))
+}
+
+/// An error that quotes a name, shortened and escaped.
+pub(crate) fn invalid_name(name: &str, of: &str, why: &str) -> StateError {
+    let shown: String = name.chars().take(MAX_NAME).collect();
+    StateError::InvalidArgument(format!("the name {shown:?} of {of}: {why}"))
+}
+
 /// An error that quotes the key, shortened and escaped.
 pub(crate) fn invalid(key: &str, why: &str) -> StateError {
     let mut shown: String = key.chars().take(64).collect();

@@ -4,13 +4,11 @@ use serde_json::{Map, Value};
 
 use super::point::Point;
 use crate::error::{Result, StateError};
-use crate::key::MARKS_PREFIX;
+use crate::key::{MARKS_PREFIX, invalid_name, validate_name};
 use crate::log::Head;
 
 /// The format of a mark's value.
 const FORMAT: u64 = 1;
-/// The most bytes of a name.
-const MAX_NAME: usize = 128;
 
 /// A name for a point of the history: a position and the hash there. Made by
 /// [`LocalStore::mark`](crate::LocalStore::mark).
@@ -44,24 +42,15 @@ impl Mark {
     /// assert!(Mark::validate_name("before the move").is_err());
     /// ```
     pub fn validate_name(name: &str) -> Result<()> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let why = if name.is_empty() {
-            "it is empty".to_owned()
-        } else if name.len() > MAX_NAME {
-            format!("it has {} bytes, at most {MAX_NAME} are allowed", name.len())
-        } else if let Some((at, c)) = name.char_indices().find(|(_, c)| !allowed(*c)) {
-            format!("{c:?} at byte {at} is not allowed; use ASCII letters, digits, '-', '_' and '.'")
-        } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-            "it must start with a letter or a digit".to_owned()
-        } else if name.ends_with('.') {
+        validate_name(name, "a mark")?;
+        let why = if name.ends_with('.') {
             "it must not end with '.'".to_owned()
         } else if let Some(at) = name.find("..") {
             format!("'..' at byte {at} stands for a range")
         } else {
             return Ok(());
         };
-        let shown: String = name.chars().take(MAX_NAME).collect();
-        Err(StateError::InvalidArgument(format!("the name {shown:?} of a mark: {why}")))
+        Err(invalid_name(name, "a mark", &why))
     }
 
     /// The key that the mark is recorded under, `/.univrs/marks/NAME`: its history is that of the mark.
