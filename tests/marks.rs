@@ -9,7 +9,7 @@ use univrs_state::{
 };
 
 use crate::support::audit::log_of;
-use crate::support::{Local, Store, Subject, folder, on_every_backend, seq, value};
+use crate::support::{Store, Subject, folder, on_every_backend, seq, value};
 
 on_every_backend!(
     a_mark_reads_as_the_point_that_it_was_made_at,
@@ -21,20 +21,12 @@ on_every_backend!(
     a_log_that_does_not_have_the_point_refuses_it,
 );
 
-/// The store with its methods, whichever it is.
-fn local(subject: &Subject) -> Arc<dyn LocalStore> {
-    match &subject.local {
-        Local::Memory(store) => Arc::new(store.clone()),
-        Local::Sqlite(store) => Arc::new(store.clone()),
-    }
-}
-
 fn names(marks: &[Mark]) -> Vec<(&str, u64)> {
     marks.iter().map(|mark| (mark.name.as_str(), mark.head.seq.as_u64())).collect()
 }
 
 async fn a_mark_reads_as_the_point_that_it_was_made_at<S: Store>(store: S, subject: &Subject) {
-    let local = local(subject);
+    let local = subject.local.opened();
     let mut points = vec![("zero".to_owned(), 0)];
     assert_eq!(local.mark("zero", Seq::ZERO.into()).await.unwrap().head.seq, Seq::ZERO);
     for n in 1..=20_u64 {
@@ -64,7 +56,7 @@ async fn a_mark_is_in_the_log_with_who_made_it_and_why_and_no_pattern_shows_it<S
     store: S,
     subject: &Subject,
 ) {
-    let local = local(subject);
+    let local = subject.local.opened();
     store.set("/a", value(1)).await.unwrap();
     let mut watch = store.watch("/**").unwrap();
     let alice = WithMeta::new(local.clone(), Meta::new().actor("alice").reason("rollout 88"));
@@ -96,7 +88,7 @@ async fn a_name_that_is_taken_is_refused_unless_it_has_this_point_or_is_moved<S:
     store: S,
     subject: &Subject,
 ) {
-    let local = local(subject);
+    let local = subject.local.opened();
     store.set("/a", value(1)).await.unwrap();
     let mark = local.mark("m", seq(1).into()).await.unwrap();
     store.set("/a", value(2)).await.unwrap();
@@ -116,7 +108,7 @@ async fn what_is_no_name_and_what_is_no_point_is_refused_and_nothing_is_recorded
     store: S,
     subject: &Subject,
 ) {
-    let local = local(subject);
+    let local = subject.local.opened();
     store.commit(Batch::new().set("/a", "1").set("/b", "1")).await.unwrap();
     let head = store.head().await.unwrap();
     for name in ["", "a b", "a/b", "../x", "*", "a..b", &"x".repeat(129)] {
@@ -138,7 +130,7 @@ async fn what_is_no_name_and_what_is_no_point_is_refused_and_nothing_is_recorded
 }
 
 async fn of_many_that_take_a_name_at_once_one_gets_it<S: Store>(store: S, subject: &Subject) {
-    let local = local(subject);
+    let local = subject.local.opened();
     for n in 1..=8 {
         store.set("/a", value(n)).await.unwrap();
     }
@@ -160,7 +152,7 @@ async fn of_many_that_take_a_name_at_once_one_gets_it<S: Store>(store: S, subjec
 }
 
 async fn marks_go_with_an_export_an_import_and_a_replay<S: Store>(store: S, subject: &Subject) {
-    let local = local(subject);
+    let local = subject.local.opened();
     store.set("/a", value(1)).await.unwrap();
     local.mark("one", Point::Head).await.unwrap();
     store.set("/a", value(2)).await.unwrap();
@@ -209,7 +201,7 @@ async fn marks_go_with_an_export_an_import_and_a_replay<S: Store>(store: S, subj
 }
 
 async fn a_log_that_does_not_have_the_point_refuses_it<S: Store>(store: S, subject: &Subject) {
-    let local = local(subject);
+    let local = subject.local.opened();
     store.set("/a", value(1)).await.unwrap();
     let mark = local.mark("m", Point::Head).await.unwrap();
     // The log of another store, and one that ends before.

@@ -104,6 +104,14 @@ impl Local {
         }
     }
 
+    /// The store with its methods, whichever it is.
+    pub(crate) fn opened(&self) -> Arc<dyn LocalStore> {
+        match self {
+            Self::Memory(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
     pub(crate) fn store_id(&self) -> StoreId {
         match self {
             Self::Memory(store) => store.store_id(),
