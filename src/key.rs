@@ -10,6 +10,9 @@ pub const RESERVED_PREFIX: &str = "/.univrs/";
 /// The prefix of the keys of marks.
 pub(crate) const MARKS_PREFIX: &str = "/.univrs/marks/";
 
+/// The prefix of the keys of consumers.
+pub(crate) const CONSUMERS_PREFIX: &str = "/.univrs/consumers/";
+
 /// The key whose commits accept the clock: from each on, commit times begin again at its time.
 pub(crate) const CLOCK_KEY: &str = "/.univrs/clock";
 

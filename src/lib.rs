@@ -23,7 +23,7 @@
 //! exported log. All are cheap handles: clone them.
 //!
 //! What programs name daily stands at the root of the crate, and most of it in the [`prelude`]. The rest
-//! has modules by subject: [`archive`], [`error`], [`history`], [`key`], [`limits`], [`log`], [`options`],
+//! has modules by subject: [`archive`], [`consumer`], [`error`], [`history`], [`key`], [`limits`], [`log`], [`options`],
 //! [`pattern`], [`stats`], [`verify`] and [`watch`]. Import `*` from the prelude alone: the root has modules
 //! such as `log` and `error`, which other crates have, too.
 //!
@@ -70,6 +70,14 @@
 //! A pattern is a key; or `PREFIX*`, which matches everything below the prefix; or has whole segments
 //! `*` (one segment) and `**` (any number of segments), as in `/nodes/*/status`. See [`Pattern`]. The
 //! states of a watch, and what to do when one ends, are described at [`WatchStream`].
+//!
+//! # Consume
+//! | call | result |
+//! |---|---|
+//! | [`consumer`](LocalStore::consumer) | a [`Consumer`]: a reader whose position the store keeps under a name, and that goes on where it was |
+//! | [`process`](consumer::Consumer::process) | records what comes of the next commit together with the position: exactly once |
+//! | [`next`](consumer::Consumer::next), [`ack`](consumer::Consumer::ack) | the next commit, and that its work is done: at least once |
+//! | [`consumers`](LocalStore::consumers), [`reset_consumer`](LocalStore::reset_consumer), [`remove_consumer`](LocalStore::remove_consumer) | how far each is; moves one to a point; removes one |
 //!
 //! # Look back
 //! | call | result |
@@ -142,6 +150,7 @@
 //! [`Archive`]: archive::Archive
 //! [`Archive::open`]: archive::Archive::open
 //! [`Change`]: log::Change
+//! [`Consumer`]: consumer::Consumer
 //! [`Follow`]: log::Follow
 //! [`Past`]: history::Past
 //! [`Pattern`]: pattern::Pattern
@@ -184,6 +193,11 @@ pub use store::{
 pub mod archive {
     pub use crate::audit::{Form, Progress};
     pub use crate::store::{Archive, Export, Exported};
+}
+
+/// Consumers: readers of the log whose position the store keeps.
+pub mod consumer {
+    pub use crate::store::{Consumed, Consumer, ConsumerInfo, ConsumerRequest, Processed};
 }
 
 /// The past: reads of a moment, differences between two, and ways to bring one back.

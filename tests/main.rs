@@ -10,6 +10,7 @@ mod compaction;
 mod compaction_others;
 mod conditions;
 mod conformance;
+mod consumer;
 mod damage;
 mod disk_full;
 mod doubt;

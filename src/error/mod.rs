@@ -40,6 +40,10 @@ pub enum StateError {
     /// The batch was refused, because conditions do not hold. The rejection lists all that failed.
     Rejected(Rejection),
 
+    /// Somebody else opened this consumer, reset it or removed it, so this one can record nothing any more. Open it again
+    /// if it should be this one.
+    Fenced(String),
+
     /// A limit of the store is exceeded. If [`of_input`](Exceeded::of_input) is true, the input is too large.
     /// If it is false, a condition would have to look at too many keys of the store.
     LimitExceeded(Exceeded),
@@ -56,7 +60,8 @@ pub enum StateError {
     /// treat an absent key as an error.
     KeyNotFound(String),
     /// Code that the program gave to the store panicked: a clock, a source of randomness, a progress
-    /// function, a reader or a writer. The call recorded nothing, and the store remains usable.
+    /// function, a reader, a writer, or the function of a consumer. The call recorded nothing, and the store remains
+    /// usable.
     Panicked(&'static str),
 
     /// The store was opened read-only, so it cannot be written.
@@ -135,7 +140,8 @@ pub enum StateError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The current state does not allow the write; nothing was recorded. Read again, and decide anew.
+    /// The current state does not allow the write; nothing was recorded. Read again, and decide anew. A consumer that was
+    /// taken over is to be opened again.
     Refused,
     /// The request, or code that came with it, is wrong. The same request never succeeds: correct the program.
     InvalidInput,
@@ -165,7 +171,9 @@ impl StateError {
     /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::VersionConflict { .. } | Self::AlreadyExists(_) | Self::Rejected(_) => ErrorKind::Refused,
+            Self::VersionConflict { .. } | Self::AlreadyExists(_) | Self::Rejected(_) | Self::Fenced(_) => {
+                ErrorKind::Refused
+            }
             Self::LimitExceeded(exceeded) if !exceeded.of_input => ErrorKind::Refused,
             Self::LimitExceeded(_)
             | Self::CommitIdReused(_)
@@ -215,6 +223,7 @@ impl StateError {
             Self::VersionConflict { .. } => "version_conflict",
             Self::AlreadyExists(_) => "already_exists",
             Self::Rejected(_) => "rejected",
+            Self::Fenced(_) => "fenced",
             Self::LimitExceeded(_) => "limit_exceeded",
             Self::CommitIdReused(_) => "commit_id_reused",
             Self::InvalidKey(_) => "invalid_key",
@@ -253,6 +262,7 @@ impl fmt::Display for StateError {
             }
             Self::AlreadyExists(key) => write!(f, "key already exists: {key}"),
             Self::Rejected(rejection) => write!(f, "batch refused: {rejection}"),
+            Self::Fenced(why) => write!(f, "fenced: {why}"),
             Self::LimitExceeded(exceeded) => exceeded.fmt(f),
             Self::CommitIdReused(id) => {
                 write!(f, "commit id {id:?} was used before for other writes; use a new id for a new batch")

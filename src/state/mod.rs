@@ -4,6 +4,7 @@
 
 mod batch;
 mod compaction;
+mod consumer_record;
 mod decide;
 mod entry;
 mod floor;
@@ -24,6 +25,7 @@ pub use transaction::TransactionOp;
 
 pub(crate) use batch::{Condition, Write};
 pub(crate) use compaction::{BaseSeal, Compaction, Forgetting, Forgotten};
+pub(crate) use consumer_record::{ConsumerRecord, Hold};
 pub(crate) use decide::{KeyVersions, KeysBelow, decide};
 pub(crate) use floor::{Floor, Unfinished};
 pub(crate) use key_state::KeyState;

@@ -40,6 +40,11 @@ pub(crate) fn tell(progress: Option<&(dyn Fn(Progress) + Send + Sync)>, done: u6
     progress.map_or(Ok(()), |tell| guarded("the progress function", || tell(Progress { done, total })))
 }
 
+/// Calls the function that says what a consumer does about a commit.
+pub(crate) fn effects<T>(run: impl FnOnce() -> T) -> Result<T> {
+    guarded("the function of a consumer", run)
+}
+
 fn guarded<T>(whose: &'static str, run: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|_| StateError::Panicked(whose))
 }

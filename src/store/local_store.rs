@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::consumer::{self, ConsumerInfo, ConsumerRequest};
 use super::history::{Mark, Point, Restore};
 use super::marks;
 use super::receipt::Receipt;
@@ -18,7 +19,7 @@ use super::verify::Verify;
 use crate::audit::VerifyReport;
 use crate::error::{Result, StateError};
 use crate::key::CLOCK_KEY;
-use crate::log::{Anchor, Head, StoreId, cause};
+use crate::log::{Anchor, Cursor, Head, Meta, StoreId, cause};
 use crate::state::Batch;
 
 /// What is recorded when the clock is accepted. When, by whom and why, the change itself says.
@@ -229,6 +230,42 @@ pub trait LocalStore: StateStore + sealed::Opened {
         marks::unmark(self, name).await
     }
 
+    /// A consumer: a reader of the log whose position the store keeps under this name. The request says what it reads and
+    /// from where, and opens it: see [`Consumer`](crate::consumer::Consumer).
+    fn consumer(&self, name: &str) -> ConsumerRequest {
+        ConsumerRequest::new(self.opened().0.clone(), stamp(self), name)
+    }
+
+    /// All consumers, in the order of their names.
+    ///
+    /// # Errors
+    /// See the trait; [`StateError::UpgradeNeeded`](crate::StateError::UpgradeNeeded) if a newer version recorded one in
+    /// another format; [`StateError::Panicked`](crate::StateError::Panicked) if the clock panics.
+    async fn consumers(&self) -> Result<Vec<ConsumerInfo>> {
+        consumer::list(self.opened().0).await
+    }
+
+    /// Moves a consumer to a point, forward or back: it goes on with the commits after it. Whoever has the consumer open is
+    /// fenced, and opens it again. Returns the new position.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a name that no consumer has, or that breaks a
+    /// rule; those of [`StateStore::at`] for the point; those of [`consumers`](Self::consumers); those of
+    /// [`StateStore::commit`].
+    async fn reset_consumer(&self, name: &str, to: Point) -> Result<Cursor> {
+        consumer::reset(self.opened().0, &stamp(self), name, to).await
+    }
+
+    /// Removes a consumer; returns whether there was one. Whoever has it open is fenced. It no longer holds retention back,
+    /// and its history stays in the log.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a name that breaks a rule; those of
+    /// [`StateStore::commit`].
+    async fn remove_consumer(&self, name: &str) -> Result<bool> {
+        consumer::remove(self.opened().0, &stamp(self), name).await
+    }
+
     /// Accepts the clock: records that it is right, so that the times of later commits go on from its time, also if that
     /// is before the time of the newest commit.
     ///
@@ -320,6 +357,11 @@ pub trait LocalStore: StateStore + sealed::Opened {
 impl<S: LocalStore + ?Sized> LocalStore for Arc<S> {}
 impl<S: LocalStore + ?Sized> LocalStore for Box<S> {}
 impl<S: LocalStore + ?Sized> LocalStore for &S {}
+
+/// The metadata that a handle adds to its batches.
+fn stamp<S: LocalStore + ?Sized>(store: &S) -> Arc<Meta> {
+    store.stamped(Batch::new()).recorded_meta().unwrap_or_default()
+}
 
 /// Keeps the trait to the stores of this crate: only they have what its methods ask.
 pub(crate) mod sealed {

@@ -14,6 +14,7 @@
 //! | `session` | a store that runs, and its openings, which may be several |
 //! | `open_store` | one opening: state, start, read, close |
 //! | `history/` `watch/` | past states and restoring them; watches |
+//! | `consumer/` | readers whose position the store keeps |
 //! | `transfer/` | exports and imports |
 //! | `retain/` | what leaves the log |
 //! | `verify/` | verifications |
@@ -23,6 +24,7 @@ mod archive;
 mod clock;
 mod codec;
 mod commit;
+mod consumer;
 mod delegate;
 mod engine;
 mod entropy;
@@ -73,6 +75,7 @@ mod power;
 
 pub use archive::Archive;
 pub use clock::{Clock, SystemClock};
+pub use consumer::{Consumed, Consumer, ConsumerInfo, ConsumerRequest, Processed};
 pub use entropy::{Entropy, OsEntropy};
 pub use history::{Diff, DiffPage, Difference, Mark, Past, Point, Restore};
 pub use local_store::LocalStore;

@@ -77,7 +77,8 @@ impl WatchedClock {
         watched
     }
 
-    fn uptime(&self) -> Result<Option<Duration>> {
+    /// What the monotonic clock beside it shows; `None` if it has none.
+    pub(crate) fn uptime(&self) -> Result<Option<Duration>> {
         foreign::uptime(&*self.clock)
     }
 

@@ -10,12 +10,15 @@ use super::event::WatchEvent;
 use super::pending::Deliveries;
 use super::stream::WatchStream;
 use crate::error::{Result, StateError};
-use crate::log::Cursor;
+use crate::log::{Cursor, Head};
 
 /// A watch that delivers whole commits: each item has the matching events of one commit, in order. Made by
 /// [`WatchStream::commits`].
 #[derive(Debug)]
 pub struct Commits(WatchStream);
+
+/// The matching events of a commit, and the head after it.
+pub(crate) type WholeCommit = (Vec<WatchEvent>, Head);
 
 impl WatchStream {
     /// Turns this stream into one that delivers whole commits: the matching events of each, in order. Each commit
@@ -49,6 +52,10 @@ impl Commits {
     /// The cause of the end; `None` if the stream has not ended.
     pub fn error(&self) -> Option<&StateError> {
         self.0.error()
+    }
+
+    pub(crate) fn poll_commit(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<WholeCommit>>> {
+        self.0.poll_delivery(context, Deliveries::next_commit_and_head)
     }
 
     pub(super) fn poll_events(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<WatchEvent>>>> {

@@ -119,6 +119,18 @@ impl Deliveries {
         Next::Item(Delivery { item, head, commit, last: self.commits.is_empty() })
     }
 
+    /// The same, with the head after the commit.
+    pub(super) fn next_commit_and_head(&mut self) -> Next<(Vec<WatchEvent>, Head)> {
+        match self.next_commit() {
+            Next::Item(Delivery { item, head, commit, last }) => {
+                let after = commit.unwrap_or(head);
+                Next::Item(Delivery { item: (item, after), head, commit, last })
+            }
+            Next::Due(changes) => Next::Due(changes),
+            Next::Nothing => Next::Nothing,
+        }
+    }
+
     /// Fills in the replaced states that were read for the changes that were due.
     pub(super) fn fill(&mut self, old: Vec<Option<Before>>) {
         self.bytes += size_of(&old);

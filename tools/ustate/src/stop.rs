@@ -128,9 +128,10 @@ impl Failure {
 
 fn exit_of(error: &StateError) -> Exit {
     match error {
-        StateError::VersionConflict { .. } | StateError::AlreadyExists(_) | StateError::Rejected(_) => {
-            Exit::No
-        }
+        StateError::VersionConflict { .. }
+        | StateError::AlreadyExists(_)
+        | StateError::Rejected(_)
+        | StateError::Fenced(_) => Exit::No,
         StateError::LimitExceeded(_)
         | StateError::CommitIdReused(_)
         | StateError::ReadOnly
