@@ -44,6 +44,10 @@ pub enum StateError {
     /// if it should be this one.
     Fenced(String),
 
+    /// What would be dropped is still needed: by a consumer that is not done with it, or for a mark. The message names
+    /// them. Nothing was dropped.
+    Held(String),
+
     /// A limit of the store is exceeded. If [`of_input`](Exceeded::of_input) is true, the input is too large.
     /// If it is false, a condition would have to look at too many keys of the store.
     LimitExceeded(Exceeded),
@@ -171,9 +175,11 @@ impl StateError {
     /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::VersionConflict { .. } | Self::AlreadyExists(_) | Self::Rejected(_) | Self::Fenced(_) => {
-                ErrorKind::Refused
-            }
+            Self::VersionConflict { .. }
+            | Self::AlreadyExists(_)
+            | Self::Rejected(_)
+            | Self::Fenced(_)
+            | Self::Held(_) => ErrorKind::Refused,
             Self::LimitExceeded(exceeded) if !exceeded.of_input => ErrorKind::Refused,
             Self::LimitExceeded(_)
             | Self::CommitIdReused(_)
@@ -223,6 +229,7 @@ impl StateError {
             Self::VersionConflict { .. } => "version_conflict",
             Self::AlreadyExists(_) => "already_exists",
             Self::Rejected(_) => "rejected",
+            Self::Held(_) => "held",
             Self::Fenced(_) => "fenced",
             Self::LimitExceeded(_) => "limit_exceeded",
             Self::CommitIdReused(_) => "commit_id_reused",
@@ -263,6 +270,7 @@ impl fmt::Display for StateError {
             Self::AlreadyExists(key) => write!(f, "key already exists: {key}"),
             Self::Rejected(rejection) => write!(f, "batch refused: {rejection}"),
             Self::Fenced(why) => write!(f, "fenced: {why}"),
+            Self::Held(what) => write!(f, "held back: {what}"),
             Self::LimitExceeded(exceeded) => exceeded.fmt(f),
             Self::CommitIdReused(id) => {
                 write!(f, "commit id {id:?} was used before for other writes; use a new id for a new batch")

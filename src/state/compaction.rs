@@ -25,6 +25,8 @@ pub(crate) struct Compaction {
     pub(crate) keep: Vec<Pattern>,
     /// What was forgotten by this compaction or by an earlier one.
     pub(crate) forgotten: Option<Arc<Forgotten>>,
+    /// Consumers that were not done with what lies before the floor.
+    pub(crate) lost: Vec<String>,
     /// What the compaction left at or below the floor; none until it has ended.
     pub(crate) base: Option<BaseSeal>,
 }
@@ -98,6 +100,8 @@ struct Record {
     keep: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forgotten: Option<ForgottenRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,7 +153,7 @@ impl Compaction {
             return Err(corrupt());
         }
         let floor = Head { seq: record.floor, hash: record.hash };
-        Ok(Self { floor, at: record.at, keep: patterns(record.keep)?, forgotten, base })
+        Ok(Self { floor, at: record.at, keep: patterns(record.keep)?, forgotten, lost: record.lost, base })
     }
 
     /// The record as it is written.
@@ -162,9 +166,18 @@ impl Compaction {
             keep: texts(&forgotten.keep),
         });
         let (count, digest) = self.base.map(|base| (base.count, base.digest)).unzip();
-        let Head { seq: floor, hash } = self.floor;
-        let record =
-            Record { v: FORMAT, floor, hash, at: self.at, keep: texts(&self.keep), forgotten, count, digest };
+        let (Head { seq: floor, hash }, lost) = (self.floor, self.lost.clone());
+        let record = Record {
+            v: FORMAT,
+            floor,
+            hash,
+            at: self.at,
+            keep: texts(&self.keep),
+            forgotten,
+            lost,
+            count,
+            digest,
+        };
         Ok(serde_json::to_vec(&record)?)
     }
 }
@@ -180,6 +193,7 @@ mod tests {
             at: Timestamp::from_micros(5),
             keep: keep.clone(),
             forgotten: Some(Arc::new(Forgotten { floor: Seq::new(7), version: 9, keep })),
+            lost: vec!["indexer".to_owned()],
             base: Some(BaseSeal { count: 3, digest: Hash::from_bytes([1; 32]) }),
         }
     }
@@ -187,7 +201,8 @@ mod tests {
     #[test]
     fn a_record_is_read_as_it_was_written_and_half_a_record_is_none() {
         let whole = record();
-        let plain = Compaction { keep: Vec::new(), forgotten: None, base: None, ..record() };
+        let plain =
+            Compaction { keep: Vec::new(), forgotten: None, lost: Vec::new(), base: None, ..record() };
         for record in [whole, plain] {
             assert_eq!(Compaction::decode(&record.encode().unwrap()), Ok(record));
         }

@@ -86,7 +86,7 @@ fn begin(sqlite: &mut Sqlite, sources: &Sources, record: &Record, rng: &mut Rng)
     if rng.once_in(2) {
         compact = compact.forget();
     }
-    let next = record.next(&check, &compact);
+    let next = record.next(&check, &compact, Vec::new());
     let tip = commit(sqlite, sources, &next, record.version, cause::COMPACTING)?;
     if let Some(tip) = tip {
         let seal = sqlite.with_snapshot(|snapshot| {

@@ -39,6 +39,7 @@ pub struct Compact {
     pub(super) keep: Vec<Pattern>,
     pub(super) forget: bool,
     pub(super) force: bool,
+    pub(super) spare_marks: bool,
     pub(super) progress: Option<Told>,
 }
 
@@ -48,7 +49,8 @@ pub(super) type Told = Arc<dyn Fn(Progress) + Send + Sync>;
 impl Compact {
     /// Drops what was superseded at a point: the changes at or before it that another change at or before it replaced.
     pub fn before(point: impl Into<Point>) -> Self {
-        Self { before: point.into(), keep: Vec::new(), forget: false, force: false, progress: None }
+        let before = point.into();
+        Self { before, keep: Vec::new(), forget: false, force: false, spare_marks: false, progress: None }
     }
 
     /// Keeps all changes of the keys that match the pattern, besides those of earlier patterns. Their
@@ -69,11 +71,18 @@ impl Compact {
         Self { forget: true, ..self }
     }
 
-    /// Takes a floor that is younger than ten minutes, too. Open scans, watches and retries by commit id may still need
-    /// what lies before it: they get [`StateError::Compacted`](crate::StateError::Compacted), and an id counts as never
-    /// used.
+    /// Takes a floor that is younger than ten minutes, too, or beyond a consumer that holds what lies before it. Open scans,
+    /// watches and retries by commit id may still need that: they get
+    /// [`StateError::Compacted`](crate::StateError::Compacted), and an id counts as never used. Consumers that lose their
+    /// place are named in the record.
     pub fn force(self) -> Self {
         Self { force: true, ..self }
+    }
+
+    /// Refuses a floor beyond a point that has a [mark](crate::history::Mark). Without this, such a mark stays, but what it
+    /// names is gone.
+    pub fn spare_marks(self) -> Self {
+        Self { spare_marks: true, ..self }
     }
 
     /// Sets a function that a thread of the store calls from time to time with the progress. Each change up to the floor
@@ -90,6 +99,7 @@ impl fmt::Debug for Compact {
             .field("keep", &self.keep)
             .field("forget", &self.forget)
             .field("force", &self.force)
+            .field("spare_marks", &self.spare_marks)
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod compact;
+mod holds;
 mod plan;
 mod run;
 mod slices;

@@ -58,7 +58,7 @@ impl Record {
     }
 
     /// The record of a compaction that begins at the floor that was checked.
-    pub(crate) fn next(&self, check: &Check, compact: &Compact) -> Compaction {
+    pub(crate) fn next(&self, check: &Check, compact: &Compact, lost: Vec<String>) -> Compaction {
         let (floor, at) = check.floor();
         let known = self.floor.forgotten.clone();
         let before = known.as_ref().map_or(0, |known| known.version);
@@ -69,7 +69,7 @@ impl Record {
         } else {
             known
         };
-        Compaction { floor, at, keep: compact.keep.clone(), forgotten, base: None }
+        Compaction { floor, at, keep: compact.keep.clone(), forgotten, lost, base: None }
     }
 }
 

@@ -8,10 +8,12 @@ use tokio::sync::oneshot;
 
 use super::check::Check;
 use super::compact::{Compact, Compacted, Told};
+use super::holds::Holds;
 use super::plan::{self, Record};
 use super::slices::Slices;
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
+use crate::key::CONSUMERS_PREFIX;
 use crate::log::{Timestamp, cause};
 use crate::seq::Seq;
 use crate::state::{BaseSeal, Batch, Compaction, Floor};
@@ -43,6 +45,7 @@ impl OpenStore {
             .await?;
         let at = at.unwrap_or(Timestamp::EPOCH);
         record.check(head, at, (!compact.force).then_some(self.engine.clock().shown()?))?;
+        self.holds(head.seq, compact).await?;
         let seal = record.seal();
         let floor = Floor::at(head, Some(at));
         let mut check = Check::new(self.shared.store, record.floor.clone(), seal, floor);
@@ -59,17 +62,36 @@ impl OpenStore {
                 break;
             }
         }
-        let next = record.next(&check, compact);
-        self.commit_record(batch, &next, record.version, cause::COMPACTING).await
+        loop {
+            let holds = self.holds(head.seq, compact).await?;
+            let next = record.next(&check, compact, holds.lost());
+            // Who moves on or comes meanwhile is judged anew.
+            let batch = batch.clone().expect_unchanged_since(CONSUMERS_PREFIX, holds.head);
+            match self.commit_record(batch, &next, record.version, cause::COMPACTING).await {
+                Err(StateError::Busy(_)) if self.holds(head.seq, compact).await?.head > holds.head => {
+                    let now = self.read_snapshot(Record::read).await?;
+                    if now.version != record.version {
+                        return Err(begun());
+                    }
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    /// Who needs what lies before a floor; an error if that is in the way.
+    async fn holds(&self, floor: Seq, compact: &Compact) -> Result<Holds> {
+        let now = self.engine.clock().shown()?;
+        let holds = self.read_snapshot(move |snapshot| Holds::read(snapshot, floor, now)).await?;
+        holds.check(floor, compact.force, compact.spare_marks)?;
+        Ok(holds)
     }
 
     /// Commits a record of the compaction, if nobody else has committed one meanwhile.
     async fn commit_record(&self, batch: Batch, next: &Compaction, version: u64, cause: &str) -> Result<()> {
         match self.order(plan::recording(batch, next, version, cause)?).await {
             Ok(_) => Ok(()),
-            Err(StateError::Rejected(_)) => {
-                Err(StateError::Busy("another compaction began meanwhile".into()))
-            }
+            Err(StateError::Rejected(_)) => Err(begun()),
             Err(error) => Err(error),
         }
     }
@@ -177,6 +199,10 @@ impl OpenStore {
         self.shared.check_open()?;
         tell(progress.map(|told| &**told), done, 2 * floor.as_u64())
     }
+}
+
+fn begun() -> StateError {
+    StateError::Busy("another compaction began meanwhile".into())
 }
 
 fn other_digest(floor: &Floor) -> StateError {

@@ -131,7 +131,8 @@ fn exit_of(error: &StateError) -> Exit {
         StateError::VersionConflict { .. }
         | StateError::AlreadyExists(_)
         | StateError::Rejected(_)
-        | StateError::Fenced(_) => Exit::No,
+        | StateError::Fenced(_)
+        | StateError::Held(_) => Exit::No,
         StateError::LimitExceeded(_)
         | StateError::CommitIdReused(_)
         | StateError::ReadOnly

@@ -1,0 +1,88 @@
+//! Who still needs what a compaction would drop.
+
+use std::ops::ControlFlow;
+
+use crate::backend::Snapshot;
+use crate::error::{Result, StateError};
+use crate::key::{CONSUMERS_PREFIX, KeyRange, MARKS_PREFIX};
+use crate::log::Timestamp;
+use crate::seq::Seq;
+use crate::state::{Entry, Hold};
+use crate::store::history::Mark;
+
+/// The most names that an error or a record has.
+const NAMED: usize = 20;
+
+/// Who still needs what lies before a floor, in one state.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    /// Consumers that are not done with it, and hold it.
+    pub(super) held: Vec<String>,
+    /// Consumers that are not done with it, but were not heard of for longer than they hold.
+    pub(super) passed: Vec<String>,
+    /// Marks of points before it.
+    pub(super) marks: Vec<String>,
+    /// The end of the log in this state.
+    pub(super) head: Seq,
+}
+
+impl Holds {
+    pub(super) fn read(snapshot: &dyn Snapshot, floor: Seq, now: Timestamp) -> Result<Self> {
+        let mut holds = Self { head: snapshot.head()?.seq, ..Self::default() };
+        each(snapshot, CONSUMERS_PREFIX, |entry| {
+            let hold = Hold::of(&entry)?;
+            if hold.record.cursor.seq() < floor {
+                let lasts = hold.lasts(now);
+                if lasts { &mut holds.held } else { &mut holds.passed }.push(hold.name);
+            }
+            Ok(())
+        })?;
+        each(snapshot, MARKS_PREFIX, |entry| {
+            let mark = Mark::decode(&entry.key, &entry.value)?;
+            if mark.head.seq < floor {
+                holds.marks.push(mark.name);
+            }
+            Ok(())
+        })?;
+        Ok(holds)
+    }
+
+    /// Refuses a compaction that somebody is in the way of.
+    pub(super) fn check(&self, floor: Seq, force: bool, spare_marks: bool) -> Result<()> {
+        if !self.held.is_empty() && !force {
+            let names = named(&self.held);
+            return Err(StateError::Held(format!(
+                "the log cannot be compacted to {floor}, because consumers are not done with what lies before it: {names}; \
+                 compact to an earlier position, wait for them, remove those that nobody needs, or force it"
+            )));
+        }
+        if spare_marks && !self.marks.is_empty() {
+            let names = named(&self.marks);
+            return Err(StateError::Held(format!(
+                "the log cannot be compacted to {floor}, because marks name points before it: {names}; compact to an earlier \
+                 position, or remove them"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The consumers that lose their place.
+    pub(super) fn lost(&self) -> Vec<String> {
+        self.held.iter().chain(&self.passed).take(NAMED).cloned().collect()
+    }
+}
+
+fn each(snapshot: &dyn Snapshot, prefix: &str, mut visit: impl FnMut(Entry) -> Result<()>) -> Result<()> {
+    snapshot.rows(&KeyRange::prefix(prefix), None, false, &mut |row| {
+        if let Some(entry) = row.entry()? {
+            visit(entry)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+fn named(names: &[String]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
