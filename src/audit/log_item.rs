@@ -5,6 +5,8 @@ use crate::seq::Seq;
 
 /// The text that every log file begins with.
 pub(super) const MAGIC: &str = "univrs-state log";
+/// The text that every item of the base begins with.
+const BASE: &str = "base";
 /// The layout of the file that this code writes and reads.
 pub(super) const FORMAT: u64 = 1;
 /// Bytes of the largest value that any store can hold.
@@ -35,6 +37,10 @@ impl Start {
 /// An item after the first one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LogItem {
+    /// The chain before a change of the base, the change without its chain hash, and the hash of its header.
+    Base(Hash, Change, Hash),
+    /// The chain before a change of the base that is withheld, and the hash of its header.
+    WithheldBase(Hash, Hash),
     /// A change without its chain hash, and the hash of its header.
     Change(Change, Hash),
     /// The hash of the header of a change that is withheld.
@@ -63,11 +69,20 @@ pub(super) fn start(start: &Start) -> Vec<u8> {
     encoder.finish()
 }
 
-/// `[header, salt, value]`, or `[header]` for a deletion and for an erased value. Without the bytes of the
-/// value, which the caller appends.
-pub(super) fn change(header: &[u8], value: Option<(&[u8; SALT_BYTES], usize)>) -> Vec<u8> {
-    let mut encoder = Encoder::with_capacity(header.len() + 32);
-    encoder.array(if value.is_some() { 3 } else { 1 });
+/// `[header, salt, value]`, or `[header]` for a deletion and for an erased value; for a change of the base, with `"base"`
+/// and the chain before it in front. Without the bytes of the value, which the caller appends.
+pub(super) fn change(
+    before: Option<Hash>,
+    header: &[u8],
+    value: Option<(&[u8; SALT_BYTES], usize)>,
+) -> Vec<u8> {
+    let mut encoder = Encoder::with_capacity(header.len() + 80);
+    let fields = if value.is_some() { 3 } else { 1 };
+    encoder.array(if before.is_some() { 2 + fields } else { fields });
+    if let Some(before) = before {
+        encoder.text(BASE);
+        encoder.bytes(before.as_bytes());
+    }
     encoder.raw(header);
     if let Some((salt, length)) = value {
         encoder.bytes(salt);
@@ -79,6 +94,16 @@ pub(super) fn change(header: &[u8], value: Option<(&[u8; SALT_BYTES], usize)>) -
 /// The 32 bytes.
 pub(super) fn withheld(header: Hash) -> Vec<u8> {
     let mut encoder = Encoder::with_capacity(34);
+    encoder.bytes(header.as_bytes());
+    encoder.finish()
+}
+
+/// `["base", before, header hash]`
+pub(super) fn withheld_base(before: Hash, header: Hash) -> Vec<u8> {
+    let mut encoder = Encoder::with_capacity(80);
+    encoder.array(3);
+    encoder.text(BASE);
+    encoder.bytes(before.as_bytes());
     encoder.bytes(header.as_bytes());
     encoder.finish()
 }
@@ -147,12 +172,13 @@ pub(super) fn read_start(decoder: &mut Decoder<'_>) -> Result<Start, NoStart> {
     let floor_at = if decoder.null()? { None } else { Some(Timestamp::from_micros(decoder.signed()?)) };
     let base = if decoder.null()? { None } else { Some(decoder.unsigned()?) };
     let whole = floor.seq == Seq::ZERO;
-    match base {
-        Some(count) if count > 0 && !whole => {
-            return Err(Flaw::Newer("the export has a base, the state that it begins with").into());
-        }
-        _ if whole && (floor_at, base) == (None, Some(0)) || !whole && base.is_none() => {}
-        _ => return Err(Flaw::Malformed("its first item says that it has what cannot be there").into()),
+    let possible = if whole {
+        (floor_at, base) == (None, Some(0))
+    } else {
+        base.is_none_or(|count| count <= floor.seq.as_u64())
+    };
+    if !possible {
+        return Err(Flaw::Malformed("its first item says that it has what cannot be there").into());
     }
     Ok(Start { store, floor, floor_at, base })
 }
@@ -162,21 +188,26 @@ pub(super) fn read_item(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Resul
     if decoder.major()? == 2 {
         return Ok(LogItem::Withheld(Hash::from_bytes(decoder.fixed()?)));
     }
-    match decoder.array()? {
-        1 => {
-            let (change, header) = Change::read_header(decoder, last)?;
+    let fields = decoder.array()?;
+    // A change begins with its header, which is an array.
+    let kind = match fields {
+        3..=5 if decoder.major()? == 3 => Some(decoder.text(BASE.len())?),
+        _ => None,
+    };
+    match (kind, fields) {
+        (None, 1 | 3) => {
+            let (change, header) = read_change(decoder, fields == 3, last)?;
             Ok(LogItem::Change(change, header))
         }
-        3 => {
-            let (mut change, header) = Change::read_header(decoder, last)?;
-            change.salt = Some(decoder.fixed()?);
-            change.value = Some(decoder.bytes(MOST_VALUE)?.into());
-            Ok(LogItem::Change(change, header))
-        }
-        4 => {
-            if decoder.text(3)? != "end" {
-                return Err(Flaw::Malformed("an item is of no known kind"));
+        (Some(BASE), 3 | 5) => {
+            let before = Hash::from_bytes(decoder.fixed()?);
+            if fields == 3 && decoder.major()? == 2 {
+                return Ok(LogItem::WithheldBase(before, Hash::from_bytes(decoder.fixed()?)));
             }
+            let (change, header) = read_change(decoder, fields == 5, last)?;
+            Ok(LogItem::Base(before, change, header))
+        }
+        (Some("end"), 4) => {
             let count = decoder.unsigned()?;
             Ok(LogItem::End(
                 count,
@@ -185,6 +216,20 @@ pub(super) fn read_item(decoder: &mut Decoder<'_>, last: &mut LastMeta) -> Resul
         }
         _ => Err(Flaw::Malformed("an item is of no known kind")),
     }
+}
+
+/// Reads a header, and salt and value behind it if they are there.
+fn read_change(
+    decoder: &mut Decoder<'_>,
+    has_value: bool,
+    last: &mut LastMeta,
+) -> Result<(Change, Hash), Flaw> {
+    let (mut change, header) = Change::read_header(decoder, last)?;
+    if has_value {
+        change.salt = Some(decoder.fixed()?);
+        change.value = Some(decoder.bytes(MOST_VALUE)?.into());
+    }
+    Ok((change, header))
 }
 
 fn position(decoder: &mut Decoder<'_>) -> Result<Seq, Flaw> {

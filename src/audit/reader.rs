@@ -3,10 +3,11 @@
 
 use std::io::Read;
 
+use super::base_record::BaseRecord;
 use super::log_item::{self, LogItem, MOST_ITEM, NoStart, Start};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
-use crate::log::{Change, Decoder, Flaw, Follow, Hash, Head, LastMeta};
+use crate::log::{Break, Change, Decoder, Flaw, Follow, FollowBase, Hash, Head, LastMeta};
 
 /// The beginning of errors about an input that is not an export.
 pub(crate) const EXPORT: &str = "this input ";
@@ -14,14 +15,25 @@ pub(crate) const EXPORT: &str = "this input ";
 /// The bytes that are read at once.
 const PIECE: usize = 256 << 10;
 
-/// A change of a log file, or the hash of the header of a change that is withheld.
+/// A change of a log file, or the hash of the header of a change that is withheld. The changes of the base come first,
+/// each with the chain before it.
 #[derive(Debug)]
 pub(crate) enum LoggedChange {
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing takes or gives a base yet"))]
+    Base {
+        before: Hash,
+        change: Change,
+    },
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing takes or gives a base yet"))]
+    WithheldBase {
+        before: Hash,
+        header: Hash,
+    },
     Change(Change),
     Withheld(Hash),
 }
 
-/// Reads the changes of a log file, in order. Memory is allocated for bytes that were read, never for a length
+/// Reads the changes of a log file, in order: those of the base, then those after the floor. Memory is allocated for bytes that were read, never for a length
 /// that the file claims: at most twice the largest item.
 ///
 /// IMPORTANT: nothing is proved before the end. The caller must not show any change before
@@ -29,6 +41,11 @@ pub(crate) enum LoggedChange {
 pub(crate) struct LogReader<R> {
     source: Source<R>,
     start: Start,
+    /// How many changes of the base are still to come.
+    due: u64,
+    base: FollowBase,
+    /// What the log says of its base.
+    record: Option<BaseRecord>,
     follow: Follow,
     meta: LastMeta,
     count: u64,
@@ -60,30 +77,45 @@ impl<R: Read> LogReader<R> {
                 }
             }
         };
-        let follow = Follow::from_floor(start.store, start.floor, start.floor_at);
-        Ok(Self { source, start, follow, meta: LastMeta::default(), count: 0, ended: false })
+        let Start { store, floor, floor_at, base } = start;
+        Ok(Self {
+            source,
+            start,
+            due: base.unwrap_or(0),
+            base: FollowBase::new(store, floor, floor_at),
+            record: None,
+            follow: Follow::from_floor(store, floor, floor_at),
+            meta: LastMeta::default(),
+            count: 0,
+            ended: false,
+        })
     }
 
     pub(crate) fn start(&self) -> Start {
         self.start
     }
 
-    /// The head after the last change that was read; after the end the head of the file.
+    /// The head after the last change that was read, which is the floor while those of the base are read; after the end the
+    /// head of the file.
     pub(crate) fn head(&self) -> Head {
         self.follow.head()
     }
 
     /// The next change. `None` at the end, which is reached only if the changes lead to the head that the file
-    /// names, and no bytes follow.
+    /// names, no bytes follow, and the base is the one that the log names, if it names one.
     pub(crate) fn next(&mut self) -> Result<Option<LoggedChange>> {
         if self.ended {
             return Ok(None);
         }
-        match self.source.item(&mut self.meta)? {
+        let item = self.source.item(&mut self.meta)?;
+        if self.due > 0 {
+            return self.of_base(item).map(Some);
+        }
+        match item {
             LogItem::Change(mut change, header) => {
-                let follows = self.follow.chain(&mut change, header);
-                follows.map_err(|error| StateError::Corrupted(error.to_string()))?;
+                self.follow.chain(&mut change, header).map_err(contradiction)?;
                 self.count += 1;
+                self.record = BaseRecord::newest(self.record.take(), &change, self.start.floor.seq);
                 Ok(Some(LoggedChange::Change(change)))
             }
             LogItem::Withheld(header) => {
@@ -95,7 +127,31 @@ impl<R: Read> LogReader<R> {
                 self.end(count, head)?;
                 Ok(None)
             }
+            LogItem::Base(..) | LogItem::WithheldBase(..) => Err(StateError::Corrupted(
+                "the base of the log file has more changes than its start says".into(),
+            )),
         }
+    }
+
+    fn of_base(&mut self, item: LogItem) -> Result<LoggedChange> {
+        let read = match item {
+            LogItem::Base(before, mut change, header) => {
+                self.base.chain(before, &mut change, header).map_err(contradiction)?;
+                LoggedChange::Base { before, change }
+            }
+            LogItem::WithheldBase(before, header) => {
+                self.base.pass(before, header).map_err(contradiction)?;
+                LoggedChange::WithheldBase { before, header }
+            }
+            _ => {
+                return Err(StateError::Corrupted(format!(
+                    "the base of the log file lacks {} of the changes that its start says it has",
+                    self.due
+                )));
+            }
+        };
+        self.due -= 1;
+        Ok(read)
     }
 
     fn end(&mut self, count: u64, head: Head) -> Result<()> {
@@ -109,6 +165,9 @@ impl<R: Read> LogReader<R> {
             ))
         } else if head != found && !failpoint("import_unchecked") {
             Some(format!("the hashes of the log file do not lead to the head that it names at {}", head.seq))
+        } else if !self.has_its_base() {
+            let floor = self.start.floor.seq;
+            Some(format!("the base of the log file is not the one that its log says was left at {floor}"))
         } else if !self.source.is_at_end()? {
             Some("the log file has more bytes after its end item".into())
         } else {
@@ -117,6 +176,15 @@ impl<R: Read> LogReader<R> {
         self.ended = wrong.is_none();
         wrong.map_or(Ok(()), |wrong| Err(StateError::Corrupted(wrong)))
     }
+
+    /// Whether the base is the one that the log names. True if it names none.
+    fn has_its_base(&self) -> bool {
+        self.record.as_ref().is_none_or(|record| record.is_of(&self.start, self.base.digest()))
+    }
+}
+
+fn contradiction(error: Break) -> StateError {
+    StateError::Corrupted(error.to_string())
 }
 
 /// The bytes of a file that were read and not yet taken.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Broken, Level, VerifyReport};
-use crate::log::{Change, ChangeKind, Follow, FollowBase, Hash, Meta, StoreId, Timestamp, Until, cause};
+use super::{Broken, Earlier, Level, VerifyReport, contradicts};
+use crate::log::{Change, ChangeKind, Follow, FollowBase, Hash, Meta, StoreId, Timestamp, Until};
 use crate::seq::Seq;
 use crate::state::{Entry, Floor, Forgetting, KeyVersion};
 
@@ -62,7 +62,7 @@ impl Verification {
         }
         let last = self.fold.get(&change.key).map(KeyVersion::from_change);
         if change.prev > Seq::ZERO && last.is_some() {
-            self.check_follows(&change, last);
+            self.check_follows(&change, last, true);
         }
         self.fold_in(change);
     }
@@ -112,10 +112,7 @@ impl Verification {
             self.follow.skip(&change);
         }
         let last = last.filter(|last| last.is_live() || !self.forgetting.covers(&change.key, last.seq));
-        let begins_earlier = last.is_none() && change.prev > Seq::ZERO && change.prev <= self.floor;
-        if !begins_earlier || !self.is_part {
-            self.check_follows(&change, last);
-        }
+        self.check_follows(&change, last, self.is_part);
         if change.closes_commit() {
             if let Some(id) = change.meta.as_deref().and_then(Meta::commit_id) {
                 self.commit_ids.insert(id.to_owned(), (self.first, change.seq));
@@ -125,8 +122,9 @@ impl Verification {
         self.fold_in(change);
     }
 
-    fn check_follows(&mut self, change: &Change, last: Option<KeyVersion>) {
-        if let Some(what) = contradicts(change, last, self.forgetting.version()) {
+    fn check_follows(&mut self, change: &Change, last: Option<KeyVersion>, is_part: bool) {
+        let earlier = Earlier::at(self.floor, is_part, self.forgetting.version());
+        if let Some(what) = contradicts(change, last, earlier) {
             self.report.find(Some(change.seq), Some(&change.key), what);
         }
     }
@@ -219,24 +217,6 @@ impl Verification {
             }
         }
         self.report
-    }
-}
-
-/// How a change contradicts the previous change of its key; `None` if it does not. A key without one goes on from the
-/// version `forgotten`.
-pub(crate) fn contradicts(change: &Change, last: Option<KeyVersion>, forgotten: u64) -> Option<&'static str> {
-    let (seq, version) = last.map_or((Seq::ZERO, forgotten), |last| (last.seq, last.version));
-    let since = last.and_then(|last| last.created_at());
-    let begins_later = last.is_none() && change.has_cause(cause::MIGRATED);
-    let continues = change.version.checked_sub(1) == Some(version) || begins_later;
-    if change.prev != seq || !continues {
-        Some("its version or prev does not continue the key's previous change")
-    } else if (change.kind == ChangeKind::Created) == since.is_some() {
-        Some("its kind contradicts whether the key existed before")
-    } else if since.is_some_and(|since| since != change.created_at) {
-        Some("its created_at is not that of the key's previous change")
-    } else {
-        None
     }
 }
 

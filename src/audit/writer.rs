@@ -43,14 +43,43 @@ impl<W: Write> LogWriter<W> {
     /// Writes a change, given with its encoded header.
     pub(crate) fn change(&mut self, change: &ChangeView<'_>, header: &[u8]) -> io::Result<()> {
         match self.form {
-            Form::Cbor => {
-                let value = change.salt.as_ref().zip(change.value);
-                self.write
-                    .write_all(&log_item::change(header, value.map(|(salt, value)| (salt, value.len()))))?;
-                self.write.write_all(value.map_or(&[], |(_, value)| value))
-            }
+            Form::Cbor => self.item(None, change, header),
             Form::Ndjson => line(&mut self.write, "change", &shown(change)),
         }
+    }
+
+    /// Writes a change of the base, given with the chain before it and with its encoded header.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing takes or gives a base yet"))]
+    pub(crate) fn base(&mut self, before: Hash, change: &ChangeView<'_>, header: &[u8]) -> io::Result<()> {
+        match self.form {
+            Form::Cbor => self.item(Some(before), change, header),
+            Form::Ndjson => {
+                let mut shown = shown(change);
+                if let Some(fields) = shown.as_object_mut() {
+                    fields.insert("before".into(), json!(before));
+                }
+                line(&mut self.write, "base", &shown)
+            }
+        }
+    }
+
+    /// Writes a change of the base that is withheld: the chain before it, and the hash of its header.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing takes or gives a base yet"))]
+    pub(crate) fn withheld_base(&mut self, before: Hash, header: Hash) -> io::Result<()> {
+        match self.form {
+            Form::Cbor => self.write.write_all(&log_item::withheld_base(before, header)),
+            Form::Ndjson => {
+                let shown = json!({ "before": before, "header_hash": header });
+                line(&mut self.write, "withheld_base", &shown)
+            }
+        }
+    }
+
+    fn item(&mut self, before: Option<Hash>, change: &ChangeView<'_>, header: &[u8]) -> io::Result<()> {
+        let value = change.salt.as_ref().zip(change.value);
+        let length = value.map(|(salt, value)| (salt, value.len()));
+        self.write.write_all(&log_item::change(before, header, length))?;
+        self.write.write_all(value.map_or(&[], |(_, value)| value))
     }
 
     /// Writes a withheld change: the hash of its header. `head` is the head after it.

@@ -11,7 +11,6 @@ mod cursor;
 mod draft;
 mod float;
 mod follow;
-#[cfg_attr(not(test), expect(dead_code, reason = "the reader of log files is next"))]
 mod follow_base;
 mod hash;
 mod head;
@@ -43,7 +42,6 @@ pub use until::Until;
 pub(crate) use base_digest::BaseDigest;
 pub(crate) use cbor::{Decoder, Encoder, Flaw};
 pub(crate) use draft::{Draft, Prev};
-#[cfg_attr(not(test), expect(unused_imports, reason = "the reader of log files is next"))]
 pub(crate) use follow_base::FollowBase;
 #[cfg(feature = "sqlite")]
 pub(crate) use hash::Domain;

@@ -15,7 +15,7 @@ use super::options::Options;
 use super::resident::{InMemory, Shared};
 use super::session::Running;
 use super::transfer::{self};
-use crate::audit::{LogReader, contradicts};
+use crate::audit::{Earlier, LogReader, contradicts};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
@@ -58,7 +58,7 @@ impl MemoryStore {
         for change in log {
             follow.check(&change).map_err(|error| StateError::Corrupted(error.to_string()))?;
             let (last, forgotten) = (memory.last(&change.key), memory.forgotten_version());
-            if let Some(what) = contradicts(&change, last, forgotten) {
+            if let Some(what) = contradicts(&change, last, Earlier::Nothing { forgotten }) {
                 return Err(StateError::Corrupted(format!("change {}: {what}", change.seq)));
             }
             memory.take(change)?;

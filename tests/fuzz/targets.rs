@@ -165,7 +165,7 @@ pub fn log(bytes: &[u8]) {
     read_files(&seed().0, Some(bytes));
 }
 
-/// Exports of a small log: whole, of some keys, without some values, and after a position.
+/// Exports of a small log: whole, of some keys, without some values, and after a position; and two with a base.
 pub fn exports() -> Vec<Vec<u8>> {
     let store = MemoryStore::new();
     run(async {
@@ -175,7 +175,10 @@ pub fn exports() -> Vec<Vec<u8>> {
         store.set("/a", vec![7; 300]).await.expect("a set");
         let only = Export::new().only("/a".parse().expect("a pattern"));
         let redacted = Export::new().redact("/**".parse().expect("a pattern"));
-        let mut exports = Vec::new();
+        let mut exports = vec![
+            include_bytes!("../fixtures/base.log").to_vec(),
+            include_bytes!("../fixtures/base-part.log").to_vec(),
+        ];
         for export in [Export::new(), only, redacted, Export::new().after(Seq::new(3))] {
             exports.push(exported(&store, export).await);
         }

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::path::Path;
 
 use super::atomic_file::{AtomicFile, EXISTS};
-use super::load::{check_floor, check_follows, withheld};
-use crate::audit::{LogReader, LoggedChange, Start};
+use super::load::{check_base, check_floor, check_follows, withheld};
+use crate::audit::{Earlier, LogReader, LoggedChange, Start};
 use crate::backend::sqlite::{Checkpoint, Location, Opening, SideFile, Sqlite};
 use crate::backend::{Backend, CommitError, Transaction};
 use crate::error::{Result, StateError};
@@ -58,7 +58,9 @@ pub(crate) async fn import(
 
 /// Builds a store from an export, and closes it. This thread reads and hashes; another one writes.
 fn build<R: Read>(opening: Opening, mut reader: LogReader<R>, awaited: &Awaited) -> Result<()> {
-    let Start { store, floor, .. } = reader.start();
+    let start = reader.start();
+    let Start { store, floor, .. } = start;
+    check_base(&start)?;
     check_floor(floor.seq)?;
     let mut sqlite = Opening { new_store: store, ..opening }.first()?;
     if sqlite.id() != store {
@@ -139,7 +141,7 @@ fn write_batch(transaction: &mut impl Transaction, batch: &[Change]) -> Result<(
         let before = changes.first().map_or(Ok(None), |first| transaction.key_version(&first.key))?;
         let mut now = before;
         for change in changes {
-            check_follows(change, now, forgotten)?;
+            check_follows(change, now, Earlier::Nothing { forgotten })?;
             now = Some(KeyVersion::from_change(change));
         }
         last.extend(changes.last().map(|change| (*change, before)));

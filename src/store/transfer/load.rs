@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::audit::{LogReader, LoggedChange, contradicts};
+use crate::audit::{Earlier, LogReader, LoggedChange, Start, contradicts};
 use crate::backend::Memory;
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
@@ -13,6 +13,7 @@ use crate::state::{Floor, KeyVersion};
 /// Reads an export into memory. With `whole` it must have the whole log, as a store that can be written needs it.
 pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Memory> {
     let start = reader.start();
+    check_base(&start)?;
     if whole {
         check_floor(start.floor.seq)?;
     }
@@ -22,27 +23,34 @@ pub(crate) fn load<R: Read>(reader: &mut LogReader<R>, whole: bool) -> Result<Me
             LoggedChange::Withheld(_) if whole => return Err(withheld(reader.head().seq)),
             LoggedChange::Withheld(header) => memory.push_withheld(header, reader.head()),
             LoggedChange::Change(change) => {
-                let last = memory.last(&change.key);
-                let begins_earlier =
-                    last.is_none() && change.prev > Seq::ZERO && change.prev <= start.floor.seq;
-                if !begins_earlier {
-                    check_follows(&change, last, memory.forgotten_version())?;
-                }
+                let is_part = start.base.is_none() || memory.count_withheld() > 0;
+                let earlier = Earlier::at(start.floor.seq, is_part, memory.forgotten_version());
+                check_follows(&change, memory.last(&change.key), earlier)?;
                 memory.take(change)?;
             }
+            LoggedChange::Base { .. } | LoggedChange::WithheldBase { .. } => return Err(based()),
         }
     }
     Ok(memory)
 }
 
-/// Checks a change against the previous change of its key. A key without one goes on from the version `forgotten`.
-pub(super) fn check_follows(change: &Change, last: Option<KeyVersion>, forgotten: u64) -> Result<()> {
-    match contradicts(change, last, forgotten) {
+/// Checks a change against the previous change of its key.
+pub(super) fn check_follows(change: &Change, last: Option<KeyVersion>, earlier: Earlier) -> Result<()> {
+    match contradicts(change, last, earlier) {
         Some(what) if !failpoint("unfollowed_change") => {
             Err(StateError::Corrupted(format!("change {}: {what}", change.seq)))
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses an export with a base.
+pub(super) fn check_base(start: &Start) -> Result<()> {
+    if start.floor.seq > Seq::ZERO && start.base.is_some() { Err(based()) } else { Ok(()) }
+}
+
+fn based() -> StateError {
+    StateError::UpgradeNeeded("the export has a base, the state that it begins with".into())
 }
 
 /// Refuses an export that begins later than its log.
