@@ -18,7 +18,7 @@ import cbor2
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "tools" / "check_export.py"
 sys.path.insert(0, str(PROGRAM.parent))
-from check_export import Wrong, check_mark, derive, encode, follow  # noqa: E402
+from check_export import Wrong, check_mark, derive, encode, follow, items, matches  # noqa: E402
 
 SEED = int(os.environ.get("UNIVRS_SEED") or random.randrange(2**32))
 FLIPS = int(os.environ.get("UNIVRS_FLIPS") or 100)
@@ -48,10 +48,35 @@ def check_marks():
         raise AssertionError(bad[:80])
 
 
-def export(store, floor, items, more=()):
-    """An export of these items, each with the hash of its header, after a floor."""
+def check_patterns():
+    """What a pattern matches, as schema/README.md says."""
+    good = {
+        "/a": ["/a"], "/n/*": ["/n/1", "/n/1/x"], "/n*": ["/n", "/nx/y"], "/n/*/s": ["/n/1/s"], "/*": ["/a", "/a/b"],
+        "/**/s": ["/s", "/a/s", "/a/b/s"], "/a/**": ["/a", "/a/b/c"], "/**/b/**/d*": ["/b/d", "/a/b/c/dx/y"],
+        "/.univrs/*": ["/.univrs/x"], "/.univrs/marks/m": ["/.univrs/marks/m"],
+    }
+    bad = {
+        "/a": ["/ab", "/a/b"], "/n/*": ["/n", "/nx"], "/n/*/s": ["/n/s", "/n/1/2/s", "/n/1/s/t"], "/**/s": ["/sx", "/s/t"],
+        "/**": ["/.univrs/x"], "/*": ["/.univrs/x"], "/a/**": ["/b"], "/**/b/**/d*": ["/b", "/d/b", "/b/c"], "": ["/a"],
+    }
+    for pattern, keys in good.items():
+        assert all(matches(pattern, key) for key in keys), pattern
+    for pattern, keys in bad.items():
+        assert not any(matches(pattern, key) for key in keys), pattern
+    assert not matches("/**" * 300 + "/x", "/a" * 500), "it takes no long time"
+
+
+def based(before, item):
+    """A change of a base: an item of a change, with the chain before it."""
+    item = cbor2.loads(item)
+    return encode(["base", before, *(item if isinstance(item, list) else [item])])
+
+
+def export(store, floor, items, more=(), base=()):
+    """An export of these items, each with the hash of its header, after a floor and the items of a base."""
     seq, chain = floor
     data = cbor2.dumps(["univrs-state log", 1, store, seq, chain, *more], canonical=True)
+    data += b"".join(base)
     for item, header_hash in items:
         chain = derive("chain", chain, header_hash)
         data += item
@@ -78,6 +103,7 @@ def of_vectors():
         "after 4, at no known time": export(store, heads[4], items[4:], (None, None)),
         "after 4": export(store, heads[4], items[4:], (changes[3]["at"], None)),
         # Its time is before that of the change before, which only a clock commit may have.
+        "a base of nothing": export(store, heads[4], items[4:], (changes[3]["at"], 0)),
         "the clock commit withheld": export(store, heads[0], [*items[:6], hidden[6], *items[7:]], (None, 0)),
     }
     bad = {
@@ -85,11 +111,131 @@ def of_vectors():
         "a time at 0": export(store, heads[0], items, (1, 0)),
         "a base at 0": export(store, heads[0], items, (None, 1)),
         "no base at 0": export(store, heads[0], items, (None, None)),
-        "a base of nothing": export(store, heads[4], items[4:], (None, 0)),
+        "a base of more changes than there were": export(store, heads[4], items[4:], (changes[3]["at"], 5)),
         "a floor that is later": export(store, heads[4], items[4:], (changes[4]["at"], None)),
         "six fields": export(store, heads[0], items, (None,)),
     }
+    for base in vectors["bases"]:
+        floor, rows = base["floor"], [(row["seq"], bytes.fromhex(row["before"])) for row in base["changes"]]
+        shown = [based(before, items[seq - 1][0]) for seq, before in rows]
+        withheld = [based(before, hidden[seq - 1][0]) for seq, before in rows]
+        more = (changes[floor - 1]["at"], len(rows))
+        for kind, base_items in (("", shown), (", withheld", withheld)):
+            data = export(store, heads[floor], items[floor:], more, base_items)
+            assert follow(io.BytesIO(data), set())[0].base.digest() == base["digest"], floor
+            good[f"a base at {floor}{kind}"] = data
     return good, bad, (store, heads, items, changes)
+
+
+def check_base(store, heads, items, changes):
+    """What a base may be: each is refused, or passes, by its own rule."""
+    hidden = [cbor2.dumps(header_hash) for _, header_hash in items]
+    other = bytes([9] * 32)
+
+    def row(seq, before=None, **fields):
+        """The change at a position, or from there on the hash of its header."""
+        item = items[abs(seq) - 1][0] if seq > 0 else hidden[-seq - 1]
+        if fields:
+            header = cbor2.loads(item)[0]
+            names = ["layout", "seq", "commit_seq", "at", "kind", "key", "version", "created_at", "prev"]
+            order = [*names, *(["until"] if len(header) == 12 else []), "value_hash", "meta"]
+            header = [fields.get(name, value) for name, value in zip(order, header)]
+            item = encode([header])
+        return based(before or heads[abs(seq) - 1][1], item)
+
+    def passes(*rows, floor=8, count=None, floor_at=0, after=None):
+        at = changes[floor - 1]["at"] + floor_at
+        rows = [row(seq) if type(seq) is int else seq for seq in rows]
+        more = (at, len(rows) if count is None else count)
+        return not is_refused(export(store, heads[floor], items[floor:] if after is None else after, more, rows))
+
+    assert passes(3, 4, 6, 7, 8) and passes() and passes(8) and passes(1, 2, 3, 4, 5, 6, 7, 8)
+    assert passes(-3, 4, -6, -7, 8) and passes(-1, -2, -3, -4, -5, -6, -7, -8) and passes(-8) and passes(-3, -6, 8)
+    assert passes(3, 4, floor=4) and passes(2, floor=3) and passes(-2, -3, floor=3)
+    for rows in ([4, 3], [3, 3], [9], [8, -3], [-8, 3], [-8, -3], [-2, -4, 3], [-1, -3, -5, -7, -8, -8]):
+        assert not passes(*rows), rows
+    assert not passes(3, 4, count=1) and not passes(3, 4, count=3) and not passes(3, 4, count=0)
+    assert not passes(row(1, other)), "not the hash of the store"
+    assert not passes(2, row(3, other)) and not passes(2, row(4, heads[2][1])), "the chain tells what is there"
+    assert passes(2, row(4, other)), "whatever was before it"
+    assert not passes(row(8, other)) and not passes(7, row(-1, heads[7][1])), "the floor has one hash"
+    # 5 and 6 are one commit, and 4 is one of its own.
+    assert passes(row(4, commit_seq=4)) and not passes(row(4, commit_seq=9)) and not passes(row(4, commit_seq=3))
+    early = changes[3]["at"] - 1
+    assert not passes(5, row(6, at=early)) and not passes(5, row(6, commit_seq=7)), "a commit has one time and end"
+    assert not passes(4, row(5, at=early, created_at=early)) and passes(3, row(5, at=early, created_at=early))
+    assert not passes(8, floor_at=1), "it has the time of the floor"
+    assert not passes(row(4, version=1)) and not passes(row(4, prev=0)) and not passes(row(6, kind=2))
+    assert not passes(row(2, key="/nodes/n1/x"), row(4, key="/nodes/n1/x", version=4)), "a version is left out"
+    # 8 follows 5.
+    last = items[7:]
+    assert passes(5, floor=7, after=last) and passes(-5, floor=7, after=last)
+    assert not passes(6, floor=7, after=last) and not passes(row(5, key="/other"), floor=7, after=last)
+    assert passes(6, -7, floor=7, after=last), "it may be withheld"
+    assert not passes(row(5, key="/other"), -7, floor=7, after=last), "another change is there"
+
+
+def made(*changes):
+    """A whole log of changes, each in a commit of its own: kind, key, version, position before, value."""
+    store, built, created = bytes(16), [], {}
+    for seq, (kind, key, version, prev, value) in enumerate(changes, 1):
+        salt = bytes([seq] * 16)
+        value_hash = None if value is None else derive("value", salt, value)
+        created[key] = seq if kind == 1 else created[key]
+        header = [1, seq, seq, seq, kind, key, version, created[key], prev, value_hash, None]
+        rest = [] if value is None else [salt, value]
+        built.append((encode([header, *rest]), derive("header", encode(header))))
+    return store, built
+
+
+def check_forgotten():
+    """A key that a compaction forgot begins anew, behind all versions that there were."""
+
+    def passes(*more, keep=(), hide=None):
+        record = json.dumps({"v": 1, "floor": 3, "keep": keep, "forget": True}).encode()
+        store, built = made(
+            (1, "/a", 1, 0, b""), (3, "/a", 2, 1, None), (1, "/b", 1, 0, b""), (1, "/.univrs/compaction", 1, 0, record), *more
+        )
+        if hide:
+            built[hide - 1] = (cbor2.dumps(built[hide - 1][1]), built[hide - 1][1])
+        return not is_refused(export(store, (0, derive("genesis", store)), built, (None, 0)))
+
+    assert passes() and passes((1, "/a", 4, 0, b"")) and passes((1, "/c", 4, 0, b"")) and passes((2, "/b", 2, 3, b""))
+    for version in (1, 2, 3, 5):
+        assert not passes((1, "/a", version, 0, b"")) and not passes((1, "/c", version, 0, b"")), version
+    assert not passes((1, "/a", 3, 2, b"")), "it was forgotten"
+    assert passes((1, "/a", 3, 2, b""), keep=["/*"]) and not passes((1, "/a", 4, 0, b""), keep=["/a"]), "it was not"
+    assert not passes((1, "/b", 4, 0, b"")), "it exists"
+    assert passes((1, "/c", 7, 0, b""), hide=4), "what is withheld may have forgotten it"
+    for value in (b"", b"[]", b"{}", b'{"floor":4}', b'{"floor":1,"keep":[1]}', b'{"floor":1,"count":-1}', b'{"floor":1,"digest":1}'):
+        store, built = made((1, "/.univrs/compaction", 1, 0, value))
+        assert is_refused(export(store, (0, derive("genesis", store)), built, (None, 0))), value
+    store, built = made((1, "/.univrs/compaction", 1, 0, b'{"v":2}'))
+    assert not is_refused(export(store, (0, derive("genesis", store)), built, (None, 0))), "of a newer version"
+
+
+def check_named_base(whole):
+    """An export whose log names its base has this base and no other."""
+    decoded = [item for item, _ in items(io.BytesIO(whole))]
+    start, rows, rest = decoded[0], decoded[1 : decoded[0][6] + 1], decoded[decoded[0][6] + 1 :]
+
+    def refusal(rows, **other):
+        fields = [*start[:5], other.get("at", start[5]), len(rows)]
+        data = b"".join(map(encode, [fields, *rows, *rest]))
+        try:
+            log, _ = follow(io.BytesIO(data), set())
+        except Wrong as wrong:
+            return str(wrong)
+        assert log.record is not None
+        return None
+
+    named = f"its base is not the one that its log says was left at {start[3]}"
+    assert refusal(rows) is None
+    # That of a key which nothing goes on from.
+    assert refusal(rows[1:]) == named and refusal(rows, at=start[5] + 1) is not None
+    # What was directly before the change at 7 is gone.
+    moved = [*rows[:3], ["base", bytes(32), *rows[3][2:]], *rows[4:]]
+    assert refusal(moved) == named
 
 
 def check_headers(store, heads, items, changes):
@@ -136,12 +282,27 @@ def check_headers(store, heads, items, changes):
         assert not passes(8, meta=meta), meta
 
 
+def is_not_proved(data, whole):
+    """Whether a copy differs only in a base of which its log names no digest."""
+    logs = []
+    for copy in (whole, data):
+        try:
+            logs.append(follow(io.BytesIO(copy), set())[0])
+        except Wrong:
+            return False
+    one, other = logs
+    same = (one.seq, one.chain, one.shown, one.withheld) == (other.seq, other.chain, other.shown, other.withheld)
+    return same and one.record is None
+
+
 def is_not_provable(data, whole):
     """Whether a copy differs only in what no hash of it covers, in an export that does not begin with the hash of its
     store: the store id, which only an anchor could tell, and the time of the floor."""
     try:
         _, _, _, floor, _, *more = start = cbor2.loads(whole)
         named, other = (cbor2.dumps(item, canonical=True) for item in (start, cbor2.loads(data)))
+        if more and more[1] is not None and floor > 0:
+            return is_not_proved(data, whole)
         other = cbor2.loads(other)
         other[2] = start[2]
         if more:
@@ -199,6 +360,7 @@ def check_command(path, folder):
 if __name__ == "__main__":
     paths = sorted(Path(argument) for argument in sys.argv[1:])
     assert paths, "usage: check_export.py EXPORT..."
+    paths += sorted((ROOT / "tests" / "fixtures").glob("base*.log"))
     print(f"seed {SEED}")
     chance, copies = random.Random(SEED), 0
     for path in paths:
@@ -221,6 +383,10 @@ if __name__ == "__main__":
     for how, data in bad.items():
         assert is_refused(data), how
     check_headers(*vectors)
+    check_base(*vectors)
+    check_forgotten()
+    check_patterns()
+    check_named_base((ROOT / "tests" / "fixtures" / "base.log").read_bytes())
     with tempfile.TemporaryDirectory() as folder:
         check_command(paths[0], Path(folder))
     print(f"{len(paths)} exports are proved, {copies} damaged copies of them are refused")

@@ -32,6 +32,8 @@ MARKS = "/.univrs/marks/"
 TEXTS = {"actor", "cause", "reason", "commit_id", "correlation"}
 CREATED, UPDATED, DELETED = 1, 2, 3
 CLOCK = "/.univrs/clock"
+COMPACTION = "/.univrs/compaction"
+RESERVED = "/.univrs"
 # The last microsecond of the year 9999.
 LAST_MOMENT = 253402300799999999
 MOST_DEEP = 8
@@ -187,6 +189,24 @@ def check_header(header, seq):
     check_meta(meta)
 
 
+def matches(pattern, key):
+    """Whether a key matches a pattern: each place is a number of segments of the key that its begin can match."""
+    if key.startswith(RESERVED + "/") and not pattern.startswith(RESERVED):
+        return False
+    names, parts = pattern.split("/")[1:], key.split("/")[1:]
+    places = {0}
+    for name in names[:-1]:
+        if name == "**":
+            places = set(range(min(places, default=len(parts) + 1), len(parts) + 1))
+        else:
+            places = {place + 1 for place in places if place < len(parts) and name in ("*", parts[place])}
+    last = names[-1] if names else ""
+    if last == "**":
+        return bool(places)
+    rest = {place: "/".join(parts[place:]) for place in places if place < len(parts)}
+    return any(part.startswith(last[:-1]) if last.endswith("*") else part == last for part in rest.values())
+
+
 def cause(meta):
     return meta.get("cause") if isinstance(meta, dict) else None
 
@@ -205,6 +225,87 @@ def check_mark(value, seq):
         need(names, "its key is that of a mark, but its value names no position before it")
 
 
+def read_compaction(value):
+    """What the value of the key of compactions says, as far as it is known here; none if it is of another format."""
+    try:
+        said = json.loads(value)
+    except (ValueError, RecursionError):
+        said = None
+    need(isinstance(said, dict), "its key is that of compactions, but its value is no JSON object")
+    if said.get("v", 1) != 1:
+        return None
+    count, digest, keep = said.get("count"), said.get("digest"), said.get("keep", [])
+    names = is_number(said.get("floor")) and (count is None or is_number(count))
+    names = names and (digest is None or type(digest) is str) and is_number(said.get("at", 0), -MOST - 1)
+    need(names, "its key is that of compactions, but its value names no floor, or no base")
+    need(type(keep) is list and all(type(text) is str for text in keep), "its patterns are not texts")
+    return said
+
+
+class Base:
+    """What a compaction left of the changes at or before its floor, as far as it was followed."""
+
+    def __init__(self, store, floor, floor_hash, floor_at, count):
+        self.floor, self.floor_hash, self.floor_at = floor, floor_hash, floor_at
+        self.count, self.due = count, count or 0
+        # The last change: the earliest position that it can have, whether it has exactly this one, and the chain there.
+        self.seq, self.is_exact, self.chain = 0, True, derive("genesis", store)
+        self.commit, self.at = 0, 0
+        self.seqs, self.withheld = set(), 0
+        self.hasher = blake3(derive_key_context="univrs-state 1 base")
+        self.hasher.update(store + floor.to_bytes(8, "big") + floor_hash)
+
+    def digest(self):
+        return self.hasher.hexdigest()
+
+    def begins_earlier(self, prev):
+        """Whether a change may follow one at this position that is not shown."""
+        hidden = self.count is None or self.withheld and prev not in self.seqs
+        return 0 < prev <= self.floor and bool(hidden)
+
+    def place(self, before, seq=None):
+        """Where the next change is. A change has the chain of the last one if it stands directly behind that, and only
+        then."""
+        is_next, following = before == self.chain, self.seq + 1
+        if seq is None:
+            seq, exact = following if is_next else following + 1, self.is_exact and is_next
+        else:
+            need(seq >= following, "it is not behind the change before it in the base")
+            fits = (seq == following or not self.is_exact) if is_next else seq > following
+            need(fits, "the chain before it contradicts the change before it in the base")
+            exact = True
+        need(seq <= self.floor, "it is not before the floor")
+        return seq, exact
+
+    def add(self, before, header_hash, seq, is_exact):
+        chain = derive("chain", before, header_hash)
+        if chain == self.floor_hash and not is_exact:
+            seq, is_exact = self.floor, True
+        fits = (seq == self.floor) == (chain == self.floor_hash)
+        need(fits, "the hash at the floor is that of another change")
+        self.seq, self.is_exact, self.chain = seq, is_exact, chain
+        self.hasher.update(chain)
+        self.due -= 1
+
+    def check_commit(self, header):
+        seq, commit, at = header[1:4]
+        if seq <= self.commit:
+            need((commit, at) == (self.commit, self.at), "its commit or its time differs within a commit")
+        else:
+            later = seq > self.commit + 1 or at > self.at or accepts_clock(header)
+            need(later, "its time is not after that of the commit before it")
+        need(commit <= self.floor, "its commit ends behind the floor")
+        then = commit < self.floor or self.floor_at in (None, at)
+        need(then, "its time is not that of the commit that ends at the floor")
+        self.commit, self.at = commit, at
+
+
+def accepts_clock(header):
+    """Whether it is a commit that may have an earlier time, because it accepts the clock."""
+    alone = header[5] == CLOCK and header[4] != DELETED and header[2] == header[1]
+    return alone and cause(header[-1]) == "clock_accepted"
+
+
 class Log:
     """An export, as far as it was followed."""
 
@@ -218,8 +319,7 @@ class Log:
         need(is_canonical(start, data), "its start is not in the shortest form")
         need(floor_at is None or is_number(floor_at, -MOST - 1), "its start is damaged")
         need(base is None or is_number(base), "its start is damaged")
-        need(self.floor == 0 or not base, "it has a base, which only a newer version of this program reads")
-        fits = (floor_at, base) == (None, 0) if self.floor == 0 else base is None
+        fits = (floor_at, base) == (None, 0) if self.floor == 0 else base is None or base <= self.floor
         need(fits, "its start says that it has what cannot be there")
         genesis = self.floor > 0 or self.chain == derive("genesis", self.store)
         need(genesis, "it does not begin with the hash of its store")
@@ -229,6 +329,9 @@ class Log:
         # The commit of the last change that is shown, and its time. Of withheld changes neither is known.
         self.commit, self.at = self.floor, 0 if self.floor == 0 else floor_at
         self.keys = {}
+        self.base = Base(self.store, self.floor, self.chain, floor_at, base)
+        # What the newest compaction that is shown says of the base, and the last version that was forgotten.
+        self.record, self.forgotten = None, 0
         self.ended = False
 
     def add(self, item, data):
@@ -236,15 +339,86 @@ class Log:
         if type(item) is list and item and item[0] == "end":
             leads = item == ["end", self.shown + self.withheld, self.seq, self.chain]
             leads = leads and is_canonical(item, data)
+            self.check_due()
             need(leads, f"the hashes up to {self.seq} do not lead to the head that its end names")
             need(self.seq >= self.commit, f"it ends inside of the commit that ends at {self.commit}")
+            named = self.record is None or self.has_its_base()
+            need(named, f"its base is not the one that its log says was left at {self.floor}")
             self.ended = True
             return
+        if type(item) is list and item and item[0] == "base":
+            need(self.base.due, "its base has more changes than its start says")
+            try:
+                self.follow_base(item, data)
+            except Wrong as wrong:
+                number = self.base.count - self.base.due + 1
+                raise Wrong(f"change {number} of its base: {wrong}") from wrong
+            return
+        self.check_due()
         self.seq += 1
         try:
             self.follow(item, data)
         except Wrong as wrong:
             raise Wrong(f"change {self.seq}: {wrong}") from wrong
+
+    def check_due(self):
+        need(not self.base.due, f"its base lacks {self.base.due} of the changes that its start says it has")
+
+    def follow_base(self, item, data):
+        need(len(item) in (3, 5) and is_bytes(item[1], 32), "it is no change")
+        need(is_canonical(item, data), "it is not in the shortest form")
+        before, header, rest = item[1], item[2], item[3:]
+        if is_bytes(header, 32) and not rest:
+            seq, is_exact = self.base.place(before)
+            self.base.withheld += 1
+            header_hash = header
+        else:
+            has_place = type(header) is list and len(header) > 1 and is_number(header[1], 1)
+            need(has_place, "its header has no position")
+            seq, is_exact = self.base.place(before, header[1])
+            check_header(header, seq)
+            self.check_value(header, rest)
+            self.base.check_commit(header)
+            self.check_key(header)
+            header_hash = derive("header", encode(header))
+            self.base.seqs.add(seq)
+        self.base.add(before, header_hash, seq, is_exact)
+
+    def has_its_base(self):
+        """Whether the base is the one that the log names."""
+        at = self.base.floor_at in (None, self.record.get("at", self.base.floor_at))
+        same = (self.base.count, self.base.digest()) == (self.record["count"], self.record["digest"])
+        return self.base.count is None or at and same
+
+    def check_value(self, header, rest):
+        """Checks salt and value, if they are there. What a mark or a compaction says is read."""
+        key, seq = header[5], header[1]
+        if not rest:
+            self.erased += header[-2] is not None
+            return
+        salt, value = rest
+        need(is_bytes(salt, 16) and type(value) is bytes, "its salt or its value is damaged")
+        need(header[-2] == derive("value", salt, value), "its value does not match its hash")
+        if key.startswith(MARKS):
+            check_mark(value, seq)
+
+    def follow_compaction(self, header, rest):
+        """A compaction names the base at its floor, when it ends; a key that it forgets counts as never written."""
+        said = read_compaction(rest[1]) if rest and header[4] != DELETED else None
+        if said is None:
+            self.record = None
+            return
+        need(said["floor"] < header[1], "its key is that of compactions, but its floor is not before it")
+        if said["floor"] == self.floor:
+            self.record = said if said.get("count") is not None and said.get("digest") is not None else None
+        if said.get("forget"):
+            self.forget(said["floor"], said.get("keep", []))
+
+    def forget(self, floor, keep):
+        deleted = [key for key, (seq, kind, *_) in self.keys.items() if kind == DELETED and seq <= floor]
+        gone = [key for key in deleted if not any(matches(pattern, key) for pattern in keep)]
+        versions = [self.keys.pop(key)[2] for key in gone]
+        self.forgotten = max(self.forgotten, floor, *versions)
 
     def follow(self, item, data):
         if is_bytes(item, 32):
@@ -259,16 +433,11 @@ class Log:
             header, *rest = item
             check_header(header, self.seq)
             need(is_canonical(item, data), "it is not in the shortest form")
-            if rest:
-                salt, value = rest
-                need(is_bytes(salt, 16) and type(value) is bytes, "its salt or its value is damaged")
-                need(header[-2] == derive("value", salt, value), "its value does not match its hash")
-                if header[5].startswith(MARKS):
-                    check_mark(value, self.seq)
-            else:
-                self.erased += header[-2] is not None
+            self.check_value(header, rest)
             self.check_commit(header)
             self.check_key(header)
+            if header[5] == COMPACTION:
+                self.follow_compaction(header, rest)
             header_hash = derive("header", encode(header))
             self.shown += 1
         self.chain = derive("chain", self.chain, header_hash)
@@ -278,36 +447,45 @@ class Log:
         if self.seq <= self.commit:
             need((commit, at) == (self.commit, self.at), "its commit or its time differs within a commit")
         else:
-            later = self.at is None or at > self.at or self.accepts_clock(header)
+            later = self.at is None or at > self.at or accepts_clock(header)
             need(later, "its time is not after that of the commit before it")
         self.commit, self.at = commit, at
 
-    def accepts_clock(self, header):
-        """Whether it is a commit that may have an earlier time, because it accepts the clock."""
-        alone = header[5] == CLOCK and header[4] != DELETED and header[2] == self.seq
-        return alone and cause(header[-1]) == "clock_accepted"
-
     def check_key(self, header):
-        kind, key, version, created, prev = header[4:9]
+        seq, kind, key, version, created, prev = header[1], *header[4:9]
         migrated = cause(header[-1]) == "migrated"
         known = self.keys.get(key)
         if known:
             before, last_kind, last_version, last_created = known
             # Between the two may be a change of the key that is withheld.
             if prev != before:
-                need(prev in self.hidden and prev > before, "it does not follow the change of its key before it")
+                hidden = prev in self.hidden or self.base.begins_earlier(prev)
+                need(hidden and prev > before, "it does not follow the change of its key before it")
             else:
                 need(version == last_version + 1, "its version does not follow that of its key")
                 need((kind == CREATED) == (last_kind == DELETED), "its kind does not follow that of its key")
                 need(kind == CREATED or created == last_created, "its key was created at another time")
+        elif prev > 0:
+            # Of the base each change may follow one that is gone.
+            hidden = seq <= self.floor or prev in self.hidden or self.base.begins_earlier(prev)
+            need(hidden, "it follows a change of its key that is not there")
+            need(version > 1, "its version is that of a first change")
         else:
-            need(prev <= self.floor or prev in self.hidden, "it follows a change of its key that is not there")
-            first = kind == CREATED and (version == 1 or migrated)
-            need(prev > 0 or first, "it is the first change of its key, but does not create it")
+            need(kind == CREATED, "it is the first change of its key, but does not create it")
+            self.check_first_version(version, migrated)
         if kind == CREATED:
             is_then = created == header[3] or migrated and created < header[3]
             need(is_then, "its time of creation is not its time")
-        self.keys[key] = (self.seq, kind, version, created)
+        self.keys[key] = (seq, kind, version, created)
+
+    def check_first_version(self, version, migrated):
+        """A key that has no change begins behind all versions that were forgotten, which may be told by what is withheld
+        or was before the floor."""
+        least = self.forgotten + 1
+        if self.floor == 0 and not self.withheld:
+            need(version == least or migrated, f"it is the first change of its key, but has not the version {least}")
+        else:
+            need(version >= least or migrated, f"it is the first change of its key, but its version is below {least}")
 
 
 def follow(stream, wanted):
@@ -348,6 +526,17 @@ def count(number, noun):
     return f"{number} {noun if number == 1 else noun + 's'}"
 
 
+def report_base(log):
+    what = f"the base of {count(log.base.count, 'change')}"
+    if log.record is None:
+        print(f"  not provable  {what}: the log shows no digest of this base")
+    else:
+        print(f"  proved        {what}, which has the digest that the log names")
+    if log.base.withheld:
+        hidden = count(log.base.withheld, "change")
+        print(f"  not provable  {hidden} of the base withheld, of which only the hashes are here")
+
+
 def report(name, log, hashes, anchors):
     """Prints what an export proves. Returns whether no anchor contradicts it."""
     print(f"{name}: the hashes lead to its head")
@@ -355,7 +544,10 @@ def report(name, log, hashes, anchors):
     print(f"  store         {log.store.hex()}")
     if log.floor:
         print(f"  begins after  {log.floor}:{log.floor_hash.hex()}")
-        print("  not provable  the store id, which only the beginning of a whole log proves")
+        if log.base.count is None or log.record is None:
+            print("  not provable  the store id, which only a whole log proves, or the digest of a base")
+    if log.floor and log.base.count is not None:
+        report_base(log)
     print(f"  proved        {count(log.shown, 'change')} shown")
     if log.withheld:
         print(f"  not provable  {count(log.withheld, 'change')} withheld, of which only the hashes are here")
