@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use univrs_state::archive::{Archive, Export};
+use univrs_state::history::DeletedKey;
 use univrs_state::log::{Change, ChangeKind};
 use univrs_state::pattern::Pattern;
 use univrs_state::retain::Compact;
 use univrs_state::verify::{NotProvable, Proved};
-use univrs_state::{Batch, Entry, LocalStore, Meta, Scan, Seq, StateError, StateStore};
+use univrs_state::{
+    Batch, Entry, LocalStore, MemoryStore, Meta, Scan, Seq, SqliteStore, StateError, StateStore,
+};
 
 use crate::support::audit::log_after;
-use crate::support::{Local, Store, Subject, frugal, on_every_backend};
+use crate::support::{Local, Store, Subject, audit::audit, folder, frugal, on_every_backend};
 
 /// A request that takes a floor of any age.
 fn before(seq: Seq) -> Compact {
@@ -190,6 +194,36 @@ async fn compaction_drops_what_was_superseded_at_the_floor_and_nothing_else<S: S
 
 on_every_backend!(compaction_drops_what_was_superseded_at_the_floor_and_nothing_else);
 
+/// The whole log as an export.
+async fn exported(local: &Local) -> Vec<u8> {
+    local.export(Export::new()).await.unwrap()
+}
+
+/// Imports an export into both backends: they verify, and export the same bytes again. An archive of it answers alike.
+async fn imported(export: &[u8]) {
+    let folder = folder();
+    let (file, database) = (folder.path().join("export.log"), folder.path().join("state.db"));
+    std::fs::write(&file, export).unwrap();
+    let on_disk = SqliteStore::import(std::fs::File::open(&file).unwrap(), &database).await.unwrap();
+    let in_memory = MemoryStore::import(export).unwrap();
+    let archive = Archive::open(&file).await.unwrap();
+    assert!(archive.verify().await.unwrap().is_intact());
+    for local in [Local::Sqlite(on_disk), Local::Memory(in_memory)] {
+        audit(&local).await;
+        assert!(exported(&local).await == export, "it exports other bytes than it was made of");
+        let (store, floor) = (local.shared(), local.floor().await.unwrap());
+        assert_eq!(archive.floor(), floor);
+        assert_eq!(all(&archive).await, all(&store).await);
+        store.set("/after", b"1".to_vec()).await.unwrap();
+        audit(&local).await;
+    }
+}
+
+/// All entries now, and all keys that were deleted.
+async fn all(store: &impl StateStore) -> (Vec<Entry>, Vec<DeletedKey>) {
+    (crate::support::audit::entries(store, "").await, store.list_deleted("").await.unwrap())
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// Sets or deletes keys in one commit.
@@ -252,12 +286,16 @@ fn random_histories_are_compacted_as_a_plain_model_says_on_every_backend() {
     let steps = prop::collection::vec(step(), 1..40);
     let tried = runner.run(&steps, |steps| {
         runtime.block_on(async {
+            let mut exports = Vec::new();
             for subject in
                 [Subject::memory(), Subject::sqlite_memory().await, Subject::disk_with(frugal()).await]
             {
                 run(&subject.local, &steps).await;
                 subject.audit().await;
+                exports.push(exported(&subject.local).await);
             }
+            assert!(exports.iter().all(|export| *export == exports[0]), "backends export other bytes");
+            imported(&exports[0]).await;
         });
         Ok(())
     });

@@ -17,6 +17,7 @@ pub(crate) struct ChangeBuffer {
     items: Vec<Entry>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all entries are changes")]
 enum Entry {
     Change(Fields),
     Withheld(Hash),
@@ -24,6 +25,8 @@ enum Entry {
 
 /// The fields of a change. Key, value and metadata are ranges of the bytes.
 struct Fields {
+    /// The chain before it, if it is of the base.
+    before: Option<Hash>,
     seq: Seq,
     commit_seq: Seq,
     at: Timestamp,
@@ -43,6 +46,8 @@ struct Fields {
 
 /// An item of a buffer.
 pub(crate) enum Buffered<'a> {
+    /// The chain before a change of the base, the change, and its encoded header.
+    Base(Hash, ChangeView<'a>, &'a [u8]),
     /// A change and its encoded header.
     Change(ChangeView<'a>, &'a [u8]),
     /// The hash of the header of a change that is withheld.
@@ -66,6 +71,15 @@ impl ChangeBuffer {
     }
 
     pub(crate) fn push(&mut self, change: &ChangeView<'_>) {
+        self.add(change, None);
+    }
+
+    /// Adds a change of the base, with the chain before it.
+    pub(crate) fn push_base(&mut self, change: &ChangeView<'_>, before: Hash) {
+        self.add(change, Some(before));
+    }
+
+    fn add(&mut self, change: &ChangeView<'_>, before: Option<Hash>) {
         let mut add = |bytes: &[u8]| {
             let start = self.bytes.len();
             self.bytes.extend_from_slice(bytes);
@@ -93,6 +107,7 @@ impl ChangeBuffer {
             ..
         } = *change;
         self.items.push(Entry::Change(Fields {
+            before,
             seq,
             commit_seq,
             at,
@@ -137,7 +152,11 @@ impl ChangeBuffer {
                     meta: fields.meta.as_ref().map(bytes),
                     hash: fields.hash,
                 };
-                Buffered::Change(view, bytes(&fields.header))
+                let header = bytes(&fields.header);
+                match fields.before {
+                    Some(before) => Buffered::Base(before, view, header),
+                    None => Buffered::Change(view, header),
+                }
             }
         })
     }

@@ -6,13 +6,15 @@ mod change_buffer;
 mod earlier;
 mod log_item;
 mod multiset_hash;
+mod proved;
 mod reader;
 mod report;
 mod verify;
 mod writer;
 
-pub(crate) use report::BaseCheck;
-pub use report::{Finding, Level, NotProvable, Progress, Proved, VerifyReport};
+pub(crate) use proved::BaseCheck;
+pub use proved::{NotProvable, Proved};
+pub use report::{Finding, Level, Progress, VerifyReport};
 pub use writer::Form;
 
 use broken::Broken;

@@ -19,12 +19,11 @@ const PIECE: usize = 256 << 10;
 /// each with the chain before it.
 #[derive(Debug)]
 pub(crate) enum LoggedChange {
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing takes or gives a base yet"))]
     Base {
         before: Hash,
         change: Change,
     },
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing takes or gives a base yet"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests look at what is withheld"))]
     WithheldBase {
         before: Hash,
         header: Hash,
@@ -33,8 +32,8 @@ pub(crate) enum LoggedChange {
     Withheld(Hash),
 }
 
-/// Reads the changes of a log file, in order: those of the base, then those after the floor. Memory is allocated for bytes that were read, never for a length
-/// that the file claims: at most twice the largest item.
+/// Reads the changes of a log file, in order: those of the base, then those after the floor. Memory is allocated for
+/// bytes that were read, never for a length that the file claims: at most twice the largest item.
 ///
 /// IMPORTANT: nothing is proved before the end. The caller must not show any change before
 /// [`next`](Self::next) has returned `None`.

@@ -49,7 +49,6 @@ impl<W: Write> LogWriter<W> {
     }
 
     /// Writes a change of the base, given with the chain before it and with its encoded header.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing takes or gives a base yet"))]
     pub(crate) fn base(&mut self, before: Hash, change: &ChangeView<'_>, header: &[u8]) -> io::Result<()> {
         match self.form {
             Form::Cbor => self.item(Some(before), change, header),
@@ -64,7 +63,6 @@ impl<W: Write> LogWriter<W> {
     }
 
     /// Writes a change of the base that is withheld: the chain before it, and the hash of its header.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing takes or gives a base yet"))]
     pub(crate) fn withheld_base(&mut self, before: Hash, header: Hash) -> io::Result<()> {
         match self.form {
             Form::Cbor => self.write.write_all(&log_item::withheld_base(before, header)),

@@ -59,6 +59,9 @@ pub(crate) trait Transaction: DecisionView {
     /// Appends sealed changes to the log: those of one commit, or a part of them.
     fn append(&mut self, changes: &[Change]) -> Result<()>;
 
+    /// Appends changes at or below the floor, in order, to a log that is being loaded.
+    fn append_base(&mut self, base: &[Linked]) -> Result<()>;
+
     /// Folds the last change of a key into the projection; `before` is the key's version when the transaction
     /// began. If the change begins the key anew, `before` was forgotten, and its row may be gone already.
     fn project(&mut self, change: &Change, before: Option<KeyVersion>) -> Result<()>;

@@ -67,7 +67,7 @@ impl Floor {
 
     /// The last change of a key as conditions and reads see it: none if it is forgotten.
     pub(crate) fn known(&self, key: &str, last: Option<KeyVersion>) -> Option<KeyVersion> {
-        last.filter(|last| !is_forgotten(self.forgotten.as_deref(), key, last))
+        last.filter(|last| !is_forgotten(&self.forgotten, key, last))
     }
 
     /// The floor after a change; `None` if the change does not move it.
@@ -82,8 +82,19 @@ impl Floor {
         let value =
             change.value.as_deref().ok_or_else(|| wrong("begins a compaction, but its value is gone"))?;
         let Compaction { floor: head, at, keep, forgotten, .. } = Compaction::decode(value)?;
-        if head.seq <= self.seq() || head.seq >= change.seq {
+        if head.seq >= change.seq {
             return Err(wrong("begins a compaction to a position that cannot be its floor"));
+        }
+        if head.seq <= self.seq() {
+            // The log was exported after that, and begins with what the compaction left.
+            return Ok((forgotten != self.forgotten).then(|| Self { forgotten, ..self.clone() }));
+        }
+        if self.unfinished.is_some() {
+            return Err(StateError::Unsupported(format!(
+                "change {} begins a compaction, and the one to {} has not dropped what lies before that: finish it first",
+                change.seq,
+                self.seq()
+            )));
         }
         let unfinished = Some(Arc::new(Unfinished { reached: Seq::ZERO, keep }));
         Ok(Some(Self { head, at: Some(at), forgotten, unfinished }))
@@ -102,6 +113,10 @@ impl Floor {
 }
 
 /// Whether the last change of a key is a deletion that is forgotten.
-pub(crate) fn is_forgotten(forgotten: Option<&Forgotten>, key: &str, last: &KeyVersion) -> bool {
-    last.life == Life::Deleted && forgotten.is_some_and(|forgotten| forgotten.covers(key, last.seq))
+pub(crate) fn is_forgotten<'a>(
+    forgotten: impl IntoIterator<Item = &'a Arc<Forgotten>>,
+    key: &str,
+    last: &KeyVersion,
+) -> bool {
+    last.life == Life::Deleted && forgotten.into_iter().any(|forgotten| forgotten.covers(key, last.seq))
 }

@@ -21,7 +21,9 @@ pub(crate) struct Projection {
     last: Tree<KeyState>,
     live: usize,
     bytes: usize,
-    forgotten: Option<Arc<Forgotten>>,
+    /// What was forgotten since the rows of forgotten keys were last dropped, the newest last. What one compaction forgot
+    /// stays forgotten, whatever a later one keeps.
+    forgotten: Vec<Arc<Forgotten>>,
 }
 
 impl Projection {
@@ -31,7 +33,7 @@ impl Projection {
         rows.dedup_by(|later, first| later.key == first.key);
         let live = rows.iter().filter(|row| row.key_version.is_live()).count();
         let bytes = rows.iter().map(KeyState::size).sum();
-        let forgotten = rows.iter().find_map(Self::forgotten_by);
+        let forgotten = rows.iter().find_map(Self::forgotten_by).into_iter().collect();
         Self { last: Tree::from_sorted(rows.into_iter().map(Arc::new).collect()), live, bytes, forgotten }
     }
 
@@ -43,7 +45,11 @@ impl Projection {
     /// Sets the last change of a key; returns the change that was its last one before.
     pub(crate) fn put(&mut self, latest: impl Into<Arc<KeyState>>) -> Option<Arc<KeyState>> {
         let latest = latest.into();
-        self.forgotten = Self::forgotten_by(&latest).or(self.forgotten.take());
+        if let Some(forgotten) = Self::forgotten_by(&latest)
+            && self.forgotten.last() != Some(&forgotten)
+        {
+            self.forgotten.push(forgotten);
+        }
         let (live, bytes) = (latest.key_version.is_live(), latest.size());
         let old = self.last.insert(latest);
         let (was_live, freed) =
@@ -67,19 +73,19 @@ impl Projection {
 
     /// What is forgotten.
     pub(crate) fn forgotten(&self) -> Option<&Arc<Forgotten>> {
-        self.forgotten.as_ref()
+        self.forgotten.last()
     }
 
     /// The same projection without the rows of forgotten keys; `None` if it has none.
     pub(crate) fn swept(&self) -> Option<Self> {
-        let forgotten = self.forgotten.as_ref()?;
+        let forgotten = self.forgotten()?;
         let whole = KeyRange::prefix("");
         let left: Vec<Arc<KeyState>> = self.range(&whole, None).cloned().collect();
         if left.len() == self.last.len() {
             return None;
         }
         let bytes = left.iter().map(|row| row.size()).sum();
-        let forgotten = Some(forgotten.clone());
+        let forgotten = vec![forgotten.clone()];
         Some(Self { last: Tree::from_sorted(left), live: self.live, bytes, forgotten })
     }
 
@@ -104,7 +110,7 @@ impl Projection {
     }
 
     fn shows(&self, last: &KeyState) -> bool {
-        !is_forgotten(self.forgotten.as_deref(), &last.key, &last.key_version)
+        !is_forgotten(&self.forgotten, &last.key, &last.key_version)
     }
 
     /// The last changes of the keys in the range that are greater than `after`, in the order of keys.
@@ -130,7 +136,7 @@ impl KeyVersions for Projection {
     }
 
     fn forgotten(&self) -> Option<&Forgotten> {
-        self.forgotten.as_deref()
+        self.forgotten().map(|forgotten| &**forgotten)
     }
 
     fn below(&self, prefix: &str, limit: usize) -> KeysBelow {

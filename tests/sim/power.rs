@@ -250,7 +250,7 @@ fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Resul
         return Err(format!("it ends with {head}, which ends no commit that was made"));
     }
     if let Some(floor) = floor {
-        let begins = sqlite.with_snapshot(|snapshot| snapshot.and_then(|s| s.floor()));
+        let begins = sqlite.with_snapshot(|snapshot| snapshot?.floor());
         let begins = begins.map_err(|error| format!("it has no floor: {error}"))?.seq();
         let found = sqlite.with_snapshot(|snapshot| snapshot.and_then(|s| s.hash_at(floor.seq)));
         if begins <= floor.seq && found.as_ref().map(Option::as_ref) != Ok(Some(&floor.hash)) {

@@ -125,6 +125,11 @@ impl Memory {
         self.log.push_base(linked);
     }
 
+    /// Notes that a change at or below the floor is withheld.
+    pub(crate) fn lack_of_base(&mut self) {
+        self.folded.missing.withheld += 1;
+    }
+
     /// Appends a change that is withheld: only the hash of its header is known.
     pub(crate) fn push_withheld(&mut self, header: Hash, head: Head) {
         self.log.push_withheld(header, head.hash);

@@ -1,7 +1,7 @@
 //! A transaction in memory.
 
 use super::Memory;
-use crate::backend::{Backend, CommitError, DecisionView, Slice, Transaction};
+use crate::backend::{Backend, CommitError, DecisionView, Linked, Slice, Transaction};
 use crate::error::Result;
 use crate::log::{Change, Tip};
 use crate::seq::Seq;
@@ -53,6 +53,13 @@ impl DecisionView for MemoryTransaction<'_> {
 impl Transaction for MemoryTransaction<'_> {
     fn append(&mut self, changes: &[Change]) -> Result<()> {
         self.appended.extend_from_slice(changes);
+        Ok(())
+    }
+
+    fn append_base(&mut self, base: &[Linked]) -> Result<()> {
+        for linked in base {
+            self.memory.push_base(linked.clone());
+        }
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::config::{Location, Opening, SideFile};
-use super::floor::KnownFloor;
 use super::head_file::{HeadFile, HeadOnDisk, HeadStorage, Loss, RecordedHead};
+use super::known_floor::KnownFloor;
 use super::slot::Stamp;
 use super::{Checkpoint, Sqlite, fault, path, schema};
 use crate::backend::folder;

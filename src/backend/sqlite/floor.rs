@@ -1,8 +1,8 @@
 //! The floor of the log, as the table `meta` and the record of the compaction say it.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::known_floor::FloorRows;
 use super::{Sqlite, fault};
 use crate::backend::View;
 use crate::error::{Result, StateError};
@@ -16,42 +16,23 @@ use crate::state::{Compaction, Floor, Unfinished};
 const FLOOR: &str = "floor";
 const COMPACTING: &str = "compacting";
 
-/// The two rows as they were read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Rows {
-    floor: Option<Vec<u8>>,
-    compacting: Option<Vec<u8>>,
-}
-
-/// The floor that was read last, with the rows that said it. Each read of the log asks for the floor; while the rows are the
-/// same, the record need not be read again, because whatever changes it writes them anew.
-#[derive(Debug, Default)]
-pub(super) struct KnownFloor(RefCell<Option<(Rows, Floor)>>);
-
 impl Sqlite {
     /// The floor in the state that is read now.
     pub(super) fn read_floor(&self) -> Result<Floor> {
         let rows = self.floor_rows()?;
-        if let Some((known, floor)) = &*self.floor.0.borrow()
-            && *known == rows
-        {
-            return Ok(floor.clone());
+        if let Some(floor) = self.floor.said_by(&rows) {
+            return Ok(floor);
         }
         let floor = self.decode_floor(&rows)?;
-        *self.floor.0.borrow_mut() = Some((rows, floor.clone()));
+        self.floor.keep(rows, floor.clone());
         Ok(floor)
     }
 
-    /// The floor that was read last.
-    pub(super) fn known_floor(&self) -> Option<Floor> {
-        self.floor.0.borrow().as_ref().map(|(_, floor)| floor.clone())
-    }
-
-    fn floor_rows(&self) -> Result<Rows> {
+    fn floor_rows(&self) -> Result<FloorRows> {
         let sql = "SELECT name, value FROM meta WHERE name IN ('compacting', 'floor')";
         let mut statement = self.conn.prepare_cached(sql).map_err(fault::storage)?;
         let mut found = statement.query([]).map_err(fault::storage)?;
-        let mut rows = Rows::default();
+        let mut rows = FloorRows::default();
         while let Some(row) = found.next().map_err(fault::storage)? {
             let value = Some(row.get(1).map_err(fault::storage)?);
             match row.get_ref(0).map_err(fault::storage)?.as_str() {
@@ -62,7 +43,7 @@ impl Sqlite {
         Ok(rows)
     }
 
-    fn decode_floor(&self, rows: &Rows) -> Result<Floor> {
+    fn decode_floor(&self, rows: &FloorRows) -> Result<Floor> {
         let damaged = |name| move |_| StateError::Corrupted(format!("the row {name} of meta is damaged"));
         let Some(bytes) = &rows.floor else {
             return match &rows.compacting {
@@ -99,6 +80,8 @@ impl Sqlite {
 
     /// Writes the floor. The caller has begun a transaction.
     pub(super) fn write_floor(&self, floor: &Floor) -> Result<()> {
+        // The record may have been read before its compaction was, while a store is loaded.
+        self.floor.forget();
         let Floor { head, at, unfinished, .. } = floor;
         let write = |name, value: Vec<u8>| {
             let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";

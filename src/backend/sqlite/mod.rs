@@ -2,6 +2,7 @@
 
 mod beside;
 mod busy;
+mod checksum;
 mod config;
 mod connection;
 mod creation;
@@ -13,13 +14,16 @@ mod floor;
 mod head_file;
 mod judge;
 mod jump;
+mod known_floor;
 mod load;
+mod log_view;
 mod mark_holder;
 mod open;
 mod order;
 mod path;
 mod patience;
 mod place;
+mod project;
 mod renewal;
 mod retain;
 mod row;
@@ -122,7 +126,7 @@ pub(crate) struct Sqlite {
     /// The tip at a value of `data_version`, so that a writer without other processes need not read it.
     known: Cell<Option<(i64, Tip)>>,
     /// The floor as it was read last, and the value of `data_version` that it is the one of.
-    floor: floor::KnownFloor,
+    floor: known_floor::KnownFloor,
     floor_version: Cell<Option<i64>>,
     /// The tip in the read transaction that is open, once it was read.
     read_tip: Cell<Option<Tip>>,

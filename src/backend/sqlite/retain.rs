@@ -3,11 +3,25 @@
 use super::Sqlite;
 use super::row;
 use super::transaction::SqliteTransaction;
-use crate::backend::Slice;
+use crate::backend::{Linked, Slice};
 use crate::error::Result;
+use crate::log::{LastMeta, Tip};
 use crate::seq::Seq;
 
 impl SqliteTransaction<'_> {
+    /// Inserts changes at or below the floor, in order. The chain before one stands beside it where the change before it is
+    /// gone.
+    pub(super) fn insert_base(&mut self, base: &[Linked]) -> Result<()> {
+        let mut meta = LastMeta::default();
+        for Linked { change, before } in base {
+            let follows = change.seq.previous() == self.appended.head.seq;
+            let beside = (!follows).then_some(*before);
+            self.insert(change, change.meta.as_ref().map(|known| meta.encode(known)), beside)?;
+            self.appended = Tip { head: change.head(), at: change.at };
+        }
+        Ok(())
+    }
+
     /// Drops what a slice names.
     pub(super) fn drop_rows(&self, slice: &Slice) -> Result<()> {
         for (first, last) in &slice.runs {

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use rusqlite::types::{Type, ValueRef};
 
+use super::checksum::{ERASED_ROW, KV_STORE_ROW, Numbers, TOMBSTONES_ROW, checksum};
 use super::fault;
 use crate::backend::{self, Link};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
-use crate::log::{
-    Change, ChangeKind, ChangeView, Domain, Flaw, Hash, LastMeta, Meta, StoreId, Timestamp, Until,
-};
+use crate::log::{Change, ChangeKind, ChangeView, Flaw, Hash, LastMeta, Meta, StoreId, Timestamp, Until};
 use crate::seq::Seq;
 use crate::state::{Entry, KeyState, KeyVersion, Life, RowView};
 
@@ -55,40 +54,6 @@ macro_rules! select_deleted {
     };
 }
 pub(super) use select_deleted;
-
-static KV_STORE_ROW: Domain = Domain::new("univrs-state 1 kv_store row");
-static ERASED_ROW: Domain = Domain::new("univrs-state 1 kv_store erased row");
-static TOMBSTONES_ROW: Domain = Domain::new("univrs-state 1 tombstones row");
-
-/// The first 16 bytes of the hash of a row of the projection: store id, length of the key, key,
-/// version, `created_at`, `updated_at`, seq, until (0 for none), value; integers as eight bytes, big-endian.
-fn checksum(domain: &Domain, store: StoreId, key: &str, numbers: Numbers, value: &[u8]) -> [u8; 16] {
-    let Numbers { version, created_at, updated_at, seq, until } = numbers;
-    let hash = domain.hash(&[
-        store.as_bytes(),
-        &(key.len() as u64).to_be_bytes(),
-        key.as_bytes(),
-        &version.to_be_bytes(),
-        &created_at.as_micros().to_be_bytes(),
-        &updated_at.as_micros().to_be_bytes(),
-        &seq.to_be_bytes(),
-        &until.map_or(0, Until::number).to_be_bytes(),
-        value,
-    ]);
-    let mut short = [0; 16];
-    short.copy_from_slice(hash.as_bytes().split_at(16).0);
-    short
-}
-
-/// The numbers of a row of the projection. A tombstone has neither times nor an end.
-#[derive(Clone, Copy)]
-struct Numbers {
-    version: u64,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    seq: u64,
-    until: Option<Until>,
-}
 
 /// Reads a number that must not be negative.
 pub(super) fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -380,21 +345,6 @@ pub(super) fn key_version(store: StoreId, row: &rusqlite::Row<'_>) -> Result<Key
     let Checked { value, numbers: Numbers { version, created_at, seq, .. }, .. } = checked(store, row)?;
     let life = if value.is_some() { Life::Live { created_at } } else { Life::Deleted };
     Ok(KeyVersion { version, seq: Seq::new(seq), life })
-}
-
-/// The checksum of a key's row in `kv_store`. If the value was erased, another domain is hashed.
-pub(super) fn entry_checksum(store: StoreId, change: &Change) -> [u8; 16] {
-    let Change { version, created_at, at: updated_at, until, .. } = *change;
-    let numbers = Numbers { version, created_at, updated_at, seq: change.seq.as_u64(), until };
-    let domain = if change.value.is_some() { &KV_STORE_ROW } else { &ERASED_ROW };
-    checksum(domain, store, &change.key, numbers, change.value.as_deref().unwrap_or_default())
-}
-
-/// The checksum of a key's row in `tombstones`; it has no times and no value.
-pub(super) fn tombstone_checksum(store: StoreId, key: &str, version: u64, seq: Seq) -> [u8; 16] {
-    let (epoch, seq) = (Timestamp::EPOCH, seq.as_u64());
-    let numbers = Numbers { version, created_at: epoch, updated_at: epoch, seq, until: None };
-    checksum(&TOMBSTONES_ROW, store, key, numbers, &[])
 }
 
 /// A number as SQLite stores it, which is signed. Positions and versions stay far below the bound.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Sources;
 use super::group::{Outcome, commit_group};
-use crate::backend::{Backend, CommitError, DecisionView, LogView, Memory, Slice, Transaction};
+use crate::backend::{Backend, CommitError, DecisionView, Linked, LogView, Memory, Slice, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
@@ -90,6 +90,9 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
             }
             _ => self.inner.append(changes),
         }
+    }
+    fn append_base(&mut self, base: &[Linked]) -> Result<()> {
+        self.inner.append_base(base)
     }
     fn project(&mut self, change: &Change, before: Option<KeyVersion>) -> Result<()> {
         self.inner.project(change, before)

@@ -172,11 +172,12 @@ impl<'a> GroupState<'a> {
 
     fn load_key(&mut self, transaction: &impl DecisionView, key: &Arc<str>) -> Result<()> {
         if let Entry::Vacant(vacant) = self.keys.entry(key.clone()) {
-            let before = match self.known {
-                Some(known) => known.recorded(key),
-                None => transaction.key_version(key)?,
+            let (before, now) = if let Some(known) = self.known {
+                (known.recorded(key), known.key_version(key))
+            } else {
+                let before = transaction.key_version(key)?;
+                (before, self.floor.known(key, before))
             };
-            let now = self.floor.known(key, before);
             vacant.insert(Key { before, now, last: None });
         }
         Ok(())

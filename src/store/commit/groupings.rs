@@ -16,7 +16,7 @@ use crate::seq::Seq;
 use crate::state::{Batch, Refusal};
 #[cfg(feature = "sqlite")]
 use crate::store::Options;
-use crate::store::transfer::export;
+use crate::store::transfer::exporting;
 use crate::store::verify::verify;
 use crate::store::{Export, Verify};
 
@@ -100,7 +100,7 @@ fn grouped<B: Backend + Snapshot>(
     }
     let report = verify(&backend, &Verify::full(), &|| false).unwrap();
     assert!(report.is_intact(), "{report:?}");
-    let (_, file) = export::export_snapshot(&backend, &Export::new(), Vec::new(), &|| false).unwrap();
+    let (_, file) = exporting::export_snapshot(&backend, &Export::new(), Vec::new(), &|| false).unwrap();
     (verdicts, file)
 }
 

@@ -27,8 +27,8 @@ pub(super) fn written(effects: Batch, key: &str, version: u64, record: &Consumer
     effects.expect(key, version).set(key, record.encode()).may_write(CONSUMERS_PREFIX)
 }
 
-/// A consumer's own entry. Every write is conditional on the version that this one wrote, so that of two who believe to have
-/// a consumer one is refused.
+/// A consumer's own entry. Every write is conditional on the version that this one wrote, so that of two who believe to
+/// have a consumer one is refused.
 pub(super) struct Claim {
     pub(super) store: Arc<OpenStore>,
     /// The metadata of the handle.
@@ -40,8 +40,8 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Records effects and a position together. `None` if an earlier batch had recorded this position, whose outcome was not
-    /// known: then its effects are there, and not these.
+    /// Records effects and a position together. `None` if an earlier batch had recorded this position, whose outcome
+    /// was not known: then its effects are there, and not these.
     pub(super) async fn record(&mut self, effects: &Batch, to: Cursor) -> Result<Option<Receipt>> {
         let record = self.record.moved_to(to);
         if failpoint("position_and_effect_apart") && !effects.is_empty() {
@@ -69,8 +69,8 @@ impl Claim {
         self.order(judge, to).await.map(drop)
     }
 
-    /// Orders a batch, once more if the entry had a record of this consumer that it did not know. `None` if that has the
-    /// position already.
+    /// Orders a batch, once more if the entry had a record of this consumer that it did not know. `None` if that has
+    /// the position already.
     async fn order(&mut self, batch: impl Fn(&Self) -> Batch, to: Cursor) -> Result<Option<Receipt>> {
         loop {
             match self.store.order(batch(self)).await {
@@ -95,8 +95,8 @@ impl Claim {
         self.look().await.map(drop)
     }
 
-    /// Looks at the entry after a batch was refused. Returns whether it has another record than this one knew, which is then
-    /// known: that of an earlier batch of this consumer, whose outcome was not known.
+    /// Looks at the entry after a batch was refused. Returns whether it has another record than this one knew, which is
+    /// then known: that of an earlier batch of this consumer, whose outcome was not known.
     async fn look(&mut self) -> Result<bool> {
         let (record, version) = recorded(&self.store, &self.key).await?;
         match record {

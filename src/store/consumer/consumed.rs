@@ -26,7 +26,7 @@ impl From<&Consumed> for Cursor {
 pub struct Processed {
     /// The position at the end of the commit.
     pub cursor: Cursor,
-    /// The receipt of the effects. The last of its versions is that of the consumer's own key. `None` if there were no effects,
-    /// so nothing was recorded.
+    /// The receipt of the effects. The last of its versions is that of the consumer's own key. `None` if there were no
+    /// effects, so nothing was recorded.
     pub receipt: Option<Receipt>,
 }

@@ -21,17 +21,17 @@ use crate::store::read::log::resolve;
 use crate::store::watch::{Commits, WatchStream};
 
 /// A reader of the log whose position the store keeps: a consumer. It is opened by its name
-/// ([`LocalStore::consumer`](crate::LocalStore::consumer)) and goes on where it was, after a restart too. It gets, one by one
-/// and in order, all commits that have a change of a matching key, with these changes.
+/// ([`LocalStore::consumer`](crate::LocalStore::consumer)) and goes on where it was, after a restart too. It gets, one
+/// by one and in order, all commits that have a change of a matching key, with these changes.
 ///
 /// # Two ways to read
-/// [`process`](Self::process) is **exactly once** for effects in this store: it records what a commit leads to together with
-/// the position, in one commit. Whatever crashes, each commit has its effects once, in order.
+/// [`process`](Self::process) is **exactly once** for effects in this store: it records what a commit leads to together
+/// with the position, in one commit. Whatever crashes, each commit has its effects once, in order.
 ///
 /// [`next`](Self::next) and [`ack`](Self::ack) are **at least once**, for effects elsewhere: first the work, then the
 /// acknowledgement. What was acknowledged is recorded 10 seconds or 10 000 events after the last record, and by
-/// [`close`](Self::close). What was delivered after the recorded position comes again after a crash, or when a consumer is
-/// dropped without being closed. No commit is left out.
+/// [`close`](Self::close). What was delivered after the recorded position comes again after a crash, or when a consumer
+/// is dropped without being closed. No commit is left out.
 ///
 /// ```
 /// use univrs_state::{Batch, LocalStore, MemoryStore, StateStore};
@@ -61,23 +61,24 @@ use crate::store::watch::{Commits, WatchStream};
 ///
 /// # One holder
 /// Whoever opens a consumer takes it over, in one commit that counts its *generation* up. Who had it before gets
-/// [`StateError::Fenced`] from the next `ack` or `process`, which records nothing. So a program can start a second process
-/// before the first one is known to be dead. Both may get a commit by `next`; only one can `process` it.
+/// [`StateError::Fenced`] from the next `ack` or `process`, which records nothing. So a program can start a second
+/// process before the first one is known to be dead. Both may get a commit by `next`; only one can `process` it.
 ///
 /// # What is recorded
-/// The position is an entry of the store, under `/.univrs/consumers/NAME`. A position that is recorded *holds* retention
-/// back for 7 days, or as [`hold`](super::ConsumerRequest::hold) says: what comes after it is not dropped. A consumer that
-/// lags for longer gets [`StateError::Compacted`] with both positions when the log has been compacted beyond its own. One that
-/// keeps up, and waits in `next` or `process`, records every eighth of its hold how far it has come, so that it does not lose
-/// its place because its keys change rarely. It records nothing while nobody writes. A consumer never gets changes below
-/// `/.univrs/consumers/`, whatever its pattern is, and they alone are no cause to record a position.
+/// The position is an entry of the store, under `/.univrs/consumers/NAME`. A position that is recorded *holds*
+/// retention back for 7 days, or as [`hold`](super::ConsumerRequest::hold) says: what comes after it is not dropped. A
+/// consumer that lags for longer gets [`StateError::Compacted`] with both positions when the log has been compacted
+/// beyond its own. One that keeps up, and waits in `next` or `process`, records every eighth of its hold how far it has
+/// come, so that it does not lose its place because its keys change rarely. It records nothing while nobody writes. A
+/// consumer never gets changes below `/.univrs/consumers/`, whatever its pattern is, and they alone are no cause to
+/// record a position.
 ///
 /// # Waiting and giving up
-/// All methods may be dropped while they wait, and the consumer goes on. If `ack` or `process` is dropped, the position may
-/// have been recorded or not; the next call finds out. After any other error than `Fenced`, the same call may be made again:
-/// a commit whose effects were refused comes again. When reading has ended with an error, such as
-/// [`StateError::Closed`] or [`StateError::Compacted`], it is returned once; after that there is no next commit, and the
-/// consumer is to be opened again. The handle keeps the store open.
+/// All methods may be dropped while they wait, and the consumer goes on. If `ack` or `process` is dropped, the position
+/// may have been recorded or not; the next call finds out. After any other error than `Fenced`, the same call may be
+/// made again: a commit whose effects were refused comes again. When reading has ended with an error, such as
+/// [`StateError::Closed`] or [`StateError::Compacted`], it is returned once; after that there is no next commit, and
+/// the consumer is to be opened again. The handle keeps the store open.
 pub struct Consumer {
     name: String,
     claim: Claim,
@@ -132,12 +133,13 @@ impl Consumer {
         }
     }
 
-    /// Waits for the next commit and delivers it; `None` after the end. To be acknowledged with [`ack`](Self::ack) when the
-    /// work is done; several commits may be delivered before.
+    /// Waits for the next commit and delivers it; `None` after the end. To be acknowledged with [`ack`](Self::ack) when
+    /// the work is done; several commits may be delivered before.
     ///
     /// # Errors
-    /// The cause of the end, once: those of [`WatchStream::try_next`], which lists the causes and what to do next. While it
-    /// waits, a position may be recorded, with the errors of [`ack`](Self::ack); the next call goes on waiting.
+    /// The cause of the end, once: those of [`WatchStream::try_next`], which lists the causes and what to do next.
+    /// While it waits, a position may be recorded, with the errors of [`ack`](Self::ack); the next call goes on
+    /// waiting.
     pub async fn next(&mut self) -> Result<Option<Consumed>> {
         self.wait().await?;
         let next = self.pending.take();
@@ -151,10 +153,10 @@ impl Consumer {
     /// 10 000 events after the last record, by a call or while this consumer waits, and by [`close`](Self::close).
     ///
     /// # Errors
-    /// [`StateError::Fenced`] if somebody else has taken the consumer over. [`StateError::InvalidArgument`] for a position
-    /// that was not delivered yet, or lies before what was acknowledged; [`StateError::CursorDiverged`] for one of another
-    /// log. If the position is recorded, those of [`StateStore::commit`](crate::StateStore::commit); it is then tried again
-    /// later.
+    /// [`StateError::Fenced`] if somebody else has taken the consumer over. [`StateError::InvalidArgument`] for a
+    /// position that was not delivered yet, or lies before what was acknowledged; [`StateError::CursorDiverged`] for
+    /// one of another log. If the position is recorded, those of [`StateStore::commit`](crate::StateStore::commit); it
+    /// is then tried again later.
     pub async fn ack(&mut self, to: impl Into<Cursor>) -> Result<()> {
         let to: Cursor = to.into();
         let store = self.claim.store.clone();
@@ -175,13 +177,14 @@ impl Consumer {
         Ok(())
     }
 
-    /// Waits for the next commit, and records what comes of it together with the position, in one commit; `None` after the
-    /// end. If the function returns an empty batch, nothing is recorded, and the position moves in memory: then the
+    /// Waits for the next commit, and records what comes of it together with the position, in one commit; `None` after
+    /// the end. If the function returns an empty batch, nothing is recorded, and the position moves in memory: then the
     /// commit may come again after a crash, for another decision.
     ///
-    /// The function may be called again, for the same commit after an error, and within a call for a later commit if it turns
-    /// out that an earlier call, which was dropped, has done with the first. The batch may have conditions; metadata, which
-    /// then are those of the effects and of the position; and a commit id, which must differ from commit to commit.
+    /// The function may be called again, for the same commit after an error, and within a call for a later commit if it
+    /// turns out that an earlier call, which was dropped, has done with the first. The batch may have conditions;
+    /// metadata, which then are those of the effects and of the position; and a commit id, which must differ from
+    /// commit to commit.
     ///
     /// ```
     /// use univrs_state::{Batch, LocalStore, MemoryStore, StateStore};
@@ -197,11 +200,11 @@ impl Consumer {
     ///
     /// # Errors
     /// Nothing is recorded then, unless the outcome is unknown, and the same commit comes again.
-    /// [`StateError::Fenced`] if somebody else has taken the consumer over; [`StateError::InvalidArgument`] if a commit was
-    /// delivered by [`next`](Self::next) and is not acknowledged; [`StateError::Panicked`] if the function panics;
-    /// [`StateError::InvalidKey`] if its batch writes reserved keys; [`StateError::CommitIdReused`]; those of `next`, and
-    /// those of [`StateStore::commit`](crate::StateStore::commit) for the batch with the position, which takes one write, one condition
-    /// and some 350 bytes.
+    /// [`StateError::Fenced`] if somebody else has taken the consumer over; [`StateError::InvalidArgument`] if a commit
+    /// was delivered by [`next`](Self::next) and is not acknowledged; [`StateError::Panicked`] if the function panics;
+    /// [`StateError::InvalidKey`] if its batch writes reserved keys; [`StateError::CommitIdReused`]; those of `next`,
+    /// and those of [`StateStore::commit`](crate::StateStore::commit) for the batch with the position, which takes one
+    /// write, one condition and some 350 bytes.
     pub async fn process<F>(&mut self, mut effects: F) -> Result<Option<Processed>>
     where
         F: FnMut(&Consumed) -> Batch,
@@ -317,8 +320,8 @@ impl Consumer {
         if self.has_moved().await? { self.record().await } else { Ok(()) }
     }
 
-    /// Whether something is not recorded that is worth it: what was acknowledged, or passed over. Positions of consumers
-    /// alone are not, or two consumers would write for ever, each what the other one wrote.
+    /// Whether something is not recorded that is worth it: what was acknowledged, or passed over. Positions of
+    /// consumers alone are not, or two consumers would write for ever, each what the other one wrote.
     async fn has_moved(&mut self) -> Result<bool> {
         let recorded = self.claim.record.cursor.seq();
         if self.progress.is_owed() || self.progress.acknowledged().seq() > recorded {

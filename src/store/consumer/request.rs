@@ -54,26 +54,27 @@ impl ConsumerRequest {
         self
     }
 
-    /// For how long a recorded position keeps retention from dropping what comes after it: from 1 minute to 100 years. The
-    /// default is 7 days for a new consumer, and what it had for one that exists.
+    /// For how long a recorded position keeps retention from dropping what comes after it: from 1 minute to 100 years.
+    /// The default is 7 days for a new consumer, and what it had for one that exists.
     pub fn hold(mut self, hold: Duration) -> Self {
         self.hold = Some(hold);
         self
     }
 
-    /// Opens the consumer: makes it, or takes it over, in one commit. From then on, another one who has the consumer open is
-    /// refused with [`StateError::Fenced`].
+    /// Opens the consumer: makes it, or takes it over, in one commit. From then on, another one who has the consumer
+    /// open is refused with [`StateError::Fenced`].
     ///
     /// # Errors
-    /// Nothing is recorded then. [`StateError::InvalidArgument`] for a name that is empty, has over 128 bytes or anything
-    /// but ASCII letters, digits, `-`, `_` and `.`, or does not start with a letter or a digit; for a hold out of its range;
-    /// for another pattern than that of the consumer that exists, or none where there is no consumer yet; and for a pattern
-    /// below `/.univrs/consumers/`, as no consumer gets positions of consumers. [`StateError::InvalidKey`] for a pattern
-    /// that breaks the rules. [`StateError::CursorDiverged`] and [`StateError::Compacted`] if the log does not have the
-    /// position: [`reset_consumer`](crate::LocalStore::reset_consumer) leads on. For a new consumer those of
-    /// [`StateStore::at`](crate::StateStore::at) for the start. [`StateError::UpgradeNeeded`] if a newer version recorded
-    /// the consumer in another format. [`StateError::Unsupported`] for an export that withholds changes or begins after the
-    /// first change of its log. Those of [`StateStore::commit`](crate::StateStore::commit).
+    /// Nothing is recorded then. [`StateError::InvalidArgument`] for a name that is empty, has over 128 bytes or
+    /// anything but ASCII letters, digits, `-`, `_` and `.`, or does not start with a letter or a digit; for a hold out
+    /// of its range; for another pattern than that of the consumer that exists, or none where there is no consumer yet;
+    /// and for a pattern below `/.univrs/consumers/`, as no consumer gets positions of consumers.
+    /// [`StateError::InvalidKey`] for a pattern that breaks the rules. [`StateError::CursorDiverged`] and
+    /// [`StateError::Compacted`] if the log does not have the position:
+    /// [`reset_consumer`](crate::LocalStore::reset_consumer) leads on. For a new consumer those of
+    /// [`StateStore::at`](crate::StateStore::at) for the start. [`StateError::UpgradeNeeded`] if a newer version
+    /// recorded the consumer in another format. [`StateError::Unsupported`] for an export that withholds changes or
+    /// begins after the first change of its log. Those of [`StateStore::commit`](crate::StateStore::commit).
     pub async fn open(self) -> Result<Consumer> {
         let key = key_of(&self.name)?;
         self.check_hold()?;

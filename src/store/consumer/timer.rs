@@ -1,5 +1,5 @@
-//! Wakes tasks that wait for a time, in whichever runtime they are. One thread does it for all consumers of the process; it
-//! lives as long as somebody waits.
+//! Wakes tasks that wait for a time, in whichever runtime they are. One thread does it for all consumers of the
+//! process; it lives as long as somebody waits.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -4,13 +4,14 @@ use std::io::Read;
 use std::path::Path;
 
 use super::atomic_file::{AtomicFile, EXISTS};
-use super::load::{check_base, check_floor, check_follows, withheld};
-use crate::audit::{Earlier, LogReader, LoggedChange, Start};
+use super::load::{LastOfBase, check_follows, check_needed, check_start};
+use crate::audit::{Earlier, LogReader, LoggedChange};
 use crate::backend::sqlite::{Checkpoint, Location, Opening, SideFile, Sqlite};
-use crate::backend::{Backend, CommitError, Transaction};
+use crate::backend::{Backend, CommitError, Linked, Transaction};
 use crate::error::{Result, StateError};
 use crate::log::{Change, StoreId};
-use crate::state::KeyVersion;
+use crate::seq::Seq;
+use crate::state::{Floor, KeyVersion};
 use crate::store::foreign::Foreign;
 use crate::store::threads::{Awaited, Taken, Waiter, alongside, on_a_thread};
 
@@ -59,15 +60,18 @@ pub(crate) async fn import(
 /// Builds a store from an export, and closes it. This thread reads and hashes; another one writes.
 fn build<R: Read>(opening: Opening, mut reader: LogReader<R>, awaited: &Awaited) -> Result<()> {
     let start = reader.start();
-    let Start { store, floor, .. } = start;
-    check_base(&start)?;
-    check_floor(floor.seq)?;
+    let store = start.store;
+    check_start(&start)?;
     let mut sqlite = Opening { new_store: store, ..opening }.first()?;
     if sqlite.id() != store {
         return Err(StateError::Storage("the new store has another id than was asked for".into()));
     }
     sqlite.begin_load()?;
-    alongside(|send| read_batches(&mut reader, awaited, send), |taken| write_batches(&mut sqlite, taken))?;
+    let floor = Floor::at(start.floor, start.floor_at);
+    alongside(
+        |send| read_batches(&mut reader, awaited, send),
+        |taken| write_batches(&mut sqlite, &floor, taken),
+    )?;
     let (found, head) = (sqlite.read_head()?, reader.head());
     if found != head {
         return Err(StateError::Corrupted(format!(
@@ -78,17 +82,45 @@ fn build<R: Read>(opening: Opening, mut reader: LogReader<R>, awaited: &Awaited)
     sqlite.end_load()
 }
 
+/// Changes on the way from the export to the store. Those of the base have the chain before them.
+#[derive(Default)]
+struct Batch {
+    base: Vec<Linked>,
+    changes: Vec<Change>,
+}
+
+impl Batch {
+    fn is_full(&self, bytes: usize) -> bool {
+        self.base.len() + self.changes.len() >= BATCH_CHANGES || bytes >= BATCH_BYTES
+    }
+
+    fn clear(&mut self) {
+        self.base.clear();
+        self.changes.clear();
+    }
+}
+
 fn read_batches<R: Read>(
     reader: &mut LogReader<R>,
     awaited: &Awaited,
-    send: &mut dyn FnMut(Vec<Change>) -> Option<Vec<Change>>,
+    send: &mut dyn FnMut(Batch) -> Option<Batch>,
 ) -> Result<()> {
-    let (mut batch, mut bytes) = (Vec::with_capacity(BATCH_CHANGES), 0);
+    let (mut batch, mut bytes, mut base) = (Batch::default(), 0, LastOfBase::new(&reader.start()));
     while let Some(recorded) = reader.next()? {
-        let LoggedChange::Change(change) = recorded else { return Err(withheld(reader.head().seq)) };
-        bytes += change.size();
-        batch.push(change);
-        if batch.len() == BATCH_CHANGES || bytes >= BATCH_BYTES {
+        check_needed(&recorded, reader.head().seq)?;
+        match recorded {
+            LoggedChange::Base { before, change } => {
+                bytes += change.size();
+                base.take(change.seq);
+                batch.base.push(Linked { change, before });
+            }
+            LoggedChange::Change(change) => {
+                bytes += change.size();
+                batch.changes.push(change);
+            }
+            LoggedChange::Withheld(_) | LoggedChange::WithheldBase { .. } => {} // They were refused.
+        }
+        if batch.is_full(bytes) {
             bytes = 0;
             if awaited.is_in_vain() {
                 return Err(StateError::Closed); // Nobody learns of it.
@@ -100,6 +132,7 @@ fn read_batches<R: Read>(
             batch.clear();
         }
     }
+    base.check()?;
     if awaited.is_in_vain() {
         return Err(StateError::Closed);
     }
@@ -107,8 +140,8 @@ fn read_batches<R: Read>(
     Ok(())
 }
 
-fn write_batches(sqlite: &mut Sqlite, taken: &mut Taken<Vec<Change>>) -> Result<()> {
-    let mut more = true;
+fn write_batches(sqlite: &mut Sqlite, floor: &Floor, taken: &mut Taken<Batch>) -> Result<()> {
+    let (mut more, mut in_base) = (true, floor.seq() > Seq::ZERO);
     while more {
         let mut transaction = sqlite.begin()?;
         for written in 1.. {
@@ -116,9 +149,15 @@ fn write_batches(sqlite: &mut Sqlite, taken: &mut Taken<Vec<Change>>) -> Result<
                 more = false;
                 break;
             };
-            write_batch(&mut transaction, batch)?;
+            write_base(&mut transaction, floor.seq(), &batch.base)?;
+            if in_base && batch.base.last().is_some_and(|last| last.change.seq == floor.seq()) {
+                // After its rows, because the record of the compaction is among them.
+                transaction.set_floor(floor)?;
+                in_base = false;
+            }
+            write_batch(&mut transaction, &batch.changes)?;
             // IMPORTANT: a storage transaction ends with a whole commit, however large.
-            if written >= BATCHES && batch.last().is_some_and(Change::closes_commit) {
+            if written >= BATCHES && batch.changes.last().is_none_or(Change::closes_commit) {
                 break;
             }
         }
@@ -130,22 +169,69 @@ fn write_batches(sqlite: &mut Sqlite, taken: &mut Taken<Vec<Change>>) -> Result<
     Ok(())
 }
 
+/// Appends changes of the base, and projects the last one of each key.
+fn write_base(transaction: &mut impl Transaction, floor: Seq, base: &[Linked]) -> Result<()> {
+    let earlier = Earlier::at(floor, true, 0);
+    let last = last_of_keys(transaction, base.iter().map(|linked| &linked.change), earlier)?;
+    transaction.append_base(base)?;
+    last.into_iter().try_for_each(|(change, before)| transaction.project(change, before))
+}
+
 /// Appends changes, which may begin and end within a commit, and projects the last change of each key, in the
 /// order of keys, so that neighbouring rows are written together.
 fn write_batch(transaction: &mut impl Transaction, batch: &[Change]) -> Result<()> {
-    let forgotten = transaction.floor()?.forgotten.map_or(0, |forgotten| forgotten.version);
-    let mut by_key: Vec<&Change> = batch.iter().collect();
+    let floor = transaction.floor()?;
+    // A change that moves the floor is the last one that is judged by the one before.
+    let mut moved = None;
+    for (index, change) in batch.iter().enumerate() {
+        if let Some(next) = floor.moved_by(change)? {
+            moved = Some((index + 1, next));
+            break;
+        }
+    }
+    let (now, later) = batch.split_at(moved.as_ref().map_or(batch.len(), |(end, _)| *end));
+    let forgotten = floor.forgotten.as_ref().map_or(0, |forgotten| forgotten.version);
+    let last = last_of_keys(transaction, now.iter(), Earlier::Nothing { forgotten })?;
+    now.chunk_by(|one, next| one.commit_seq == next.commit_seq).try_for_each(|c| transaction.append(c))?;
+    last.into_iter().try_for_each(|(change, before)| transaction.project(change, before))?;
+    let Some((_, next)) = moved else { return Ok(()) };
+    let is_there =
+        if next.head == floor.head { Vec::new() } else { transaction.recorded(next.seq(), next.seq())? };
+    if next.head != floor.head
+        && is_there.first().is_none_or(|change| change.head() != next.head || !change.closes_commit())
+    {
+        return Err(StateError::Corrupted(format!(
+            "a change begins a compaction to {}, where the log has another hash or no end of a commit",
+            next.seq()
+        )));
+    }
+    transaction.set_floor(&next)?;
+    write_batch(transaction, later)
+}
+
+/// A change, and the key's version before it.
+type Last<'a> = (&'a Change, Option<KeyVersion>);
+
+/// The last change of each key, in the order of keys, each with the version before all of them. Each change is checked
+/// against the one before it.
+fn last_of_keys<'a>(
+    transaction: &impl Transaction,
+    changes: impl Iterator<Item = &'a Change>,
+    earlier: Earlier,
+) -> Result<Vec<Last<'a>>> {
+    let floor = transaction.floor()?;
+    let mut by_key: Vec<&Change> = changes.collect();
     by_key.sort_by(|a, b| a.key.cmp(&b.key));
     let mut last = Vec::with_capacity(by_key.len());
     for changes in by_key.chunk_by(|one, next| one.key == next.key) {
-        let before = changes.first().map_or(Ok(None), |first| transaction.key_version(&first.key))?;
-        let mut now = before;
+        let Some(first) = changes.first() else { continue };
+        let before = transaction.key_version(&first.key)?;
+        let mut now = floor.known(&first.key, before);
         for change in changes {
-            check_follows(change, now, Earlier::Nothing { forgotten })?;
+            check_follows(change, now, earlier)?;
             now = Some(KeyVersion::from_change(change));
         }
         last.extend(changes.last().map(|change| (*change, before)));
     }
-    batch.chunk_by(|one, next| one.commit_seq == next.commit_seq).try_for_each(|c| transaction.append(c))?;
-    last.into_iter().try_for_each(|(change, before)| transaction.project(change, before))
+    Ok(last)
 }

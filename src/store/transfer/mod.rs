@@ -3,7 +3,8 @@
 mod atomic_file;
 #[cfg(feature = "sqlite")]
 mod build;
-pub(crate) mod export;
+mod export;
+pub(crate) mod exporting;
 mod load;
 
 #[cfg(feature = "sqlite")]

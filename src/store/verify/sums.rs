@@ -15,7 +15,7 @@ use crate::log::{Follow, FollowBase, Head, LastMeta, header_hash};
 use crate::seq::Seq;
 use crate::state::{Floor, SeqSet};
 use crate::store::threads::{Taken, alongside};
-use crate::store::transfer::export;
+use crate::store::transfer::exporting;
 
 /// Checks the whole log on two threads, and the projection by its sums. `None` if anything contradicts; the
 /// second look then finds what.
@@ -50,7 +50,7 @@ fn sums(snapshot: &dyn Snapshot, level: Level, observer: &Observer<'_>) -> Resul
     let log = alongside(
         |send| {
             let mut watch = |done| observer.at(floor.seq().as_u64() + done).map(|_| ());
-            export::send_log(snapshot, floor.seq(), Seq::MAX, &mut watch, send)
+            exporting::send_log(snapshot, floor.seq(), Seq::MAX, &mut watch, send)
         },
         |taken| Ok(follow_chain(taken, follow, tally, &lasts)),
     )?;
