@@ -11,6 +11,8 @@ mod compaction_others;
 mod conditions;
 mod conformance;
 mod consumer;
+mod consumer_input;
+mod consumer_time;
 mod damage;
 mod disk_full;
 mod doubt;

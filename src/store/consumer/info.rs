@@ -88,3 +88,70 @@ pub(crate) async fn remove(store: &OpenStore, meta: &Meta, name: &str) -> Result
     let batch = Batch::new().delete(key_of(name)?).may_write(CONSUMERS_PREFIX);
     store.order(batch.stamped(meta)).await.map(|receipt| !receipt.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Hash, Head};
+    use crate::state::ConsumerRecord;
+    use crate::store::consumer::ConsumerRequest;
+    use crate::store::memory_store::MemoryStore;
+    use crate::store::state_store::StateStore;
+
+    const KEY: &str = "/.univrs/consumers/c";
+
+    async fn recorded(value: Vec<u8>) -> MemoryStore {
+        let store = MemoryStore::new();
+        store.set("/a", b"1".to_vec()).await.unwrap();
+        let batch = Batch::new().set(KEY, value).may_write(CONSUMERS_PREFIX);
+        store.open().order(batch).await.unwrap();
+        store
+    }
+
+    fn request(store: &MemoryStore) -> ConsumerRequest {
+        ConsumerRequest::new(store.open().clone(), Meta::new().into(), "c").pattern("/a")
+    }
+
+    #[tokio::test]
+    async fn a_record_of_a_newer_version_is_left_as_it_is_and_can_be_removed() {
+        let store = recorded(br#"{"v":2}"#.to_vec()).await;
+        let head = store.head().await.unwrap();
+        for refused in [
+            request(&store).open().await.map(drop),
+            list(store.open()).await.map(drop),
+            reset(store.open(), &Meta::new(), "c", Point::Head).await.map(drop),
+        ] {
+            assert!(
+                matches!(&refused, Err(StateError::UpgradeNeeded(why)) if why.contains(KEY)),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(store.head().await.unwrap(), head);
+        assert!(remove(store.open(), &Meta::new(), "c").await.unwrap());
+        assert!(request(&store).open().await.is_ok());
+    }
+
+    // As after an older copy of the store was put back and went on.
+    #[tokio::test]
+    async fn a_position_that_the_log_does_not_have_is_left_as_it_is_until_the_consumer_is_reset() {
+        for (seq, own, says) in
+            [(1, true, "another hash"), (9, true, "beyond the end"), (1, false, "of store")]
+        {
+            let store = recorded(Vec::new()).await;
+            let id = if own { store.open().shared.store } else { MemoryStore::new().open().shared.store };
+            let cursor = Cursor::new(id, Head { seq: Seq::new(seq), hash: Hash::from_bytes([1; 32]) });
+            let record = ConsumerRecord::new("/a", cursor, Duration::from_secs(60));
+            let batch = Batch::new().set(KEY, record.encode()).may_write(CONSUMERS_PREFIX);
+            store.open().order(batch).await.unwrap();
+            let error = request(&store).open().await.unwrap_err();
+            assert!(matches!(&error, StateError::CursorDiverged(why) if why.contains(says)), "{error}");
+            assert_eq!(store.get(KEY).await.unwrap().unwrap().value, record.encode());
+            assert_eq!(list(store.open()).await.unwrap()[0].cursor, cursor);
+            reset(store.open(), &Meta::new(), "c", Seq::ZERO.into()).await.unwrap();
+            assert_eq!(
+                request(&store).open().await.unwrap().next().await.unwrap().unwrap().cursor.seq(),
+                Seq::new(1)
+            );
+        }
+    }
+}
