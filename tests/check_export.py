@@ -56,7 +56,7 @@ def check_patterns():
         "/.univrs/*": ["/.univrs/x"], "/.univrs/marks/m": ["/.univrs/marks/m"],
     }
     bad = {
-        "/a": ["/ab", "/a/b"], "/n/*": ["/n", "/nx"], "/n/*/s": ["/n/s", "/n/1/2/s", "/n/1/s/t"], "/**/s": ["/sx", "/s/t"],
+        "/a": ["/ab", "/a/b"], "/n/*": ["/n", "/nx"], "/n/*/s": ["/n/s", "/n/1/2/s", "/n/1/s/t"], "/**/s": ["/s/t"],
         "/**": ["/.univrs/x"], "/*": ["/.univrs/x"], "/a/**": ["/b"], "/**/b/**/d*": ["/b", "/d/b", "/b/c"], "": ["/a"],
     }
     for pattern, keys in good.items():
@@ -191,27 +191,47 @@ def made(*changes):
 def check_forgotten():
     """A key that a compaction forgot begins anew, behind all versions that there were."""
 
-    def passes(*more, keep=(), hide=None):
-        record = json.dumps({"v": 1, "floor": 3, "keep": keep, "forget": True}).encode()
-        store, built = made(
-            (1, "/a", 1, 0, b""), (3, "/a", 2, 1, None), (1, "/b", 1, 0, b""), (1, "/.univrs/compaction", 1, 0, record), *more
-        )
+    def record(**other):
+        said = {"v": 1, "floor": 3, "hash": "0f" * 32, "at": 3, "keep": [], **other}
+        return json.dumps({name: value for name, value in said.items() if value is not None}).encode()
+
+    def is_taken(built, store, hide=None):
         if hide:
             built[hide - 1] = (cbor2.dumps(built[hide - 1][1]), built[hide - 1][1])
         return not is_refused(export(store, (0, derive("genesis", store)), built, (None, 0)))
 
-    assert passes() and passes((1, "/a", 4, 0, b"")) and passes((1, "/c", 4, 0, b"")) and passes((2, "/b", 2, 3, b""))
-    for version in (1, 2, 3, 5):
+    def passes(*more, hide=None, version=7, **forgotten):
+        value = record(forgotten={"floor": 3, "version": version, **forgotten})
+        before = ((1, "/a", 1, 0, b""), (3, "/a", 2, 1, None), (1, "/b", 1, 0, b""))
+        store, built = made(*before, (1, "/.univrs/compaction", 1, 0, value), *more)
+        return is_taken(built, store, hide)
+
+    assert passes() and passes((1, "/a", 8, 0, b"")) and passes((1, "/c", 8, 0, b"")) and passes((2, "/b", 2, 3, b""))
+    for version in (1, 2, 3, 7, 9):
         assert not passes((1, "/a", version, 0, b"")) and not passes((1, "/c", version, 0, b"")), version
     assert not passes((1, "/a", 3, 2, b"")), "it was forgotten"
-    assert passes((1, "/a", 3, 2, b""), keep=["/*"]) and not passes((1, "/a", 4, 0, b""), keep=["/a"]), "it was not"
-    assert not passes((1, "/b", 4, 0, b"")), "it exists"
-    assert passes((1, "/c", 7, 0, b""), hide=4), "what is withheld may have forgotten it"
-    for value in (b"", b"[]", b"{}", b'{"floor":4}', b'{"floor":1,"keep":[1]}', b'{"floor":1,"count":-1}', b'{"floor":1,"digest":1}'):
-        store, built = made((1, "/.univrs/compaction", 1, 0, value))
-        assert is_refused(export(store, (0, derive("genesis", store)), built, (None, 0))), value
-    store, built = made((1, "/.univrs/compaction", 1, 0, b'{"v":2}'))
-    assert not is_refused(export(store, (0, derive("genesis", store)), built, (None, 0))), "of a newer version"
+    for kept in ({"keep": ["/*"]}, {"keep": ["/x", "/a"]}, {"floor": 2}):
+        assert passes((1, "/a", 3, 2, b""), **kept) and not passes((1, "/a", 8, 0, b""), **kept), kept
+    assert not passes((1, "/b", 8, 0, b"")), "it exists"
+    assert passes((1, "/c", 9, 0, b""), hide=4), "what is withheld may have forgotten more"
+    assert not passes((1, "/c", 7, 0, b""), hide=3) and passes((1, "/c", 9, 0, b""), hide=3), "it is the least version"
+
+    def says(value):
+        others = [(1, f"/{key}", 1, 0, b"") for key in "abc"]
+        store, built = made(*others, (1, "/.univrs/compaction", 1, 0, value))
+        return is_taken(built, store)
+
+    base = {"count": 1, "digest": "0f" * 32}
+    assert says(record()) and says(record(v=None)) and says(record(**base)) and says(b'{"v":2}')
+    wrong = (record(floor=4), record(floor=0), record(hash="0F" * 32), record(at=None))
+    for value in (b"", b"[]", b"{}", b"[" * 100_000, *wrong):
+        assert not says(value), value[:80]
+    for other in ({"count": 1}, {"digest": "0f" * 32}, {**base, "count": -1}, {**base, "digest": 1}, {"keep": [1]}):
+        assert not says(record(**other)), other
+    forgotten = {"floor": 3, "version": 3}
+    for other in ({"floor": 4}, {"version": -1}, {"keep": "/a"}):
+        assert not says(record(forgotten={**forgotten, **other})), other
+    assert says(record(forgotten=forgotten)) and not says(record(forgotten=[]))
 
 
 def check_named_base(whole):

@@ -211,6 +211,10 @@ def cause(meta):
     return meta.get("cause") if isinstance(meta, dict) else None
 
 
+def is_digest(text):
+    return type(text) is str and len(text) == 64 and all(digit in "0123456789abcdef" for digit in text)
+
+
 def check_mark(value, seq):
     """The value of a mark, which names an earlier position and the hash there. Other formats are not known here."""
     try:
@@ -219,9 +223,7 @@ def check_mark(value, seq):
         mark = None
     need(isinstance(mark, dict), "its key is that of a mark, but its value is no JSON object")
     if mark.get("v", 1) == 1:
-        place, digits = mark.get("seq"), mark.get("hash")
-        is_hash = type(digits) is str and len(digits) == 64 and all(digit in "0123456789abcdef" for digit in digits)
-        names = is_number(place, 0, seq - 1) and is_hash
+        names = is_number(mark.get("seq"), 0, seq - 1) and is_digest(mark.get("hash"))
         need(names, "its key is that of a mark, but its value names no position before it")
 
 
@@ -234,11 +236,17 @@ def read_compaction(value):
     need(isinstance(said, dict), "its key is that of compactions, but its value is no JSON object")
     if said.get("v", 1) != 1:
         return None
-    count, digest, keep = said.get("count"), said.get("digest"), said.get("keep", [])
-    names = is_number(said.get("floor")) and (count is None or is_number(count))
-    names = names and (digest is None or type(digest) is str) and is_number(said.get("at", 0), -MOST - 1)
-    need(names, "its key is that of compactions, but its value names no floor, or no base")
-    need(type(keep) is list and all(type(text) is str for text in keep), "its patterns are not texts")
+    is_hash = all(map(is_digest, (said.get("hash"), said.get("digest", "0" * 64))))
+    numbers = is_number(said.get("floor"), 1) and is_number(said.get("at"), -MOST - 1)
+    numbers = numbers and is_number(said.get("count", 0))
+    whole = ("count" in said) == ("digest" in said)
+    need(is_hash and numbers and whole, "its key is that of compactions, but its value names no floor, or half a base")
+    forgotten = said.get("forgotten", {"floor": 0, "version": 0})
+    need(isinstance(forgotten, dict), "what it forgot is no JSON object")
+    numbers = is_number(forgotten.get("floor"), 0, said["floor"]) and is_number(forgotten.get("version"))
+    need(numbers, "what it forgot has no floor or no version")
+    for keep in (said.get("keep", []), forgotten.get("keep", [])):
+        need(type(keep) is list and all(type(text) is str for text in keep), "its patterns are not texts")
     return said
 
 
@@ -330,8 +338,8 @@ class Log:
         self.commit, self.at = self.floor, 0 if self.floor == 0 else floor_at
         self.keys = {}
         self.base = Base(self.store, self.floor, self.chain, floor_at, base)
-        # What the newest compaction that is shown says of the base, and the last version that was forgotten.
-        self.record, self.forgotten = None, 0
+        # What the newest compaction that is shown says of the base, and what was forgotten.
+        self.record, self.forgotten = None, {"floor": 0, "version": 0}
         self.ended = False
 
     def add(self, item, data):
@@ -380,15 +388,17 @@ class Log:
             self.check_value(header, rest)
             self.base.check_commit(header)
             self.check_key(header)
+            self.follow_compaction(header, rest)
             header_hash = derive("header", encode(header))
             self.base.seqs.add(seq)
         self.base.add(before, header_hash, seq, is_exact)
 
     def has_its_base(self):
         """Whether the base is the one that the log names."""
-        at = self.base.floor_at in (None, self.record.get("at", self.base.floor_at))
-        same = (self.base.count, self.base.digest()) == (self.record["count"], self.record["digest"])
-        return self.base.count is None or at and same
+        named = [self.record[name] for name in ("hash", "at", "count", "digest")]
+        floor_at = self.record["at"] if self.base.floor_at is None else self.base.floor_at
+        found = [self.floor_hash.hex(), floor_at, self.base.count, self.base.digest()]
+        return self.base.count is None or named == found
 
     def check_value(self, header, rest):
         """Checks salt and value, if they are there. What a mark or a compaction says is read."""
@@ -403,22 +413,23 @@ class Log:
             check_mark(value, seq)
 
     def follow_compaction(self, header, rest):
-        """A compaction names the base at its floor, when it ends; a key that it forgets counts as never written."""
-        said = read_compaction(rest[1]) if rest and header[4] != DELETED else None
+        """A compaction names the base at its floor when it ends, and what was forgotten by it and by earlier ones."""
+        if header[5] != COMPACTION:
+            return
+        said = read_compaction(rest[1]) if rest else None
         if said is None:
             self.record = None
             return
         need(said["floor"] < header[1], "its key is that of compactions, but its floor is not before it")
         if said["floor"] == self.floor:
-            self.record = said if said.get("count") is not None and said.get("digest") is not None else None
-        if said.get("forget"):
-            self.forget(said["floor"], said.get("keep", []))
+            self.record = said if "digest" in said else None
+        self.forgotten = said.get("forgotten", {"floor": 0, "version": 0})
 
-    def forget(self, floor, keep):
-        deleted = [key for key, (seq, kind, *_) in self.keys.items() if kind == DELETED and seq <= floor]
-        gone = [key for key in deleted if not any(matches(pattern, key) for pattern in keep)]
-        versions = [self.keys.pop(key)[2] for key in gone]
-        self.forgotten = max(self.forgotten, floor, *versions)
+    def is_forgotten(self, key):
+        """Whether the last change of a key that there is counts as never made."""
+        seq, kind, *_ = self.keys[key]
+        kept = any(matches(pattern, key) for pattern in self.forgotten.get("keep", []))
+        return kind == DELETED and seq < self.forgotten["floor"] and not kept
 
     def follow(self, item, data):
         if is_bytes(item, 32):
@@ -436,8 +447,7 @@ class Log:
             self.check_value(header, rest)
             self.check_commit(header)
             self.check_key(header)
-            if header[5] == COMPACTION:
-                self.follow_compaction(header, rest)
+            self.follow_compaction(header, rest)
             header_hash = derive("header", encode(header))
             self.shown += 1
         self.chain = derive("chain", self.chain, header_hash)
@@ -455,7 +465,7 @@ class Log:
         seq, kind, key, version, created, prev = header[1], *header[4:9]
         migrated = cause(header[-1]) == "migrated"
         known = self.keys.get(key)
-        if known:
+        if known and not self.is_forgotten(key):
             before, last_kind, last_version, last_created = known
             # Between the two may be a change of the key that is withheld.
             if prev != before:
@@ -479,13 +489,12 @@ class Log:
         self.keys[key] = (seq, kind, version, created)
 
     def check_first_version(self, version, migrated):
-        """A key that has no change begins behind all versions that were forgotten, which may be told by what is withheld
-        or was before the floor."""
-        least = self.forgotten + 1
-        if self.floor == 0 and not self.withheld:
-            need(version == least or migrated, f"it is the first change of its key, but has not the version {least}")
-        else:
-            need(version >= least or migrated, f"it is the first change of its key, but its version is below {least}")
+        """A key that has no change begins behind all versions that were forgotten. More of them than are known may be told
+        by what is withheld or was before the floor."""
+        least = self.forgotten["version"] + 1
+        has_all = self.base.count is not None and not self.base.withheld and not self.withheld
+        fits = version == least if has_all else version >= least
+        need(fits or migrated, f"it is the first change of its key, but has not the version {least}")
 
 
 def follow(stream, wanted):
