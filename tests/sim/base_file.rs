@@ -216,14 +216,9 @@ async fn the_newest_record_of_its_floor_names_the_base() {
     let floor = log.at(PLAIN.floor);
     let (count, digest) = (log.left(PLAIN).len() as u64, log.digest(PLAIN));
     let base = Some(BaseSeal { count, digest });
-    let right = Compaction {
-        floor: floor.head(),
-        at: floor.at,
-        keep: Vec::new(),
-        forgotten: None,
-        lost: Vec::new(),
-        base,
-    };
+    let (floor_head, at) = (floor.head(), floor.at);
+    let right =
+        Compaction { floor: floor_head, at, keep: Vec::new(), forgotten: None, lost: Vec::new(), base };
     let right: Value = serde_json::from_slice(&right.encode().unwrap()).unwrap();
     let but = |name: &str, value: Value| {
         let mut other = right.clone();
