@@ -29,3 +29,23 @@ pub(super) fn accepts_clock(
 ) -> bool {
     key == CLOCK_KEY && alone && kind != ChangeKind::Deleted && has_cause(cause::CLOCK_ACCEPTED)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_accepts_the_clock_if_its_key_its_place_its_kind_and_its_cause_are_right() {
+        let caused = |cause: &'static str| move |asked: &str| asked == cause;
+        for kind in [ChangeKind::Created, ChangeKind::Updated] {
+            assert!(accepts_clock(CLOCK_KEY, true, kind, caused("clock_accepted")));
+        }
+        let kind = ChangeKind::Updated;
+        assert!(!accepts_clock("/clock", true, kind, caused("clock_accepted")), "another key");
+        assert!(!accepts_clock(CLOCK_KEY, false, kind, caused("clock_accepted")), "beside others");
+        assert!(!accepts_clock(CLOCK_KEY, true, ChangeKind::Deleted, caused("clock_accepted")), "deleted");
+        for cause in ["restored", "loss_accepted", "migrated", ""] {
+            assert!(!accepts_clock(CLOCK_KEY, true, kind, caused(cause)), "{cause}");
+        }
+    }
+}
