@@ -42,7 +42,9 @@ mod tests {
         let shortest = ["f90000", "f98000", "f93c00", "fb3ff199999999999a", "f93e00", "f97bff", "fa47c35000"];
         let edges = ["fa7f7fffff", "fb7e37e43c8800759c", "f90001", "f90400", "f9c400", "fbc010666666666666"];
         let more = ["f97c00", "f97e00", "f9fc00", "fa33000000", "fa32800000", "fa477ff000"];
-        for text in shortest.into_iter().chain(edges).chain(more) {
+        // Twelve bits, eleven bits of which the lowest is worth 2^-25, and a power of two above the largest of two bytes.
+        let one_more = ["fa3f801000", "fa38002000", "fa47800000"];
+        for text in shortest.into_iter().chain(edges).chain(more).chain(one_more) {
             assert_eq!(passes(&unhex(text)), Ok(true), "{text}");
         }
         let wider = [
@@ -60,6 +62,7 @@ mod tests {
             "fa7fc00000",
             "fb7ff0000000000000",
             "fb7ff8000000000000",
+            "fb7ff8000000000001",
             "f97e01",
             "f9fe00",
             "fb36a0000000000000",
