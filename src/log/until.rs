@@ -104,6 +104,20 @@ mod tests {
     }
 
     #[test]
+    fn an_end_is_its_number_in_json_and_other_numbers_are_refused() {
+        for number in [1, Timestamp::MAX_CLOCK.as_micros(), -1, -i64::MAX] {
+            let until = Until::try_from(number).unwrap();
+            assert_eq!(serde_json::to_string(&until).unwrap(), number.to_string());
+            assert_eq!(serde_json::from_str::<Until>(&number.to_string()).unwrap(), until);
+        }
+        for number in [0, Timestamp::MAX_CLOCK.as_micros() + 1, i64::MIN] {
+            let refused = Until::try_from(number).unwrap_err();
+            assert!(refused.to_string().contains(&format!("{number} is no end")), "{refused}");
+            assert!(serde_json::from_str::<Until>(&number.to_string()).is_err(), "{number}");
+        }
+    }
+
+    #[test]
     fn an_end_prints_as_a_moment_or_as_a_lease() {
         let shown = |number| Until::from_number(number).unwrap().to_string();
         assert_eq!(shown(1), "1970-01-01T00:00:00.000001Z");
