@@ -340,6 +340,24 @@ mod tests {
     }
 
     #[test]
+    fn metadata_is_read_up_to_the_largest_limit_whatever_takes_the_room() {
+        let actor = |length| Meta::new().actor("x".repeat(length));
+        let label = |length| Meta::new().label("l", "x".repeat(length));
+        let number = |length: usize| {
+            let value =
+                [&[0x59], &u16::try_from(length).unwrap().to_be_bytes()[..], &vec![7; length]].concat();
+            Meta { numbered: Numbered::default().with(0, &value), ..Meta::new() }
+        };
+        let makers: [&dyn Fn(usize) -> Meta; 3] = [&actor, &label, &number];
+        for make in makers {
+            let fits = MOST_META - (make(60_000).encoded_len() - 60_000);
+            assert_eq!(make(fits).encode().len(), MOST_META);
+            assert_eq!(Meta::decode(&make(fits).encode()), Some(make(fits)));
+            assert_eq!(Meta::decode(&make(fits + 1).encode()), None);
+        }
+    }
+
+    #[test]
     fn the_length_of_an_encoding_is_known_without_it() {
         for length in [0, 23, 24, 255, 256, 65_535, 65_536] {
             let text = "x".repeat(length);

@@ -102,6 +102,15 @@ mod tests {
             assert_eq!(encoder.finish(), bytes);
             assert_eq!(numbered.encoded_len(), bytes.len());
         }
+        // The head of a number has as many bytes as it needs.
+        for (number, head) in [(23, 1), (24, 2), (255, 2), (256, 3), (65_535, 3), (65_536, 5), (1 << 32, 9)] {
+            let numbered = Numbered::default().with(number, b"\xf6");
+            assert_eq!(numbered.encoded_len(), head + 1, "{number}");
+        }
+        assert_eq!(
+            (Numbered::default().with(7, b"\x00").with(8, b"\x00").len(), Numbered::default().len()),
+            (2, 0)
+        );
         let shown = serde_json::to_string(&read(b"\x00\xf6\x18\x18\x41\xab").unwrap()).unwrap();
         assert_eq!(shown, r#"{"0":"f6","24":"41ab"}"#);
     }
