@@ -221,6 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn who_is_denied_in_turn_is_woken_at_once_and_who_is_denied_for_room_by_whoever_gives_it_back() {
+        #[derive(Default)]
+        struct Woken(std::sync::atomic::AtomicUsize);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let context = Context::from_waker(&waker);
+        let times = || woken.0.load(Ordering::SeqCst);
+        let mut claim = Claim::default();
+        assert!(claim.wait(Denied::Full, &context).is_pending());
+        assert_eq!(times(), 0, "it would ask again and again");
+        assert!(claim.wait(Denied::InTurn, &context).is_pending());
+        assert_eq!(times(), 1);
+    }
+
+    #[test]
     fn a_page_is_a_fair_share_and_at_most_two_pages_of_the_log() {
         let budget = Arc::new(Budget::new(100));
         assert_eq!(Claim::page(&budget), 100);
