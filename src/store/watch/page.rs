@@ -311,6 +311,47 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_large_commit_takes_several_pages_where_pages_need_not_be_whole() {
+        let log = log([(0..10).fold(Batch::new(), |batch, n| batch.set(key(n), "x"))]);
+        let pattern: Pattern = "/a/*".parse().unwrap();
+        let bytes = 2 * 4 * size(&log);
+        for read in [watch as Read, watch_few] {
+            let mut after = After::Named(Seq::ZERO.into());
+            for (due, whole) in [(1..=4, false), (5..=8, false), (9..=10, true)] {
+                let page = read(&log, &pattern, Wanted { after, bytes, whole: false }).unwrap();
+                assert_eq!((seqs(&page), page.whole), (due.clone().collect(), whole));
+                assert_eq!((page.start.seq, page.end.seq), (Seq::new(due.start() - 1), Seq::new(*due.end())));
+                assert_eq!(page.commits[0].1, whole.then_some(page.end), "{due:?}");
+                after = After::Page(Cursor::new(log.store_id(), page.end));
+            }
+            // Whoever comes back to a place within it gets all of it again.
+            let after = After::Named(Cursor::new(log.store_id(), changes_after(&log, Seq::new(3))[0].head()));
+            let page = read(&log, &pattern, Wanted { after, bytes, whole: true }).unwrap();
+            assert_eq!((seqs(&page), page.start.seq), ((1..=10).collect(), Seq::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_page_of_few_is_read_as_others_where_one_commit_is_larger_than_what_it_passes_over() {
+        let many = (0..=SPARSE_CHANGES).fold(Batch::new(), |batch, n| batch.set(format!("/many/{n}"), "x"));
+        let log = log([Batch::new().set("/rare", "1"), many.set("/rare", "2")]);
+        let pattern = "/rare".parse().unwrap();
+        let page = watch_few(&log, &pattern, wanted(Seq::new(1).into(), usize::MAX)).unwrap();
+        let end = SPARSE_CHANGES + 3;
+        assert_eq!((seqs(&page), page.end.seq, page.whole), (vec![end], Seq::new(end), true));
+    }
+
+    #[test]
+    fn the_changes_of_a_page_take_half_of_its_bytes_and_no_more_than_a_page_of_the_log() {
+        let most = Limits::PAGE_BYTES;
+        assert_eq!(
+            [0, 1, 7, 2 * most, 2 * most + 2, usize::MAX].map(of_changes),
+            [0, 0, 3, most, most, most]
+        );
+        assert!(!is_enough(80, 20, 200) && is_enough(80, 21, 200) && is_enough(81, 20, 200));
+    }
+
     // The rest is read later.
     #[test]
     fn as_many_replaced_states_are_read_as_fit_in_half_of_the_bytes_and_at_least_one() {
