@@ -31,6 +31,14 @@ pub(crate) struct RecentCommit {
     bytes: usize,
 }
 
+#[cfg(test)]
+impl RecentCommit {
+    /// A commit of these changes that ends at a head.
+    pub(crate) fn of(changes: Vec<Matching>, head: Head) -> Self {
+        Self { before: head, head, changes, bytes: 0 }
+    }
+}
+
 impl RecentCommits {
     pub(super) fn new(start: Head) -> Self {
         Self { start, commits: VecDeque::new(), bytes: 0 }

@@ -11,6 +11,7 @@ use super::pending::{Deliveries, size_of};
 use crate::error::{Result, StateError};
 use crate::limits::Limits;
 use crate::log::{Change, Cursor, Head};
+use crate::pattern::Pattern;
 use crate::seq::Seq;
 use crate::store::feed::{Budget, Matching, RecentCommit, Watcher};
 use crate::store::open_store::OpenStore;
@@ -68,7 +69,11 @@ impl Pages {
         let Some((commits, end)) = self.shared.registry().recent(&self.watcher, read, most) else {
             return Poll::Ready(None);
         };
-        let page = Deliveries::new(self.matching(&commits, read, end, most));
+        let commits = matching(&commits, read, self.watcher.pattern(), self.whole, most);
+        let page = Deliveries::new(match commits {
+            Matched::All(commits) => WatchPage { commits, start: read, end, whole: true },
+            Matched::Upto(commits, end) => WatchPage { commits, start: read, end, whole: false },
+        });
         if page.end != end {
             self.watcher.falls_back(page.end);
         }
@@ -87,33 +92,6 @@ impl Pages {
                 Poll::Pending
             }
         }
-    }
-
-    /// A page of about `most` bytes of the matching changes of these commits after `start`; `end` is that of the
-    /// commits.
-    fn matching(&self, of: &[Arc<RecentCommit>], start: Head, end: Head, most: usize) -> WatchPage {
-        let pattern = self.watcher.pattern();
-        let (mut commits, mut bytes) = (Vec::new(), 0);
-        for commit in of {
-            let first = commit.changes.partition_point(|matching| matching.change.seq <= start.seq);
-            let rest = commit.changes.iter().skip(first);
-            let mut due = rest.filter(|matching| pattern.matches(&matching.change.key)).peekable();
-            let mut changes: Vec<Matching> = Vec::new();
-            while let Some(matching) = due.next() {
-                let size = matching.size();
-                bytes += size;
-                changes.push(matching.clone());
-                if bytes + size > most && !self.whole && due.peek().is_some() {
-                    let end = matching.change.head();
-                    commits.push((changes, None));
-                    return WatchPage { commits, start, end, whole: false };
-                }
-            }
-            if !changes.is_empty() {
-                commits.push((changes, Some(commit.head)));
-            }
-        }
-        WatchPage { commits, start, end, whole: true }
     }
 
     /// Starts to read a page of the log, when there is room for it.
@@ -170,6 +148,38 @@ impl Pages {
     }
 }
 
+/// The matching changes of commits, as a page has them.
+enum Matched {
+    All(Vec<(Vec<Matching>, Option<Head>)>),
+    /// A large commit is cut at this head.
+    Upto(Vec<(Vec<Matching>, Option<Head>)>, Head),
+}
+
+/// About `most` bytes of the matching changes of these commits after `start`; commits are not cut if they are to be
+/// `whole`.
+fn matching(of: &[Arc<RecentCommit>], start: Head, pattern: &Pattern, whole: bool, most: usize) -> Matched {
+    let (mut commits, mut bytes) = (Vec::new(), 0);
+    for commit in of {
+        let first = commit.changes.partition_point(|matching| matching.change.seq <= start.seq);
+        let rest = commit.changes.iter().skip(first);
+        let mut due = rest.filter(|matching| pattern.matches(&matching.change.key)).peekable();
+        let mut changes: Vec<Matching> = Vec::new();
+        while let Some(matching) = due.next() {
+            let size = matching.size();
+            bytes += size;
+            changes.push(matching.clone());
+            if bytes + size > most && !whole && due.peek().is_some() {
+                commits.push((changes, None));
+                return Matched::Upto(commits, matching.change.head());
+            }
+        }
+        if !changes.is_empty() {
+            commits.push((changes, Some(commit.head)));
+        }
+    }
+    Matched::All(commits)
+}
+
 /// Whether few of the changes match that a page passed over.
 fn are_few(passed: u64, matching: u64) -> bool {
     passed >= FEW_OF && matching < passed / FEW
@@ -178,6 +188,57 @@ fn are_few(passed: u64, matching: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::StoreId;
+
+    /// A commit of changes of these keys from a position on. Keys are as long as each other, so that all take the same
+    /// room.
+    fn commit(first: u64, keys: &[&str]) -> Arc<RecentCommit> {
+        let change =
+            |(seq, key): (u64, &&str)| Matching::alone(Change { key: (*key).into(), ..Change::plain(seq) });
+        let changes: Vec<Matching> = (first..).zip(keys).map(change).collect();
+        let head = changes.last().unwrap().change.head();
+        Arc::new(RecentCommit::of(changes, head))
+    }
+
+    /// The positions of the matching changes, commit by commit, and where the last one is cut.
+    fn matched(
+        of: &[Arc<RecentCommit>],
+        after: u64,
+        whole: bool,
+        sizes: usize,
+    ) -> (Vec<Vec<u64>>, Option<u64>) {
+        let start = Head { seq: Seq::new(after), ..Head::genesis(StoreId::from_bytes([1; 16])) };
+        let pattern: Pattern = "/a/*".parse().unwrap();
+        let size = of[0].changes[0].size();
+        let (commits, cut) = match matching(of, start, &pattern, whole, sizes * size) {
+            Matched::All(commits) => (commits, None),
+            Matched::Upto(commits, end) => (commits, Some(end.seq.as_u64())),
+        };
+        let heads: Vec<_> = commits.iter().map(|(_, head)| head.is_some()).collect();
+        assert!(heads.iter().rev().skip(usize::from(cut.is_some())).all(|whole| *whole), "{heads:?}");
+        assert_eq!(heads.last() == Some(&false), cut.is_some());
+        let seqs = |changes: &Vec<Matching>| changes.iter().map(|m| m.change.seq.as_u64()).collect();
+        (commits.iter().map(|(changes, _)| seqs(changes)).collect(), cut)
+    }
+
+    #[test]
+    fn a_page_of_recent_commits_cuts_a_large_one_unless_pages_are_whole() {
+        let commits = [
+            commit(1, &["/a/1", "/b/1", "/a/2"]),
+            commit(4, &["/b/1"]),
+            commit(5, &["/a/1", "/a/2", "/a/3", "/a/4"]),
+        ];
+        let all = vec![vec![1, 3], vec![5, 6, 7, 8]];
+        assert_eq!(matched(&commits, 0, false, 6), (all.clone(), None), "all fit");
+        assert_eq!(matched(&commits, 0, false, 5), (vec![vec![1, 3], vec![5, 6, 7]], Some(7)));
+        assert_eq!(matched(&commits, 0, false, 4), (vec![vec![1, 3], vec![5, 6]], Some(6)));
+        assert_eq!(matched(&commits, 0, true, 4), (all, None));
+        assert_eq!(matched(&commits, 0, false, 1), (vec![vec![1]], Some(1)));
+        assert_eq!(matched(&commits, 1, false, 6), (vec![vec![3], vec![5, 6, 7, 8]], None));
+        assert_eq!(matched(&commits, 6, false, 6), (vec![vec![7, 8]], None));
+        assert_eq!(matched(&commits, 7, false, 1), (vec![vec![8]], None), "nothing is left behind the cut");
+        assert_eq!(matched(&commits, 8, false, 0), (Vec::new(), None));
+    }
 
     #[test]
     fn few_are_less_than_an_eighth_of_five_hundred_changes_or_more() {
