@@ -37,13 +37,16 @@ Exit codes:
   4  busy                        129, 130, 143 ended by a signal
 
 Points in the history, for --at and ranges A..B (after A, up to B):
-  4711                           a place in the log; 0 is before the first change
-  head, head~10                  the end of the log, and before its last 10 commits
+  4711             a place in the log; 0 is before the first change
+  head, head~10    the end of the log, and before its last 10 commits
   2026-09-01T12:05:02Z, 2026-09-01, 2h-ago, @1788264302000000
-                                 the last commit at or before that time; behind @ are microseconds since 1970
-  mark:NAME, hash:9f2c           a mark of 'ustate mark'; the change whose hash begins so
-A point is the end of a commit. One inside a commit is refused, and the error names its two neighbours.
-Where a change is meant, as with show and restore --undo, a number or a hash names any change.
+                   the last commit at or before that time; behind @ are
+                   microseconds since 1970
+  mark:NAME        the point that 'ustate mark' gave this name
+  hash:9f2c        the change whose hash begins so
+A point is the end of a commit. One inside a commit is refused, and the error
+names its two neighbours. Where a change is meant, as with show and restore
+--undo, a number or a hash names any change.
 
 Examples:
   ustate init state.db && export USTATE_DB=state.db
@@ -77,7 +80,7 @@ pub(crate) struct Global {
     /// Show times as a distance from now.
     #[arg(long, global = true)]
     pub(crate) relative: bool,
-    /// Say nothing but data and errors, and what is deleted.
+    /// Print only data, errors, and which keys were deleted.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say more; show values whole.

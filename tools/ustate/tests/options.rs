@@ -55,7 +55,7 @@ Global options:
       --utc                      Show times in UTC, as is the default
       --tz <ZONE>                Show times in this zone: Europe/Berlin, +02:00, local
       --relative                 Show times as a distance from now
-  -q, --quiet                    Say nothing but data and errors, and what is deleted
+  -q, --quiet                    Print only data, errors, and which keys were deleted
   -v, --verbose                  Say more; show values whole
       --busy-timeout <DURATION>  How long to wait for other processes that write [default: 5s]
       --accept-loss              Go on where recorded changes are missing, and record that: with
@@ -165,7 +165,7 @@ Global options:
           Show times as a distance from now
 
   -q, --quiet
-          Say nothing but data and errors, and what is deleted
+          Print only data, errors, and which keys were deleted
 
   -v, --verbose
           Say more; show values whole
@@ -185,6 +185,30 @@ Examples:
 
 "#]],
     );
+}
+
+#[test]
+fn tables_and_examples_of_the_help_are_as_they_are_written_on_eighty_columns() {
+    let place = Place::without_store();
+    let below = |command: &str, columns: &str| {
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).filter(|word| !word.is_empty()).collect();
+        let output = place.command(&words).env("COLUMNS", columns).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        let at = ["\nExit codes:", "\nExamples:"].iter().filter_map(|title| help.find(title)).min();
+        at.map(|at| help[at..].to_owned())
+    };
+    let mut with = 0;
+    let commands = [
+        "", "get", "list", "tree", "set", "delete", "watch", "log", "show", "history", "diff", "blame",
+        "bisect", "stats", "verify", "anchor", "mark", "export", "import", "replay", "restore", "load",
+        "doctor", "init",
+    ];
+    for command in commands {
+        let narrow = below(command, "80");
+        assert_eq!(narrow, below(command, "100"), "{command}");
+        with += usize::from(narrow.is_some());
+    }
+    assert!(with > 20, "{with} commands have examples");
 }
 
 #[test]
