@@ -66,9 +66,10 @@ impl Context {
     async fn open_as(&self, path: &Path, is_export: bool) -> Done<Source> {
         if !is_export {
             if self.accept_loss {
-                let what = "--accept-loss is recorded in the store, but this opens it only to read";
-                let hint = format!("ustate doctor --accept-loss --db {}", quoted(path));
-                return fail(Failure::usage(what).hint(hint));
+                let failure =
+                    Failure::usage("--accept-loss is recorded in the store, which this command does not do")
+                        .fact("set, doctor and init do, unless they rehearse");
+                return fail(failure.hint(format!("ustate doctor --accept-loss --db {}", quoted(path))));
             }
             let store = self.open_with(path, self.options(path).read_only(true)).await?;
             // What concerns reads; `stats` and `doctor` tell the rest.

@@ -1,5 +1,6 @@
 //! Where in the log a point is.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use univrs_state::history::Past;
@@ -68,12 +69,7 @@ impl Point {
             _ => self.change(context, source, head).await?,
         };
         if seq > head {
-            let failure = Failure::new(
-                Exit::HistoryGone,
-                "beyond_head",
-                format!("{self} lies beyond the end of the log"),
-            );
-            return fail(failure.fact(format!("the log ends at {head}")).hint(context.hint("log -n 10")));
+            return fail(beyond_head(context, self, head));
         }
         self.state(context, source, seq).await
     }
@@ -188,6 +184,13 @@ impl Point {
     }
 }
 
+/// The log does not reach that far.
+pub(crate) fn beyond_head(context: &Context, point: impl fmt::Display, head: Seq) -> Failure {
+    let what = format!("{point} lies beyond the end of the log");
+    let failure = Failure::new(Exit::HistoryGone, "beyond_head", what);
+    failure.fact(format!("the log ends at {head}")).hint(context.hint("log -n 10"))
+}
+
 /// There is no such mark.
 pub(crate) fn unknown_mark(context: &Context, name: &str, exit: Exit) -> Failure {
     Failure::new(exit, "unknown_mark", format!("there is no mark {name}")).hint(context.hint("mark list"))
@@ -258,6 +261,10 @@ impl Range {
             Some(point) => point.end(context, source, head).await?,
             None => head,
         };
+        if self.after.is_some() && self.to.is_some() && after > to {
+            let what = format!("the range begins at {after} and ends before that, at {to}");
+            return fail(Failure::usage(what).fact("exchange the two points"));
+        }
         if to > head {
             context.note(&format!("the log ends at {head}"));
         }

@@ -127,6 +127,11 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
+/// What so many things were.
+pub(crate) fn were(number: u64) -> &'static str {
+    if number == 1 { "it was" } else { "they were" }
+}
+
 /// `1 key`, `2 keys`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })

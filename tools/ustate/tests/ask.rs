@@ -32,6 +32,7 @@ fn the_log_is_shown_newest_first_and_can_be_narrowed() {
         "log 2..99 -n 1",
         "log 9..",
         "log 1..2 2..3",
+        "log 3..1",
         "log 4",
         "log nonsense",
         "log //",
@@ -69,6 +70,10 @@ $ ustate log 9..
 ! note: no change matches
 $ ustate log 1..2 2..3
 ! error: more than one range was given
+[exit 2]
+$ ustate log 3..1
+! error: the range begins at 3 and ends before that, at 1
+!   exchange the two points
 [exit 2]
 $ ustate log 4
 ! error: invalid value for '[PATTERN|A..B]...': this is one place; 'ustate show PLACE' shows it, PLACE.. what follows

@@ -63,7 +63,8 @@ $ ustate export 1.. -O late.log
 exported 3 changes to late.log
 head 4:[HASH]
 $ ustate export 3..1 -O wrong.log
-! error: invalid argument: the export would end at 1, before it begins at 3; exchange the two points
+! error: the range begins at 3 and ends before that, at 1
+!   exchange the two points
 [exit 2]
 $ ustate export 1..2 2..3 -O wrong.log
 ! error: more than one range was given

@@ -54,8 +54,6 @@ fn whatever_is_no_whole_export_makes_no_store() {
         str![[r#"
 another format
 ! error: bad.log: this input has format 2, but this version of univrs-state reads format 1
-!   a log can be imported as 'ustate export' writes it, without --text
-!   hint: ustate export -O state.log
 [exit 3]
 a flipped bit
 ! error: bad.log: the hashes of the log file do not lead to the head that it names at 4
@@ -80,7 +78,7 @@ nothing
 a database
 ! error: bad.log: this input is not an exported log
 !   a log can be imported as 'ustate export' writes it, without --text
-!   hint: ustate export -O state.log
+!   hint: ustate export --db bad.log -O state.log
 [exit 3]
 $ ustate import missing.log --into new.db
 ! error: cannot read missing.log: No such file or directory (os error 2)

@@ -133,7 +133,9 @@ $ ustate watch '/a/*' '/.univrs/*'
 !   watch them with a command of their own
 [exit 2]
 $ ustate watch --after 99
-! error: cursor diverged: position 99 lies beyond the end of the log at 6
+! error: 99 lies beyond the end of the log
+!   the log ends at 6
+!   hint: ustate log -n 10
 [exit 6]
 $ ustate watch a
 ! error: invalid key: "a": it must start with '/'

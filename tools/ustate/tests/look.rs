@@ -96,6 +96,7 @@ fn list_shows_keys_that_match() {
         "list '/n*' --values -o tsv",
         "list '/n*' -o raw",
         "list '/nothing/*'",
+        "list /nodes",
         "list '/nothing/*' --json -q",
         "list --values -o raw",
         "list nodes",
@@ -135,6 +136,9 @@ $ ustate list '/n*' -o raw
 /nodesextra
 $ ustate list '/nothing/*'
 ! note: no key matches /nothing/*
+$ ustate list /nodes
+! note: no key matches /nodes
+! note: 2 keys are below it; '/nodes/*' matches them
 $ ustate list '/nothing/*' --json -q
 $ ustate list --values -o raw
 ! error: list --values has no raw output

@@ -37,11 +37,13 @@ $ ustate verify --json
 ! {"v":1,"type":"error","code":"corrupted","exit":5,"message":"corrupted: [FOLDER]/state.db: the log ends at 1, but had reached 2: 1 change is missing; bring back [FOLDER]/state.db and [FOLDER]/state.db-wal as they were, or accept the loss by opening it once with the option accept_loss","facts":[],"hint":"ustate doctor --accept-loss --db state.db"}
 [exit 5]
 $ ustate get /a --accept-loss
-! error: --accept-loss is recorded in the store, but this opens it only to read
+! error: --accept-loss is recorded in the store, which this command does not do
+!   set, doctor and init do, unless they rehearse
 !   hint: ustate doctor --accept-loss --db state.db
 [exit 2]
 $ ustate set /a 3 --dry-run --accept-loss
-! error: --accept-loss is recorded in the store, but this opens it only to read
+! error: --accept-loss is recorded in the store, which this command does not do
+!   set, doctor and init do, unless they rehearse
 !   hint: ustate doctor --accept-loss --db state.db
 [exit 2]
 

@@ -17,6 +17,7 @@ use crate::json::Object;
 use crate::output::Format;
 use crate::progress::{Progress, Unit};
 use crate::signals::Signals;
+use crate::sqlite_file::Header;
 use crate::stop::{Done, Exit, Failure, Stop, fail};
 use crate::value::counted;
 
@@ -81,9 +82,14 @@ impl Import {
         };
         let failure = Failure::new(exit, code, format!("{name}: {why}"));
         match exit {
+            // Another version wrote it, which no other export mends.
+            Exit::NoStore if why.contains("but this version") => failure,
             Exit::NoStore => failure
                 .fact("a log can be imported as 'ustate export' writes it, without --text")
-                .hint("ustate export -O state.log"),
+                .hint(match Header::read(&self.file) {
+                    Ok(Some(_)) => format!("ustate export --db {} -O state.log", quoted(&self.file)),
+                    _ => "ustate export -O state.log".to_owned(),
+                }),
             Exit::Integrity => failure
                 .fact("nothing was made of it; see whether another copy is whole")
                 .hint(format!("ustate import COPY --into {}", quoted(&self.into))),

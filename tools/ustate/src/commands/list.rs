@@ -13,7 +13,7 @@ use crate::output::Format;
 use crate::rows::VALUE_ROOM;
 use crate::selection::{parse_pattern, prefix};
 use crate::stop::{Done, Failure, fail};
-use crate::value::brief;
+use crate::value::{brief, counted};
 use crate::width::{left, width as cells};
 
 /// The widest column of keys.
@@ -63,9 +63,24 @@ impl List {
             context.out.flush()?;
             let at = state.at().map(|at| format!(" at {at}")).unwrap_or_default();
             context.note(&format!("no key matches {pattern}{at}"));
+            if let Some(below) = below(&state, &pattern).await? {
+                context.note(&below);
+            }
         }
         Ok(())
     }
+}
+
+/// That there are keys below one that is named as if it were a folder.
+async fn below(state: &State, pattern: &Pattern) -> Done<Option<String>> {
+    let folder = pattern.as_str();
+    if folder.contains('*') {
+        return Ok(None);
+    }
+    let keys = state.list(&format!("{folder}/")).await?.len() as u64;
+    let (are, them) = if keys == 1 { ("is", "it") } else { ("are", "them") };
+    let all = quoted_text(&format!("{folder}/*"));
+    Ok((keys > 0).then(|| format!("{} {are} below it; {all} matches {them}", counted(keys, "key"))))
 }
 
 async fn list_keys(context: &mut Context, state: &State, pattern: &Pattern) -> Done<bool> {

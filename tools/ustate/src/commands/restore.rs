@@ -19,7 +19,7 @@ use crate::point::Point;
 use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, Stop, fail};
 use crate::time::ago;
-use crate::value::counted;
+use crate::value::{counted, were};
 use crate::written::{Outcome, Written, written};
 
 const EXAMPLES: &str = "\
@@ -196,7 +196,7 @@ impl Restore {
         let keys = due.iter().map(|difference| difference.key.as_str());
         let (much, some) = (counted(due.len() as u64, "key"), some_of(keys));
         confirm(
-            &format!("restore {much} to what they were at {to} ({some})"),
+            &format!("restore {much} to what {} at {to} ({some})", were(due.len() as u64)),
             "--yes restores without asking, --dry-run says what would be done",
             "restored",
         )

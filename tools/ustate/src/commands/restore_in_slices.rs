@@ -11,7 +11,7 @@ use crate::json::Object;
 use crate::slices::{SLICE, Slices};
 use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, fail};
-use crate::value::counted;
+use crate::value::{counted, were};
 use crate::written::{Outcome, Written, written};
 
 /// The most bytes of the values of a slice, but for one that is larger alone.
@@ -70,8 +70,9 @@ impl InSlices {
             let all = slices.iter().flatten().map(|due| due.key.as_str()).take(4).collect::<Vec<_>>();
             confirm(
                 &format!(
-                    "restore {} to what they were at {} ({})",
+                    "restore {} to what {} at {} ({})",
                     counted(keys, "key"),
+                    were(keys),
                     past.seq(),
                     some_of(all.into_iter())
                 ),

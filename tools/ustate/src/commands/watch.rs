@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::cursor_file::CursorFile;
 use crate::following::{Following, lost};
 use crate::output::Format;
+use crate::place::beyond_head;
 use crate::point::Point;
 use crate::rows::Columns;
 use crate::selection::parse_pattern;
@@ -158,11 +159,7 @@ impl Watch {
             None => head.seq,
         };
         if seq > head.seq {
-            let error = StateError::CursorDiverged(format!(
-                "position {seq} lies beyond the end of the log at {}",
-                head.seq
-            ));
-            return Err(error.into());
+            return fail(beyond_head(context, seq, head.seq));
         }
         checked(context, source, head, seq).await
     }
