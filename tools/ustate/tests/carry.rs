@@ -205,7 +205,7 @@ $ ustate import billing.log --into new.db
 !   hint: ustate list --db billing.log
 [exit 6]
 $ ustate import late.log --into new.db
-! error: late.log: the export begins after change 2: it can be read, but a store that can be written needs the changes before it, too
+! error: late.log: the export begins after change 2: it can be read, but a store that can be written needs the changes before it, or their base
 !   hint: ustate list --db late.log
 [exit 6]
 $ ustate import lines.log --into new.db
