@@ -6,11 +6,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use univrs_state::archive::{Archive, Export};
-use univrs_state::history::DeletedKey;
-use univrs_state::log::{Change, ChangeKind};
+use univrs_state::history::{DeletedKey, Point};
+use univrs_state::log::{Anchor, Change, ChangeKind, Timestamp};
 use univrs_state::pattern::Pattern;
 use univrs_state::retain::Compact;
-use univrs_state::verify::{NotProvable, Proved};
+use univrs_state::verify::{NotProvable, Proved, Verify};
 use univrs_state::{
     Batch, Entry, LocalStore, MemoryStore, Meta, Scan, Seq, SqliteStore, StateError, StateStore,
 };
@@ -419,10 +419,105 @@ async fn a_forgotten_key_that_is_made_anew_stands_once_and_has_a_new_version<S: 
     );
 }
 
+async fn an_anchor_before_the_floor_is_not_provable_and_one_at_it_is<S: Store>(store: S, subject: &Subject) {
+    let mut anchors = Vec::new();
+    for n in 0..6 {
+        store.set("/a", vec![n]).await.unwrap();
+        anchors.push(Anchor::new(subject.local.store_id(), store.head().await.unwrap()));
+    }
+    subject.local.compact(before(Seq::new(4))).await.unwrap();
+    let report = match &subject.local {
+        Local::Memory(store) => store.verify_with(Verify::full().anchors(anchors)).await,
+        Local::Sqlite(store) => store.verify_with(Verify::full().anchors(anchors)).await,
+    };
+    let report = report.unwrap();
+    assert!(report.is_intact(), "{:?}", report.findings);
+    assert!(report.proved.contains(&Proved::Anchors((4..=6).map(Seq::new).collect())), "{:?}", report.proved);
+    let floor = Seq::new(4);
+    for anchor in (1..=3).map(Seq::new) {
+        assert!(report.not_provable.contains(&NotProvable::AnchorBelowFloor { anchor, floor }));
+    }
+}
+
+async fn a_time_before_the_floor_is_gone_and_one_at_it_is_the_floor<S: Store>(store: S, subject: &Subject) {
+    let mut times = Vec::new();
+    for n in 0..6 {
+        let receipt = store.commit(Batch::new().set("/a", vec![n])).await.unwrap();
+        times.push(receipt.at);
+    }
+    subject.local.compact(before(Seq::new(4))).await.unwrap();
+    for (place, time) in times.iter().enumerate() {
+        match store.at(Point::Time(*time)).await {
+            Ok(past) => assert_eq!(past.seq(), Seq::new(place as u64 + 1)),
+            Err(error) => {
+                assert!(place < 3 && matches!(error, StateError::InvalidArgument(_)), "{place}: {error}")
+            }
+        }
+    }
+    let between = Timestamp::from_micros(times[3].as_micros() + 1);
+    assert_eq!(store.at(between.into()).await.unwrap().seq(), Seq::new(4));
+}
+
+async fn an_export_with_its_base_begins_at_any_point_and_becomes_a_store<S: Store>(
+    store: S,
+    subject: &Subject,
+) {
+    for n in 0..12 {
+        store
+            .commit(Batch::new().set("/a", vec![n]).set(format!("/{n}"), "1").delete(format!("/{}", n / 2)))
+            .await
+            .unwrap();
+    }
+    let whole = log_after(&store, Seq::ZERO).await;
+    let ends: Vec<Seq> =
+        whole.iter().filter(|change| change.closes_commit()).map(|change| change.seq).collect();
+    subject.local.compact(before(ends[3])).await.unwrap();
+    for end in &ends[3..] {
+        let export = subject.local.export(Export::new().after(*end).with_base()).await.unwrap();
+        let copy = MemoryStore::import(&export[..]).unwrap();
+        assert_eq!(copy.head().await.unwrap(), store.head().await.unwrap());
+        assert_eq!(entries_at(&copy, *end).await, entries(&state(&whole, *end)), "at {end}");
+        assert_eq!(all(&copy).await, all(&store).await);
+        let local = Local::Memory(copy);
+        audit(&local).await;
+        assert!(exported(&local).await == export);
+        let without = subject.local.export(Export::new().after(*end)).await.unwrap();
+        assert!(matches!(MemoryStore::import(&without[..]), Err(StateError::Erased(_))));
+    }
+}
+
 on_every_backend!(
+    an_anchor_before_the_floor_is_not_provable_and_one_at_it_is,
+    a_time_before_the_floor_is_gone_and_one_at_it_is_the_floor,
+    an_export_with_its_base_begins_at_any_point_and_becomes_a_store,
     a_floor_that_cannot_be_one_is_refused_and_nothing_changes,
     who_why_and_when_a_log_was_compacted_stays_in_it,
     an_id_of_a_commit_below_the_floor_counts_as_never_used,
     watches_go_on_over_a_compaction_or_say_that_it_took_what_they_need,
     a_forgotten_key_that_is_made_anew_stands_once_and_has_a_new_version,
 );
+
+#[tokio::test]
+async fn a_head_file_from_before_the_floor_is_no_loss_and_the_file_gets_smaller() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let head_file = folder.path().join("state.db-head");
+    let store = SqliteStore::open(&path).await.unwrap();
+    for n in 0..200_u8 {
+        store.set("/a", vec![n; 5_000]).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let (old, large) = (std::fs::read(&head_file).unwrap(), path.metadata().unwrap().len());
+    let store = SqliteStore::open(&path).await.unwrap();
+    for n in 0..3 {
+        store.set("/b", vec![n]).await.unwrap();
+    }
+    store.compact(before(Seq::new(203))).await.unwrap();
+    store.close().await.unwrap();
+    let small = path.metadata().unwrap().len();
+    assert!(small < large / 5, "{small} bytes of {large} are left");
+    std::fs::write(&head_file, old).unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.floor().await.unwrap().seq, Seq::new(203));
+    audit(&Local::Sqlite(store)).await;
+}

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use univrs_state::archive::Export;
 use univrs_state::log::Hash;
 use univrs_state::retain::{Compact, Compacted};
 use univrs_state::stats::Residency;
@@ -129,7 +130,14 @@ async fn a_compaction_that_was_cut_off_ends_in_another_process_as_if_nothing_had
             cut_off(&subject.local, compact(), after).await;
             subject.audit().await;
             let other = Subject::open(options().unshared(), &path).await;
+            let record = other.shared().history("/.univrs/compaction", None, 9).await.unwrap();
+            let began = record.last().map_or(floor, |change| change.seq);
+            let meanwhile = other.local.export(Export::new().to(began)).await.unwrap();
             let resumed = other.local.resume_compaction().await.unwrap();
+            if !record.is_empty() {
+                let after = other.local.export(Export::new().to(began)).await.unwrap();
+                assert!(after == meanwhile, "an export made meanwhile equals one made after");
+            }
             let begun = other.local.floor().await.unwrap().seq == floor;
             if let Some(resumed) = resumed {
                 assert_eq!(
