@@ -193,7 +193,8 @@ impl VerifyReport {
             }
         }
         let anchor = self.anchors.last().copied();
-        let changes = self.head.seq.as_u64() - anchor.unwrap_or(self.floor).as_u64();
+        // A damaged log may end before its floor.
+        let changes = self.head.seq.as_u64().saturating_sub(anchor.unwrap_or(self.floor).as_u64());
         let open = [
             (changes > 0).then_some(NotProvable::AfterAnchor { anchor, changes }),
             (self.floor > Seq::ZERO).then_some(NotProvable::BelowFloor(self.floor)),

@@ -65,20 +65,37 @@ pub(super) fn finish(sqlite: &mut Sqlite, sources: &Sources, rng: &mut Rng) -> R
     Ok(())
 }
 
+/// Compacts to the end of a commit, keeps one key, and forgets the others.
+pub(crate) fn compact_to(sqlite: &mut Sqlite, sources: &Sources, to: Seq) {
+    let compact = Compact::before(to).force().keep("/k/b1".parse().unwrap()).forget();
+    begin_at(sqlite, sources, to, &compact).unwrap().unwrap();
+    finish(sqlite, sources, &mut Rng::new(1)).unwrap();
+}
+
+/// Checks the log up to a floor, and records that it is one.
+fn begin_at(sqlite: &mut Sqlite, sources: &Sources, to: Seq, compact: &Compact) -> Result<Option<Head>> {
+    let record = sqlite.with_snapshot(|snapshot| Record::read(snapshot?))?;
+    let (to, at) = sqlite.with_snapshot(|snapshot| {
+        let snapshot = snapshot?;
+        let change = recorded(snapshot, to)?;
+        Ok::<_, StateError>((change.head(), change.at))
+    })?;
+    record.check(to, at, None)?;
+    let mut check = Check::new(sqlite.id(), record.floor.clone(), record.seal(), Floor::at(to, Some(at)));
+    while sqlite.with_snapshot(|snapshot| check.go_on(snapshot?))? {}
+    let next = record.next(&check, compact, Vec::new());
+    commit(sqlite, sources, &next, record.version, cause::COMPACTING)
+}
+
 fn begin(sqlite: &mut Sqlite, sources: &Sources, record: &Record, rng: &mut Rng) -> Result<Option<Head>> {
     let floor = record.floor.seq();
     let head = sqlite.with_snapshot(|snapshot| snapshot?.head())?.seq;
     let behind = usize::try_from(head.as_u64() - floor.as_u64()).unwrap();
     let at = Seq::new(floor.as_u64() + rng.below(behind + 1) as u64);
-    let found = sqlite.with_snapshot(|snapshot| {
-        let snapshot = snapshot?;
-        let end = snapshot.commit_end(at)?;
-        Ok::<_, StateError>(if end.seq > floor { Some((end, recorded(snapshot, end.seq)?.at)) } else { None })
-    })?;
-    let Some((to, at)) = found else { return Ok(None) };
-    record.check(to, at, None)?;
-    let mut check = Check::new(sqlite.id(), record.floor.clone(), record.seal(), Floor::at(to, Some(at)));
-    while sqlite.with_snapshot(|snapshot| check.go_on(snapshot?))? {}
+    let to = sqlite.with_snapshot(|snapshot| snapshot?.commit_end(at))?;
+    if to.seq <= floor {
+        return Ok(None);
+    }
     let mut compact = Compact::before(to.seq).force();
     if rng.once_in(2) {
         compact = compact.keep("/k/1".parse().unwrap());
@@ -86,8 +103,7 @@ fn begin(sqlite: &mut Sqlite, sources: &Sources, record: &Record, rng: &mut Rng)
     if rng.once_in(2) {
         compact = compact.forget();
     }
-    let next = record.next(&check, &compact, Vec::new());
-    let tip = commit(sqlite, sources, &next, record.version, cause::COMPACTING)?;
+    let tip = begin_at(sqlite, sources, to.seq, &compact)?;
     if let Some(tip) = tip {
         let seal = sqlite.with_snapshot(|snapshot| {
             let snapshot = snapshot?;

@@ -63,10 +63,13 @@ fn damage_is_found_and_never_answers() {
     let asked = std::env::var("UNIVRS_CORPUS").unwrap_or_default();
     let start = Instant::now();
     let totals = Mutex::new(Totals::default());
-    for (name, page, checkpointed) in
-        [("small pages", 512, true), ("log", 512, false), ("large pages", 4096, true)]
-    {
-        let subject = Subject::new(name, page, checkpointed);
+    for (name, page, checkpointed, compacted) in [
+        ("small pages", 512, true, false),
+        ("log", 512, false, false),
+        ("large pages", 4096, true, false),
+        ("compacted", 512, true, true),
+    ] {
+        let subject = Subject::new(name, page, checkpointed, compacted);
         let damages: Vec<Damage> = match asked.as_str() {
             "all" => subject.damages(),
             some if stride(some).is_some() => {
@@ -274,7 +277,7 @@ fn content(disk: &Disk) -> std::result::Result<String, rusqlite::Error> {
     let conn = raw(disk, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let mut content = blake3::Hasher::new();
     for query in [
-        "SELECT seq, commit_seq, at, kind, key, version, created_at, prev, value, salt, value_hash, meta, hash \
+        "SELECT seq, commit_seq, at, kind, key, version, created_at, prev, value, salt, value_hash, meta, hash, before \
          FROM changes NOT INDEXED",
         "SELECT rowid, * FROM kv_store NOT INDEXED",
         "SELECT key, rowid FROM kv_store ORDER BY key",

@@ -5,6 +5,7 @@ use std::fmt;
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::commit::{Sources, commit_group};
+use super::super::power::compacting;
 use super::super::power::world::{FILE, opening, sources};
 use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Files, head_file};
@@ -90,11 +91,11 @@ impl Damage {
 
 impl Subject {
     /// Everything is in the database, or some of it in the write-ahead log; pages of this size.
-    pub(super) fn new(name: &'static str, page: usize, checkpointed: bool) -> Self {
-        let older = store([7; 16], page, 1, 12, true);
-        let files = store([7; 16], page, 1, if checkpointed { 20 } else { 15 }, checkpointed);
-        let foreign = store([9; 16], page, 2, 15, checkpointed);
-        let logged = store([7; 16], page, 1, 15, false);
+    pub(super) fn new(name: &'static str, page: usize, checkpointed: bool, compacted: bool) -> Self {
+        let older = store([7; 16], page, 1, 12, true, false);
+        let files = store([7; 16], page, 1, if checkpointed { 20 } else { 15 }, checkpointed, compacted);
+        let foreign = store([9; 16], page, 2, 15, checkpointed, compacted);
+        let logged = store([7; 16], page, 1, 15, false, false);
         Self { name, files, older, logged, foreign, page }
     }
 
@@ -193,8 +194,8 @@ pub(super) fn raw(disk: &Disk, access: OpenFlags) -> rusqlite::Result<Connection
 }
 
 /// The files of a store after so many rounds; what comes after the 12th lies in the write-ahead log,
-/// unless everything is checkpointed.
-fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) -> Files {
+/// unless everything is checkpointed. A compacted one begins after its 12th round.
+fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool, compacted: bool) -> Files {
     let id = StoreId::from_bytes(id);
     let disk = Disk::new(&Files::new(), false);
     let mut opening = opening(&disk, Some(Durability::Synced), false);
@@ -210,6 +211,9 @@ fn store(id: [u8; 16], page: usize, seed: u8, rounds: u8, checkpointed: bool) ->
     let mut heads = vec![Head::genesis(id)];
     for round in 0..rounds {
         commit_group(&mut sqlite, &sources, &[batch(round, seed)], None).results.remove(0).unwrap();
+        if compacted && round == 14 {
+            compacting::compact_to(&mut sqlite, &sources, heads[12].seq);
+        }
         heads.push(sqlite.with_snapshot(|s| s.and_then(LogView::tip)).unwrap().head);
         if round == 11 || checkpointed {
             sqlite.checkpoint(Checkpoint::Empty(std::time::Duration::ZERO)).unwrap();

@@ -21,7 +21,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-mod compacting;
+pub(super) mod compacting;
 mod lost_tail;
 mod threads;
 pub(super) mod world;

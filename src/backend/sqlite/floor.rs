@@ -45,12 +45,14 @@ impl Sqlite {
 
     fn decode_floor(&self, rows: &FloorRows) -> Result<Floor> {
         let damaged = |name| move |_| StateError::Corrupted(format!("the row {name} of meta is damaged"));
+        let record = match self.entry(COMPACTION_KEY)? {
+            Some(entry) => Some(Compaction::decode(&entry.value)?),
+            None => None,
+        };
         let Some(bytes) = &rows.floor else {
-            return match &rows.compacting {
-                Some(_) => {
-                    Err(StateError::Corrupted("meta has a row compacting, but none of a floor".into()))
-                }
-                None => Ok(Floor::genesis(self.store)),
+            return match (&rows.compacting, record) {
+                (None, None) => Ok(Floor::genesis(self.store)),
+                _ => Err(StateError::Corrupted("the log was compacted, but meta has no row floor".into())),
             };
         };
         let (head, at) = decode(bytes).map_err(damaged(FLOOR))?;
@@ -59,10 +61,13 @@ impl Sqlite {
             .as_ref()
             .map(|bytes| decode_reached(bytes, head.seq).map_err(damaged(COMPACTING)));
         let reached = reached.transpose()?;
-        let record = match self.entry(COMPACTION_KEY)? {
-            Some(entry) => Some(Compaction::decode(&entry.value)?),
-            None => None,
-        };
+        let fits = record
+            .as_ref()
+            .is_none_or(|record| record.floor.seq < head.seq || record.floor == head && record.at == at);
+        if !fits {
+            let what = format!("the row floor of meta does not fit the floor that {COMPACTION_KEY} names");
+            return Err(StateError::Corrupted(what));
+        }
         let unfinished = match (reached, &record) {
             (Some(reached), Some(record)) if record.floor == head => {
                 Some(Arc::new(Unfinished { reached, keep: record.keep.clone() }))

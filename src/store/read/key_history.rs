@@ -129,7 +129,11 @@ pub(crate) fn previous(log: &dyn LogView, change: &Change) -> Result<Option<Chan
     if change.prev == Seq::ZERO {
         return Ok(None);
     }
-    let previous = recorded(log, change.prev)?;
+    let previous = match recorded(log, change.prev) {
+        // No compaction drops what a change after the floor goes on from.
+        Err(StateError::Compacted { oldest, .. }) if change.seq > oldest => return Err(missing(change.prev)),
+        previous => previous?,
+    };
     if previous.key != change.key || Some(previous.version) != change.version.checked_sub(1) {
         let Change { seq, prev, .. } = change;
         return Err(StateError::Corrupted(format!("change {seq} does not follow change {prev} of its key")));

@@ -76,7 +76,7 @@ pub(crate) fn export_snapshot<W: Write + Send>(
     let store = snapshot.store_id();
     alongside(
         |send| {
-            let total = head.seq.as_u64() - floor.seq().as_u64();
+            let total = head.seq.as_u64().saturating_sub(floor.seq().as_u64());
             let mut watch = |done| {
                 tell(export.progress.as_deref(), done, total)?;
                 if cancelled() { Err(StateError::Closed) } else { Ok(()) }

@@ -59,7 +59,7 @@ fn sums(snapshot: &dyn Snapshot, level: Level, observer: &Observer<'_>) -> Resul
     if found != head || !equal {
         return Ok(None);
     }
-    report.changes = head.seq.as_u64() - floor.seq().as_u64() + in_base;
+    report.changes = head.seq.as_u64().saturating_sub(floor.seq().as_u64()) + in_base;
     report.erased += erased;
     Ok(Some(report))
 }
