@@ -12,6 +12,8 @@ mod conditions;
 mod conformance;
 mod consumer;
 mod consumer_input;
+mod consumer_kill;
+mod consumer_model;
 mod consumer_time;
 mod damage;
 mod disk_full;

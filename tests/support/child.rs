@@ -268,6 +268,10 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             let churned = crate::kill::churn(path, buffered == "true", name, seed.parse().unwrap()).await;
             churned.map_err(|error| told(&error))?;
         }
+        ["consume", path, way, seed] => {
+            let consumed = crate::consumer_kill::consume(path, way, seed.parse().unwrap()).await;
+            consumed.map_err(|error| told(&error))?;
+        }
         ["serve", spec] => crate::histories::process::serve(spec).await?,
         ["perform", operation] => return Ok(crate::histories::process::serve_one(open(), operation).await),
         ["without threads"] => return Ok(crate::foreign::without_threads(&open()).await),

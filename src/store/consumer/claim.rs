@@ -95,13 +95,20 @@ impl Claim {
         self.look().await.map(drop)
     }
 
+    /// Whether a record is of this consumer, behind the one that it knew. Nobody else writes the next version without
+    /// counting up the generation; a removal is a version, too.
+    fn is_of_this(&self, record: &ConsumerRecord, version: u64) -> bool {
+        failpoint("fence_forgotten")
+            || version == self.version + 1 && record.generation == self.record.generation
+    }
+
     /// Looks at the entry after a batch was refused. Returns whether it has another record than this one knew, which is
     /// then known: that of an earlier batch of this consumer, whose outcome was not known.
     async fn look(&mut self) -> Result<bool> {
         let (record, version) = recorded(&self.store, &self.key).await?;
         match record {
             Some(_) if version == self.version => Ok(false),
-            Some(record) if version == self.version + 1 && record.generation == self.record.generation => {
+            Some(record) if self.is_of_this(&record, version) => {
                 (self.record, self.version) = (record, version);
                 Ok(true)
             }

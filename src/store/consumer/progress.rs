@@ -72,9 +72,10 @@ impl Progress {
         Ok(())
     }
 
-    /// Notes that the program acknowledged everything up to a position.
-    pub(super) fn acknowledge(&mut self, to: Cursor) {
-        self.owed |= to.seq() > self.acknowledged.seq();
+    /// Notes that the program acknowledged everything up to a position. What is recorded may lie behind it already, as
+    /// what was passed over is recorded, too.
+    pub(super) fn acknowledge(&mut self, to: Cursor, recorded: Seq) {
+        self.owed |= to.seq() > self.acknowledged.seq().max(recorded);
         self.acknowledged = to;
     }
 
@@ -88,9 +89,8 @@ impl Progress {
         }
     }
 
-    /// Notes that a position was recorded.
-    pub(super) fn record(&mut self, at: Cursor, now: Duration) {
-        self.pass(at);
+    /// Notes that the position was recorded.
+    pub(super) fn record(&mut self, now: Duration) {
         (self.owed, self.events, self.since) = (false, 0, now);
     }
 
@@ -138,12 +138,12 @@ mod tests {
         for (seq, right) in [(4, false), (5, true), (7, true), (9, true), (10, false)] {
             assert_eq!(judge(&progress, seq).is_ok(), right, "{seq}");
         }
-        progress.acknowledge(cursor(7));
+        progress.acknowledge(cursor(7), Seq::new(5));
         assert!(!progress.is_settled() && progress.is_owed());
         for (seq, right) in [(6, false), (7, true), (9, true)] {
             assert_eq!(judge(&progress, seq).is_ok(), right, "{seq}");
         }
-        progress.acknowledge(cursor(9));
+        progress.acknowledge(cursor(9), Seq::new(5));
         progress.pass(cursor(8));
         assert_eq!((progress.acknowledged(), progress.delivered()), (cursor(9), cursor(9)));
         assert!(progress.is_settled());
@@ -153,14 +153,16 @@ mod tests {
     fn an_acknowledgement_is_due_ten_seconds_after_the_last_record_or_ten_thousand_events() {
         let mut progress = progress();
         progress.deliver(cursor(6), EVENTS - 1);
-        progress.acknowledge(cursor(5));
+        progress.acknowledge(cursor(5), Seq::new(5));
         assert!(!progress.is_owed(), "nothing new was acknowledged");
-        progress.acknowledge(cursor(6));
+        progress.acknowledge(cursor(6), Seq::new(7));
+        assert!(!progress.is_owed(), "it is recorded already");
+        progress.acknowledge(cursor(7), Seq::new(5));
         assert_eq!(progress.until_due(103 * SECOND), 7 * SECOND);
         assert_eq!(progress.until_due(110 * SECOND), Duration::ZERO);
-        progress.deliver(cursor(7), 1);
+        progress.deliver(cursor(8), 1);
         assert_eq!(progress.until_due(103 * SECOND), Duration::ZERO);
-        progress.record(cursor(6), 103 * SECOND);
+        progress.record(103 * SECOND);
         assert!(!progress.is_owed());
         assert_eq!(progress.until_due(104 * SECOND), 99 * SECOND);
     }

@@ -11,6 +11,7 @@ use super::consumed::{Consumed, Processed};
 use super::progress::Progress;
 use super::timer::Timer;
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::key::CONSUMERS_PREFIX;
 use crate::log::Cursor;
 use crate::pattern::Pattern;
@@ -129,7 +130,8 @@ impl Consumer {
         if self.pending.is_none() && self.progress.is_settled() {
             self.commits.cursor()
         } else {
-            self.progress.acknowledged()
+            let (acknowledged, recorded) = (self.progress.acknowledged(), self.claim.record.cursor);
+            if recorded.seq() > acknowledged.seq() { recorded } else { acknowledged }
         }
     }
 
@@ -170,7 +172,7 @@ impl Consumer {
             Cursor::new(store.shared.store, head)
         };
         self.claim.check().await?;
-        self.progress.acknowledge(to);
+        self.progress.acknowledge(to, self.claim.record.cursor.seq());
         if self.progress.is_owed() && self.progress.until_due(self.moment()?).is_zero() {
             self.record().await?;
         }
@@ -334,7 +336,9 @@ impl Consumer {
         let passed_others = self.claim.store.read_snapshot(move |snapshot| {
             let mut found = false;
             snapshot.changes(after, &mut |change| {
-                found = change.seq <= to && !change.key.starts_with(CONSUMERS_PREFIX);
+                let is_position =
+                    change.key.starts_with(CONSUMERS_PREFIX) && !failpoint("own_position_recorded");
+                found = change.seq <= to && !is_position;
                 Ok(if found || change.seq >= to { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })?;
             Ok(found)
@@ -354,7 +358,7 @@ impl Consumer {
 
     fn note_record(&mut self) -> Result<()> {
         let now = self.moment()?;
-        self.progress.record(self.claim.record.cursor, now);
+        self.progress.record(now);
         Ok(())
     }
 
