@@ -61,6 +61,18 @@ impl Limits {
     /// more.
     pub(crate) const PAGE_CHANGES: usize = 1_000;
 
+    /// Those of what the store itself records of the whole log, however small the batches of the program are to be, and
+    /// however many keys it reads for that.
+    pub(crate) fn of_records(value_bytes: usize) -> Self {
+        Self {
+            value_bytes,
+            batch_bytes: 512 << 20,
+            meta_bytes: 64 << 10,
+            page_entries: usize::MAX,
+            ..Self::default()
+        }
+    }
+
     /// Checks that every limit is usable.
     pub(crate) fn check_ranges(&self) -> Result<()> {
         let ranges = [

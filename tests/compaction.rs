@@ -12,7 +12,7 @@ use univrs_state::pattern::Pattern;
 use univrs_state::retain::Compact;
 use univrs_state::verify::{NotProvable, Proved, Verify};
 use univrs_state::{
-    Batch, Entry, LocalStore, MemoryStore, Meta, Scan, Seq, SqliteStore, StateError, StateStore,
+    Batch, Entry, Limits, LocalStore, MemoryStore, Meta, Scan, Seq, SqliteStore, StateError, StateStore,
 };
 
 use crate::support::audit::log_after;
@@ -350,6 +350,88 @@ async fn who_why_and_when_a_log_was_compacted_stays_in_it<S: Store>(store: S, su
     assert!(matches!(forged, Err(StateError::InvalidKey(_))));
 }
 
+async fn a_record_of_a_compaction_that_can_begin_can_also_end<S: Store>(store: S, subject: &Subject) {
+    for n in 0..3 {
+        store.set("/a", vec![n]).await.unwrap();
+    }
+    // The record that ends a compaction is longer by the digest.
+    let keeping = |bytes: usize| {
+        let patterns = (0..bytes / 1_003).map(|n| pattern(&format!("/{n:0>999}")));
+        let last = pattern(&format!("/{}", "x".repeat(bytes % 1_003)));
+        patterns.chain([last]).fold(before(Seq::new(2)), Compact::keep)
+    };
+    let too_long = subject.local.compact(keeping(1 << 20)).await;
+    assert!(
+        matches!(&too_long, Err(StateError::LimitExceeded(why)) if why.what.contains("/.univrs/compaction")),
+        "{too_long:?}"
+    );
+    assert_eq!(subject.local.floor().await.unwrap().seq, Seq::ZERO);
+    let most = (0..400).step_by(20).map(|less| (1 << 20) - less);
+    let mut ended = false;
+    for bytes in most {
+        match subject.local.compact(keeping(bytes)).await {
+            Err(StateError::LimitExceeded(_)) => {
+                assert_eq!(subject.local.floor().await.unwrap().seq, Seq::ZERO, "it has not begun");
+            }
+            compacted => {
+                compacted.unwrap();
+                ended = true;
+                break;
+            }
+        }
+    }
+    assert!(ended, "the premise: one of them fits");
+}
+
+#[tokio::test]
+async fn the_limits_of_a_program_are_not_in_the_way_of_a_compaction() {
+    let mut limits = Limits::default();
+    (limits.value_bytes, limits.batch_bytes, limits.page_entries) = (16, 200, 2);
+    let store = MemoryStore::new();
+    for name in ["one", "two", "three"] {
+        store.consumer(name).pattern("/*").open().await.unwrap();
+    }
+    store.set("/a", "1".into()).await.unwrap();
+    let folder = folder();
+    let (file, path) = (folder.path().join("export.log"), folder.path().join("state.db"));
+    store.export_to(Export::new(), &file).await.unwrap();
+    let export = std::fs::File::open(&file).unwrap();
+    SqliteStore::import(export, &path).await.unwrap().close().await.unwrap();
+    let store = SqliteStore::options().limits(limits).open(&path).await.unwrap();
+    let floor = store.head().await.unwrap().seq;
+    store.compact(before(floor)).await.unwrap();
+    assert!(store.verify().await.unwrap().is_intact());
+}
+
+async fn a_time_before_the_floor_is_compacted<S: Store>(store: S, subject: &Subject) {
+    for n in 0..3 {
+        store.set("/a", vec![n]).await.unwrap();
+    }
+    let history = store.history("/a", None, 3).await.unwrap();
+    let times: Vec<_> = history.iter().rev().map(|change| change.at).collect();
+    let floor = Seq::new(2);
+    subject.local.compact(before(floor)).await.unwrap();
+    is_compacted(store.at(times[0].into()).await.map(drop), floor);
+    for (time, value) in [(times[1], 1), (times[2], 2)] {
+        let entry = store.at(time.into()).await.unwrap().get("/a").await.unwrap().unwrap();
+        assert_eq!(entry.value, [value]);
+    }
+}
+
+async fn a_deletion_that_a_later_change_goes_on_from_is_not_forgotten<S: Store>(store: S, subject: &Subject) {
+    store.set("/a", b"1".to_vec()).await.unwrap();
+    store.delete("/a").await.unwrap();
+    store.set("/b", b"1".to_vec()).await.unwrap();
+    store.set("/a", b"2".to_vec()).await.unwrap();
+    let whole = log_after(&store, Seq::ZERO).await;
+    subject.local.compact(before(Seq::new(3)).forget()).await.unwrap();
+    assert_eq!(store.history("/a", None, 9).await.unwrap(), [whole[3].clone(), whole[1].clone()]);
+    let mut model = Model::of(whole);
+    model.compact(Seq::new(3), &[], true);
+    model.extend(log_after(&store, Seq::new(4)).await);
+    check(&subject.local, &model).await;
+}
+
 async fn an_id_of_a_commit_below_the_floor_counts_as_never_used<S: Store>(store: S, subject: &Subject) {
     let batch = |value: &str| Batch::new().commit_id("once").set("/a", value);
     let first = store.commit(batch("1")).await.unwrap();
@@ -450,7 +532,7 @@ async fn a_time_before_the_floor_is_gone_and_one_at_it_is_the_floor<S: Store>(st
         match store.at(Point::Time(*time)).await {
             Ok(past) => assert_eq!(past.seq(), Seq::new(place as u64 + 1)),
             Err(error) => {
-                assert!(place < 3 && matches!(error, StateError::InvalidArgument(_)), "{place}: {error}")
+                assert!(place < 3 && matches!(error, StateError::Compacted { .. }), "{place}: {error}");
             }
         }
     }
@@ -492,6 +574,9 @@ on_every_backend!(
     an_export_with_its_base_begins_at_any_point_and_becomes_a_store,
     a_floor_that_cannot_be_one_is_refused_and_nothing_changes,
     who_why_and_when_a_log_was_compacted_stays_in_it,
+    a_record_of_a_compaction_that_can_begin_can_also_end,
+    a_time_before_the_floor_is_compacted,
+    a_deletion_that_a_later_change_goes_on_from_is_not_forgotten,
     an_id_of_a_commit_below_the_floor_counts_as_never_used,
     watches_go_on_over_a_compaction_or_say_that_it_took_what_they_need,
     a_forgotten_key_that_is_made_anew_stands_once_and_has_a_new_version,

@@ -72,6 +72,35 @@ async fn a_forged_change_stops_a_compaction_before_anything_is_dropped() {
     }
 }
 
+// Behind a gap the chain before a change proves nothing of what lies before the gap.
+#[tokio::test]
+async fn a_change_that_is_missing_after_the_old_floor_stops_a_compaction_before_anything_is_dropped() {
+    for old in [None, Some(Seq::new(20))] {
+        let folder = folder();
+        let path = folder.path().join("state.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        fill(&store, 30).await;
+        if let Some(old) = old {
+            store.compact(Compact::before(old).force()).await.unwrap();
+        }
+        let head = store.head().await.unwrap().seq;
+        store.close().await.unwrap();
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        // Each of the others proves itself.
+        let sql = "UPDATE changes SET before = (SELECT hash FROM changes WHERE seq = 40) WHERE seq = 41";
+        assert_eq!(raw.execute(sql, []).unwrap(), 1);
+        assert_eq!(raw.execute("DELETE FROM changes WHERE seq = 40", []).unwrap(), 1);
+        drop(raw);
+        let store = SqliteStore::open(&path).await.unwrap();
+        let refused = store.compact(Compact::before(head).force()).await;
+        assert!(
+            matches!(&refused, Err(StateError::Corrupted(what)) if what.contains("nothing was dropped")),
+            "{refused:?}"
+        );
+        assert_eq!(store.floor().await.unwrap().seq, old.unwrap_or(Seq::ZERO));
+    }
+}
+
 // The base of an earlier compaction is sealed by its digest alone.
 #[tokio::test]
 async fn a_change_that_is_missing_from_the_base_stops_the_next_compaction() {
@@ -138,7 +167,7 @@ async fn a_compaction_that_was_cut_off_ends_in_another_process_as_if_nothing_had
                 let after = other.local.export(Export::new().to(began)).await.unwrap();
                 assert!(after == meanwhile, "an export made meanwhile equals one made after");
             }
-            let begun = other.local.floor().await.unwrap().seq == floor;
+            let is_floor = other.local.floor().await.unwrap().seq == floor;
             if let Some(resumed) = resumed {
                 assert_eq!(
                     (resumed.digest, resumed.left),
@@ -147,7 +176,7 @@ async fn a_compaction_that_was_cut_off_ends_in_another_process_as_if_nothing_had
                 );
             }
             let recorded = other.shared().get("/.univrs/compaction").await.unwrap();
-            assert_eq!(recorded.is_some(), begun);
+            assert_eq!(recorded.is_some(), is_floor);
             if let Some(entry) = recorded {
                 let record: serde_json::Value = entry.value_json().unwrap();
                 assert_eq!(

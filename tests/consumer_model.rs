@@ -9,7 +9,7 @@ use univrs_state::{Batch, Cursor, LocalStore, StateError};
 
 use crate::consumer::{KEY, noted, noting};
 use crate::consumer_time::Steady;
-use crate::support::{Seeded, Subject, audit, log_of, options, seed, seq, value};
+use crate::support::{Seeded, Subject, audit, options, seed, seq, value};
 
 /// How many runs a store has, and how many steps a run.
 const RUNS: u64 = 4;

@@ -200,16 +200,16 @@ async fn one_that_keeps_up_records_what_it_passes_over_eight_times_a_hold_and_ho
             let recorded = recorded(&local, "/.univrs/consumers/rare").await.1;
             if recorded > times {
                 let now = hold / 32 * quarter;
-                (longest, last, times) = (longest.max(now - last), now, recorded);
+                (longest, last, times) = (longest.max(now.checked_sub(last).unwrap()), now, recorded);
             }
-            let held = local.consumers().await.unwrap();
-            assert!(held.iter().any(|consumer| consumer.name == "rare" && consumer.holds));
-            holding.push(held.iter().any(|consumer| consumer.name == "gone" && consumer.holds));
+            let listed = local.consumers().await.unwrap();
+            assert!(listed.iter().any(|consumer| consumer.name == "rare" && consumer.holds));
+            holding.push(listed.iter().any(|consumer| consumer.name == "gone" && consumer.holds));
         }
         assert_eq!((times, longest), (24, hold / 8));
-        let held = holding.iter().filter(|holds| **holds).count();
+        let listed = holding.iter().filter(|holds| **holds).count();
         assert!(
-            held == 32 && holding.is_sorted_by(|a, b| a >= b),
+            listed == 32 && holding.is_sorted_by(|a, b| a >= b),
             "one that nobody has open holds for its time"
         );
         let position = rare.cursor().seq();
@@ -253,7 +253,7 @@ async fn a_consumer_that_waits_wakes_by_itself_to_record() {
         let mut consumer = open(&local, "/in/*").await;
         let commit = next(&mut consumer).await;
         consumer.ack(&commit).await.unwrap();
-        clock.pass(Duration::from_micros(9_999_000)); // A millisecond before it is due.
+        clock.pass(Duration::from_millis(9_999)); // A millisecond before it is due.
         let mut watch = local.watch(KEY).unwrap();
         let waiting = tokio::spawn(async move { consumer.next().await });
         let from = clock.looks();

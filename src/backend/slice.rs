@@ -8,6 +8,9 @@ use crate::seq::Seq;
 /// What a compaction drops between two positions at or below its floor. All of it was checked and decided before.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Slice {
+    /// The floor of the compaction. If the log has another one, that compaction has ended, and nothing is dropped: a slice
+    /// of an earlier one would leave what a later one drops.
+    pub(crate) floor: Seq,
     /// The position that the compaction has reached. If it has reached another one, another process was faster, and
     /// nothing is dropped.
     pub(crate) from: Seq,

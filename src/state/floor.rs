@@ -100,6 +100,11 @@ impl Floor {
         Ok(Some(Self { head, at: Some(at), forgotten, unfinished }))
     }
 
+    /// The position that the compaction to a floor has reached; `None` if it does not go on, or another one does.
+    pub(crate) fn reached_on_way_to(&self, floor: Seq) -> Option<Seq> {
+        self.unfinished.as_ref().filter(|_| floor == self.seq()).map(|going| going.reached)
+    }
+
     /// The same floor when the compaction has reached a position.
     pub(crate) fn reached(&self, reached: Seq) -> Self {
         let keep = self.unfinished.as_ref().map(|going| going.keep.clone()).unwrap_or_default();

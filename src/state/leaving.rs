@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::compaction::{Forgotten, matches};
 use super::floor::Floor;
 use super::seq_set::SeqSet;
+use crate::failpoint::failpoint;
 use crate::log::{Change, ChangeKind};
 use crate::pattern::Pattern;
 use crate::seq::Seq;
@@ -29,7 +30,7 @@ impl Leaving {
         let keep = floor.unfinished.as_ref().map(|going| going.keep.clone()).unwrap_or_default();
         let forgotten = floor.forgotten.clone();
         Self {
-            floor: floor.seq(),
+            floor: if failpoint("floor_off_by_one") { floor.seq().next() } else { floor.seq() },
             keep,
             forgotten,
             replaced: SeqSet::default(),
@@ -59,7 +60,8 @@ impl Leaving {
         let forgotten = self.forgotten.as_ref().filter(|_| change.kind == ChangeKind::Deleted);
         match forgotten {
             Some(forgotten)
-                if forgotten.covers(&change.key, change.seq) && !self.continued.has(change.seq) =>
+                if forgotten.covers(&change.key, change.seq)
+                    && (!self.continued.has(change.seq) || failpoint("predecessor_dropped")) =>
             {
                 Fate::Forgotten
             }

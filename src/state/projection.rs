@@ -105,8 +105,13 @@ impl Projection {
     }
 
     /// The last change of the key, also if it is forgotten and its row is still there.
+    pub(crate) fn row(&self, key: &str) -> Option<&Arc<KeyState>> {
+        self.last.get(key)
+    }
+
+    /// Its version.
     pub(crate) fn recorded(&self, key: &str) -> Option<KeyVersion> {
-        self.last.get(key).map(|last| last.key_version)
+        self.row(key).map(|last| last.key_version)
     }
 
     fn shows(&self, last: &KeyState) -> bool {

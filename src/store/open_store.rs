@@ -12,8 +12,7 @@ use crate::log::{Anchor, Head, Timestamp};
 use crate::pattern::Pattern;
 use crate::state::{Batch, Entry, KeyVersion};
 use crate::store::commit::rehearse;
-use crate::store::engine::{Caller, CommitRequest, Engine, Read};
-use crate::store::feed::undisturbed;
+use crate::store::engine::{Caller, CommitRequest, Engine, answered};
 use crate::store::read::{Page, Scan, current};
 use crate::store::receipt::Receipt;
 use crate::store::resident::{Pinned, Published};
@@ -131,7 +130,12 @@ impl OpenStore {
 
     /// Puts a batch into the queue, when there is room for it, and waits for its receipt.
     pub(crate) async fn order(&self, batch: Batch) -> Result<Receipt> {
-        let batch = batch.bounded(&self.limits)?;
+        self.order_within(batch, &self.limits).await
+    }
+
+    /// The same, with other limits than those that the program has set for its own batches.
+    pub(crate) async fn order_within(&self, batch: Batch, limits: &Limits) -> Result<Receipt> {
+        let batch = batch.bounded(limits)?;
         self.check_writable()?;
         let (queue, share) = self.membership.queue(batch.size());
         // Mostly there is room. Trying first costs no turn of the runtime.
@@ -333,25 +337,6 @@ impl OpenStore {
             result => result.unwrap_or_else(|_| Err(self.shared.unanswered())),
         }
     }
-}
-
-/// A read that sends its result.
-pub(crate) fn answered<T: Send + 'static>(
-    read: impl FnOnce(&dyn Snapshot) -> Result<T> + Send + 'static,
-) -> (Read, oneshot::Receiver<Result<T>>) {
-    let (reply, receiver) = oneshot::channel();
-    let read = move |snapshot: Result<&dyn Snapshot>| {
-        // If the caller is gone, the read is skipped.
-        if !reply.is_closed() {
-            let answer = snapshot.and_then(|snapshot| {
-                let answer = read(snapshot);
-                snapshot.check_unchanged()?;
-                answer
-            });
-            undisturbed(|| drop(reply.send(answer)));
-        }
-    };
-    (Box::new(read), receiver)
 }
 
 impl Drop for OpenStore {

@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::{self, Builder, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -43,6 +44,18 @@ impl Awaited {
     pub(crate) fn is_in_vain(&self) -> bool {
         self.0.strong_count() == 0
     }
+}
+
+/// Waits for some time, on a thread of its own, so that it blocks no runtime.
+pub(crate) async fn pause(time: Duration) -> Result<()> {
+    let (over, waiting) = oneshot::channel();
+    let wait = move || {
+        thread::sleep(time);
+        let _ = over.send(());
+    };
+    spawn("univrs-state pause", wait)?;
+    let _: Result<(), _> = waiting.await;
+    Ok(())
 }
 
 /// Runs a long operation on a thread of its own, so that it blocks no runtime.

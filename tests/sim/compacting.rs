@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::super::commit::{Sources, commit_group};
 use super::super::engine::Work;
 use super::super::read::{base, log::recorded};
-use super::super::retain::{Check, Compact, Record, Slices, recording};
+use super::super::retain::{Check, Compact, Made, Record, Slices, recording};
 use crate::backend::sqlite::Sqlite;
 use crate::backend::sqlite::sim::Rng;
 use crate::backend::{CommitError, Slice, Snapshot};
@@ -152,7 +152,7 @@ fn go_on(
         let snapshot = snapshot?;
         let leaving = base::leaving(snapshot, &record.floor)?;
         let mut slices = Slices::new(store, record.floor.clone(), leaving).of(most);
-        while let Some(slice) = slices.next(snapshot)? {
+        while let Made::Slice(slice) = slices.next(snapshot)? {
             if slice.to > reached {
                 return Ok((Some(slice), slices.seal()));
             }
@@ -190,6 +190,6 @@ fn go_on(
     if named != seal {
         return Err(StateError::Corrupted("the log names another base".into()));
     }
-    Work::Finish.run(sqlite).map_err(outcome)?;
+    Work::Finish(record.floor.seq()).run(sqlite).map_err(outcome)?;
     Ok(None)
 }

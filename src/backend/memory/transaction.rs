@@ -74,7 +74,7 @@ impl Transaction for MemoryTransaction<'_> {
 
     fn drop_slice(&mut self, slice: &Slice) -> Result<bool> {
         let floor = &self.memory.floor;
-        let due = floor.unfinished.as_ref().is_some_and(|going| going.reached == slice.from);
+        let due = floor.reached_on_way_to(slice.floor) == Some(slice.from);
         if due {
             self.floor = Some(floor.reached(slice.to));
             self.slice = Some(slice.clone());

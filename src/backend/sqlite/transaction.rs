@@ -273,7 +273,7 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn drop_slice(&mut self, slice: &Slice) -> Result<bool> {
         let floor = self.floor()?;
-        if floor.unfinished.as_ref().is_none_or(|going| going.reached != slice.from) {
+        if floor.reached_on_way_to(slice.floor) != Some(slice.from) {
             return Ok(false);
         }
         self.check_open()?;

@@ -2,13 +2,14 @@
 
 use crate::backend::{Backend, CommitError, DecisionView, Slice, Transaction};
 use crate::error::{Result, StateError};
+use crate::seq::Seq;
 
 /// Work of the writer that is no batch. It is done in a storage transaction of its own, behind the batches that wait.
 pub(crate) enum Work {
     /// Drops a slice of the compaction.
     Drop(Slice),
-    /// Ends the compaction, if it has reached the floor.
-    Finish,
+    /// Ends the compaction to this floor, if it has reached it.
+    Finish(Seq),
     /// Gives back so many free pages to the file system.
     GiveBack(u32),
 }
@@ -39,9 +40,9 @@ impl Work {
         let mut transaction = backend.begin().map_err(not_recorded)?;
         let done = match self {
             Self::Drop(slice) => transaction.drop_slice(slice).map_err(not_recorded)?,
-            Self::Finish => {
+            Self::Finish(to) => {
                 let floor = transaction.floor().map_err(not_recorded)?;
-                let at_end = floor.unfinished.as_ref().is_some_and(|going| going.reached == floor.seq());
+                let at_end = floor.reached_on_way_to(*to) == Some(*to);
                 if at_end {
                     transaction.set_floor(&floor.finished()).map_err(not_recorded)?;
                 }

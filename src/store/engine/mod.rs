@@ -7,6 +7,7 @@ use crate::state::Batch;
 use crate::store::stats::WalReader;
 use crate::store::watched_clock::WatchedClock;
 
+mod answered;
 #[cfg(feature = "sqlite")]
 mod background;
 mod caller;
@@ -35,6 +36,7 @@ mod sqlite;
 #[cfg(feature = "sqlite")]
 pub(crate) mod writer;
 
+pub(crate) use answered::answered;
 pub(crate) use caller::Caller;
 pub(crate) use chore::{Chore, Done, Work};
 pub(crate) use memory::MemoryEngine;

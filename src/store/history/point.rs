@@ -140,10 +140,14 @@ fn at_time(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
     floor_at(snapshot, time)
 }
 
-/// The floor, if its commit was at or before a time; else the log has no commit that was.
+/// The floor, if its commit was at or before a time; else the log has no commit that was, or none any more.
 fn floor_at(snapshot: &dyn Snapshot, time: Timestamp) -> Result<Head> {
     let floor = snapshot.floor()?;
-    if floor.at.is_some_and(|at| at <= time) { Ok(floor.head) } else { Err(too_early()) }
+    match floor.at {
+        Some(at) if at <= time => Ok(floor.head),
+        _ if floor.seq() > Seq::ZERO && snapshot.is_whole() => Err(floor.compacted(floor.seq().previous())),
+        _ => Err(too_early()),
+    }
 }
 
 /// The last change of the clock's key; `None` if the log has none.

@@ -26,7 +26,8 @@ impl EntryCache {
 
     /// The last change of the key, if it is in the cache.
     pub(crate) fn get(&self, key: &str) -> Option<&Arc<KeyState>> {
-        self.newer.last(key).or_else(|| self.older.last(key))
+        // IMPORTANT: also a deletion that is forgotten. The older half may still have what it deleted.
+        self.newer.row(key).or_else(|| self.older.row(key))
     }
 
     /// Adds the last change of a key that was read.
@@ -58,9 +59,10 @@ impl EntryCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{ChangeKind, Timestamp};
+    use crate::key::COMPACTION_KEY;
+    use crate::log::{ChangeKind, Hash, Head, Timestamp};
     use crate::seq::Seq;
-    use crate::state::{KeyVersion, Life};
+    use crate::state::{Compaction, Forgotten, KeyVersion, Life};
 
     fn latest(key: &str, seq: u64, bytes: usize) -> KeyState {
         let key_version =
@@ -142,5 +144,33 @@ mod tests {
         );
         cache.put(latest("/k2", 2, 1_000));
         assert_eq!(has(&cache, 2..=2), [true], "its budget is the same");
+    }
+
+    #[test]
+    fn what_was_deleted_stays_so_when_the_deletion_is_forgotten() {
+        let (mut cache, _) = of_four(1_000);
+        for n in 1..=3 {
+            cache.put(latest(&format!("/k{n}"), n, 1_000));
+        }
+        assert!(cache.older.row("/k1").is_some(), "the premise");
+        let change = |kind, key: &str, value: Option<Vec<u8>>| {
+            let (key, value, prev) = (key.into(), value.map(Arc::from), Seq::new(1));
+            Change { kind, key, version: 2, prev, value, ..Change::plain(5) }
+        };
+        cache.follow(&change(ChangeKind::Deleted, "/k1", None));
+        let head = Head { seq: Seq::new(9), hash: Hash::from_bytes([1; 32]) };
+        let forgotten = Forgotten { floor: head.seq, version: 9, keep: Vec::new() };
+        let record = Compaction {
+            floor: head,
+            at: Timestamp::EPOCH,
+            keep: Vec::new(),
+            forgotten: Some(Arc::new(forgotten)),
+            lost: Vec::new(),
+            base: None,
+        };
+        let record = change(ChangeKind::Updated, COMPACTION_KEY, Some(record.encode().unwrap()));
+        cache.put(KeyState::from_change(&record));
+        assert!(cache.newer.row("/k1").is_some() && cache.newer.last("/k1").is_none(), "the premise");
+        assert_eq!(cache.get("/k1").map(|last| last.key_version.life), Some(Life::Deleted));
     }
 }

@@ -13,4 +13,4 @@ pub use compact::{Compact, Compacted};
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use plan::{Record, recording};
 #[cfg(all(test, feature = "sqlite"))]
-pub(crate) use slices::Slices;
+pub(crate) use slices::{Made, Slices};

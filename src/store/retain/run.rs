@@ -4,16 +4,19 @@
 //! commit, which names the digest of what is left. The slices depend on the log alone. So whoever goes on after a crash makes
 //! the same base, in whichever process.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use super::check::Check;
 use super::compact::{Compact, Compacted, Told};
 use super::holds::Holds;
 use super::plan::{self, Record};
-use super::slices::Slices;
+use super::slices::{Made, Slices};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 use crate::key::CONSUMERS_PREFIX;
+use crate::limits::{Limits, MOST_VALUE_BYTES};
 use crate::log::{Timestamp, cause};
 use crate::seq::Seq;
 use crate::state::{BaseSeal, Batch, Compaction, Floor};
@@ -22,7 +25,13 @@ use crate::store::foreign::{broken, tell};
 use crate::store::history::point;
 use crate::store::open_store::OpenStore;
 use crate::store::read::base;
+use crate::store::threads::pause;
 
+/// The most bytes of the record that begins a compaction. The one that ends it has the digest besides, and always fits: a
+/// compaction that has begun must come to its end, also in a program with smaller limits.
+const FIRST_RECORD: usize = 1 << 20;
+/// How long work waits that would make a write-ahead log above its cap still longer. A reader may hold it for minutes.
+const NOT_NOW: Duration = Duration::from_millis(20);
 /// How many pages are given back at once.
 const PAGES: u32 = 256;
 
@@ -67,7 +76,8 @@ impl OpenStore {
             let next = record.next(&check, compact, holds.lost());
             // Who moves on or comes meanwhile is judged anew.
             let batch = batch.clone().expect_unchanged_since(CONSUMERS_PREFIX, holds.head);
-            match self.commit_record(batch, &next, record.version, cause::COMPACTING).await {
+            let limits = Limits::of_records(FIRST_RECORD);
+            match self.commit_record(batch, &next, record.version, cause::COMPACTING, &limits).await {
                 Err(StateError::Busy(_)) if self.holds(head.seq, compact).await?.head > holds.head => {
                     let now = self.read_snapshot(Record::read).await?;
                     if now.version != record.version {
@@ -88,8 +98,15 @@ impl OpenStore {
     }
 
     /// Commits a record of the compaction, if nobody else has committed one meanwhile.
-    async fn commit_record(&self, batch: Batch, next: &Compaction, version: u64, cause: &str) -> Result<()> {
-        match self.order(plan::recording(batch, next, version, cause)?).await {
+    async fn commit_record(
+        &self,
+        batch: Batch,
+        next: &Compaction,
+        version: u64,
+        cause: &str,
+        limits: &Limits,
+    ) -> Result<()> {
+        match self.order_within(plan::recording(batch, next, version, cause)?, limits).await {
             Ok(_) => Ok(()),
             Err(StateError::Rejected(_)) => Err(begun()),
             Err(error) => Err(error),
@@ -111,13 +128,15 @@ impl OpenStore {
                 Some(_) => return Err(other_digest(&floor)),
                 None => {
                     let sealed = Compaction { base: Some(seal), ..last };
-                    match self.commit_record(batch.clone(), &sealed, version, cause::COMPACTED).await {
+                    let limits = Limits::of_records(MOST_VALUE_BYTES);
+                    let batch = batch.clone();
+                    match self.commit_record(batch, &sealed, version, cause::COMPACTED, &limits).await {
                         Err(StateError::Busy(_)) => continue, // Another process has named it.
                         committed => committed?,
                     }
                 }
             }
-            self.tend(Work::Finish).await?;
+            self.tend(Work::Finish(floor.seq())).await?;
             self.give_back().await?;
             let BaseSeal { count: left, digest } = seal;
             return Ok(Some(Compacted { floor: floor.head, dropped, left, digest }));
@@ -141,12 +160,16 @@ impl OpenStore {
         loop {
             let (next, made) = self
                 .read_snapshot(move |snapshot| {
-                    let slice = slices.next(snapshot)?;
-                    Ok((slices, slice))
+                    let made = slices.next(snapshot)?;
+                    Ok((slices, made))
                 })
                 .await?;
             slices = next;
-            let Some(slice) = made else { return Ok(Some(slices.seal())) };
+            let slice = match made {
+                Made::Slice(slice) => slice,
+                Made::All => return Ok(Some(slices.seal())),
+                Made::Outdated => return Ok(None),
+            };
             if slice.to > reached {
                 // What lies up to there is as it stays, and was only read for the digest.
                 let slice = crate::backend::Slice { from: slice.from.max(reached), ..slice };
@@ -180,7 +203,7 @@ impl OpenStore {
             self.shared.check_open()?;
             let again = match &work {
                 Work::Drop(slice) => Work::Drop(slice.clone()),
-                Work::Finish => Work::Finish,
+                Work::Finish(floor) => Work::Finish(*floor),
                 Work::GiveBack(pages) => Work::GiveBack(*pages),
             };
             self.engine.tend(Chore { work, done: Box::new(move |done| drop(reply.send(done))) });
@@ -188,7 +211,10 @@ impl OpenStore {
                 .await
                 .unwrap_or_else(|_| Err(self.shared.check_open().err().unwrap_or_else(broken)))?
             {
-                Done::NotNow => work = again,
+                Done::NotNow => {
+                    work = again;
+                    pause(NOT_NOW).await?;
+                }
                 done => return Ok(done),
             }
         }
