@@ -70,6 +70,7 @@ fn is_compacted<T: std::fmt::Debug>(read: Result<T, StateError>, floor: Seq) {
 }
 
 /// A whole log, and which of its changes are left.
+#[derive(Clone)]
 struct Model {
     whole: Vec<Change>,
     left: BTreeSet<Seq>,
@@ -266,9 +267,16 @@ async fn run(local: &Local, steps: &[Step]) {
                 let Some(to) = ends.map(|change| change.seq).rev().nth(*back) else { continue };
                 let keep = if *keep { &kept[..] } else { &[] };
                 let compact = keep.iter().fold(before(to), |compact, pattern| compact.keep(pattern.clone()));
-                let compacted =
-                    local.compact(if *forget { compact.forget() } else { compact }).await.unwrap();
+                let compact = if *forget { compact.forget() } else { compact };
+                let plan = local.plan_compaction(compact.clone()).await.unwrap();
+                let compacted = local.compact(compact).await.unwrap();
+                assert_eq!((plan.dropped, plan.left), (compacted.dropped, compacted.left));
+                assert_eq!(plan.floor, compacted.floor);
+                let before = model.clone();
                 model.compact(to, keep, *forget);
+                let gone = before.left.difference(&model.left);
+                let last = gone.filter(|seq| !model.whole.iter().any(|change| change.prev == **seq));
+                assert_eq!(plan.forgotten, last.count() as u64);
                 model.extend(log_after(&store, model.head()).await);
                 assert_eq!(compacted.left, model.left.range(..=to).count() as u64);
                 check(local, &model).await;
@@ -322,8 +330,43 @@ async fn a_floor_that_cannot_be_one_is_refused_and_nothing_changes<S: Store>(sto
     );
     assert!(matches!(refused(before(Seq::new(9))).await, StateError::CursorDiverged(_)));
     invalid(refused(Compact::before(Seq::new(4))).await, "younger than 10 minutes");
+    for floor in [Seq::ZERO, Seq::new(1), requested, Seq::new(9)] {
+        let planned = subject.local.plan_compaction(before(floor)).await;
+        assert_eq!(planned.unwrap_err(), refused(before(floor)).await, "a plan is refused alike");
+    }
     assert_eq!(store.head().await.unwrap(), head, "nothing was recorded");
     assert_eq!(subject.local.floor().await.unwrap().seq, Seq::new(1));
+}
+
+async fn a_plan_names_who_is_in_the_way_and_changes_nothing<S: Store>(store: S, subject: &Subject) {
+    let reason = Meta::new().reason("x".repeat(100));
+    store.commit(Batch::new().set("/a", "1").meta(reason)).await.unwrap();
+    for value in ["2", "3"] {
+        store.set("/a", value.into()).await.unwrap();
+    }
+    let local = subject.local.opened();
+    for (name, start) in [("behind", 1), ("there", 2)] {
+        local.consumer(name).pattern("/a").start(Seq::new(start)).open().await.unwrap();
+    }
+    local.mark("before", Seq::new(1).into()).await.unwrap();
+    local.mark("there", Seq::new(2).into()).await.unwrap();
+    let (log, floor) = (log_after(&store, Seq::ZERO).await, Seq::new(2));
+    for compact in [before(floor), before(floor).spare_marks()] {
+        let plan = local.plan_compaction(compact).await.unwrap();
+        let [consumer] = &plan.consumers[..] else { panic!("{:?}", plan.consumers) };
+        assert_eq!((&*consumer.name, consumer.cursor.seq(), consumer.holds), ("behind", Seq::new(1), true));
+        let [mark] = &plan.marks[..] else { panic!("{:?}", plan.marks) };
+        assert_eq!((&*mark.name, mark.head.seq), ("before", Seq::new(1)));
+        assert_eq!((plan.before.seq, plan.floor.seq, plan.dropped, plan.left), (Seq::ZERO, floor, 1, 1));
+        assert!((104..120).contains(&plan.dropped_bytes), "key, value and metadata: {}", plan.dropped_bytes);
+        assert_eq!(plan.left_bytes, 3);
+    }
+    let young = local.plan_compaction(Compact::before(floor)).await.unwrap_err();
+    assert!(matches!(&young, StateError::InvalidArgument(why) if why.contains("younger than 10 minutes")));
+    assert_eq!(log_after(&store, Seq::ZERO).await, log, "nothing was recorded");
+    assert_eq!(local.floor().await.unwrap().seq, Seq::ZERO);
+    let held = local.compact(before(Seq::new(1))).await;
+    assert!(held.is_ok(), "neither the consumer nor the mark at the floor is in the way: {held:?}");
 }
 
 async fn who_why_and_when_a_log_was_compacted_stays_in_it<S: Store>(store: S, subject: &Subject) {
@@ -573,6 +616,7 @@ on_every_backend!(
     a_time_before_the_floor_is_gone_and_one_at_it_is_the_floor,
     an_export_with_its_base_begins_at_any_point_and_becomes_a_store,
     a_floor_that_cannot_be_one_is_refused_and_nothing_changes,
+    a_plan_names_who_is_in_the_way_and_changes_nothing,
     who_why_and_when_a_log_was_compacted_stays_in_it,
     a_record_of_a_compaction_that_can_begin_can_also_end,
     a_time_before_the_floor_is_compacted,

@@ -11,7 +11,7 @@ use super::history::{Mark, Point, Restore};
 use super::marks;
 use super::receipt::Receipt;
 use super::restoring::plan;
-use super::retain::{Compact, Compacted};
+use super::retain::{Compact, Compacted, CompactionPlan};
 use super::state_store::StateStore;
 use super::stats::Stats;
 use super::transfer::{Export, Exported};
@@ -316,6 +316,33 @@ pub trait LocalStore: StateStore + sealed::Opened {
     async fn compact(&self, compact: Compact) -> Result<Compacted> {
         let batch = self.stamped(Batch::new());
         self.opened().0.compact(compact, batch).await
+    }
+
+    /// Says what [`compact`](Self::compact) would do, and who would be in its way: nothing is written. It reads and checks
+    /// everything up to the point, as a compaction does, and refuses what that would refuse, but for consumers and marks:
+    /// these are listed. What others do meanwhile may change the answer.
+    ///
+    /// ```
+    /// use univrs_state::retain::Compact;
+    /// use univrs_state::{LocalStore, MemoryStore, Seq, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// for value in ["1", "2", "3"] {
+    ///     store.set("/a", value.into()).await?;
+    /// }
+    /// let plan = store.plan_compaction(Compact::before(Seq::new(2)).force()).await?;
+    /// assert_eq!((plan.dropped, plan.left), (1, 1)); // the change 1 would go, 2 would be the base
+    /// assert!(plan.consumers.is_empty() && plan.marks.is_empty());
+    /// assert_eq!(store.floor().await?.seq, Seq::ZERO);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`compact`](Self::compact) before it writes, but for consumers and marks;
+    /// [`StateError::Unsupported`](crate::StateError::Unsupported) for an export that withholds changes or begins after the
+    /// first change of its log without its base.
+    async fn plan_compaction(&self, compact: Compact) -> Result<CompactionPlan> {
+        self.opened().0.plan_compaction(compact).await
     }
 
     /// Goes on with a compaction that was cut off, and ends it as it would have ended; `None` if there is none.

@@ -93,7 +93,8 @@ impl OpenStore {
 
     pub(crate) async fn stats(&self) -> Result<Stats> {
         // A log whose end cannot be read has no newest time, but it has statistics.
-        let tip = self.read_snapshot(|snapshot| Ok(snapshot.tip().ok())).await?;
+        let (tip, floor) =
+            self.read_snapshot(|snapshot| Ok((snapshot.tip().ok(), snapshot.floor().ok()))).await?;
         let wal = self.engine.wal();
         let newest = tip.map_or(Timestamp::EPOCH, |tip| tip.at);
         let ahead_of_clock = self.engine.clock().ahead(newest).unwrap_or_default();
@@ -110,6 +111,7 @@ impl OpenStore {
             wal_file_bytes: wal.file,
             wal_readers: wal.readers,
             ahead_of_clock,
+            unfinished_compaction: floor.filter(|floor| floor.unfinished.is_some()).map(|floor| floor.seq()),
             warnings,
             checkpoints: counters.checkpoints,
             failed_checkpoints: counters.failed_checkpoints,

@@ -59,6 +59,9 @@ pub struct Stats {
     /// How far the time of the newest commit is ahead of the clock; zero if it is not. Later commits get times just
     /// after it. Zero for a [`Clock`](crate::options::Clock) that names no uptime.
     pub ahead_of_clock: Duration,
+    /// The floor of a compaction that has not yet dropped everything before it; `None` if there is none. If nobody is at it,
+    /// [`resume_compaction`](crate::LocalStore::resume_compaction) finishes it.
+    pub unfinished_compaction: Option<Seq>,
     /// What an operator should see to: a write-ahead log that is above its cap and who holds it, a newest commit that
     /// is ahead of the clock, a clock that leapt. Empty if all is well.
     pub warnings: Vec<Warning>,

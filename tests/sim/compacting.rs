@@ -82,7 +82,7 @@ fn begin_at(sqlite: &mut Sqlite, sources: &Sources, to: Seq, compact: &Compact) 
     })?;
     record.check(to, at, None)?;
     let mut check = Check::new(sqlite.id(), record.floor.clone(), record.seal(), Floor::at(to, Some(at)));
-    while sqlite.with_snapshot(|snapshot| check.go_on(snapshot?))? {}
+    while sqlite.with_snapshot(|snapshot| check.go_on(snapshot?, &mut |_, _| {}))? {}
     let next = record.next(&check, compact, Vec::new());
     commit(sqlite, sources, &next, record.version, cause::COMPACTING)
 }

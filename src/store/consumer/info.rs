@@ -35,7 +35,7 @@ pub struct ConsumerInfo {
 }
 
 impl ConsumerInfo {
-    fn new(hold: Hold, head: Seq, now: Timestamp) -> Self {
+    pub(crate) fn new(hold: Hold, head: Seq, now: Timestamp) -> Self {
         let (holds, record) = (hold.lasts(now), hold.record);
         Self {
             name: hold.name,

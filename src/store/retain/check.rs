@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::backend::{Linked, Snapshot};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
-use crate::log::{Break, ChangeKind, Follow, FollowBase, Head, LastMeta, StoreId, Timestamp, header_hash};
+use crate::log::{Break, Change, ChangeKind, Follow, FollowBase, Head, LastMeta, StoreId, Timestamp, header_hash};
 use crate::seq::Seq;
 use crate::state::{BaseSeal, Floor};
 
@@ -54,8 +54,13 @@ impl Check {
         self.deleted
     }
 
-    /// Goes on; false once it is at the floor.
-    pub(crate) fn go_on(&mut self, snapshot: &dyn Snapshot) -> Result<bool> {
+    /// Goes on, and calls `visit` with each change that is right and the bytes of its metadata; false once it is at the
+    /// floor.
+    pub(crate) fn go_on(
+        &mut self,
+        snapshot: &dyn Snapshot,
+        visit: &mut dyn FnMut(&Change, usize),
+    ) -> Result<bool> {
         if snapshot.floor()?.head != self.old.0.head {
             return Err(StateError::Busy("another compaction began meanwhile".into()));
         }
@@ -66,7 +71,8 @@ impl Check {
             taken += 1;
             bytes += linked.change.size();
             to = linked.change.seq;
-            self.take(&linked, &mut meta)?;
+            let meta = self.take(&linked, &mut meta)?;
+            visit(&linked.change, meta);
             let full = taken == CHANGES || bytes >= BYTES;
             Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
@@ -82,7 +88,8 @@ impl Check {
         Ok(self.reached < floor)
     }
 
-    fn take(&mut self, Linked { change, before }: &Linked, meta: &mut LastMeta) -> Result<()> {
+    /// Takes the next change; returns how many bytes its metadata has.
+    fn take(&mut self, Linked { change, before }: &Linked, meta: &mut LastMeta) -> Result<usize> {
         let view = change.view(change.meta.as_ref().map(|known| meta.encode(known)));
         let header = header_hash(&view.header());
         let contradicts = |error: Break| StateError::Corrupted(format!("{error}; nothing was dropped"));
@@ -95,7 +102,7 @@ impl Check {
         if change.kind == ChangeKind::Deleted {
             self.deleted = self.deleted.max(change.version);
         }
-        Ok(())
+        Ok(view.meta.map_or(0, <[u8]>::len))
     }
 
     /// Compares the base of the floor before with its seal.

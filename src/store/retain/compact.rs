@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::audit::Progress;
 use crate::log::{Hash, Head};
 use crate::pattern::Pattern;
-use crate::store::history::Point;
+use crate::store::consumer::ConsumerInfo;
+use crate::store::history::{Mark, Point};
 
 /// Up to where to compact the log, and what to keep. Passed to [`LocalStore::compact`](crate::LocalStore::compact).
 ///
@@ -116,4 +117,34 @@ pub struct Compacted {
     pub left: u64,
     /// The digest of the base, which the log names.
     pub digest: Hash,
+}
+
+/// What a compaction would do, and who would be in its way. Made by
+/// [`LocalStore::plan_compaction`](crate::LocalStore::plan_compaction).
+///
+/// The bytes are those of the keys, the values and the metadata; a file has some more for each change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactionPlan {
+    /// The position that the log begins after now, and the chain hash there.
+    pub before: Head,
+    /// The position that it would begin after, and the chain hash there.
+    pub floor: Head,
+    /// How many changes would go.
+    pub dropped: u64,
+    /// How many bytes these have.
+    pub dropped_bytes: u64,
+    /// How many changes would be left at or before the floor: the base.
+    pub left: u64,
+    /// How many bytes these have.
+    pub left_bytes: u64,
+    /// How many deleted keys would be forgotten. Their last changes are among those that would go.
+    pub forgotten: u64,
+    /// Consumers that are not done with what lies before the floor, in the order of their names. Those that
+    /// [hold](ConsumerInfo::holds) it are in the way unless the compaction is [forced](Compact::force); all of
+    /// them would lose their place.
+    pub consumers: Vec<ConsumerInfo>,
+    /// Marks of points before the floor, in the order of their names. They would stay, but what they name would be gone. They
+    /// are in the way if the compaction [spares them](Compact::spare_marks).
+    pub marks: Vec<Mark>,
 }

@@ -8,6 +8,7 @@ use crate::key::{CONSUMERS_PREFIX, KeyRange, MARKS_PREFIX};
 use crate::log::Timestamp;
 use crate::seq::Seq;
 use crate::state::{Entry, Hold};
+use crate::store::consumer::ConsumerInfo;
 use crate::store::history::Mark;
 
 /// The most names that an error or a record has.
@@ -16,12 +17,10 @@ const NAMED: usize = 20;
 /// Who still needs what lies before a floor, in one state.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
-    /// Consumers that are not done with it, and hold it.
-    pub(super) held: Vec<String>,
-    /// Consumers that are not done with it, but were not heard of for longer than they hold.
-    pub(super) passed: Vec<String>,
+    /// Consumers that are not done with it.
+    pub(super) consumers: Vec<ConsumerInfo>,
     /// Marks of points before it.
-    pub(super) marks: Vec<String>,
+    pub(super) marks: Vec<Mark>,
     /// The end of the log in this state.
     pub(super) head: Seq,
 }
@@ -29,18 +28,18 @@ pub(super) struct Holds {
 impl Holds {
     pub(super) fn read(snapshot: &dyn Snapshot, floor: Seq, now: Timestamp) -> Result<Self> {
         let mut holds = Self { head: snapshot.head()?.seq, ..Self::default() };
+        let head = holds.head;
         each(snapshot, CONSUMERS_PREFIX, |entry| {
             let hold = Hold::of(&entry)?;
             if hold.record.cursor.seq() < floor {
-                let lasts = hold.lasts(now);
-                if lasts { &mut holds.held } else { &mut holds.passed }.push(hold.name);
+                holds.consumers.push(ConsumerInfo::new(hold, head, now));
             }
             Ok(())
         })?;
         each(snapshot, MARKS_PREFIX, |entry| {
             let mark = Mark::decode(&entry.key, &entry.value)?;
             if mark.head.seq < floor {
-                holds.marks.push(mark.name);
+                holds.marks.push(mark);
             }
             Ok(())
         })?;
@@ -49,15 +48,16 @@ impl Holds {
 
     /// Refuses a compaction that somebody is in the way of.
     pub(super) fn check(&self, floor: Seq, force: bool, spare_marks: bool) -> Result<()> {
-        if !self.held.is_empty() && !force {
-            let names = named(&self.held);
+        let held: Vec<&str> = self.named(true).collect();
+        if !held.is_empty() && !force {
+            let names = list(&held);
             return Err(StateError::Held(format!(
                 "the log cannot be compacted to {floor}, because consumers are not done with what lies before it: {names}; \
                  compact to an earlier position, wait for them, remove those that nobody needs, or force it"
             )));
         }
         if spare_marks && !self.marks.is_empty() {
-            let names = named(&self.marks);
+            let names = list(&self.marks.iter().map(|mark| mark.name.as_str()).collect::<Vec<_>>());
             return Err(StateError::Held(format!(
                 "the log cannot be compacted to {floor}, because marks name points before it: {names}; compact to an earlier \
                  position, or remove them"
@@ -66,9 +66,15 @@ impl Holds {
         Ok(())
     }
 
-    /// The consumers that lose their place.
+    /// The consumers that lose their place: those that hold it first.
     pub(super) fn lost(&self) -> Vec<String> {
-        self.held.iter().chain(&self.passed).take(NAMED).cloned().collect()
+        self.named(true).chain(self.named(false)).take(NAMED).map(str::to_owned).collect()
+    }
+
+    /// The names of the consumers that hold what they are not done with, or of those whose hold has passed.
+    fn named(&self, holds: bool) -> impl Iterator<Item = &str> {
+        let found = self.consumers.iter().filter(move |consumer| consumer.holds == holds);
+        found.map(|consumer| consumer.name.as_str())
     }
 }
 
@@ -81,8 +87,8 @@ fn each(snapshot: &dyn Snapshot, prefix: &str, mut visit: impl FnMut(Entry) -> R
     })
 }
 
-fn named(names: &[String]) -> String {
+fn list(names: &[&str]) -> String {
     let more = names.len().saturating_sub(NAMED);
-    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }

@@ -4,12 +4,13 @@ mod check;
 mod compact;
 mod holds;
 mod plan;
+mod planning;
 mod run;
 mod slices;
 
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use check::Check;
-pub use compact::{Compact, Compacted};
+pub use compact::{Compact, Compacted, CompactionPlan};
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use plan::{Record, recording};
 #[cfg(all(test, feature = "sqlite"))]

@@ -9,10 +9,12 @@ use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 use crate::key::COMPACTION_KEY;
 use crate::log::{Head, Timestamp};
+use crate::seq::Seq;
 use crate::state::{BaseSeal, Batch, Compaction, Floor, Forgotten};
 
 /// A floor that is younger is refused unless it is forced: open scans, and retries by commit id, may go back so far.
 const YOUNG: Duration = Duration::from_secs(600);
+
 /// What the log says of its last compaction, and the version of the key that says it.
 pub(crate) struct Record {
     pub(crate) floor: Floor,
@@ -60,16 +62,21 @@ impl Record {
     /// The record of a compaction that begins at the floor that was checked.
     pub(crate) fn next(&self, check: &Check, compact: &Compact, lost: Vec<String>) -> Compaction {
         let (floor, at) = check.floor();
-        let known = self.floor.forgotten.clone();
-        let before = known.as_ref().map_or(0, |known| known.version);
-        let forgotten = if compact.forget {
-            // Keys that were migrated may have larger versions than positions.
-            let version = check.deleted().max(floor.seq.as_u64()).max(before);
-            Some(Arc::new(Forgotten { floor: floor.seq, version, keep: compact.keep.clone() }))
-        } else {
-            known
-        };
+        let forgotten = self.forgotten(compact, floor.seq, check.deleted());
         Compaction { floor, at, keep: compact.keep.clone(), forgotten, lost, base: None }
+    }
+
+    /// What is forgotten after a compaction to a floor, where `deleted` is the largest version of a key that was deleted up
+    /// to there.
+    pub(crate) fn forgotten(&self, compact: &Compact, floor: Seq, deleted: u64) -> Option<Arc<Forgotten>> {
+        let known = self.floor.forgotten.clone();
+        if !compact.forget {
+            return known;
+        }
+        let before = known.map_or(0, |known| known.version);
+        // Keys that were migrated may have larger versions than positions.
+        let version = deleted.max(floor.as_u64()).max(before);
+        Some(Arc::new(Forgotten { floor, version, keep: compact.keep.clone() }))
     }
 }
 

@@ -61,7 +61,7 @@ impl OpenStore {
         loop {
             let (checked, more) = self
                 .read_snapshot(move |snapshot| {
-                    let more = check.go_on(snapshot)?;
+                    let more = check.go_on(snapshot, &mut |_, _| {})?;
                     Ok((check, more))
                 })
                 .await?;
@@ -91,10 +91,15 @@ impl OpenStore {
 
     /// Who needs what lies before a floor; an error if that is in the way.
     async fn holds(&self, floor: Seq, compact: &Compact) -> Result<Holds> {
-        let now = self.engine.clock().shown()?;
-        let holds = self.read_snapshot(move |snapshot| Holds::read(snapshot, floor, now)).await?;
+        let holds = self.holds_before(floor).await?;
         holds.check(floor, compact.force, compact.spare_marks)?;
         Ok(holds)
+    }
+
+    /// Who needs what lies before a floor.
+    pub(super) async fn holds_before(&self, floor: Seq) -> Result<Holds> {
+        let now = self.engine.clock().shown()?;
+        self.read_snapshot(move |snapshot| Holds::read(snapshot, floor, now)).await
     }
 
     /// Commits a record of the compaction, if nobody else has committed one meanwhile.
