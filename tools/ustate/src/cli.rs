@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::commands::{
-    anchor, bisect, blame, completions, delete, diff, doctor, export, get, history, import, init, list, load,
-    log, mark, replay, restore, set, show, stats, tree, verify, watch,
+    anchor, bisect, blame, compact, completions, consumers, delete, diff, doctor, export, get, history,
+    import, init, list, load, log, mark, replay, restore, set, show, stats, tree, verify, watch,
 };
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
@@ -123,6 +123,8 @@ pub(crate) enum Command {
     Replay(replay::Replay),
     Restore(restore::Restore),
     Load(load::Load),
+    Compact(compact::Compact),
+    Consumers(consumers::Consumers),
     Doctor(doctor::Doctor),
     Init(init::Init),
     Completions(completions::Completions),

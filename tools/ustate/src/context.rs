@@ -201,9 +201,12 @@ impl Context {
         }
     }
 
-    /// The command that accepts the clock, where a text of the library says that this can be done.
+    /// The command that does what a text of the library says can be done.
     pub(crate) fn way_on(&self, text: &str) -> Option<String> {
-        text.contains("accept the clock").then(|| self.hint("doctor --accept-clock -m WHY"))
+        let ways =
+            [("accept the clock", "doctor --accept-clock -m WHY"), ("resume_compaction", "compact --resume")];
+        let (_, command) = ways.into_iter().find(|(said, _)| text.contains(said))?;
+        Some(self.hint(command))
     }
 
     /// Says something beside the data.

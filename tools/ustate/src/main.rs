@@ -29,6 +29,7 @@ mod pages;
 mod pairs;
 mod pipe;
 mod place;
+mod plan;
 mod point;
 mod progress;
 mod rows;

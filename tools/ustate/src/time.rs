@@ -114,6 +114,15 @@ fn parse_offset(text: &str) -> Option<Offset> {
     fits.then(|| Offset::from_seconds(sign * (hours * 3_600 + minutes * 60)).ok()).flatten()
 }
 
+/// A duration in its largest whole unit: `7 d`, `90 s`.
+pub(crate) fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
+    let whole = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0);
+    let (unit, name) = whole.unwrap_or((1, "s"));
+    format!("{} {name}", seconds / unit)
+}
+
 /// A duration like `5s`, `500ms`, `2m`, or a number of seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u32>() {
@@ -173,6 +182,8 @@ mod tests {
             ["just now", "12 s ago", "1 min ago", "2 h ago", "2 d ago"]
         );
         assert_eq!([d(-90), d(-1), distance(-999_999)], ["in 1 min", "in 1 s", "just now"]);
+        let s = |seconds| span(Duration::from_secs(seconds));
+        assert_eq!([s(604_800), s(7_200), s(60), s(90), s(0)], ["7 d", "2 h", "1 min", "90 s", "0 s"]);
         assert_eq!(parse_duration("5"), Ok(Duration::from_secs(5)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert!(parse_duration("-5s").is_err() && parse_duration("soon").is_err());

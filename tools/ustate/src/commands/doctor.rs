@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use univrs_state::stats::About;
-use univrs_state::{LocalStore, Meta, SqliteStore, StateError, StateStore};
+use univrs_state::{LocalStore, Meta, Seq, SqliteStore, StateError, StateStore};
 
 use super::accept_clock::accept_clock;
 use crate::context::{Context, loss_in, may_write, quoted};
@@ -230,6 +230,7 @@ async fn opened(context: &Context, path: &Path, header: Option<&Header>) -> Done
     let store = store.map_err(|error| Context::explain(path, &error))?;
     let mut checks = inside(&store, header).await?;
     checks.extend(loss(&store).await?);
+    checks.extend(retention(context, &store).await?);
     checks.push(clock(&store).await?);
     store.close().await?;
     checks.extend(opening(path, &store));
@@ -245,14 +246,36 @@ async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>
         let version = SqliteStore::sqlite_version();
         checks.push(Check::ok("SQLite", format!("{version}{}", last.unwrap_or_default())));
     }
-    let head = store.head().await?;
-    checks.push(Check::ok("log", format!("ends at {}", head.seq)));
+    let (floor, head) = (LocalStore::floor(store).await?.seq, store.head().await?.seq);
+    let begins = if floor > Seq::ZERO { format!("begins after {floor}, ") } else { String::new() };
+    checks.push(Check::ok("log", format!("{begins}ends at {head}")));
     if store.is_immutable() {
         checks.push(Check::warning(
             "reads",
             "as a file that nobody changes",
             "reads and watches end when its owner writes to it",
         ));
+    }
+    Ok(checks)
+}
+
+/// A compaction that is not finished, and the consumers.
+async fn retention(context: &Context, store: &SqliteStore) -> Done<Vec<Check>> {
+    let mut checks = Vec::new();
+    if let Some(floor) = store.stats().await?.unfinished_compaction {
+        let advice = format!("unless somebody is at it, {} finishes it", context.hint("compact --resume"));
+        checks.push(Check::warning("compaction", format!("the one to {floor} is not finished"), advice));
+    }
+    let (consumers, floor) = (store.consumers().await?, LocalStore::floor(store).await?.seq);
+    for lost in consumers.iter().filter(|consumer| consumer.cursor.seq() < floor) {
+        let what = format!("{} is at {}, before the log begins", lost.name, lost.cursor.seq());
+        let reset = context.hint(&format!("consumers reset {} --to {floor}", lost.name));
+        checks.push(Check::warning("consumer", what, format!("what lies between is gone; {reset} goes on")));
+    }
+    if let Some(last) = consumers.iter().max_by_key(|consumer| consumer.lag) {
+        let number = counted(consumers.len() as u64, "consumer");
+        let what = format!("{number}; {} is {} behind", last.name, counted(last.lag, "change"));
+        checks.push(Check::ok("consumers", what));
     }
     Ok(checks)
 }

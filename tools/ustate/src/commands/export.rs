@@ -59,10 +59,7 @@ impl Export {
                 failure.fact("name a file, or use --text").hint(context.hint("export -O state.log")),
             );
         }
-        if let Some(out) = out.filter(|out| out.symlink_metadata().is_ok()) {
-            let what = format!("{} exists, and is not written over", out.display());
-            return fail(Failure::new(Exit::No, "already_exists", what));
-        }
+        out.map(refuse_existing).transpose()?;
         let redact = self.redact.iter().map(|text| text.parse()).collect::<univrs_state::Result<Vec<_>>>()?;
         let (only, range) = sort_out(&self.select)?;
         let source = context.open().await?;
@@ -85,7 +82,20 @@ impl Export {
     }
 }
 
-async fn to_file(source: &Source, export: univrs_state::archive::Export, out: &Path) -> Done<Exported> {
+/// An error if something is at the path of a file that is to be written.
+pub(super) fn refuse_existing(out: &Path) -> Done {
+    if out.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let what = format!("{} exists, and is not written over", out.display());
+    fail(Failure::new(Exit::No, "already_exists", what))
+}
+
+pub(super) async fn to_file(
+    source: &Source,
+    export: univrs_state::archive::Export,
+    out: &Path,
+) -> Done<Exported> {
     let mut signals = Signals::new()?;
     let store = source.local();
     let mut export = std::pin::pin!((&store).export_to(export, out));

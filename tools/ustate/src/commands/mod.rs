@@ -4,7 +4,9 @@ mod accept_clock;
 pub(crate) mod anchor;
 pub(crate) mod bisect;
 pub(crate) mod blame;
+pub(crate) mod compact;
 pub(crate) mod completions;
+pub(crate) mod consumers;
 pub(crate) mod delete;
 pub(crate) mod diff;
 pub(crate) mod doctor;
@@ -55,6 +57,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Replay(command) => command.run(context).await,
         Command::Restore(command) => command.run(context).await,
         Command::Load(command) => command.run(context).await,
+        Command::Compact(command) => command.run(context).await,
+        Command::Consumers(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,
         Command::Init(command) => command.run(context).await,
         Command::Completions(command) => command.run(context),

@@ -88,7 +88,7 @@ impl Verify {
 }
 
 /// The anchors in a file, a line each.
-async fn read_anchors(file: &Path) -> Done<Vec<Anchor>> {
+pub(super) async fn read_anchors(file: &Path) -> Done<Vec<Anchor>> {
     let file = Some(file).filter(|file| *file != Path::new("-"));
     let name = named(file);
     let bytes = match file {
