@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use crate::backend::{Linked, Snapshot};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
-use crate::log::{Break, Change, ChangeKind, Follow, FollowBase, Head, LastMeta, StoreId, Timestamp, header_hash};
+use crate::log::{
+    Break, Change, ChangeKind, Follow, FollowBase, Head, LastMeta, StoreId, Timestamp, header_hash,
+};
 use crate::seq::Seq;
 use crate::state::{BaseSeal, Floor};
 

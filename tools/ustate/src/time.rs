@@ -118,7 +118,7 @@ fn parse_offset(text: &str) -> Option<Offset> {
 pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
-    let whole = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0);
+    let whole = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
     let (unit, name) = whole.unwrap_or((1, "s"));
     format!("{} {name}", seconds / unit)
 }

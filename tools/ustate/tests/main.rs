@@ -40,6 +40,7 @@ mod remade;
 mod replay;
 mod restore;
 mod resume;
+mod retain;
 mod secrets;
 mod slices;
 mod stats;

@@ -36,6 +36,8 @@ Commands:
   replay       Replay the log: into a new store, or commit by commit for a command
   restore      Bring back what was, as new changes in one commit
   load         Set a key for each file of a folder, all in one commit
+  compact      Drop what was replaced before a point, for good
+  consumers    List, move and remove the readers whose position the store keeps
   doctor       Look at the files of a store, and where they are
   init         Create an empty store
   completions  Print a shell's completions
@@ -199,9 +201,32 @@ fn tables_and_examples_of_the_help_are_as_they_are_written_on_eighty_columns() {
     };
     let mut with = 0;
     let commands = [
-        "", "get", "list", "tree", "set", "delete", "watch", "log", "show", "history", "diff", "blame",
-        "bisect", "stats", "verify", "anchor", "mark", "export", "import", "replay", "restore", "load",
-        "doctor", "init",
+        "",
+        "get",
+        "list",
+        "tree",
+        "set",
+        "delete",
+        "watch",
+        "log",
+        "show",
+        "history",
+        "diff",
+        "blame",
+        "bisect",
+        "stats",
+        "verify",
+        "anchor",
+        "mark",
+        "export",
+        "import",
+        "replay",
+        "restore",
+        "load",
+        "compact",
+        "consumers",
+        "doctor",
+        "init",
     ];
     for command in commands {
         let narrow = below(command, "80");

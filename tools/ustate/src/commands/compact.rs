@@ -155,7 +155,10 @@ impl Compact {
     async fn resume(&self, context: &mut Context) -> Done {
         if self.dry_run {
             let source = context.open_to_rehearse(&self.origin.meta()).await?;
-            let Some(floor) = source.stats().await?.unfinished_compaction else { return nothing(context) };
+            let Some(floor) = source.stats().await?.unfinished_compaction else {
+                nothing(context);
+                return Ok(());
+            };
             return match context.format {
                 Format::Human => context.out.line(&format!("would finish the compaction to {floor}")),
                 Format::Tsv => context.out.fields(["floor", &floor.to_string()]),
@@ -169,10 +172,11 @@ impl Compact {
         let handle = store.with_meta(self.origin.meta());
         let compacted = interruptible(context, &store, handle.resume_compaction()).await?;
         context.close(&store).await;
-        match compacted {
-            Some(compacted) => self.report(context, &compacted),
-            None => nothing(context),
+        if let Some(compacted) = compacted {
+            return self.report(context, &compacted);
         }
+        nothing(context);
+        Ok(())
     }
 
     fn report(&self, context: &mut Context, compacted: &Compacted) -> Done {
@@ -198,9 +202,8 @@ impl Compact {
     }
 }
 
-fn nothing(context: &mut Context) -> Done {
+fn nothing(context: &mut Context) {
     context.note("no compaction was cut off, so there is nothing to finish");
-    Ok(())
 }
 
 /// Writes everything up to the floor to a file, reads that back, and compares where it leads.

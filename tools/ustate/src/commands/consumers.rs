@@ -27,7 +27,7 @@ Examples:
   ustate consumers reset billing --to head -m 'skip the backlog'
   ustate consumers remove billing";
 
-/// List the readers whose position the store keeps, move them and remove them.
+/// List, move and remove the readers whose position the store keeps.
 ///
 /// A consumer holds back 'ustate compact': what it has not read is not dropped, until it was not heard of for as long as
 /// it holds. Without a verb, this lists them: the name, the position, how many changes the log has after it, the keys, and
