@@ -75,7 +75,7 @@ impl Context {
             // What concerns reads; `stats` and `doctor` tell the rest.
             let of_reads = |warning: &&Warning| matches!(warning.about, About::Files | About::Others);
             self.warn(store.warnings().iter().filter(of_reads));
-            return Ok(Source::Live(store));
+            return Ok(Source::live(store).await?);
         }
         let source = Source::Export(Archive::open(path).await?);
         if self.verbose {
@@ -120,7 +120,7 @@ impl Context {
         };
         let cannot_write = std::fs::OpenOptions::new().write(true).open(path).as_ref().is_err_and(refused);
         if cannot_write {
-            return Ok(Source::Live(self.open_to_write(meta).await?));
+            return Ok(Source::live(self.open_to_write(meta).await?).await?);
         }
         self.open_at(path).await
     }

@@ -34,7 +34,7 @@ impl Point {
             Form::Time(moment) => match self.past_at(context, source, moment).await {
                 Ok(past) => Ok(past.seq()),
                 Err(StateError::InvalidArgument(_)) => {
-                    context.note(&format!("{self} is before the first change"));
+                    context.note(&self.too_early(context, source.floor()).what);
                     Ok(source.floor())
                 }
                 Err(error) => Err(error.into()),
@@ -59,12 +59,12 @@ impl Point {
         let head = source.head().await?.seq;
         let seq = match &self.form {
             Form::Time(moment) => match self.past_at(context, source, moment).await {
-                Err(StateError::InvalidArgument(_)) => return fail(self.too_early(context)),
+                Err(StateError::InvalidArgument(_)) => return fail(self.too_early(context, source.floor())),
                 past => return Ok(past?),
             },
             Form::Head(back) => match self.commits_back(context, source, head, *back).await? {
                 Some(seq) => seq,
-                None => return fail(self.too_early(context)),
+                None => return fail(self.too_early(context, source.floor())),
             },
             _ => self.change(context, source, head).await?,
         };
@@ -169,9 +169,14 @@ impl Point {
         Ok(past)
     }
 
-    fn too_early(&self, context: &Context) -> Failure {
-        Failure::new(Exit::HistoryGone, BEFORE_FIRST, format!("{self} is before the first change"))
-            .fact("the point 0 stands for the empty store before it")
+    fn too_early(&self, context: &Context, floor: Seq) -> Failure {
+        let (what, fact) = if floor == Seq::ZERO {
+            (format!("{self} is before the first change"), "the point 0 stands for the empty store before it")
+        } else {
+            (format!("{self} is before {floor}, where the log begins"), "what came before is gone")
+        };
+        Failure::new(Exit::HistoryGone, BEFORE_FIRST, what)
+            .fact(fact)
             .hint(context.hint("log --reverse -n 1"))
     }
 

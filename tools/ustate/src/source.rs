@@ -9,8 +9,8 @@ use univrs_state::{LocalStore, Result, Seq, SqliteStore, StateError};
 
 /// An open store for reading. What it has in common with every store it is by [`Deref`].
 pub(crate) enum Source {
-    /// The database of a store, which others may write meanwhile.
-    Live(SqliteStore),
+    /// The database of a store, which others may write meanwhile, and where its log began when it was opened.
+    Live(SqliteStore, Seq),
     /// An exported log, which was checked as it was opened.
     Export(Archive),
 }
@@ -21,10 +21,15 @@ pub(crate) fn is_export(path: &Path) -> Result<bool> {
 }
 
 impl Source {
+    pub(crate) async fn live(store: SqliteStore) -> Result<Self> {
+        let floor = LocalStore::floor(&store).await?.seq;
+        Ok(Self::Live(store, floor))
+    }
+
     /// Where the log begins; what came up to here is not in it.
     pub(crate) fn floor(&self) -> Seq {
         match self {
-            Self::Live(_) => Seq::ZERO,
+            Self::Live(_, floor) => *floor,
             Self::Export(archive) => archive.floor().seq,
         }
     }
@@ -37,7 +42,7 @@ impl Source {
     /// How many changes are in the chain, but not shown.
     pub(crate) fn withheld(&self) -> u64 {
         match self {
-            Self::Live(_) => 0,
+            Self::Live(..) => 0,
             Self::Export(archive) => archive.withheld(),
         }
     }
@@ -76,7 +81,7 @@ impl Deref for Source {
 
     fn deref(&self) -> &Self::Target {
         match self {
-            Self::Live(store) => store,
+            Self::Live(store, _) => store,
             Self::Export(archive) => archive,
         }
     }

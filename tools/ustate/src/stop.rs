@@ -84,9 +84,8 @@ impl Failure {
 
     pub(crate) fn of(error: &StateError) -> Self {
         let what = match error {
-            // Of what commands read, only an export begins later.
             StateError::Compacted { oldest, .. } => {
-                format!("this export begins after {oldest}; what was asked for came before")
+                format!("the log begins after {oldest}; what was asked for came before")
             }
             error => error.to_string(),
         };

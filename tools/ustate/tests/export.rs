@@ -124,13 +124,13 @@ $ ustate log --db late.log -o tsv
 3	[EXACT]	updated	/cluster/leader	json	"node-7"	alice@ops	failover
 ! note: this export begins after 2
 $ ustate log 0.. --db late.log -q
-! error: this export begins after 2; what was asked for came before
+! error: the log begins after 2; what was asked for came before
 [exit 6]
 $ ustate get /cluster/leader --at 1 --db late.log -q
-! error: this export begins after 2; what was asked for came before
+! error: the log begins after 2; what was asked for came before
 [exit 6]
 $ ustate show 2 --db late.log -q
-! error: this export begins after 2; what was asked for came before
+! error: the log begins after 2; what was asked for came before
 [exit 6]
 $ ustate history /cluster/leader --db late.log
 3  [TIME]  alice@ops  "node-7"   failover

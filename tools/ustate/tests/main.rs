@@ -9,6 +9,7 @@ mod blame;
 mod carry;
 mod change;
 mod changed;
+mod compacted;
 mod cursor_file;
 mod diff;
 mod doctor;

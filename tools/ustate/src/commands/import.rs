@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use univrs_state::{Head, Options, StateError, StateStore};
+use univrs_state::{Head, LocalStore, Options, StateError, StateStore};
 
 use crate::context::{Context, may_write, quoted};
 use crate::escape::{escape, escape_field};
@@ -46,8 +46,8 @@ impl Import {
         may_write()?;
         context.refuse(Format::Raw, "import")?;
         let progress = Progress::of(context, "importing", Unit::Bytes);
-        let head = import(context, self.open(progress)?, &self.into, |error| self.refused(error)).await?;
-        report(context, &self.into, head)
+        let made = import(context, self.open(progress)?, &self.into, |error| self.refused(error)).await?;
+        report(context, &self.into, &made)
     }
 
     fn open(&self, progress: Progress) -> Done<Input> {
@@ -98,13 +98,20 @@ impl Import {
     }
 }
 
+/// A store that was made of an export.
+pub(super) struct Made {
+    pub(super) head: Head,
+    /// How many changes its log has behind where it begins.
+    pub(super) changes: u64,
+}
+
 /// Builds a store of an export; returns where its log ends. A signal ends it, and leaves nothing.
 pub(super) async fn import(
     context: &Context,
     input: Input,
     into: &Path,
     refused: impl Fn(&StateError) -> Failure,
-) -> Done<Head> {
+) -> Done<Made> {
     if into.symlink_metadata().is_ok() {
         let what = format!("{} exists, and is not written over", into.display());
         let failure = Failure::new(Exit::No, "already_exists", what);
@@ -127,9 +134,9 @@ pub(super) async fn import(
         StateError::CannotOpen { .. } => Failure { exit: Exit::Io, ..Failure::of(&error) },
         error => refused(error),
     })?;
-    let head = store.head().await?;
+    let (head, floor) = (store.head().await?, store.floor().await?);
     context.close(&store).await;
-    Ok(head)
+    Ok(Made { head, changes: head.seq.as_u64() - floor.seq.as_u64() })
 }
 
 /// Waits for a signal that is another one: a group of processes is told twice at once.
@@ -143,19 +150,20 @@ async fn insisted(signals: &mut Signals) {
     }
 }
 
-fn report(context: &mut Context, into: &Path, head: Head) -> Done {
+fn report(context: &mut Context, into: &Path, made: &Made) -> Done {
+    let Made { head, changes } = made;
     let path = into.display().to_string();
     match context.format {
         Format::Human if context.quiet => Ok(()),
         Format::Human => {
-            let changes = counted(head.seq.as_u64(), "change");
+            let changes = counted(*changes, "change");
             context.out.line(&format!("imported {changes} into {}", escape(&path)))?;
             context.out.line(&format!("head {head}"))
         }
         Format::Tsv => context.out.fields([&escape_field(&path), &head.to_string()]),
         _ => {
             let object = Object::of_type("imported").text("path", &path);
-            let object = object.number("changes", head.seq.as_u64());
+            let object = object.number("changes", *changes);
             context.out.line(&object.text("head", &head.to_string()).finish())
         }
     }

@@ -10,7 +10,7 @@ use univrs_state::history::Past;
 use univrs_state::log::{Commit, Timestamp};
 use univrs_state::{Head, LocalStore, Seq, StateError, StateStore};
 
-use super::import::{Input, import};
+use super::import::{Input, Made, import};
 use super::run::{Occasion, Program, said};
 use crate::compare::{Comparison, compare};
 use crate::context::{Context, may_write, quoted};
@@ -24,7 +24,7 @@ use crate::signals::Signals;
 use crate::source::Source;
 use crate::stop::{Done, Exit, Failure, Stop, fail};
 use crate::time::rfc3339;
-use crate::value::{count, counted};
+use crate::value::counted;
 
 /// Changes that are read at a time.
 const PAGE: usize = 1_000;
@@ -104,20 +104,20 @@ impl Replay {
         let begun = Instant::now();
         let source = context.open().await?;
         let (after, to) = self.places(context, &source).await?;
-        if after > Seq::ZERO {
+        if after > source.floor() || (source.is_export() && after > Seq::ZERO) {
             let what = format!("a new store needs the log from its first change, not from {after}");
             let failure = Failure::usage(what);
-            return fail(if source.floor() > Seq::ZERO {
+            return fail(if source.is_export() && source.floor() > Seq::ZERO {
                 failure.fact("this export does not have it")
             } else {
                 failure.hint(context.hint(&format!("replay ..{to} --into {}", quoted(into))))
             });
         }
         let past = source.at(to.into()).await?;
-        let head = again(context, &source, past.seq(), into).await?;
+        let made = again(context, &source, past.seq(), into).await?;
         let took = begun.elapsed();
-        let equal = if self.check { Some(checked(context, &past, head, into).await?) } else { None };
-        report(context, into, head, took, equal.as_ref())
+        let equal = if self.check { Some(checked(context, &past, made.head, into).await?) } else { None };
+        report(context, into, &made, took, equal.as_ref())
     }
 
     /// Each commit for a command, or as a line of JSON.
@@ -207,7 +207,7 @@ impl Pace {
 }
 
 /// Builds a store of the log up to a position: exports on one side, and imports on the other.
-async fn again(context: &Context, source: &Source, to: Seq, into: &Path) -> Done<Head> {
+async fn again(context: &Context, source: &Source, to: Seq, into: &Path) -> Done<Made> {
     let (read, write) = std::io::pipe().map_err(|error| Failure::io("cannot make a pipe", &error))?;
     let (write, closed) = Pipe::new(write);
     let progress = Progress::of(context, "replaying", Unit::Changes);
@@ -245,15 +245,16 @@ async fn checked(context: &Context, source: &Past, head: Head, into: &Path) -> D
 fn report(
     context: &mut Context,
     into: &Path,
-    head: Head,
+    made: &Made,
     took: Duration,
     equal: Option<&Comparison>,
 ) -> Done {
+    let Made { head, changes } = *made;
     let path = into.display().to_string();
     match context.format {
         Format::Human if context.quiet => Ok(()),
         Format::Human => {
-            let (changes, seq) = (counted(head.seq.as_u64(), "change"), head.seq);
+            let (changes, seq) = (counted(changes, "change"), head.seq);
             let hash = head.hash.to_string();
             let short = hash.get(..4).unwrap_or_default();
             let what = match equal {
@@ -265,13 +266,9 @@ fn report(
             };
             context.out.line(&format!("replayed {changes} in {:.1} s; {what}", took.as_secs_f64()))
         }
-        Format::Tsv => context.out.fields([
-            &escape_field(&path),
-            &head.to_string(),
-            &count(head.seq.as_u64()).replace(' ', ""),
-        ]),
+        Format::Tsv => context.out.fields([&escape_field(&path), &head.to_string(), &changes.to_string()]),
         _ => {
-            let object = Object::of_type("replayed").text("path", &path).number("changes", head.seq.as_u64());
+            let object = Object::of_type("replayed").text("path", &path).number("changes", changes);
             let object = object.text("head", &head.to_string()).flag("checked", equal.is_some());
             let object = match equal {
                 Some(equal) => object.number("keys", equal.keys),

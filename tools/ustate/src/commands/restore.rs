@@ -128,7 +128,7 @@ impl Restore {
         let store = context.open_to_write(&self.origin.meta()).await?;
         let receipt = match store.restore(restore).await {
             Err(StateError::Rejected(rejection)) => {
-                let source = Source::Live(store);
+                let source = Source::live(store).await?;
                 let otherwise = if undone.is_some() { FORCED } else { "nothing was recorded; try again" };
                 return fail(changed_meanwhile(context, &source, &rejection.failed, otherwise).await?);
             }

@@ -113,7 +113,7 @@ impl Stats {
         let (state, head) = self.as_of.open(context).await?.fixed().await?;
         let Some(by) = self.by else {
             let warnings = match &state.source {
-                Source::Live(store) => store.stats().await?.warnings,
+                Source::Live(store, _) => store.stats().await?.warnings,
                 Source::Export(_) => Vec::new(),
             };
             if !matches!(context.format, Format::Json | Format::Ndjson) {

@@ -172,8 +172,8 @@ async fn checked(context: &Context, source: &Source, head: Head, seq: Seq) -> Do
         if seq == head.seq {
             break head;
         }
-        if seq == Seq::ZERO {
-            break Head::genesis(source.store_id());
+        if seq == source.floor() {
+            break source.local().floor().await?;
         }
         let commit = source.changes(seq.previous(), 1).await?.into_iter().next();
         match commit.as_ref().and_then(|commit| commit.changes.last().map(|last| (commit.first, last))) {
