@@ -100,6 +100,10 @@ fn any_bytes_are_read_or_refused() {
                 std::fs::write(folder.join(format!("seed-{number}")), seed).unwrap();
             }
         }
+        for (number, seed) in seeds.iter().enumerate() {
+            run(seed, &|| format!("seed {number}"));
+            executions += 1;
+        }
         for turn in 0..runs {
             let mut bytes = seeds[random.below(seeds.len())].clone();
             change(&mut bytes, &mut random);
