@@ -131,7 +131,9 @@ pub(crate) fn previous(log: &dyn LogView, change: &Change) -> Result<Option<Chan
     }
     let previous = match recorded(log, change.prev) {
         // No compaction drops what a change after the floor goes on from.
-        Err(StateError::Compacted { oldest, .. }) if change.seq > oldest => return Err(missing(change.prev)),
+        Err(StateError::Compacted { oldest, .. }) if change.seq > oldest && log.is_whole() => {
+            return Err(missing(change.prev));
+        }
         previous => previous?,
     };
     if previous.key != change.key || Some(previous.version) != change.version.checked_sub(1) {

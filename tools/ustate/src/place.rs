@@ -33,7 +33,7 @@ impl Point {
             }
             Form::Time(moment) => match self.past_at(context, source, moment).await {
                 Ok(past) => Ok(past.seq()),
-                Err(StateError::InvalidArgument(_)) => {
+                Err(StateError::InvalidArgument(_) | StateError::Compacted { .. }) => {
                     context.note(&self.too_early(context, source.floor()).what);
                     Ok(source.floor())
                 }
@@ -59,7 +59,9 @@ impl Point {
         let head = source.head().await?.seq;
         let seq = match &self.form {
             Form::Time(moment) => match self.past_at(context, source, moment).await {
-                Err(StateError::InvalidArgument(_)) => return fail(self.too_early(context, source.floor())),
+                Err(StateError::InvalidArgument(_) | StateError::Compacted { .. }) => {
+                    return fail(self.too_early(context, source.floor()));
+                }
                 past => return Ok(past?),
             },
             Form::Head(back) => match self.commits_back(context, source, head, *back).await? {

@@ -19,6 +19,7 @@ async fn compacted() -> Place {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines)] // what is expected is one text
 async fn what_is_left_of_a_compacted_log_is_shown_by_every_command() {
     let place = compacted().await;
     check(

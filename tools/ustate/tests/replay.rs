@@ -214,7 +214,7 @@ $ ustate replay -o ndjson --db late.log -q
 {"v":1,"type":"commit","first":3,"last":4,"at":"[EXACT]","correlation":"c","changes":[{"v":1,"type":"change","seq":3,"commit_seq":4,"at":"[EXACT]","kind":"updated","key":"/a","version":2,"prev":1,"bytes":1,"encoding":"json","value":3,"correlation":"c","hash":"[HASH]"},{"v":1,"type":"change","seq":4,"commit_seq":4,"at":"[EXACT]","kind":"deleted","key":"/b","version":2,"prev":2,"correlation":"c","hash":"[HASH]"}]}
 {"v":1,"type":"commit","first":5,"last":5,"at":"[EXACT]","actor":"alice@ops","changes":[{"v":1,"type":"change","seq":5,"commit_seq":5,"at":"[EXACT]","kind":"created","key":"/c","version":1,"prev":0,"bytes":1,"encoding":"json","value":4,"actor":"alice@ops","hash":"[HASH]"}]}
 $ ustate replay 1.. -o ndjson --db late.log -q
-! {"v":1,"type":"error","code":"compacted","exit":6,"message":"this export begins after 2; what was asked for came before","facts":[]}
+! {"v":1,"type":"error","code":"compacted","exit":6,"message":"the log begins after 2; what was asked for came before","facts":[]}
 [exit 6]
 
 "#]],

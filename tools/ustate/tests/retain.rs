@@ -193,7 +193,7 @@ $ ustate get /gone --at 3 --db old.log
 $ ustate get /a --at 7
 2
 $ ustate get /a --at 6
-! error: this export begins after 7; what was asked for came before
+! error: the log begins after 7; what was asked for came before
 [exit 6]
 $ ustate history /kept -o tsv
 5	[EXACT]	updated	/kept	json	2		
@@ -207,7 +207,7 @@ $ ustate compact --before 7 --force --yes
 ! error: invalid argument: the log begins after 7 already, and can only be compacted to a later position
 [exit 2]
 $ ustate compact --before 3 --force --yes
-! error: this export begins after 7; what was asked for came before
+! error: the log begins after 7; what was asked for came before
 [exit 6]
 $ ustate compact --before 8 --force --yes --json
 {"v":1,"type":"compaction","floor":"8:[HASH]","dropped":2,"left":4,"digest":"[HASH]"}
