@@ -144,7 +144,7 @@ def check_base(store, heads, items, changes):
         return based(before or heads[abs(seq) - 1][1], item)
 
     def passes(*rows, floor=8, count=None, floor_at=0, after=None):
-        at = changes[floor - 1]["at"] + floor_at
+        at = None if floor_at is None else changes[floor - 1]["at"] + floor_at
         rows = [row(seq) if type(seq) is int else seq for seq in rows]
         more = (at, len(rows) if count is None else count)
         return not is_refused(export(store, heads[floor], items[floor:] if after is None else after, more, rows))
@@ -164,7 +164,8 @@ def check_base(store, heads, items, changes):
     early = changes[3]["at"] - 1
     assert not passes(5, row(6, at=early)) and not passes(5, row(6, commit_seq=7)), "a commit has one time and end"
     assert not passes(4, row(5, at=early, created_at=early)) and passes(3, row(5, at=early, created_at=early))
-    assert not passes(8, floor_at=1), "it has the time of the floor"
+    assert not passes(8, floor_at=-1) and passes(8, floor_at=None), "it has the time of the floor, if that is known"
+    assert passes(row(4, commit_seq=8), floor_at=None) and not passes(row(4, commit_seq=9), floor_at=None)
     assert not passes(row(4, version=1)) and not passes(row(4, prev=0)) and not passes(row(6, kind=2))
     assert not passes(row(2, key="/nodes/n1/x"), row(4, key="/nodes/n1/x", version=4)), "a version is left out"
     # 8 follows 5.
@@ -188,38 +189,46 @@ def made(*changes):
     return store, built
 
 
+def record(**other):
+    """The value of the key of compactions; a field that is none is left out."""
+    said = {"v": 1, "floor": 3, "hash": "0f" * 32, "at": 3, "keep": [], **other}
+    return json.dumps({name: value for name, value in said.items() if value is not None}).encode()
+
+
+def is_whole(store, built, hide=None):
+    """Whether a whole export of these changes is taken, one of which may be withheld."""
+    if hide:
+        built[hide - 1] = (cbor2.dumps(built[hide - 1][1]), built[hide - 1][1])
+    return not is_refused(export(store, (0, derive("genesis", store)), built, (None, 0)))
+
+
 def check_forgotten():
     """A key that a compaction forgot begins anew, behind all versions that there were."""
 
-    def record(**other):
-        said = {"v": 1, "floor": 3, "hash": "0f" * 32, "at": 3, "keep": [], **other}
-        return json.dumps({name: value for name, value in said.items() if value is not None}).encode()
-
-    def is_taken(built, store, hide=None):
-        if hide:
-            built[hide - 1] = (cbor2.dumps(built[hide - 1][1]), built[hide - 1][1])
-        return not is_refused(export(store, (0, derive("genesis", store)), built, (None, 0)))
-
     def passes(*more, hide=None, version=7, **forgotten):
-        value = record(forgotten={"floor": 3, "version": version, **forgotten})
-        before = ((1, "/a", 1, 0, b""), (3, "/a", 2, 1, None), (1, "/b", 1, 0, b""))
+        value = record(floor=4, forgotten={"floor": 4, "version": version, **forgotten})
+        before = ((1, "/b", 1, 0, b""), (1, "/a", 1, 0, b""), (3, "/a", 2, 2, None), (1, "/z", 1, 0, b""))
         store, built = made(*before, (1, "/.univrs/compaction", 1, 0, value), *more)
-        return is_taken(built, store, hide)
+        return is_whole(store, built, hide)
 
-    assert passes() and passes((1, "/a", 8, 0, b"")) and passes((1, "/c", 8, 0, b"")) and passes((2, "/b", 2, 3, b""))
+    assert passes() and passes((1, "/a", 8, 0, b"")) and passes((1, "/c", 8, 0, b"")) and passes((2, "/b", 2, 1, b""))
     for version in (1, 2, 3, 7, 9):
         assert not passes((1, "/a", version, 0, b"")) and not passes((1, "/c", version, 0, b"")), version
-    assert not passes((1, "/a", 3, 2, b"")), "it was forgotten"
-    for kept in ({"keep": ["/*"]}, {"keep": ["/x", "/a"]}, {"floor": 2}):
-        assert passes((1, "/a", 3, 2, b""), **kept) and not passes((1, "/a", 8, 0, b""), **kept), kept
+    assert not passes((1, "/a", 3, 3, b"")), "it was forgotten"
+    for kept in ({"keep": ["/*"]}, {"keep": ["/x", "/a"]}, {"floor": 3}):
+        assert passes((1, "/a", 3, 3, b""), **kept) and not passes((1, "/a", 8, 0, b""), **kept), kept
     assert not passes((1, "/b", 8, 0, b"")), "it exists"
-    assert passes((1, "/c", 9, 0, b""), hide=4), "what is withheld may have forgotten more"
-    assert not passes((1, "/c", 7, 0, b""), hide=3) and passes((1, "/c", 9, 0, b""), hide=3), "it is the least version"
+    assert passes((1, "/c", 9, 0, b""), hide=5), "what is withheld may have forgotten more"
+    assert not passes((1, "/c", 7, 0, b""), hide=4) and passes((1, "/c", 9, 0, b""), hide=4), "it is the least version"
+
+
+def check_records():
+    """What the record of a compaction may say, and which base it names."""
 
     def says(value):
         others = [(1, f"/{key}", 1, 0, b"") for key in "abc"]
         store, built = made(*others, (1, "/.univrs/compaction", 1, 0, value))
-        return is_taken(built, store)
+        return is_whole(store, built)
 
     base = {"count": 1, "digest": "0f" * 32}
     assert says(record()) and says(record(v=None)) and says(record(**base)) and says(b'{"v":2}')
@@ -232,6 +241,33 @@ def check_forgotten():
     for other in ({"floor": 4}, {"version": -1}, {"keep": "/a"}):
         assert not says(record(forgotten={**forgotten, **other})), other
     assert says(record(forgotten=forgotten)) and not says(record(forgotten=[]))
+
+    # The base at 1: nothing, as if the key there had been forgotten, or withheld.
+    store, [(_, first)] = made((1, "/a", 1, 0, b""))
+    genesis = derive("genesis", store)
+    floor = derive("chain", genesis, first)
+
+    def names(*records, at=1, base=(), last=2):
+        before = [(1, "/a", 1, 0, b"")]
+        records = [(1 + (seq > 2), "/.univrs/compaction", seq - 1, seq - 1 if seq > 2 else 0, value)
+                   for seq, value in enumerate(records, 2)]
+        _, built = made(*before, *records, (1, "/c", last, 0, b""))
+        return not is_refused(export(store, (1, floor), built[1:], (at, len(base)), base))
+
+    hashes = [store, (1).to_bytes(8, "big"), floor]
+    end = {"floor": 1, "hash": floor.hex(), "at": 1, "forgotten": {"floor": 1, "version": 1}}
+    right = {**end, "count": 0, "digest": derive("base", *hashes).hex()}
+    assert names(record(**right)) and names(record(**right), at=None)
+    for other in ({"at": 2}, {"count": 1}, {"digest": "0f" * 32}, {"hash": "0f" * 32}):
+        wrong = record(**{**right, **other})
+        assert not names(wrong) and not names(record(**right), wrong) and names(wrong, record(**right)), other
+        assert names(wrong, record(**end)), "another compaction to this floor goes on"
+        assert names(wrong, b'{"v":2}') and not names(wrong, record(**{**end, "floor": 2})), other
+    withheld = based(genesis, cbor2.dumps(first))
+    named = record(**{**right, "count": 1, "digest": derive("base", *hashes, floor).hex()})
+    hidden = [withheld]
+    assert names(named, base=hidden) and names(named, base=hidden, last=9), "what is withheld may have forgotten more"
+    assert not names(record(**right), last=9), "it is known what was forgotten"
 
 
 def check_named_base(whole):
@@ -405,6 +441,7 @@ if __name__ == "__main__":
     check_headers(*vectors)
     check_base(*vectors)
     check_forgotten()
+    check_records()
     check_patterns()
     check_named_base((ROOT / "tests" / "fixtures" / "base.log").read_bytes())
     with tempfile.TemporaryDirectory() as folder:
