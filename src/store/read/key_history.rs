@@ -103,9 +103,24 @@ pub(crate) fn history(
 fn newest(snapshot: &dyn Snapshot, floor: &Floor, key: &str, at: Seq) -> Result<Option<Change>> {
     let mut newest = last_at(snapshot, key, at.max(floor.seq()))?;
     while let Some(change) = newest.take_if(|change| change.seq > at) {
-        newest = earlier(snapshot, floor, &change)?;
+        newest = match further(snapshot, floor, &change, at)? {
+            Some(further) => Some(further),
+            None => earlier(snapshot, floor, &change)?,
+        };
     }
     Ok(newest)
+}
+
+/// The change that a change at or below the floor jumps to, if that lies after the position and is left. All between them
+/// are left then, because the changes of a key go from the oldest one on.
+fn further(snapshot: &dyn Snapshot, floor: &Floor, change: &Change, at: Seq) -> Result<Option<Change>> {
+    if floor.drops_before(change) {
+        return Ok(None);
+    }
+    match jump(snapshot, &step(snapshot, change.seq)?, at)? {
+        Some(link) => of_key(snapshot, &change.key, link.seq).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The change of the same key before `change`; `None` if it is the first, or the first that is left.
@@ -159,6 +174,7 @@ mod tests {
     struct Million {
         rows: Cell<u64>,
         longest: Cell<u64>,
+        floor: Cell<Seq>,
     }
 
     const VERSIONS: u64 = 1_000_000;
@@ -243,7 +259,7 @@ mod tests {
             Err(StateError::Closed)
         }
         fn floor(&self) -> Result<Floor> {
-            Ok(Floor::genesis(self.store_id()))
+            Ok(Floor::at(Head { seq: self.floor.get(), ..Head::genesis(self.store_id()) }, None))
         }
         fn linked(&self, _: Seq, _: Seq, _: &mut Visit<'_, Linked>) -> Result<()> {
             Err(StateError::Closed)
@@ -329,6 +345,20 @@ mod tests {
             assert!(rows <= 60, "{rows} rows for version {version}");
         }
         assert!(log.longest.get() > 20, "the premise: the way was walked");
+    }
+
+    // Each page of a history before the floor began with all steps from there.
+    #[test]
+    fn a_page_of_a_history_that_was_kept_before_the_floor_is_found_in_300_rows() {
+        let log = Million::default();
+        log.floor.set(at(VERSIONS / 2));
+        for version in [1, 100, 77_777, VERSIONS / 2 - 1] {
+            let rows = log.rows_of(|log| {
+                let page = history(log, "/a", Some(at(version).next()), 1).unwrap();
+                assert_eq!(page.first().map(|change| change.version), Some(version));
+            });
+            assert!(rows <= 300, "{rows} rows for version {version}");
+        }
     }
 
     #[cfg(feature = "sqlite")]
