@@ -32,6 +32,7 @@ mod place;
 mod plan;
 mod point;
 mod progress;
+mod retention;
 mod rows;
 mod runtime;
 mod selection;

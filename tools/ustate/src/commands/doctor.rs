@@ -14,6 +14,7 @@ use crate::json::Object;
 use crate::mounts::{file_system, is_shared};
 use crate::origin::Origin;
 use crate::output::Format;
+use crate::retention::retention;
 use crate::rows::origin;
 use crate::source::is_export;
 use crate::sqlite_file::{Header, beside, oldest_reader};
@@ -255,27 +256,6 @@ async fn inside(store: &SqliteStore, header: Option<&Header>) -> Done<Vec<Check>
             "as a file that nobody changes",
             "reads and watches end when its owner writes to it",
         ));
-    }
-    Ok(checks)
-}
-
-/// A compaction that is not finished, and the consumers.
-async fn retention(context: &Context, store: &SqliteStore) -> Done<Vec<Check>> {
-    let mut checks = Vec::new();
-    if let Some(floor) = store.stats().await?.unfinished_compaction {
-        let advice = format!("unless somebody is at it, {} finishes it", context.hint("compact --resume"));
-        checks.push(Check::warning("compaction", format!("the one to {floor} is not finished"), advice));
-    }
-    let (consumers, floor) = (store.consumers().await?, LocalStore::floor(store).await?.seq);
-    for lost in consumers.iter().filter(|consumer| consumer.cursor.seq() < floor) {
-        let what = format!("{} is at {}, before the log begins", lost.name, lost.cursor.seq());
-        let reset = context.hint(&format!("consumers reset {} --to {floor}", lost.name));
-        checks.push(Check::warning("consumer", what, format!("what lies between is gone; {reset} goes on")));
-    }
-    if let Some(last) = consumers.iter().max_by_key(|consumer| consumer.lag) {
-        let number = counted(consumers.len() as u64, "consumer");
-        let what = format!("{number}; {} is {} behind", last.name, counted(last.lag, "change"));
-        checks.push(Check::ok("consumers", what));
     }
     Ok(checks)
 }
