@@ -23,7 +23,7 @@ use univrs_state::{Batch, Head, LocalStore, SqliteStore, StateStore};
 const CHANGES: u32 = 200_000;
 const OF_A_KEY: usize = 10;
 /// The rows of a slice, as the store has them.
-const SLICE: i64 = 2_000;
+const SLICE: i64 = 500;
 
 fn main() {
     let effort = Effort::from_env();
