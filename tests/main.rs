@@ -56,6 +56,7 @@ mod streams;
 mod support;
 #[cfg(target_os = "linux")]
 mod syncs;
+mod thinning;
 mod tidy;
 mod verify;
 mod wal;

@@ -20,7 +20,7 @@ use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, ChangeView, Hash, Head, StoreId, Timestamp, Tip, Until};
 use crate::seq::Seq;
-use crate::state::{Entry, Floor, Forgotten, KeyVersion, KeysBelow, RowView};
+use crate::state::{Entry, Floor, Forgotten, KeyVersion, KeysBelow, RowView, Thinning};
 
 /// A storage that batches are recorded in.
 pub(crate) trait Backend: Send {
@@ -72,6 +72,16 @@ pub(crate) trait Transaction: DecisionView {
     /// Drops what a slice of the compaction names; false, and nothing is dropped, if the compaction is not where the slice
     /// begins.
     fn drop_slice(&mut self, slice: &Slice) -> Result<bool>;
+
+    /// The thinning that goes on.
+    fn thinning(&self) -> Result<Option<Thinning>>;
+
+    /// Sets the thinning that goes on, or that none does.
+    fn set_thinning(&mut self, thinning: Option<&Thinning>) -> Result<()>;
+
+    /// Drops salts and values of changes at these positions, in order, where they are there; false, and nothing is dropped,
+    /// if another thinning goes on than this one, or none.
+    fn thin(&mut self, thinning: &Thinning, seqs: &[Seq]) -> Result<bool>;
 
     /// Makes all of it visible to readers, and durable if the store is.
     fn commit(self) -> Result<(), CommitError>;
@@ -171,6 +181,11 @@ pub(crate) trait LogView {
 
     /// The floor: the position that the log begins after.
     fn floor(&self) -> Result<Floor>;
+
+    /// The thinning that goes on. An export has none.
+    fn thinning(&self) -> Result<Option<Thinning>> {
+        Ok(None)
+    }
 
     /// The largest position at or below `seq` that ends a commit, and the chain hash there.
     fn commit_end(&self, seq: Seq) -> Result<Head>;

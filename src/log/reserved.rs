@@ -11,6 +11,8 @@ pub(crate) mod cause {
     pub(crate) const COMPACTING: &str = "compacting";
     /// A compaction has ended: this commit names the digest of what it left at or below its floor.
     pub(crate) const COMPACTED: &str = "compacted";
+    /// A thinning begins: values that were superseded at a point go.
+    pub(crate) const THINNED: &str = "thinned";
     /// A change that an older store without a log had recorded, with its version and the time of its creation.
     pub(crate) const MIGRATED: &str = "migrated";
     /// A state of the past was written again.

@@ -191,9 +191,10 @@ impl Batch {
         self.meta.has_cause(cause::CLOCK_ACCEPTED)
     }
 
-    /// Whether the batch begins a compaction, which moves the floor of the log.
-    pub(crate) fn moves_floor(&self) -> bool {
-        self.meta.has_cause(cause::COMPACTING)
+    /// Whether the batch begins a compaction, which moves the floor of the log, or a thinning. It is then alone in its
+    /// storage transaction, because it changes what others are judged on, or fails where they do not.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.meta.has_cause(cause::COMPACTING) || self.meta.has_cause(cause::THINNED)
     }
 
     /// This batch as one that restores the state at a position.

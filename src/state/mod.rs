@@ -16,6 +16,8 @@ mod projection;
 mod refusal;
 mod row;
 mod seq_set;
+mod superseded;
+mod thinning;
 mod transaction;
 mod tree;
 
@@ -35,6 +37,8 @@ pub(crate) use projection::Projection;
 pub(crate) use refusal::Refusal;
 pub(crate) use row::RowView;
 pub(crate) use seq_set::SeqSet;
+pub(crate) use superseded::Superseded;
+pub(crate) use thinning::Thinning;
 
 #[cfg(test)]
 mod properties;

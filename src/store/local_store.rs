@@ -11,7 +11,7 @@ use super::history::{Mark, Point, Restore};
 use super::marks;
 use super::receipt::Receipt;
 use super::restoring::plan;
-use super::retain::{Compact, Compacted, CompactionPlan};
+use super::retain::{Compact, Compacted, CompactionPlan, Thin, Thinned};
 use super::state_store::StateStore;
 use super::stats::Stats;
 use super::transfer::{Export, Exported};
@@ -360,6 +360,42 @@ pub trait LocalStore: StateStore + sealed::Opened {
     async fn resume_compaction(&self) -> Result<Option<Compacted>> {
         let batch = self.stamped(Batch::new());
         self.opened().0.go_on(None, batch).await
+    }
+
+    /// Drops values that were superseded at a point from the log; [`Thin`] says which. The changes stay, and the hashes of
+    /// their values.
+    ///
+    /// One commit says what goes, under the key `/.univrs/thinned/` with the position of the point behind it, so who, why and
+    /// when stays in the log. Then the values are dropped in slices of some milliseconds, behind the batches that wait, and
+    /// the free pages are given back to the file system. Reads, writes and watches go on meanwhile, and see a value until its
+    /// slice; so does an export. If it is cut off, or its future is dropped, what is dropped is dropped:
+    /// [`resume_thinning`](Self::resume_thinning) goes on, in whichever process.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::at`] for the point;
+    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a pattern of keys of the store itself;
+    /// [`StateError::Held`](crate::StateError::Held) if a consumer is not done with what lies before the point, and it is not
+    /// forced; [`StateError::Busy`](crate::StateError::Busy) if another thinning is not finished or began meanwhile; those of
+    /// [`StateStore::commit`].
+    async fn thin(&self, thin: Thin) -> Result<Thinned> {
+        let batch = self.stamped(Batch::new());
+        self.opened().0.thin(thin, batch).await
+    }
+
+    /// Goes on with a thinning that was cut off, and ends it as it would have ended; `None` if there is none.
+    ///
+    /// ```
+    /// use univrs_state::{LocalStore, MemoryStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// assert_eq!(store.resume_thinning().await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`thin`](Self::thin), but those of the point and the pattern.
+    async fn resume_thinning(&self) -> Result<Option<Thinned>> {
+        self.opened().0.go_on_thinning(None).await
     }
 
     /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is

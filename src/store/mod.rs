@@ -83,7 +83,7 @@ pub use memory_store::MemoryStore;
 pub use options::Options;
 pub use read::{DeletedKey, Page, Scan};
 pub use receipt::Receipt;
-pub use retain::{Compact, Compacted, CompactionPlan};
+pub use retain::{Compact, Compacted, CompactionPlan, Thin, Thinned};
 #[cfg(feature = "sqlite")]
 pub use sqlite_store::SqliteStore;
 pub use state_store::StateStore;

@@ -126,6 +126,20 @@ impl MemoryLog {
         dropped
     }
 
+    /// Drops salt and value of the change at a position, if it is there.
+    pub(super) fn drop_value(&mut self, seq: Seq) {
+        let change = match self.index(seq) {
+            Some(index) => match self.rest.get_mut(index) {
+                Some(Logged::Change(change)) => Some(change),
+                _ => None,
+            },
+            None => self.base.get_mut(&seq).map(|linked| &mut linked.change),
+        };
+        if let Some(change) = change {
+            (change.salt, change.value) = (None, None);
+        }
+    }
+
     /// The index of a position in `rest`; `None` if it is at or before the start.
     fn index(&self, seq: Seq) -> Option<usize> {
         let behind = seq.as_u64().checked_sub(self.start.seq.as_u64())?.checked_sub(1)?;

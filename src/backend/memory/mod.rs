@@ -12,13 +12,15 @@ use super::{FoldedState, Linked, LogView, Slice};
 use crate::error::{Result, StateError};
 use crate::log::{Change, Hash, Head, Meta, StoreId, Timestamp, Tip};
 use crate::seq::Seq;
-use crate::state::{Floor, KeyVersion, KeyVersions};
+use crate::state::{Floor, KeyVersion, KeyVersions, Thinning};
 
 /// A log and its fold. If it was read from an export, it may be a part of a log: it may begin after a floor without
 /// the base there, and lack changes that are withheld.
 #[derive(Debug)]
 pub(crate) struct Memory {
     floor: Floor,
+    /// The thinning that goes on.
+    thinning: Option<Thinning>,
     export: bool,
     log: MemoryLog,
     folded: FoldedState,
@@ -44,7 +46,7 @@ impl Memory {
         }
         let at = floor.at.unwrap_or(Timestamp::EPOCH);
         let (log, commit_ids, histories) = (MemoryLog::after(floor.head), HashMap::new(), HashMap::new());
-        Self { floor, export: false, log, folded, at, commit_ids, histories }
+        Self { floor, thinning: None, export: false, log, folded, at, commit_ids, histories }
     }
 
     /// The same log as that of an export, and not of a store that goes on.

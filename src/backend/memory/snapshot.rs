@@ -10,7 +10,7 @@ use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Hash, Head, LastMeta, StoreId, Tip, jump_version};
 use crate::seq::Seq;
-use crate::state::{Entry, Floor, KeyVersion, RowView};
+use crate::state::{Entry, Floor, KeyVersion, RowView, Thinning};
 
 impl View for Memory {
     fn store_id(&self) -> StoreId {
@@ -140,6 +140,10 @@ impl LogView for Memory {
 
     fn floor(&self) -> Result<Floor> {
         Ok(self.floor.clone())
+    }
+
+    fn thinning(&self) -> Result<Option<Thinning>> {
+        Ok(self.thinning.clone())
     }
 
     fn hash_at(&self, seq: Seq) -> Result<Option<Hash>> {

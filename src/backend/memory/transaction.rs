@@ -5,13 +5,21 @@ use crate::backend::{Backend, CommitError, DecisionView, Linked, Slice, Transact
 use crate::error::Result;
 use crate::log::{Change, Tip};
 use crate::seq::Seq;
-use crate::state::{Floor, KeyVersion, KeyVersions, KeysBelow};
+use crate::state::{Floor, KeyVersion, KeyVersions, KeysBelow, Thinning};
 
 impl Backend for Memory {
     type Transaction<'a> = MemoryTransaction<'a>;
 
     fn begin(&mut self) -> Result<MemoryTransaction<'_>> {
-        Ok(MemoryTransaction { memory: self, appended: Vec::new(), slice: None, floor: None })
+        let (appended, thinning) = (Vec::new(), self.thinning.clone());
+        Ok(MemoryTransaction {
+            memory: self,
+            appended,
+            slice: None,
+            floor: None,
+            thinning,
+            thinned: Vec::new(),
+        })
     }
 }
 
@@ -21,6 +29,10 @@ pub(crate) struct MemoryTransaction<'a> {
     appended: Vec<Change>,
     slice: Option<Slice>,
     floor: Option<Floor>,
+    /// The thinning that goes on after it.
+    thinning: Option<Thinning>,
+    /// The changes whose values go.
+    thinned: Vec<Seq>,
 }
 
 impl DecisionView for MemoryTransaction<'_> {
@@ -82,6 +94,23 @@ impl Transaction for MemoryTransaction<'_> {
         Ok(due)
     }
 
+    fn thinning(&self) -> Result<Option<Thinning>> {
+        Ok(self.memory.thinning.clone())
+    }
+
+    fn set_thinning(&mut self, thinning: Option<&Thinning>) -> Result<()> {
+        self.thinning = thinning.cloned();
+        Ok(())
+    }
+
+    fn thin(&mut self, thinning: &Thinning, seqs: &[Seq]) -> Result<bool> {
+        let due = self.memory.thinning.as_ref() == Some(thinning);
+        if due {
+            self.thinned.extend_from_slice(seqs);
+        }
+        Ok(due)
+    }
+
     fn commit(self) -> Result<(), CommitError> {
         for change in self.appended {
             self.memory.push(change);
@@ -92,6 +121,8 @@ impl Transaction for MemoryTransaction<'_> {
         if let Some(floor) = self.floor {
             self.memory.set_floor(floor);
         }
+        self.thinned.into_iter().for_each(|seq| self.memory.log.drop_value(seq));
+        self.memory.thinning = self.thinning;
         Ok(())
     }
 }

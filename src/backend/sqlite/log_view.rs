@@ -8,7 +8,7 @@ use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Follow, Hash, Head, LastMeta, Tip};
 use crate::seq::Seq;
-use crate::state::Floor;
+use crate::state::{Floor, Thinning};
 
 /// The change, if it matches the chain hash of the change before.
 fn intact(change: Change, before: Hash) -> Result<Change> {
@@ -187,5 +187,9 @@ impl LogView for Sqlite {
 
     fn floor(&self) -> Result<Floor> {
         self.read_floor()
+    }
+
+    fn thinning(&self) -> Result<Option<Thinning>> {
+        self.read_thinning()
     }
 }

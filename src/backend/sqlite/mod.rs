@@ -31,6 +31,7 @@ mod schema;
 mod seen_file;
 mod slot;
 mod snapshot;
+mod thinning;
 mod transaction;
 
 /// A simulated disk for tests, which can lose power.

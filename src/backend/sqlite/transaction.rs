@@ -20,7 +20,7 @@ use crate::failpoint::failpoint;
 use crate::key::KeyRange;
 use crate::log::{Change, ChangeKind, Hash, LastMeta, Meta, Tip, Until};
 use crate::seq::Seq;
-use crate::state::{Floor, KeyVersion, KeysBelow};
+use crate::state::{Floor, KeyVersion, KeysBelow, Thinning};
 
 /// An immediate transaction; rolls back when it is dropped.
 pub(crate) struct SqliteTransaction<'a> {
@@ -279,6 +279,24 @@ impl Transaction for SqliteTransaction<'_> {
         self.check_open()?;
         self.drop_rows(slice)?;
         self.set_floor(&floor.reached(slice.to))?;
+        Ok(true)
+    }
+
+    fn thinning(&self) -> Result<Option<Thinning>> {
+        self.sqlite.read_thinning()
+    }
+
+    fn set_thinning(&mut self, thinning: Option<&Thinning>) -> Result<()> {
+        self.check_open()?;
+        self.write_thinning(thinning)
+    }
+
+    fn thin(&mut self, thinning: &Thinning, seqs: &[Seq]) -> Result<bool> {
+        if self.thinning()?.as_ref() != Some(thinning) {
+            return Ok(false);
+        }
+        self.check_open()?;
+        self.drop_values(seqs)?;
         Ok(true)
     }
 

@@ -9,7 +9,7 @@ use crate::backend::{Backend, CommitError, DecisionView, Linked, LogView, Memory
 use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
-use crate::state::{Batch, Floor, KeyVersion, KeysBelow};
+use crate::state::{Batch, Floor, KeyVersion, KeysBelow, Thinning};
 use crate::store::clock::{Clock, SystemClock};
 use crate::store::entropy::OsEntropy;
 
@@ -102,6 +102,15 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
     }
     fn drop_slice(&mut self, slice: &Slice) -> Result<bool> {
         self.inner.drop_slice(slice)
+    }
+    fn thinning(&self) -> Result<Option<Thinning>> {
+        self.inner.thinning()
+    }
+    fn set_thinning(&mut self, thinning: Option<&Thinning>) -> Result<()> {
+        self.inner.set_thinning(thinning)
+    }
+    fn thin(&mut self, thinning: &Thinning, seqs: &[Seq]) -> Result<bool> {
+        self.inner.thin(thinning, seqs)
     }
     fn commit(self) -> Result<(), CommitError> {
         match self.fault {

@@ -86,8 +86,7 @@ pub(crate) fn commit_group<B: Backend>(
         Ok(proposals) => proposals,
         Err(error) => return Outcome::failed(batches.len(), &error),
     };
-    // A batch that moves the floor changes what others are judged on, so it is alone in its transaction.
-    let alone = batches.len() > 1 && batches.iter().any(Batch::moves_floor);
+    let alone = batches.len() > 1 && batches.iter().any(Batch::is_alone);
     let judged = if alone {
         drop(transaction);
         None

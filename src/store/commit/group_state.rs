@@ -11,8 +11,8 @@ use crate::key::KeyRange;
 use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
 use crate::seq::Seq;
 use crate::state::{
-    Batch, Condition, Floor, Forgotten, KeyVersion, KeyVersions, KeysBelow, Projection, Refusal, Write,
-    decide,
+    Batch, Condition, Floor, Forgotten, KeyVersion, KeyVersions, KeysBelow, Projection, Refusal, Thinning,
+    Write, decide,
 };
 use crate::store::receipt::Receipt;
 
@@ -28,6 +28,8 @@ pub(super) struct GroupState<'a> {
     floor: Floor,
     /// The floor after the group, if it is another one.
     moved: Option<Floor>,
+    /// The thinning that the group begins. Its batch is alone in its group, too.
+    thinning: Option<Thinning>,
     /// The recorded state, if it is in memory.
     known: Option<&'a Projection>,
     keys: HashMap<Arc<str>, Key>,
@@ -83,6 +85,7 @@ impl<'a> GroupState<'a> {
             tip,
             floor,
             moved: None,
+            thinning: None,
             known,
             keys: HashMap::new(),
             prefixes: HashMap::new(),
@@ -187,6 +190,7 @@ impl<'a> GroupState<'a> {
         let start = self.changes.len();
         for (index, change) in (start..).zip(&changes) {
             self.moved = self.floor.moved_by(change)?.or(self.moved.take());
+            self.thinning = Thinning::begun_by(change)?.or(self.thinning.take());
             if let Some(key) = self.keys.get_mut(&change.key) {
                 key.now = Some(KeyVersion::from_change(change));
                 key.last = Some(index);
@@ -214,6 +218,12 @@ impl<'a> GroupState<'a> {
             self.keys.values().filter_map(|key| Some((self.changes.get(key.last?)?, key.before))).collect();
         last.sort_unstable_by(|(a, _), (b, _)| a.key.cmp(&b.key));
         last.into_iter().try_for_each(|(change, before)| transaction.project(change, before))?;
+        if let Some(thinning) = &self.thinning {
+            if let Some(going) = transaction.thinning()? {
+                return Err(StateError::Busy(format!("the thinning up to {} began meanwhile", going.at)));
+            }
+            transaction.set_thinning(Some(thinning))?;
+        }
         self.moved.as_ref().map_or(Ok(()), |floor| transaction.set_floor(floor))
     }
 }

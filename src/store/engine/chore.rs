@@ -3,13 +3,19 @@
 use crate::backend::{Backend, CommitError, DecisionView, Slice, Transaction};
 use crate::error::{Result, StateError};
 use crate::seq::Seq;
+use crate::state::Thinning;
 
 /// Work of the writer that is no batch. It is done in a storage transaction of its own, behind the batches that wait.
+#[derive(Clone)]
 pub(crate) enum Work {
     /// Drops a slice of the compaction.
     Drop(Slice),
     /// Ends the compaction to this floor, if it has reached it.
     Finish(Seq),
+    /// Drops the values at these positions, if this thinning goes on.
+    Thin(Thinning, Vec<Seq>),
+    /// Ends this thinning, if it goes on.
+    EndThinning(Thinning),
     /// Gives back so many free pages to the file system.
     GiveBack(u32),
 }
@@ -47,6 +53,14 @@ impl Work {
                     transaction.set_floor(&floor.finished()).map_err(not_recorded)?;
                 }
                 at_end
+            }
+            Self::Thin(thinning, seqs) => transaction.thin(thinning, seqs).map_err(not_recorded)?,
+            Self::EndThinning(thinning) => {
+                let goes_on = transaction.thinning().map_err(not_recorded)?.as_ref() == Some(thinning);
+                if goes_on {
+                    transaction.set_thinning(None).map_err(not_recorded)?;
+                }
+                goes_on
             }
             Self::GiveBack(_) => return Ok(Done::Left(0)), // Memory has no pages.
         };

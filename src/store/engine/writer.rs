@@ -186,8 +186,10 @@ impl Writer {
         }
         let above_cap = self.shared.log_pages().is_some_and(|log| self.checkpoints.are_above_cap(&log));
         let done = match work {
-            Work::Drop(_) | Work::GiveBack(_) if above_cap => return Ok(Done::NotNow),
-            Work::Drop(_) | Work::Finish(_) => work.run(&mut self.sqlite),
+            Work::Drop(_) | Work::Thin(..) | Work::GiveBack(_) if above_cap => return Ok(Done::NotNow),
+            Work::Drop(_) | Work::Finish(_) | Work::Thin(..) | Work::EndThinning(_) => {
+                work.run(&mut self.sqlite)
+            }
             Work::GiveBack(pages) => return self.sqlite.give_back(*pages).map(Done::Left),
         };
         done.map_err(|error| {

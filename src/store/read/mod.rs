@@ -5,5 +5,6 @@ pub(crate) mod current;
 pub(crate) mod key_history;
 pub(crate) mod log;
 mod page;
+pub(crate) mod superseded;
 
 pub use page::{DeletedKey, Page, Scan};

@@ -1,4 +1,4 @@
-//! Who still needs what a compaction would drop.
+//! Who still needs what a compaction or a thinning would drop.
 
 use std::ops::ControlFlow;
 
@@ -46,20 +46,20 @@ impl Holds {
         Ok(holds)
     }
 
-    /// Refuses a compaction that somebody is in the way of.
-    pub(super) fn check(&self, floor: Seq, force: bool, spare_marks: bool) -> Result<()> {
+    /// Refuses what somebody is in the way of. `what` says it, in words before the floor.
+    pub(super) fn check(&self, what: &str, floor: Seq, force: bool, spare_marks: bool) -> Result<()> {
         let held: Vec<&str> = self.named(true).collect();
         if !held.is_empty() && !force {
             let names = list(&held);
             return Err(StateError::Held(format!(
-                "the log cannot be compacted to {floor}, because consumers are not done with what lies before it: {names}; \
-                 compact to an earlier position, wait for them, remove those that nobody needs, or force it"
+                "the log cannot be {what} {floor}, because consumers are not done with what lies before it: {names}; \
+                 name an earlier position, wait for them, remove those that nobody needs, or force it"
             )));
         }
         if spare_marks && !self.marks.is_empty() {
             let names = list(&self.marks.iter().map(|mark| mark.name.as_str()).collect::<Vec<_>>());
             return Err(StateError::Held(format!(
-                "the log cannot be compacted to {floor}, because marks name points before it: {names}; compact to an earlier \
+                "the log cannot be {what} {floor}, because marks name points before it: {names}; name an earlier \
                  position, or remove them"
             )));
         }

@@ -7,6 +7,9 @@ mod plan;
 mod planning;
 mod run;
 mod slices;
+mod thin;
+mod thinning;
+mod values;
 
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use check::Check;
@@ -15,3 +18,4 @@ pub use compact::{Compact, Compacted, CompactionPlan};
 pub(crate) use plan::{Record, recording};
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use slices::{Made, Slices};
+pub use thin::{Thin, Thinned};

@@ -92,7 +92,7 @@ impl OpenStore {
     /// Who needs what lies before a floor; an error if that is in the way.
     async fn holds(&self, floor: Seq, compact: &Compact) -> Result<Holds> {
         let holds = self.holds_before(floor).await?;
-        holds.check(floor, compact.force, compact.spare_marks)?;
+        holds.check("compacted to", floor, compact.force, compact.spare_marks)?;
         Ok(holds)
     }
 
@@ -190,7 +190,7 @@ impl OpenStore {
     }
 
     /// Gives back the room of what was dropped.
-    async fn give_back(&self) -> Result<()> {
+    pub(super) async fn give_back(&self) -> Result<()> {
         let mut left = u64::MAX;
         while let Done::Left(now) = self.tend(Work::GiveBack(PAGES)).await?
             && now > 0
@@ -202,15 +202,11 @@ impl OpenStore {
     }
 
     /// Has the writer do some work.
-    async fn tend(&self, mut work: Work) -> Result<Done> {
+    pub(super) async fn tend(&self, mut work: Work) -> Result<Done> {
         loop {
             let (reply, receiver) = oneshot::channel();
             self.shared.check_open()?;
-            let again = match &work {
-                Work::Drop(slice) => Work::Drop(slice.clone()),
-                Work::Finish(floor) => Work::Finish(*floor),
-                Work::GiveBack(pages) => Work::GiveBack(*pages),
-            };
+            let again = work.clone();
             self.engine.tend(Chore { work, done: Box::new(move |done| drop(reply.send(done))) });
             match receiver
                 .await

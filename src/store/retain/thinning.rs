@@ -1,0 +1,102 @@
+//! Running a thinning: one commit says what goes, and slices drop it.
+//!
+//! The slices depend on the log up to the point alone. So whoever goes on after a crash drops the same, in whichever process.
+
+use super::compact::Told;
+use super::holds::Holds;
+use super::thin::{Thin, Thinned};
+use super::values::Values;
+use crate::backend::Snapshot;
+use crate::error::{Result, StateError};
+use crate::key::{CONSUMERS_PREFIX, THINNED_PREFIX};
+use crate::log::{Head, cause};
+use crate::state::{Batch, Thinning};
+use crate::store::engine::{Done, Work};
+use crate::store::foreign::tell;
+use crate::store::history::point;
+use crate::store::open_store::OpenStore;
+use crate::store::read::superseded::superseded;
+
+impl OpenStore {
+    /// Drops values. `batch` is empty, and has the metadata of the handle.
+    pub(crate) async fn thin(&self, thin: Thin, batch: Batch) -> Result<Thinned> {
+        self.begin_thinning(&thin, batch).await?;
+        let done = self.go_on_thinning(thin.progress.as_ref()).await?;
+        done.ok_or_else(|| StateError::Busy("another process went on with the thinning, and ended it".into()))
+    }
+
+    /// Commits what goes.
+    async fn begin_thinning(&self, thin: &Thin, batch: Batch) -> Result<()> {
+        self.check_writable()?;
+        thin.check()?;
+        let point = thin.at;
+        let (at, _) = self.read_snapshot(move |snapshot| point::find(snapshot, point)).await?;
+        let thinning = Thinning { at: at.seq, pattern: thin.pattern.clone(), keep: thin.keep };
+        loop {
+            let now = self.engine.clock().shown()?;
+            let read = move |snapshot: &dyn Snapshot| {
+                Ok((Holds::read(snapshot, at.seq, now)?, snapshot.thinning()?))
+            };
+            let (holds, going) = self.read_snapshot(read).await?;
+            if let Some(going) = going {
+                return Err(unfinished(&going));
+            }
+            holds.check("thinned up to", at.seq, thin.force, false)?;
+            // Consumers that move on or come meanwhile are judged anew.
+            let batch = batch.clone().expect_unchanged_since(CONSUMERS_PREFIX, holds.head);
+            let batch = batch.set(thinning.key(), thinning.encode(at, holds.lost())?);
+            match self.order(batch.may_write(THINNED_PREFIX).caused(cause::THINNED)).await {
+                Err(StateError::Rejected(_)) if self.newest().await?.seq > holds.head => {}
+                ordered => return ordered.map(drop),
+            }
+        }
+    }
+
+    /// Goes on with a thinning that was cut off; `None` if there is none.
+    pub(crate) async fn go_on_thinning(&self, progress: Option<&Told>) -> Result<Option<Thinned>> {
+        self.check_writable()?;
+        let read = |snapshot: &dyn Snapshot| {
+            let Some(thinning) = snapshot.thinning()? else { return Ok(None) };
+            let hash = snapshot.hash_at(thinning.at)?.unwrap_or(snapshot.floor()?.head.hash);
+            let (at, gone) = (thinning.at, superseded(snapshot, thinning.at, thinning.keep)?);
+            let of = thinning.clone();
+            let values = Values::new(at, move |seq, key| gone.has(seq) && of.takes(key));
+            Ok(Some((Head { seq: at, hash }, thinning, values)))
+        };
+        let Some((at, thinning, mut values)) = self.read_alone("thinning", read).await? else {
+            return Ok(None);
+        };
+        let mut thinned = Thinned { at, values: 0, bytes: 0 };
+        loop {
+            let (next, made) = self
+                .read_snapshot(move |snapshot| {
+                    let slice = values.next(snapshot)?;
+                    Ok((values, slice))
+                })
+                .await?;
+            values = next;
+            let Some(slice) = made else { break };
+            if !slice.seqs.is_empty() {
+                let count = slice.seqs.len() as u64;
+                let Done::Whole = self.tend(Work::Thin(thinning.clone(), slice.seqs)).await? else {
+                    return Ok(None);
+                };
+                thinned.values += count;
+                thinned.bytes += slice.bytes;
+            }
+            self.shared.check_open()?;
+            tell(progress.map(|told| &**told), values.reached().as_u64(), at.seq.as_u64())?;
+        }
+        self.tend(Work::EndThinning(thinning)).await?;
+        self.give_back().await?;
+        Ok(Some(thinned))
+    }
+}
+
+/// The error of a thinning beside another one.
+fn unfinished(going: &Thinning) -> StateError {
+    StateError::Busy(format!(
+        "the thinning up to {} is not finished: finish it first, with resume_thinning",
+        going.at
+    ))
+}
