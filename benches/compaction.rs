@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use measure::{Effort, Random, key};
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
-use univrs_state::retain::Compact;
+use univrs_state::retain::{Compact, Retention};
 use univrs_state::{Batch, Head, LocalStore, SqliteStore, StateStore};
 
 /// Changes of a store at scale 1, and how many of them a key has in the mean.

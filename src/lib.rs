@@ -215,7 +215,7 @@ pub mod options {
 /// What leaves the log, and what stays.
 pub mod retain {
     pub use crate::audit::Progress;
-    pub use crate::store::{Compact, Compacted, CompactionPlan, Thin, Thinned};
+    pub use crate::store::{Compact, Compacted, CompactionPlan, Retention, Thin, Thinned, ThinningPlan};
 }
 
 /// What a store has been doing, and how far its watches are.

@@ -9,7 +9,7 @@ use univrs_state::archive::{Archive, Export};
 use univrs_state::history::{DeletedKey, Point};
 use univrs_state::log::{Anchor, Change, ChangeKind, Timestamp};
 use univrs_state::pattern::Pattern;
-use univrs_state::retain::Compact;
+use univrs_state::retain::{Compact, Retention};
 use univrs_state::verify::{NotProvable, Proved, Verify};
 use univrs_state::{
     Batch, Entry, Limits, LocalStore, MemoryStore, Meta, Scan, Seq, SqliteStore, StateError, StateStore,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use univrs_state::archive::Export;
 use univrs_state::log::Hash;
-use univrs_state::retain::{Compact, Compacted};
+use univrs_state::retain::{Compact, Compacted, Retention};
 use univrs_state::stats::Residency;
 use univrs_state::{Batch, LocalStore, MemoryStore, Scan, Seq, SqliteStore, StateError, StateStore};
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use univrs_state::archive::{Export, Exported};
 use univrs_state::log::{Change, StoreId, Timestamp};
 use univrs_state::options::{Clock, Durability, Entropy};
-use univrs_state::retain::{Compact, Compacted, CompactionPlan};
+use univrs_state::retain::{Compact, Compacted, CompactionPlan, Retention};
 use univrs_state::stats::Stats;
 use univrs_state::verify::VerifyReport;
 use univrs_state::{Head, LocalStore, MemoryStore, Options, Receipt, Result, Seq, SqliteStore, StateStore};

@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use univrs_state::archive::Export;
 use univrs_state::log::Change;
 use univrs_state::pattern::Pattern;
-use univrs_state::retain::{Compact, Thin};
+use univrs_state::retain::{Compact, Retention, Thin};
 use univrs_state::verify::NotProvable;
 use univrs_state::{Batch, LocalStore, Meta, Seq, StateError, StateStore, WithMeta};
 
@@ -56,7 +56,7 @@ async fn check(local: &Local, log: &[Change]) {
             let found = past.get(key).await;
             match (&last.value, last.is_erased()) {
                 (None, true) => {
-                    assert!(matches!(found, Err(StateError::Erased(_))), "{key} at {}", change.seq)
+                    assert!(matches!(found, Err(StateError::Erased(_))), "{key} at {}", change.seq);
                 }
                 (value, _) => {
                     let found = found.unwrap().map(|entry| entry.value);
@@ -78,7 +78,10 @@ async fn values_that_were_superseded_are_gone_and_all_else_stays<S: Store>(store
     let log = log_of(&store).await;
     let at = Seq::new(13);
     let local = subject.local.opened();
+    let plan = local.plan_thinning(Thin::at(at, pattern("/*")).keep(2)).await.unwrap();
+    assert_eq!(log_of(&store).await, log, "a plan changes nothing");
     let done = local.thin(Thin::at(at, pattern("/*")).keep(2)).await.unwrap();
+    assert_eq!((plan.at, plan.values, plan.bytes), (done.at, done.values, done.bytes));
     assert_eq!(done.at.seq, at);
     let mut left = thinned(&log, at, &pattern("/*"), 2);
     // Two versions of each key stay: those of /a at 7 and 10, of /other/c at 9 and 12, of /b at 11, before its deletion.
@@ -138,6 +141,8 @@ async fn what_cannot_be_thinned_is_refused_and_nothing_changes<S: Store>(store: 
         StateError::Held(why) => assert!(why.contains("indexer") && why.contains("thinned up to 5"), "{why}"),
         other => panic!("{other:?}"),
     }
+    let plan = local.plan_thinning(Thin::at(Seq::new(5), pattern("/a"))).await.unwrap();
+    assert_eq!((plan.values, plan.consumers.len(), plan.consumers[0].holds), (3, 1, true));
     assert_eq!(store.head().await.unwrap(), opened, "nothing was recorded");
     assert_eq!(log_after(&store, Seq::new(1)).await[..log.len()], log, "nothing was dropped");
     assert!(opened.seq > head.seq);

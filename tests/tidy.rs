@@ -44,6 +44,7 @@ const ROOMS: [&[&str]; 14] = [
     &[
         "state_store",
         "local_store",
+        "retention",
         "marks",
         "restoring",
         "store_impl",

@@ -53,7 +53,9 @@ mod tests {
         let expected: [&[u64]; 5] = [&[1, 2, 3, 4], &[1, 2, 3, 4], &[1, 3], &[1], &[]];
         for (keep, expected) in (0..).zip(expected) {
             let mut superseded = Superseded::but_for(keep);
-            log.iter().for_each(|(seq, before)| superseded.take(Seq::new(*seq), Seq::new(*before)));
+            for (seq, before) in log {
+                superseded.take(Seq::new(seq), Seq::new(before));
+            }
             let found: Vec<u64> = (0..9).filter(|seq| superseded.has(Seq::new(*seq))).collect();
             assert_eq!(found, expected, "but for {keep}");
         }

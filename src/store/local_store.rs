@@ -11,7 +11,6 @@ use super::history::{Mark, Point, Restore};
 use super::marks;
 use super::receipt::Receipt;
 use super::restoring::plan;
-use super::retain::{Compact, Compacted, CompactionPlan, Thin, Thinned};
 use super::state_store::StateStore;
 use super::stats::Stats;
 use super::transfer::{Export, Exported};
@@ -55,7 +54,7 @@ pub trait LocalStore: StateStore + sealed::Opened {
     }
 
     /// The floor of the log: the position that it begins after, and the chain hash there. It is 0 unless the log was
-    /// [compacted](Self::compact), or is that of an export which begins later.
+    /// [compacted](crate::retain::Retention::compact), or is that of an export which begins later.
     ///
     /// # Errors
     /// See the trait.
@@ -293,109 +292,6 @@ pub trait LocalStore: StateStore + sealed::Opened {
     async fn accept_clock(&self) -> Result<Receipt> {
         let batch = Batch::new().set(CLOCK_KEY, CLOCK_RECORD).may_write(CLOCK_KEY);
         self.commit(batch.caused(cause::CLOCK_ACCEPTED)).await
-    }
-
-    /// Drops from the log what was superseded at a point, so that a store can be lived with for years. The log begins after
-    /// that point from then on; [`Compact`] says what is left.
-    ///
-    /// Everything up to the point is checked first, and nothing is dropped from a log that contradicts itself. Then one
-    /// commit moves the floor, in slices of some milliseconds the changes are dropped behind the batches that wait, a second
-    /// commit names the digest of what is left, and the free pages are given back to the file system. Reads, writes and
-    /// watches go on meanwhile. If it is cut off, or its future is dropped, what is dropped is dropped:
-    /// [`resume_compaction`](Self::resume_compaction) goes on, in whichever process.
-    ///
-    /// Who, why and when, the two changes of the key `/.univrs/compaction` say.
-    ///
-    /// # Errors
-    /// Those of [`StateStore::at`] for the point;
-    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a point at or before the floor, or one that is
-    /// younger than ten minutes and not forced;
-    /// [`StateError::Busy`](crate::StateError::Busy) if another compaction is not finished or began meanwhile;
-    /// [`StateError::Corrupted`](crate::StateError::Corrupted) if the log contradicts itself: verify it; those of
-    /// [`StateStore::commit`].
-    async fn compact(&self, compact: Compact) -> Result<Compacted> {
-        let batch = self.stamped(Batch::new());
-        self.opened().0.compact(compact, batch).await
-    }
-
-    /// Says what [`compact`](Self::compact) would do, and who would be in its way: nothing is written. It reads and checks
-    /// everything up to the point, as a compaction does, and refuses what that would refuse, but for consumers and marks:
-    /// these are listed. What others do meanwhile may change the answer.
-    ///
-    /// ```
-    /// use univrs_state::retain::Compact;
-    /// use univrs_state::{LocalStore, MemoryStore, Seq, StateStore};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
-    /// let store = MemoryStore::new();
-    /// for value in ["1", "2", "3"] {
-    ///     store.set("/a", value.into()).await?;
-    /// }
-    /// let plan = store.plan_compaction(Compact::before(Seq::new(2)).force()).await?;
-    /// assert_eq!((plan.dropped, plan.left), (1, 1)); // the change 1 would go, 2 would be the base
-    /// assert!(plan.consumers.is_empty() && plan.marks.is_empty());
-    /// assert_eq!(store.floor().await?.seq, Seq::ZERO);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// Those of [`compact`](Self::compact) before it writes, but for consumers and marks;
-    /// [`StateError::Unsupported`](crate::StateError::Unsupported) for an export that withholds changes or begins after the
-    /// first change of its log without its base.
-    async fn plan_compaction(&self, compact: Compact) -> Result<CompactionPlan> {
-        self.opened().0.plan_compaction(compact).await
-    }
-
-    /// Goes on with a compaction that was cut off, and ends it as it would have ended; `None` if there is none.
-    ///
-    /// ```
-    /// use univrs_state::{LocalStore, MemoryStore};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
-    /// let store = MemoryStore::new();
-    /// assert_eq!(store.resume_compaction().await?, None);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// Those of [`compact`](Self::compact), but those of the point.
-    async fn resume_compaction(&self) -> Result<Option<Compacted>> {
-        let batch = self.stamped(Batch::new());
-        self.opened().0.go_on(None, batch).await
-    }
-
-    /// Drops values that were superseded at a point from the log; [`Thin`] says which. The changes stay, and the hashes of
-    /// their values.
-    ///
-    /// One commit says what goes, under the key `/.univrs/thinned/` with the position of the point behind it, so who, why and
-    /// when stays in the log. Then the values are dropped in slices of some milliseconds, behind the batches that wait, and
-    /// the free pages are given back to the file system. Reads, writes and watches go on meanwhile, and see a value until its
-    /// slice; so does an export. If it is cut off, or its future is dropped, what is dropped is dropped:
-    /// [`resume_thinning`](Self::resume_thinning) goes on, in whichever process.
-    ///
-    /// # Errors
-    /// Those of [`StateStore::at`] for the point;
-    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a pattern of keys of the store itself;
-    /// [`StateError::Held`](crate::StateError::Held) if a consumer is not done with what lies before the point, and it is not
-    /// forced; [`StateError::Busy`](crate::StateError::Busy) if another thinning is not finished or began meanwhile; those of
-    /// [`StateStore::commit`].
-    async fn thin(&self, thin: Thin) -> Result<Thinned> {
-        let batch = self.stamped(Batch::new());
-        self.opened().0.thin(thin, batch).await
-    }
-
-    /// Goes on with a thinning that was cut off, and ends it as it would have ended; `None` if there is none.
-    ///
-    /// ```
-    /// use univrs_state::{LocalStore, MemoryStore};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
-    /// let store = MemoryStore::new();
-    /// assert_eq!(store.resume_thinning().await?, None);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// Those of [`thin`](Self::thin), but those of the point and the pattern.
-    async fn resume_thinning(&self) -> Result<Option<Thinned>> {
-        self.opened().0.go_on_thinning(None).await
     }
 
     /// Closes the store for all its handles: what was ordered is recorded, the write-ahead log is

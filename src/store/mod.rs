@@ -18,7 +18,7 @@
 //! | `transfer/` | exports and imports |
 //! | `retain/` | what leaves the log |
 //! | `verify/` | verifications |
-//! | the rest | the trait, and its implementation by an open store; the stores; their options |
+//! | the rest | the traits, and their implementation by an open store; the stores; their options |
 
 mod archive;
 mod clock;
@@ -43,6 +43,7 @@ mod receipt;
 mod resident;
 mod restoring;
 mod retain;
+mod retention;
 mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite_store;
@@ -83,7 +84,8 @@ pub use memory_store::MemoryStore;
 pub use options::Options;
 pub use read::{DeletedKey, Page, Scan};
 pub use receipt::Receipt;
-pub use retain::{Compact, Compacted, CompactionPlan, Thin, Thinned};
+pub use retain::{Compact, Compacted, CompactionPlan, Thin, Thinned, ThinningPlan};
+pub use retention::Retention;
 #[cfg(feature = "sqlite")]
 pub use sqlite_store::SqliteStore;
 pub use state_store::StateStore;

@@ -60,7 +60,7 @@ pub struct Stats {
     /// after it. Zero for a [`Clock`](crate::options::Clock) that names no uptime.
     pub ahead_of_clock: Duration,
     /// The floor of a compaction that has not yet dropped everything before it; `None` if there is none. If nobody is at it,
-    /// [`resume_compaction`](crate::LocalStore::resume_compaction) finishes it.
+    /// [`resume_compaction`](crate::retain::Retention::resume_compaction) finishes it.
     pub unfinished_compaction: Option<Seq>,
     /// What an operator should see to: a write-ahead log that is above its cap and who holds it, a newest commit that
     /// is ahead of the clock, a clock that leapt. Empty if all is well.

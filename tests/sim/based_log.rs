@@ -9,9 +9,9 @@ use crate::log::{
 };
 use crate::options::{Clock, Entropy};
 use crate::pattern::Pattern;
-use crate::retain::Compact;
+use crate::retain::{Compact, Retention};
 use crate::seq::Seq;
-use crate::{Batch, LocalStore, MemoryStore, Options, StateStore};
+use crate::{Batch, MemoryStore, Options, StateStore};
 
 pub(super) const STORE: StoreId = StoreId::from_bytes([0xba; 16]);
 pub(super) const COMPACTION: &str = "/.univrs/compaction";

@@ -20,7 +20,9 @@ pub(crate) fn superseded(log: &dyn LogView, at: Seq, keep: u64) -> Result<Supers
             links.push(link);
             Ok(ControlFlow::Continue(()))
         })?;
-        links.drain(..).rev().for_each(|(seq, before)| superseded.take(seq, before));
+        for (seq, before) in links.drain(..).rev() {
+            superseded.take(seq, before);
+        }
         end = start;
     }
     Ok(superseded)

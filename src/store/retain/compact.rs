@@ -9,7 +9,7 @@ use crate::pattern::Pattern;
 use crate::store::consumer::ConsumerInfo;
 use crate::store::history::{Mark, Point};
 
-/// Up to where to compact the log, and what to keep. Passed to [`LocalStore::compact`](crate::LocalStore::compact).
+/// Up to where to compact the log, and what to keep. Passed to [`Retention::compact`](crate::retain::Retention::compact).
 ///
 /// The log then begins after the point, its *floor*. Of the changes at or before the floor only the *base* is left: the last
 /// one of each key up to there. So the state at the floor, at every later position, and every change after the floor stay
@@ -17,7 +17,7 @@ use crate::store::history::{Mark, Point};
 /// everybody.
 ///
 /// ```
-/// use univrs_state::retain::Compact;
+/// use univrs_state::retain::{Compact, Retention};
 /// use univrs_state::{LocalStore, MemoryStore, Seq, StateError, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
@@ -120,7 +120,7 @@ pub struct Compacted {
 }
 
 /// What a compaction would do, and who would be in its way. Made by
-/// [`LocalStore::plan_compaction`](crate::LocalStore::plan_compaction).
+/// [`Retention::plan_compaction`](crate::retain::Retention::plan_compaction).
 ///
 /// The bytes are those of the keys, the values and the metadata; a file has some more for each change.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,4 +18,4 @@ pub use compact::{Compact, Compacted, CompactionPlan};
 pub(crate) use plan::{Record, recording};
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use slices::{Made, Slices};
-pub use thin::{Thin, Thinned};
+pub use thin::{Thin, Thinned, ThinningPlan};

@@ -9,10 +9,11 @@ use crate::error::{Result, StateError};
 use crate::key::RESERVED_PREFIX;
 use crate::log::Head;
 use crate::pattern::Pattern;
+use crate::store::consumer::ConsumerInfo;
 use crate::store::history::Point;
 
 /// Of which keys and up to where to drop values that are out of date. Passed to
-/// [`LocalStore::thin`](crate::LocalStore::thin).
+/// [`Retention::thin`](crate::retain::Retention::thin).
 ///
 /// Values go that were *superseded* at the point: another change at or before it replaced them. That a key changed, when, by
 /// whom and why stays in the log, with the hash of the value. So the state at the point and at every later position stays as
@@ -23,7 +24,7 @@ use crate::store::history::Point;
 /// so may free space of the file.
 ///
 /// ```
-/// use univrs_state::retain::Thin;
+/// use univrs_state::retain::{Retention, Thin};
 /// use univrs_state::{LocalStore, MemoryStore, Seq, StateError, StateStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
 /// let store = MemoryStore::new();
@@ -106,4 +107,21 @@ pub struct Thinned {
     pub values: u64,
     /// How many bytes these values had.
     pub bytes: u64,
+}
+
+/// What a thinning would do, and who would be in its way. Made by
+/// [`Retention::plan_thinning`](crate::retain::Retention::plan_thinning).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThinningPlan {
+    /// The point.
+    pub at: Head,
+    /// How many values would go.
+    pub values: u64,
+    /// How many bytes these values have.
+    pub bytes: u64,
+    /// Consumers that are not done with what lies before the point, in the order of their names. Those that
+    /// [hold](ConsumerInfo::holds) it are in the way unless the thinning is [forced](Thin::force); all of them may
+    /// read changes without values.
+    pub consumers: Vec<ConsumerInfo>,
 }

@@ -4,8 +4,8 @@
 
 use super::compact::Told;
 use super::holds::Holds;
-use super::thin::{Thin, Thinned};
-use super::values::Values;
+use super::thin::{Thin, Thinned, ThinningPlan};
+use super::values::{ValueSlice, Values};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
 use crate::key::{CONSUMERS_PREFIX, THINNED_PREFIX};
@@ -25,13 +25,40 @@ impl OpenStore {
         done.ok_or_else(|| StateError::Busy("another process went on with the thinning, and ended it".into()))
     }
 
-    /// Commits what goes.
-    async fn begin_thinning(&self, thin: &Thin, batch: Batch) -> Result<()> {
-        self.check_writable()?;
+    /// Says what a thinning would do. It reads from many states: what is written meanwhile is above the point.
+    pub(crate) async fn plan_thinning(&self, thin: Thin) -> Result<ThinningPlan> {
+        let (at, thinning) = self.thinning(&thin).await?;
+        if let Some(going) = self.read_snapshot(|snapshot| snapshot.thinning()).await? {
+            return Err(unfinished(&going));
+        }
+        let read = move |snapshot: &dyn Snapshot| values(snapshot, &thinning);
+        let mut values = self.read_alone("thinning", read).await?;
+        let mut plan = ThinningPlan { at, values: 0, bytes: 0, consumers: Vec::new() };
+        loop {
+            let (next, slice) = self.next_slice(values).await?;
+            values = next;
+            let Some(slice) = slice else { break };
+            plan.values += slice.seqs.len() as u64;
+            plan.bytes += slice.bytes;
+            self.shared.check_open()?;
+            tell(thin.progress.as_deref(), values.reached().as_u64(), at.seq.as_u64())?;
+        }
+        plan.consumers = self.holds_before(at.seq).await?.consumers;
+        Ok(plan)
+    }
+
+    /// Which values go, and the point.
+    async fn thinning(&self, thin: &Thin) -> Result<(Head, Thinning)> {
         thin.check()?;
         let point = thin.at;
         let (at, _) = self.read_snapshot(move |snapshot| point::find(snapshot, point)).await?;
-        let thinning = Thinning { at: at.seq, pattern: thin.pattern.clone(), keep: thin.keep };
+        Ok((at, Thinning { at: at.seq, pattern: thin.pattern.clone(), keep: thin.keep }))
+    }
+
+    /// Commits what goes.
+    async fn begin_thinning(&self, thin: &Thin, batch: Batch) -> Result<()> {
+        self.check_writable()?;
+        let (at, thinning) = self.thinning(thin).await?;
         loop {
             let now = self.engine.clock().shown()?;
             let read = move |snapshot: &dyn Snapshot| {
@@ -58,24 +85,17 @@ impl OpenStore {
         let read = |snapshot: &dyn Snapshot| {
             let Some(thinning) = snapshot.thinning()? else { return Ok(None) };
             let hash = snapshot.hash_at(thinning.at)?.unwrap_or(snapshot.floor()?.head.hash);
-            let (at, gone) = (thinning.at, superseded(snapshot, thinning.at, thinning.keep)?);
-            let of = thinning.clone();
-            let values = Values::new(at, move |seq, key| gone.has(seq) && of.takes(key));
-            Ok(Some((Head { seq: at, hash }, thinning, values)))
+            let values = values(snapshot, &thinning)?;
+            Ok(Some((Head { seq: thinning.at, hash }, thinning, values)))
         };
         let Some((at, thinning, mut values)) = self.read_alone("thinning", read).await? else {
             return Ok(None);
         };
         let mut thinned = Thinned { at, values: 0, bytes: 0 };
         loop {
-            let (next, made) = self
-                .read_snapshot(move |snapshot| {
-                    let slice = values.next(snapshot)?;
-                    Ok((values, slice))
-                })
-                .await?;
+            let (next, slice) = self.next_slice(values).await?;
             values = next;
-            let Some(slice) = made else { break };
+            let Some(slice) = slice else { break };
             if !slice.seqs.is_empty() {
                 let count = slice.seqs.len() as u64;
                 let Done::Whole = self.tend(Work::Thin(thinning.clone(), slice.seqs)).await? else {
@@ -91,6 +111,21 @@ impl OpenStore {
         self.give_back().await?;
         Ok(Some(thinned))
     }
+
+    /// The next slice, of the state that is read now.
+    async fn next_slice(&self, mut values: Values) -> Result<(Values, Option<ValueSlice>)> {
+        self.read_snapshot(move |snapshot| {
+            let slice = values.next(snapshot)?;
+            Ok((values, slice))
+        })
+        .await
+    }
+}
+
+/// The slices of a thinning.
+fn values(snapshot: &dyn Snapshot, thinning: &Thinning) -> Result<Values> {
+    let (gone, of) = (superseded(snapshot, thinning.at, thinning.keep)?, thinning.clone());
+    Ok(Values::new(thinning.at, move |seq, key| gone.has(seq) && of.takes(key)))
 }
 
 /// The error of a thinning beside another one.

@@ -1,7 +1,7 @@
 //! A store whose log was compacted: what is left is shown, and what is gone is named.
 
 use snapbox::str;
-use univrs_state::retain::Compact;
+use univrs_state::retain::{Compact, Retention};
 use univrs_state::{LocalStore, Seq};
 
 use crate::support::{Place, check};

@@ -7,7 +7,7 @@ use univrs_state::archive::{Archive, Export};
 use univrs_state::history::Point as Place;
 use univrs_state::log::Anchor;
 use univrs_state::pattern::Pattern;
-use univrs_state::retain::{Compact as Request, Compacted};
+use univrs_state::retain::{Compact as Request, Compacted, Retention};
 use univrs_state::{Batch, Head, LocalStore, SqliteStore, StateError, StateStore};
 
 use super::export::{refuse_existing, to_file};
