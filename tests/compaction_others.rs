@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use univrs_state::archive::Export;
 use univrs_state::log::Hash;
-use univrs_state::retain::{Compact, Compacted, Retention};
+use univrs_state::retain::{Compact, Compacted, Retention, Thin};
 use univrs_state::stats::Residency;
 use univrs_state::{Batch, LocalStore, MemoryStore, Scan, Seq, SqliteStore, StateError, StateStore};
 
@@ -295,4 +295,46 @@ async fn readers_and_writers_of_two_processes_go_on_while_the_log_is_compacted()
     }
     one.audit().await;
     two.audit().await;
+}
+
+// Their positions change with each commit. None of them goes back, so none is in the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_that_move_on_all_the_time_keep_no_compaction_and_no_thinning_from_beginning() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    for subject in [Subject::memory(), Subject::open(options(), &path).await] {
+        let ends = Arc::new(AtomicBool::new(false));
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..4 {
+            let (store, local, ends) = (subject.shared(), subject.local.opened(), ends.clone());
+            let key = format!("/in/{number}");
+            store.set(&key, value(0)).await.unwrap();
+            let mut consumer = local.consumer(&format!("c{number}")).pattern(&key).open().await.unwrap();
+            tasks.spawn(async move {
+                while !ends.load(Ordering::SeqCst) {
+                    consumer.process(|_| Batch::new().set(&key, value(1))).await.unwrap();
+                }
+                consumer.close().await.unwrap();
+            });
+        }
+        let wait = std::time::Duration::from_secs(60);
+        for _ in 0..3 {
+            // All have passed it.
+            let floor = subject.shared().head().await.unwrap();
+            let local = subject.local.opened();
+            while local.consumers().await.unwrap().iter().any(|known| known.cursor.seq() < floor.seq) {
+                tokio::task::yield_now().await;
+            }
+            let thin = Thin::at(floor, "/in/*".parse().unwrap());
+            tokio::time::timeout(wait, local.thin(thin)).await.expect("a thinning begins").unwrap();
+            let compact = subject.local.compact(Compact::before(floor).force());
+            let done = tokio::time::timeout(wait, compact).await.expect("a compaction begins").unwrap();
+            assert_eq!(done.floor.seq, floor.seq);
+        }
+        ends.store(true, Ordering::SeqCst);
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+        subject.audit().await;
+    }
 }

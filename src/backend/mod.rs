@@ -47,6 +47,9 @@ pub(crate) trait DecisionView {
     /// The keys under the prefix, without forgotten ones. Counting may stop above `limit`.
     fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow>;
 
+    /// Visits the entries of the keys under the prefix, in the order of keys, until `visit` breaks.
+    fn entries(&self, prefix: &str, visit: &mut Visit<'_, Entry>) -> Result<()>;
+
     /// The first and the last change of the commit with this id; it may lie at or below the floor.
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>>;
 
@@ -124,6 +127,14 @@ pub(crate) trait View {
         deleted: bool,
         visit: &mut Visit<'_, Row>,
     ) -> Result<()>;
+
+    /// Visits the entries of the keys with a prefix, in the order of keys, until `visit` breaks.
+    fn entries(&self, prefix: &str, visit: &mut Visit<'_, Entry>) -> Result<()> {
+        self.rows(&KeyRange::prefix(prefix), None, false, &mut |row| match row.entry()? {
+            Some(entry) => visit(entry),
+            None => Ok(ControlFlow::Continue(())),
+        })
+    }
 
     /// Visits the keys that exist in the range, in order, until `visit` breaks.
     fn keys(&self, range: &KeyRange, visit: &mut VisitKey<'_>) -> Result<()>;

@@ -52,6 +52,8 @@ pub(crate) enum Condition {
     /// Nothing under the prefix changed after this position. At most `limit` keys may be under it. The
     /// limit is a part of the condition, so that every store that decides the batch decides the same.
     UnchangedSince { prefix: String, seq: Seq, limit: usize },
+    /// No consumer beside those with these keys was recorded after `seq` and is not done with what lies before `floor`.
+    NoneBehind { floor: Seq, seq: Seq, but_for: Vec<String> },
 }
 
 /// One write.
@@ -102,6 +104,13 @@ impl Batch {
     pub fn expect_unchanged_since(mut self, prefix: impl Into<String>, seq: impl Into<Seq>) -> Self {
         let limit = Limits::default().page_entries;
         self.conditions.push(Condition::UnchangedSince { prefix: prefix.into(), seq: seq.into(), limit });
+        self
+    }
+
+    /// Adds the condition that no consumer beside those with these keys was recorded after `seq` and is not done with what
+    /// lies before `floor`. Consumers that move on above it are in nobody's way.
+    pub(crate) fn expect_none_behind(mut self, floor: Seq, seq: Seq, but_for: Vec<String>) -> Self {
+        self.conditions.push(Condition::NoneBehind { floor, seq, but_for });
         self
     }
 
@@ -249,6 +258,7 @@ impl Batch {
             match condition {
                 Condition::Version { key, .. } => validate_key(key)?,
                 Condition::UnchangedSince { prefix, .. } => validate_prefix(prefix)?,
+                Condition::NoneBehind { .. } => {}
             }
         }
         for write in &self.writes {

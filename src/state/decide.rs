@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Batch, Condition, Forgotten, KeyVersion, Life, Refusal, Write};
 use crate::error::{FailedCondition, Rejection};
+use crate::key::CONSUMERS_PREFIX;
 use crate::limits::Exceeded;
 use crate::log::{ChangeKind, Draft, Prev, Timestamp};
 use crate::seq::Seq;
@@ -16,6 +17,8 @@ pub(crate) trait KeyVersions {
     fn key_version(&self, key: &str) -> Option<KeyVersion>;
     /// The keys under the prefix. Counting may stop above `limit`.
     fn below(&self, prefix: &str, limit: usize) -> KeysBelow;
+    /// The keys of consumers that are not done with what lies before a floor, and where that was recorded.
+    fn behind(&self, floor: Seq) -> Vec<(String, Seq)>;
     /// The deleted keys that count as never written.
     fn forgotten(&self) -> Option<&Forgotten>;
 }
@@ -157,6 +160,16 @@ fn failed_condition(
                 _ => return Ok(None),
             };
             Some(FailedCondition::ChangedSince { prefix: prefix.clone(), expected: *expected, found, key })
+        }
+        Condition::NoneBehind { floor, seq: expected, but_for } => {
+            let mut behind = key_versions.behind(*floor).into_iter();
+            let found = behind.find(|(key, found)| found > expected && !but_for.contains(key));
+            found.map(|(key, found)| FailedCondition::ChangedSince {
+                prefix: CONSUMERS_PREFIX.to_owned(),
+                expected: *expected,
+                found,
+                key: Some(key),
+            })
         }
     })
 }

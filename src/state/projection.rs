@@ -4,12 +4,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::compaction::{Compaction, Forgotten};
+use super::consumer_record::ConsumerRecord;
 use super::floor::is_forgotten;
 use super::key_state::KeyState;
 use super::tree::Tree;
 use super::{KeyVersion, KeyVersions, KeysBelow};
-use crate::key::{COMPACTION_KEY, KeyRange};
+use crate::key::{COMPACTION_KEY, CONSUMERS_PREFIX, KeyRange};
 use crate::log::Change;
+use crate::seq::Seq;
 
 /// The fold of the log: the last change of every key, deleted keys included. A copy is cheap and shares all
 /// nodes that neither side changes.
@@ -142,6 +144,15 @@ impl KeyVersions for Projection {
 
     fn forgotten(&self) -> Option<&Forgotten> {
         self.forgotten().map(|forgotten| &**forgotten)
+    }
+
+    fn behind(&self, floor: Seq) -> Vec<(String, Seq)> {
+        let behind = |last: &KeyState| {
+            let record = ConsumerRecord::decode(&last.key, last.value.as_deref()?).ok()?;
+            let is_behind = last.key_version.is_live() && record.cursor.seq() < floor;
+            is_behind.then(|| (last.key.as_ref().to_owned(), last.key_version.seq))
+        };
+        self.range(&KeyRange::prefix(CONSUMERS_PREFIX), None).filter_map(|last| behind(last)).collect()
     }
 
     fn below(&self, prefix: &str, limit: usize) -> KeysBelow {

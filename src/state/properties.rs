@@ -1,13 +1,14 @@
 //! Properties of deciding and folding, on random sequences of batches.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::*;
 use crate::error::{FailedCondition, Rejection};
-use crate::log::{Follow, StoreId, Timestamp, Tip, seal};
+use crate::log::{Cursor, Follow, Head, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
 
 /// A write or condition on one of a few keys.
@@ -151,4 +152,42 @@ fn a_refused_batch_leaves_no_drafts() {
     let refused = decide(&Batch::new().expect("/a", 1).set("/a", "x"), Seq::ZERO, &Projection::default());
     let expected = FailedCondition::Version { key: "/a".into(), expected: 1, found: 0 };
     assert_eq!(refused.unwrap_err(), Refusal::Rejected(Rejection { failed: vec![expected] }));
+}
+
+#[test]
+fn only_a_consumer_that_came_behind_the_floor_is_in_the_way_of_it() {
+    let store = StoreId::from_bytes([7; 16]);
+    let record = |reached: u64| {
+        let head = Head { seq: Seq::new(reached), ..Head::genesis(store) };
+        ConsumerRecord::new("/*", Cursor::new(store, head), Duration::ZERO).encode()
+    };
+    let (mut projection, mut tip) = (Projection::default(), Tip::genesis(store));
+    // The records are the changes 1 to 4.
+    for (name, reached) in [("behind", 3), ("before", 10), ("after", 11), ("moved", 20)] {
+        let batch = Batch::new().set(format!("/.univrs/consumers/{name}"), record(reached));
+        let drafts = decide(&batch, tip.head.seq, &projection).unwrap().drafts;
+        let (changes, after) = seal(drafts, None, tip, Timestamp::EPOCH, || [7; 16]);
+        for change in &changes {
+            projection.fold(change);
+        }
+        tip = after;
+    }
+    let in_the_way = |floor: u64, seq: u64, but_for: &[&str]| {
+        let but_for = but_for.iter().map(|name| format!("/.univrs/consumers/{name}")).collect();
+        let batch = Batch::new().expect_none_behind(Seq::new(floor), Seq::new(seq), but_for);
+        match decide(&batch, tip.head.seq, &projection) {
+            Ok(_) => None,
+            Err(Refusal::Rejected(Rejection { failed })) => match &failed[..] {
+                [FailedCondition::ChangedSince { key: Some(key), .. }] => Some(key.clone()),
+                other => panic!("{other:?}"),
+            },
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+    };
+    assert_eq!(in_the_way(11, 2, &[]), None, "those that were recorded before were judged before");
+    assert_eq!(in_the_way(11, 1, &[]).as_deref(), Some("/.univrs/consumers/before"));
+    assert_eq!(in_the_way(10, 1, &[]), None, "it is done with all up to the floor");
+    assert_eq!(in_the_way(12, 2, &[]).as_deref(), Some("/.univrs/consumers/after"));
+    assert_eq!(in_the_way(12, 0, &["after", "behind"]).as_deref(), Some("/.univrs/consumers/before"));
+    assert_eq!(in_the_way(12, 0, &["after", "behind", "before"]), None);
 }

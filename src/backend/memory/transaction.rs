@@ -1,11 +1,11 @@
 //! A transaction in memory.
 
 use super::Memory;
-use crate::backend::{Backend, CommitError, DecisionView, Linked, Slice, Transaction};
+use crate::backend::{Backend, CommitError, DecisionView, Linked, Slice, Transaction, View, Visit};
 use crate::error::Result;
 use crate::log::{Change, Tip};
 use crate::seq::Seq;
-use crate::state::{Floor, KeyVersion, KeyVersions, KeysBelow, Thinning};
+use crate::state::{Entry, Floor, KeyVersion, KeyVersions, KeysBelow, Thinning};
 
 impl Backend for Memory {
     type Transaction<'a> = MemoryTransaction<'a>;
@@ -50,6 +50,10 @@ impl DecisionView for MemoryTransaction<'_> {
 
     fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow> {
         Ok(self.memory.folded.projection.below(prefix, limit))
+    }
+
+    fn entries(&self, prefix: &str, visit: &mut Visit<'_, Entry>) -> Result<()> {
+        View::entries(&*self.memory, prefix, visit)
     }
 
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {

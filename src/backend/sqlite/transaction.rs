@@ -14,13 +14,13 @@ use super::busy::BUSY_SLEEP;
 use super::patience::Patience;
 use super::row::{self, select_changes};
 use super::{Durability, Sqlite, fault};
-use crate::backend::{Backend, CommitError, DecisionView, Linked, Slice, Snapshot, Transaction};
+use crate::backend::{Backend, CommitError, DecisionView, Linked, Slice, Snapshot, Transaction, View, Visit};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
 use crate::key::KeyRange;
 use crate::log::{Change, ChangeKind, Hash, LastMeta, Meta, Tip, Until};
 use crate::seq::Seq;
-use crate::state::{Floor, KeyVersion, KeysBelow, Thinning};
+use crate::state::{Entry, Floor, KeyVersion, KeysBelow, Thinning};
 
 /// An immediate transaction; rolls back when it is dropped.
 pub(crate) struct SqliteTransaction<'a> {
@@ -209,6 +209,10 @@ impl DecisionView for SqliteTransaction<'_> {
             Ok(if count > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(KeysBelow { count, newest })
+    }
+
+    fn entries(&self, prefix: &str, visit: &mut Visit<'_, Entry>) -> Result<()> {
+        View::entries(self.sqlite, prefix, visit)
     }
 
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Sources;
 use super::group::{Outcome, commit_group};
-use crate::backend::{Backend, CommitError, DecisionView, Linked, LogView, Memory, Slice, Transaction};
+use crate::backend::{
+    Backend, CommitError, DecisionView, Linked, LogView, Memory, Slice, Transaction, Visit,
+};
 use crate::error::{Result, StateError};
 use crate::log::{Change, ChangeKind, Draft, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
-use crate::state::{Batch, Floor, KeyVersion, KeysBelow, Thinning};
+use crate::state::{Batch, Entry, Floor, KeyVersion, KeysBelow, Thinning};
 use crate::store::clock::{Clock, SystemClock};
 use crate::store::entropy::OsEntropy;
 
@@ -70,6 +72,9 @@ impl<T: Transaction> DecisionView for FaultyTransaction<T> {
     }
     fn below(&self, prefix: &str, limit: usize) -> Result<KeysBelow> {
         self.inner.below(prefix, limit)
+    }
+    fn entries(&self, prefix: &str, visit: &mut Visit<'_, Entry>) -> Result<()> {
+        self.inner.entries(prefix, visit)
     }
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {
         self.inner.remembered(commit_id)

@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::proposal::Proposal;
 use crate::backend::{DecisionView, Transaction};
 use crate::error::{Result, StateError};
-use crate::key::KeyRange;
+use crate::key::{CONSUMERS_PREFIX, KeyRange};
 use crate::log::{Change, Meta, SALT_BYTES, Timestamp, Tip, seal};
 use crate::seq::Seq;
 use crate::state::{
-    Batch, Condition, Floor, Forgotten, KeyVersion, KeyVersions, KeysBelow, Projection, Refusal, Thinning,
-    Write, decide,
+    Batch, Condition, Floor, Forgotten, Hold, KeyVersion, KeyVersions, KeysBelow, Projection, Refusal,
+    Thinning, Write, decide,
 };
 use crate::store::receipt::Receipt;
 
@@ -34,6 +35,8 @@ pub(super) struct GroupState<'a> {
     known: Option<&'a Projection>,
     keys: HashMap<Arc<str>, Key>,
     prefixes: HashMap<String, Counted>,
+    /// The consumers that are behind the floor that a batch sets.
+    behind: Vec<(String, Seq)>,
     commit_ids: HashMap<String, (usize, usize)>,
     changes: Vec<Change>,
     /// For each batch, the index behind its last change.
@@ -58,6 +61,10 @@ struct Counted {
 impl KeyVersions for GroupState<'_> {
     fn key_version(&self, key: &str) -> Option<KeyVersion> {
         self.keys.get(key).and_then(|key| key.now)
+    }
+
+    fn behind(&self, _: Seq) -> Vec<(String, Seq)> {
+        self.behind.clone()
     }
 
     fn forgotten(&self) -> Option<&Forgotten> {
@@ -89,6 +96,7 @@ impl<'a> GroupState<'a> {
             known,
             keys: HashMap::new(),
             prefixes: HashMap::new(),
+            behind: Vec::new(),
             commit_ids: HashMap::new(),
             changes: Vec::new(),
             ends: Vec::new(),
@@ -168,6 +176,7 @@ impl<'a> GroupState<'a> {
                         self.prefixes.insert(prefix.clone(), Counted { below, limit: *limit });
                     }
                 }
+                Condition::NoneBehind { floor, .. } => self.behind = behind(transaction, *floor)?,
             }
         }
         batch.writes().iter().map(Write::key).try_for_each(|key| self.load_key(transaction, key))
@@ -226,4 +235,17 @@ impl<'a> GroupState<'a> {
         }
         self.moved.as_ref().map_or(Ok(()), |floor| transaction.set_floor(floor))
     }
+}
+
+/// The consumers that are not done with what lies before a floor, and where that was recorded. Only a batch that is alone in
+/// its group asks, so none of them is in the group.
+fn behind(transaction: &impl DecisionView, floor: Seq) -> Result<Vec<(String, Seq)>> {
+    let mut behind = Vec::new();
+    transaction.entries(CONSUMERS_PREFIX, &mut |entry| {
+        if Hold::of(&entry)?.record.cursor.seq() < floor {
+            behind.push((entry.key, entry.seq));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(behind)
 }

@@ -1,6 +1,7 @@
 //! What becomes of a batch does not depend on which batches share its storage transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -10,10 +11,12 @@ use super::group::record;
 use super::group_state::Verdict;
 use super::proposal::Proposal;
 use crate::backend::{Backend, FoldedState, Memory, Snapshot};
+use crate::error::StateError;
+use crate::key::CONSUMERS_PREFIX;
 use crate::limits::Limits;
-use crate::log::{ChangeKind, Draft, Meta, Prev, StoreId, Timestamp, Tip, seal};
+use crate::log::{ChangeKind, Cursor, Draft, Head, Meta, Prev, StoreId, Timestamp, Tip, seal};
 use crate::seq::Seq;
-use crate::state::{Batch, Refusal};
+use crate::state::{Batch, ConsumerRecord, Refusal};
 #[cfg(feature = "sqlite")]
 use crate::store::Options;
 use crate::store::transfer::exporting;
@@ -205,6 +208,36 @@ fn keys_that_were_created_just_before_count_for_a_condition_on_their_prefix() {
         let Err(Refusal::LimitExceeded(exceeded)) = &verdicts[2] else { panic!("{:?}", verdicts[2]) };
         assert_eq!((exceeded.limit, exceeded.actual), (2, 3), "{sizes:?}");
     }
+}
+
+#[test]
+fn who_is_behind_a_floor_is_read_in_the_transaction_that_moves_it() {
+    let record = |name: &str, reached: u64| {
+        let head = Head { seq: Seq::new(reached), ..Head::genesis(STORE) };
+        let record = ConsumerRecord::new("/*", Cursor::new(STORE, head), Duration::ZERO);
+        let batch = Batch::new().set(format!("{CONSUMERS_PREFIX}{name}"), record.encode());
+        batch.may_write(CONSUMERS_PREFIX)
+    };
+    let judged =
+        |floor| Batch::new().expect_none_behind(Seq::new(floor), Seq::ZERO, Vec::new()).set("/a", "x");
+    let batches =
+        [record("a", 9), record("b", 3), judged(3), judged(4), record("b", 4), judged(4), judged(10)];
+    let requests = batches.map(|batch| (batch, 1));
+    let proposals = proposals(&requests);
+    let check = |verdicts: &[Verdict]| {
+        let who = |verdict: &Verdict| match verdict {
+            Ok(_) => None,
+            Err(refusal) => Some(StateError::from(refusal.clone()).to_string()),
+        };
+        let found: Vec<_> = verdicts.iter().map(who).collect();
+        assert!(found[3].as_ref().is_some_and(|why| why.contains("/.univrs/consumers/b")), "{found:?}");
+        assert!(found[6].as_ref().is_some_and(|why| why.contains("/.univrs/consumers/a")), "{found:?}");
+        assert!([0, 1, 2, 4, 5].iter().all(|place| found[*place].is_none()), "{found:?}");
+    };
+    check(&grouped(memory(), &proposals, &[], |_| None).0);
+    check(&grouped(memory(), &proposals, &[], |memory| Some(memory.folded().clone())).0);
+    #[cfg(feature = "sqlite")]
+    check(&grouped(sqlite(crate::backend::sqlite::Location::Memory), &proposals, &[], |_| None).0);
 }
 
 // The last moment that the format can hold was once a failure of the machine, which failed the whole group.

@@ -4,12 +4,12 @@ use std::ops::ControlFlow;
 
 use super::group_state::GroupState;
 use super::proposal::Proposal;
-use crate::backend::{DecisionView, Snapshot};
+use crate::backend::{DecisionView, Snapshot, Visit};
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::log::{Change, SALT_BYTES, Timestamp, Tip};
 use crate::seq::Seq;
-use crate::state::{Batch, Floor, KeyVersion, KeysBelow};
+use crate::state::{Batch, Entry, Floor, KeyVersion, KeysBelow};
 use crate::store::receipt::Receipt;
 
 /// Loads, decides and seals a batch on a state, as a commit does, and stops there. Returns the end of the log, and what
@@ -53,6 +53,10 @@ impl DecisionView for Stage<'_> {
             Ok(if count > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(KeysBelow { count, newest })
+    }
+
+    fn entries(&self, prefix: &str, visit: &mut Visit<'_, Entry>) -> Result<()> {
+        self.snapshot.entries(prefix, visit)
     }
 
     fn remembered(&self, commit_id: &str) -> Result<Option<(Seq, Seq)>> {

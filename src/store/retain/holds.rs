@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
-use crate::key::{CONSUMERS_PREFIX, KeyRange, MARKS_PREFIX};
+use crate::key::{CONSUMERS_PREFIX, MARKS_PREFIX};
 use crate::log::Timestamp;
 use crate::seq::Seq;
-use crate::state::{Entry, Hold};
+use crate::state::Hold;
 use crate::store::consumer::ConsumerInfo;
 use crate::store::history::Mark;
 
@@ -29,19 +29,19 @@ impl Holds {
     pub(super) fn read(snapshot: &dyn Snapshot, floor: Seq, now: Timestamp) -> Result<Self> {
         let mut holds = Self { head: snapshot.head()?.seq, ..Self::default() };
         let head = holds.head;
-        each(snapshot, CONSUMERS_PREFIX, |entry| {
+        snapshot.entries(CONSUMERS_PREFIX, &mut |entry| {
             let hold = Hold::of(&entry)?;
             if hold.record.cursor.seq() < floor {
                 holds.consumers.push(ConsumerInfo::new(hold, head, now));
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
-        each(snapshot, MARKS_PREFIX, |entry| {
+        snapshot.entries(MARKS_PREFIX, &mut |entry| {
             let mark = Mark::decode(&entry.key, &entry.value)?;
             if mark.head.seq < floor {
                 holds.marks.push(mark);
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(holds)
     }
@@ -71,20 +71,18 @@ impl Holds {
         self.named(true).chain(self.named(false)).take(NAMED).map(str::to_owned).collect()
     }
 
+    /// The keys of consumers that lose their place wherever they move to. Without force none does: one whose hold has passed
+    /// holds again when it moves.
+    pub(super) fn lost_anyway(&self, force: bool) -> Vec<String> {
+        let all = self.consumers.iter().filter(|_| force);
+        all.map(|consumer| format!("{CONSUMERS_PREFIX}{}", consumer.name)).collect()
+    }
+
     /// The names of the consumers that hold what they are not done with, or of those whose hold has passed.
     fn named(&self, holds: bool) -> impl Iterator<Item = &str> {
         let found = self.consumers.iter().filter(move |consumer| consumer.holds == holds);
         found.map(|consumer| consumer.name.as_str())
     }
-}
-
-fn each(snapshot: &dyn Snapshot, prefix: &str, mut visit: impl FnMut(Entry) -> Result<()>) -> Result<()> {
-    snapshot.rows(&KeyRange::prefix(prefix), None, false, &mut |row| {
-        if let Some(entry) = row.entry()? {
-            visit(entry)?;
-        }
-        Ok(ControlFlow::Continue(()))
-    })
 }
 
 fn list(names: &[&str]) -> String {

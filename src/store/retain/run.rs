@@ -15,7 +15,7 @@ use super::plan::{self, Record};
 use super::slices::{Made, Slices};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
-use crate::key::CONSUMERS_PREFIX;
+
 use crate::limits::{Limits, MOST_VALUE_BYTES};
 use crate::log::{Timestamp, cause};
 use crate::seq::Seq;
@@ -74,8 +74,9 @@ impl OpenStore {
         loop {
             let holds = self.holds(head.seq, compact).await?;
             let next = record.next(&check, compact, holds.lost());
-            // Who moves on or comes meanwhile is judged anew.
-            let batch = batch.clone().expect_unchanged_since(CONSUMERS_PREFIX, holds.head);
+            // Who comes meanwhile, or moves below the floor, is judged anew.
+            let batch =
+                batch.clone().expect_none_behind(head.seq, holds.head, holds.lost_anyway(compact.force));
             let limits = Limits::of_records(FIRST_RECORD);
             match self.commit_record(batch, &next, record.version, cause::COMPACTING, &limits).await {
                 Err(StateError::Busy(_)) if self.holds(head.seq, compact).await?.head > holds.head => {

@@ -8,7 +8,7 @@ use super::thin::{Thin, Thinned, ThinningPlan};
 use super::values::{ValueSlice, Values};
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
-use crate::key::{CONSUMERS_PREFIX, THINNED_PREFIX};
+use crate::key::THINNED_PREFIX;
 use crate::log::{Head, cause};
 use crate::state::{Batch, Thinning};
 use crate::store::engine::{Done, Work};
@@ -69,8 +69,8 @@ impl OpenStore {
                 return Err(unfinished(&going));
             }
             holds.check("thinned up to", at.seq, thin.force, false)?;
-            // Consumers that move on or come meanwhile are judged anew.
-            let batch = batch.clone().expect_unchanged_since(CONSUMERS_PREFIX, holds.head);
+            // Who comes meanwhile, or moves below the point, is judged anew.
+            let batch = batch.clone().expect_none_behind(at.seq, holds.head, holds.lost_anyway(thin.force));
             let batch = batch.set(thinning.key(), thinning.encode(at, holds.lost())?);
             match self.order(batch.may_write(THINNED_PREFIX).caused(cause::THINNED)).await {
                 Err(StateError::Rejected(_)) if self.newest().await?.seq > holds.head => {}
