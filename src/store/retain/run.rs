@@ -163,7 +163,9 @@ impl OpenStore {
             Ok(Slices::new(store, at, leaving))
         };
         let mut slices = self.read_alone("compaction", read).await?;
+        let mut dropping = None;
         loop {
+            // The next slice is made while the writer drops the one before it.
             let (next, made) = self
                 .read_snapshot(move |snapshot| {
                     let made = slices.next(snapshot)?;
@@ -171,6 +173,12 @@ impl OpenStore {
                 })
                 .await?;
             slices = next;
+            if let Some((going, drops)) = dropping.take() {
+                match self.done(going).await? {
+                    Done::Whole => *dropped += drops,
+                    _ => return Ok(None),
+                }
+            }
             let slice = match made {
                 Made::Slice(slice) => slice,
                 Made::All => return Ok(Some(slices.seal())),
@@ -181,10 +189,7 @@ impl OpenStore {
                 let slice = crate::backend::Slice { from: slice.from.max(reached), ..slice };
                 let drops =
                     slice.runs.iter().map(|(first, last)| last.as_u64() - first.as_u64() + 1).sum::<u64>();
-                match self.tend(Work::Drop(slice)).await? {
-                    Done::Whole => *dropped += drops,
-                    _ => return Ok(None),
-                }
+                dropping = Some((self.ask(Work::Drop(slice))?, drops));
             }
             self.told(progress, floor.seq().as_u64() + slices.reached().as_u64(), floor.seq())?;
         }
@@ -203,19 +208,27 @@ impl OpenStore {
     }
 
     /// Has the writer do some work.
-    pub(super) async fn tend(&self, mut work: Work) -> Result<Done> {
+    pub(super) async fn tend(&self, work: Work) -> Result<Done> {
+        self.done(self.ask(work)?).await
+    }
+
+    /// Asks the writer for some work.
+    fn ask(&self, work: Work) -> Result<Asked> {
+        self.shared.check_open()?;
+        let (reply, receiver) = oneshot::channel();
+        let again = work.clone();
+        self.engine.tend(Chore { work, done: Box::new(move |done| drop(reply.send(done))) });
+        Ok(Asked { again, receiver })
+    }
+
+    /// Waits for work that was asked for. What cannot be done now is asked for again.
+    async fn done(&self, mut asked: Asked) -> Result<Done> {
         loop {
-            let (reply, receiver) = oneshot::channel();
-            self.shared.check_open()?;
-            let again = work.clone();
-            self.engine.tend(Chore { work, done: Box::new(move |done| drop(reply.send(done))) });
-            match receiver
-                .await
-                .unwrap_or_else(|_| Err(self.shared.check_open().err().unwrap_or_else(broken)))?
-            {
+            let ended = || Err(self.shared.check_open().err().unwrap_or_else(broken));
+            match asked.receiver.await.unwrap_or_else(|_| ended())? {
                 Done::NotNow => {
-                    work = again;
                     pause(NOT_NOW).await?;
+                    asked = self.ask(asked.again)?;
                 }
                 done => return Ok(done),
             }
@@ -227,6 +240,12 @@ impl OpenStore {
         self.shared.check_open()?;
         tell(progress.map(|told| &**told), done, 2 * floor.as_u64())
     }
+}
+
+/// Work that the writer was asked for.
+struct Asked {
+    again: Work,
+    receiver: oneshot::Receiver<Result<Done>>,
 }
 
 fn begun() -> StateError {
