@@ -9,19 +9,17 @@
 mod measure;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use measure::{Effort, Random, key};
+use measure::Effort;
+use measure::retain::{disturbed, fill, median, size_against_rebuilt};
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
 use univrs_state::retain::{Compact, Retention};
-use univrs_state::{Batch, Head, LocalStore, SqliteStore, StateStore};
+use univrs_state::{Head, LocalStore, SqliteStore};
 
-/// Changes of a store at scale 1, and how many of them a key has in the mean.
+/// Changes of a store at scale 1.
 const CHANGES: u32 = 200_000;
-const OF_A_KEY: usize = 10;
 /// The rows of a slice, as the store has them.
 const SLICE: i64 = 500;
 
@@ -49,7 +47,9 @@ fn main() {
             (compact(&runtime, &path, head), by_hand)
         };
         rates.push((ours, by_hand));
-        waits.push(disturbed(&runtime, &busy, head, changes));
+        waits.push(disturbed(&runtime, &busy, changes, |store| {
+            runtime.block_on(store.compact(Compact::before(head).force())).unwrap();
+        }));
         sizes.push(size_against_rebuilt(&path));
         for file in [&path, &plain, &busy] {
             std::fs::remove_file(file).unwrap();
@@ -59,11 +59,6 @@ fn main() {
 }
 
 fn report(rates: &[(f64, f64)], waits: &[(f64, f64, f64)], sizes: &[f64]) {
-    let median = |values: Vec<f64>| {
-        let mut values = values;
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
     let of = |take: fn(&(f64, f64, f64)) -> f64| median(waits.iter().map(take).collect());
     println!("\n| | median of the rounds |\n|---|---|");
     println!("| changes dropped a second | {:.0} |", median(rates.iter().map(|rate| rate.0).collect()));
@@ -74,22 +69,6 @@ fn report(rates: &[(f64, f64)], waits: &[(f64, f64, f64)], sizes: &[f64]) {
     println!("| ratio | {:.2} |", of(|wait| wait.0 / wait.1));
     println!("| slowest commit while the log is compacted | {:.1} ms |", of(|wait| wait.2));
     println!("| size of a rebuilt file, against the compacted one | {:.2} |", median(sizes.to_vec()));
-}
-
-/// A closed store of random changes.
-fn fill(runtime: &Runtime, path: &Path, changes: usize, seed: u64) -> Head {
-    let mut random = Random::new(seed + 1);
-    let keys = (changes / OF_A_KEY).max(1);
-    runtime.block_on(async {
-        let store = SqliteStore::open(path).await.unwrap();
-        for _ in 0..changes.div_ceil(100) {
-            let write = |batch: Batch, _| batch.set(key(random.below(keys)), random.value());
-            store.commit((0..100).fold(Batch::new(), write)).await.unwrap();
-        }
-        let head = store.head().await.unwrap();
-        store.close().await.unwrap();
-        head
-    })
 }
 
 /// Changes that a compaction drops a second.
@@ -141,54 +120,4 @@ fn delete(path: &Path, runs: &[(i64, i64)]) -> f64 {
     let mut steps = vacuum.query([]).unwrap();
     while steps.next().unwrap().is_some() {}
     rows as f64 / start.elapsed().as_secs_f64()
-}
-
-/// The slowest hundredth of commits of 16 tasks before and during a compaction, and the slowest of all during it, in
-/// milliseconds.
-fn disturbed(runtime: &Runtime, path: &Path, head: Head, changes: usize) -> (f64, f64, f64) {
-    let store = runtime.block_on(SqliteStore::open(path)).unwrap();
-    let keys = (changes / OF_A_KEY).max(1);
-    let measured = |until: &mut dyn FnMut() -> Duration| {
-        let stop = Arc::new(AtomicBool::new(false));
-        let tasks: Vec<_> = (0..16)
-            .map(|task| {
-                let (store, stop) = (store.clone(), stop.clone());
-                runtime.spawn(async move {
-                    let (mut random, mut took) = (Random::new(task), Vec::new());
-                    while !stop.load(Ordering::Relaxed) {
-                        let start = Instant::now();
-                        store.set(&key(random.below(keys)), random.value()).await.unwrap();
-                        took.push(start.elapsed());
-                    }
-                    took
-                })
-            })
-            .collect();
-        let lasted = until();
-        stop.store(true, Ordering::Relaxed);
-        let mut took: Vec<Duration> =
-            tasks.into_iter().flat_map(|task| runtime.block_on(task).unwrap()).collect();
-        took.sort_unstable();
-        let millis = |took: &Duration| took.as_secs_f64() * 1e3;
-        (millis(&took[took.len() * 99 / 100]), millis(took.last().unwrap()), lasted)
-    };
-    let (during, slowest, lasted) = measured(&mut || {
-        let start = Instant::now();
-        runtime.block_on(store.compact(Compact::before(head).force())).unwrap();
-        start.elapsed()
-    });
-    let (undisturbed, _, _) = measured(&mut || {
-        std::thread::sleep(lasted);
-        lasted
-    });
-    runtime.block_on(store.close()).unwrap();
-    (undisturbed, during, slowest)
-}
-
-/// The bytes of a file that VACUUM rebuilt, as a part of those of the file.
-fn size_against_rebuilt(path: &Path) -> f64 {
-    let bytes = |path: &Path| path.metadata().unwrap().len() as f64;
-    let compacted = bytes(path);
-    Connection::open(path).unwrap().execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    bytes(path) / compacted
 }

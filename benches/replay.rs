@@ -12,7 +12,7 @@ use std::path::Path;
 use measure::raw::Raw;
 use measure::store;
 use measure::verify::verify;
-use measure::{Effort, Lanes, Random, pace, raw};
+use measure::{Effort, Lanes, Random, pace, peak, raw};
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
 use univrs_state::archive::Export;
@@ -115,11 +115,7 @@ fn main() {
 /// Prints by how much the peak of memory grows with each kind of work.
 fn memory(runtime: &Runtime, store: &SqliteStore, folder: &Path) {
     let grew = |what: &str, work: &dyn Fn()| {
-        // Starts the peak over at what is in use.
-        std::fs::write("/proc/self/clear_refs", "5").unwrap();
-        let before = status("VmRSS");
-        work();
-        println!("{what}: {} KiB more at the peak", status("VmHWM").saturating_sub(before));
+        println!("{what}: {} KiB more at the peak", peak(work));
     };
     grew("verify", &|| drop(runtime.block_on(store.verify()).unwrap()));
     let again = folder.join("again.export");
@@ -131,13 +127,6 @@ fn memory(runtime: &Runtime, store: &SqliteStore, folder: &Path) {
         let options = SqliteStore::options().resident_bytes(0);
         drop(runtime.block_on(options.import(file, folder.join("copy.db"))).unwrap());
     });
-}
-
-/// A number of KiB from what the system says about this process.
-fn status(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Reads the log a page at a time; returns how many changes it has.

@@ -183,7 +183,7 @@ async fn a_thinning_that_was_cut_off_goes_on_where_it_was<S: Store>(store: S, su
     assert!(matches!(local.thin(cut).await, Err(StateError::Panicked(_))));
     let erased = |log: &[Change]| log.iter().filter(|change| change.is_erased()).count();
     let dropped = erased(&log_of(&store).await);
-    assert_eq!(dropped, 2_000, "one slice");
+    assert_eq!(dropped, 500, "one slice");
     match local.thin(Thin::at(at, pattern("/0/*"))).await {
         Err(StateError::Busy(why)) => assert!(why.contains("resume_thinning"), "{why}"),
         other => panic!("{other:?}"),
@@ -191,7 +191,7 @@ async fn a_thinning_that_was_cut_off_goes_on_where_it_was<S: Store>(store: S, su
     // What was cut off is in the file. A log in memory has it as long as it lives.
     let local = if subject.path.is_some() { subject.reopened().await.local } else { subject.local.clone() };
     let resumed = local.opened().resume_thinning().await.unwrap().unwrap();
-    assert_eq!((resumed.at.seq, resumed.values), (at, 1_000));
+    assert_eq!((resumed.at.seq, resumed.values), (at, 2_500));
     assert_eq!(local.opened().resume_thinning().await.unwrap(), None);
     let left = log_of(&local.shared()).await;
     assert_eq!(left[..log.len()], thinned(&log, at, &pattern("/*"), 1));

@@ -11,12 +11,13 @@
 //! Started by anything but `cargo bench`, a bench only shows that it works: one short round.
 
 // Every bench is a crate of its own and uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::cast_precision_loss)]
 
 pub(crate) mod lanes;
 pub(crate) mod ratio;
 pub(crate) mod raw;
 pub(crate) mod reads;
+pub(crate) mod retain;
 pub(crate) mod store;
 pub(crate) mod verify;
 pub(crate) mod watches;
@@ -201,4 +202,19 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
     f64::midpoint(low, high)
+}
+
+/// By how many KiB the peak of memory grows with some work. It starts over at what is in use.
+pub(crate) fn peak(work: impl FnOnce()) -> u64 {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = status("VmRSS");
+    work();
+    status("VmHWM").saturating_sub(before)
+}
+
+/// A number of KiB from what the system says about this process.
+fn status(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
