@@ -22,6 +22,9 @@ pub(crate) const COMPACTION_KEY: &str = "/.univrs/compaction";
 /// The prefix of the keys that say which values were thinned.
 pub(crate) const THINNED_PREFIX: &str = "/.univrs/thinned/";
 
+/// The prefix of the keys that say which values were erased.
+pub(crate) const ERASURES_PREFIX: &str = "/.univrs/erasures/";
+
 /// Checks a key. A key starts with `/`, has 2 to [`MAX_KEY_LENGTH`] bytes of UTF-8, no empty segment (so
 /// no `//`, and no `/` at the end), no control character and no `*`.
 ///

@@ -86,6 +86,9 @@ pub(crate) trait Transaction: DecisionView {
     /// if another thinning goes on than this one, or none.
     fn thin(&mut self, thinning: &Thinning, seqs: &[Seq]) -> Result<bool>;
 
+    /// Erases salts and values of changes at these positions, in order, where they are there: the storage overwrites them.
+    fn erase(&mut self, seqs: &[Seq]) -> Result<()>;
+
     /// Makes all of it visible to readers, and durable if the store is.
     fn commit(self) -> Result<(), CommitError>;
 }
@@ -161,6 +164,10 @@ pub(crate) trait LogView {
     /// Visits the positions of the changes that there are after a position, up to another one, in order, each with that of
     /// the change that it replaced, until `visit` breaks.
     fn replaced(&self, after: Seq, to: Seq, visit: &mut Visit<'_, (Seq, Seq)>) -> Result<()>;
+
+    /// Visits the changes after a position, up to another one, whose value is there, in order, until `visit` breaks. Values
+    /// are not read, and only the types of the columns are checked.
+    fn valued(&self, after: Seq, to: Seq, visit: &mut Visit<'_, Valued>) -> Result<()>;
 
     /// Visits the changes of the keys with a prefix after a position, up to another one, in order, until
     /// `visit` breaks. Each is checked against the chain hash of the change before it in the log.
@@ -250,6 +257,15 @@ pub(crate) struct Link {
     /// The jump pointer: an earlier change of the key. It is derived and not hashed, so it may be wrong in a
     /// damaged file.
     pub(crate) jump: Seq,
+}
+
+/// A change whose value is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Valued {
+    pub(crate) seq: Seq,
+    pub(crate) key: Arc<str>,
+    /// The length of the value.
+    pub(crate) bytes: u64,
 }
 
 /// A function that a read calls with each change, borrowed. Breaking ends the read.

@@ -13,6 +13,9 @@ pub(crate) mod cause {
     pub(crate) const COMPACTED: &str = "compacted";
     /// A thinning begins: values that were superseded at a point go.
     pub(crate) const THINNED: &str = "thinned";
+    /// An erasure: values that were superseded, or whose keys were deleted, go.
+    #[expect(dead_code, reason = "what records erasures comes next")]
+    pub(crate) const ERASED: &str = "erased";
     /// A change that an older store without a log had recorded, with its version and the time of its creation.
     pub(crate) const MIGRATED: &str = "migrated";
     /// A state of the past was written again.

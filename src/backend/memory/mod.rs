@@ -10,9 +10,10 @@ use std::sync::Arc;
 use self::log::MemoryLog;
 use super::{FoldedState, Linked, LogView, Slice};
 use crate::error::{Result, StateError};
+use crate::key::RESERVED_PREFIX;
 use crate::log::{Change, Hash, Head, Meta, StoreId, Timestamp, Tip};
 use crate::seq::Seq;
-use crate::state::{Floor, KeyVersion, KeyVersions, Thinning};
+use crate::state::{ErasureRecord, Floor, KeyVersion, KeyVersions, Thinning};
 
 /// A log and its fold. If it was read from an export, it may be a part of a log: it may begin after a floor without
 /// the base there, and lack changes that are withheld.
@@ -97,8 +98,12 @@ impl Memory {
         self.log.push(change);
     }
 
-    /// Appends the next change of a log that was recorded elsewhere, and folds it in. It may begin a compaction.
+    /// Appends the next change of a log that was recorded elsewhere, and folds it in. It may begin a compaction, and it may
+    /// name values that are erased.
     pub(crate) fn take(&mut self, change: Change) -> Result<()> {
+        if let Some(record) = ErasureRecord::of(&change)? {
+            self.erase(&record)?;
+        }
         let moved = self.floor.moved_by(&change)?;
         if let Some(floor) = &moved
             && self.commit_end(floor.seq())? != floor.head
@@ -111,6 +116,27 @@ impl Memory {
         self.push(change);
         if let Some(floor) = moved {
             self.set_floor(floor);
+        }
+        Ok(())
+    }
+
+    /// Drops the values that a record names.
+    fn erase(&mut self, record: &ErasureRecord) -> Result<()> {
+        let mut gone = Vec::new();
+        for (first, last) in record.ranges.as_slice() {
+            let within = self.log.after_seq(first.previous()).take_while(|change| change.seq <= *last);
+            for change in within.filter(|change| change.value.is_some()) {
+                let last_of_key = self.folded.projection.key_version(&change.key);
+                let is_state = last_of_key.is_some_and(|last| last.seq == change.seq);
+                if change.key.starts_with(RESERVED_PREFIX) || is_state && self.is_whole() {
+                    return Err(ErasureRecord::names_too_much(change.seq));
+                }
+                // What replaced it may be withheld. Then it stays the state, and its value with it.
+                gone.extend((!is_state).then_some(change.seq));
+            }
+        }
+        for seq in gone {
+            self.log.drop_value(seq);
         }
         Ok(())
     }
@@ -182,7 +208,39 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::log::{SALT_BYTES, seal};
-    use crate::state::{Batch, decide};
+    use crate::state::{Batch, SeqRanges, decide};
+
+    /// A log of one key with three values, of which an erasure names some, as it is read from an export.
+    fn taken(named: (u64, u64), withheld: u64) -> Result<Memory> {
+        let store = StoreId::from_bytes([1; 16]);
+        let ranges = SeqRanges::of(vec![(Seq::new(named.0), Seq::new(named.1))]).unwrap();
+        let record = ErasureRecord { ranges }.encode().unwrap();
+        let values = (1..4).map(|n| Batch::new().set("/a", n.to_string()));
+        let recorded = Memory::of(store, values.chain([Batch::new().set(ErasureRecord::key(1), record)]));
+        let mut memory = Memory::new(store);
+        for change in recorded.log.after_seq(Seq::ZERO) {
+            if change.seq == Seq::new(withheld) {
+                memory.push_withheld(Hash::from_bytes([2; 32]), change.head());
+            } else {
+                memory.take(change.clone())?;
+            }
+        }
+        Ok(memory)
+    }
+
+    #[test]
+    fn a_log_that_names_values_as_erased_is_read_without_them() {
+        let values = |memory: &Memory| -> Vec<bool> {
+            memory.log.after_seq(Seq::ZERO).map(|change| change.value.is_some()).collect()
+        };
+        let memory = taken((1, 2), 0).unwrap();
+        assert_eq!(values(&memory), [false, false, true, true]);
+        assert!(memory.log.at(Seq::new(1)).unwrap().salt.is_none());
+        let live = taken((2, 3), 0);
+        assert!(matches!(live, Err(StateError::Corrupted(what)) if what.contains("of change 3,")));
+        // Of a part of a log nobody knows that the second value was replaced. It is shown as it was exported.
+        assert_eq!(values(&taken((1, 2), 3).unwrap()), [false, true, true]);
+    }
 
     impl Memory {
         /// The log of these commits, each at the time after the one before.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::Memory;
 use crate::backend::{
-    Link, Linked, LogView, Row, Snapshot, View, Visit, VisitKey, VisitRow, VisitView, missing,
+    Link, Linked, LogView, Row, Snapshot, Valued, View, Visit, VisitKey, VisitRow, VisitView, missing,
 };
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
@@ -93,6 +93,17 @@ impl LogView for Memory {
     fn replaced(&self, after: Seq, to: Seq, visit: &mut Visit<'_, (Seq, Seq)>) -> Result<()> {
         for change in self.log.after_seq(after).take_while(|change| change.seq <= to) {
             if visit((change.seq, change.prev))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn valued(&self, after: Seq, to: Seq, visit: &mut Visit<'_, Valued>) -> Result<()> {
+        for change in self.log.after_seq(after).take_while(|change| change.seq <= to) {
+            let Some(value) = &change.value else { continue };
+            let bytes = value.len() as u64;
+            if visit(Valued { seq: change.seq, key: change.key.clone(), bytes })?.is_break() {
                 break;
             }
         }

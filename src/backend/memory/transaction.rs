@@ -18,7 +18,7 @@ impl Backend for Memory {
             slice: None,
             floor: None,
             thinning,
-            thinned: Vec::new(),
+            without_value: Vec::new(),
         })
     }
 }
@@ -32,7 +32,7 @@ pub(crate) struct MemoryTransaction<'a> {
     /// The thinning that goes on after it.
     thinning: Option<Thinning>,
     /// The changes whose values go.
-    thinned: Vec<Seq>,
+    without_value: Vec<Seq>,
 }
 
 impl DecisionView for MemoryTransaction<'_> {
@@ -110,9 +110,14 @@ impl Transaction for MemoryTransaction<'_> {
     fn thin(&mut self, thinning: &Thinning, seqs: &[Seq]) -> Result<bool> {
         let due = self.memory.thinning.as_ref() == Some(thinning);
         if due {
-            self.thinned.extend_from_slice(seqs);
+            self.without_value.extend_from_slice(seqs);
         }
         Ok(due)
+    }
+
+    fn erase(&mut self, seqs: &[Seq]) -> Result<()> {
+        self.without_value.extend_from_slice(seqs);
+        Ok(())
     }
 
     fn commit(self) -> Result<(), CommitError> {
@@ -125,7 +130,7 @@ impl Transaction for MemoryTransaction<'_> {
         if let Some(floor) = self.floor {
             self.memory.set_floor(floor);
         }
-        self.thinned.into_iter().for_each(|seq| self.memory.log.drop_value(seq));
+        self.without_value.into_iter().for_each(|seq| self.memory.log.drop_value(seq));
         self.memory.thinning = self.thinning;
         Ok(())
     }

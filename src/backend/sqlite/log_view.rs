@@ -3,7 +3,7 @@
 use super::row::{self, select_changes};
 use super::snapshot::bounds;
 use super::{Sqlite, fault};
-use crate::backend::{Link, Linked, LogView, Visit, VisitView, missing};
+use crate::backend::{Link, Linked, LogView, Valued, Visit, VisitView, missing};
 use crate::error::{Result, StateError};
 use crate::key::KeyRange;
 use crate::log::{Change, Follow, Hash, Head, LastMeta, Tip};
@@ -103,6 +103,17 @@ impl LogView for Sqlite {
         let sql = "SELECT seq, prev FROM changes WHERE seq > ?1 AND seq <= ?2 ORDER BY seq";
         let bounds = (row::signed(after.as_u64())?, row::signed(to.as_u64())?);
         let read = |r: &rusqlite::Row<'_>| Ok((row::seq(r, 0)?, row::seq(r, 1)?));
+        self.each(sql, bounds, |r| read(r).map_err(fault::storage), visit)
+    }
+
+    fn valued(&self, after: Seq, to: Seq, visit: &mut Visit<'_, Valued>) -> Result<()> {
+        // IMPORTANT: SQLite knows the length of a blob without reading it, so pages that have values alone are not read.
+        let sql = "SELECT seq, key, length(value) FROM changes \
+                   WHERE seq > ?1 AND seq <= ?2 AND value IS NOT NULL ORDER BY seq";
+        let bounds = (row::signed(after.as_u64())?, row::signed(to.as_u64())?);
+        let read = |r: &rusqlite::Row<'_>| {
+            Ok(Valued { seq: row::seq(r, 0)?, key: row::text(r, 1)?.into(), bytes: row::unsigned(r, 2)? })
+        };
         self.each(sql, bounds, |r| read(r).map_err(fault::storage), visit)
     }
 

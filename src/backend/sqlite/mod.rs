@@ -8,6 +8,7 @@ mod connection;
 mod creation;
 mod diagnosis;
 mod doubt;
+mod erasure;
 mod fault;
 mod ffi;
 mod floor;

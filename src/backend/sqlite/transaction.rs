@@ -304,6 +304,11 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(true)
     }
 
+    fn erase(&mut self, seqs: &[Seq]) -> Result<()> {
+        self.check_open()?;
+        self.overwrite_values(seqs)
+    }
+
     fn commit(mut self) -> Result<(), CommitError> {
         self.check_open().map_err(CommitError::NotRecorded)?;
         self.open = false;

@@ -117,6 +117,9 @@ impl<T: Transaction> Transaction for FaultyTransaction<T> {
     fn thin(&mut self, thinning: &Thinning, seqs: &[Seq]) -> Result<bool> {
         self.inner.thin(thinning, seqs)
     }
+    fn erase(&mut self, seqs: &[Seq]) -> Result<()> {
+        self.inner.erase(seqs)
+    }
     fn commit(self) -> Result<(), CommitError> {
         match self.fault {
             Fault::FullThenUnknown => Err(CommitError::Unknown(StateError::Storage("planted".into()))),

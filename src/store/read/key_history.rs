@@ -163,7 +163,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::backend::{Linked, Memory, Row, View, Visit, VisitKey, VisitRow, VisitView};
+    use crate::backend::{Linked, Memory, Row, Valued, View, Visit, VisitKey, VisitRow, VisitView};
     use crate::key::KeyRange;
     use crate::log::{ChangeKind, Hash, Head, StoreId, Timestamp, Tip, jump_version};
     use crate::state::{Entry, KeyVersion, Life};
@@ -265,6 +265,9 @@ mod tests {
             Err(StateError::Closed)
         }
         fn replaced(&self, _: Seq, _: Seq, _: &mut Visit<'_, (Seq, Seq)>) -> Result<()> {
+            Err(StateError::Closed)
+        }
+        fn valued(&self, _: Seq, _: Seq, _: &mut Visit<'_, Valued>) -> Result<()> {
             Err(StateError::Closed)
         }
         fn hash_at(&self, _: Seq) -> Result<Option<Hash>> {

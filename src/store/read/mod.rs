@@ -2,6 +2,7 @@
 
 pub(crate) mod base;
 pub(crate) mod current;
+pub(crate) mod erasures;
 pub(crate) mod key_history;
 pub(crate) mod log;
 mod page;

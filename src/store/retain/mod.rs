@@ -3,6 +3,7 @@
 mod check;
 mod compact;
 mod holds;
+mod named;
 mod plan;
 mod planning;
 mod run;
@@ -14,6 +15,8 @@ mod values;
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use check::Check;
 pub use compact::{Compact, Compacted, CompactionPlan};
+#[cfg(feature = "sqlite")]
+pub(crate) use named::Named;
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use plan::{Record, recording};
 #[cfg(all(test, feature = "sqlite"))]

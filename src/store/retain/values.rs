@@ -27,9 +27,9 @@ type Takes = dyn Fn(Seq, &str) -> bool + Send;
 
 /// What a slice drops.
 #[derive(Debug, Default)]
-pub(super) struct ValueSlice {
-    pub(super) seqs: Vec<Seq>,
-    pub(super) bytes: u64,
+pub(crate) struct ValueSlice {
+    pub(crate) seqs: Vec<Seq>,
+    pub(crate) bytes: u64,
 }
 
 impl Values {

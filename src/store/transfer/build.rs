@@ -13,6 +13,8 @@ use crate::log::{Change, StoreId};
 use crate::seq::Seq;
 use crate::state::{Floor, KeyVersion};
 use crate::store::foreign::Foreign;
+use crate::store::read::erasures::erasures;
+use crate::store::retain::Named;
 use crate::store::threads::{Awaited, Taken, Waiter, alongside, on_a_thread};
 
 /// The most changes, and the bytes, of a batch.
@@ -20,6 +22,8 @@ const BATCH_CHANGES: usize = 4_000;
 const BATCH_BYTES: usize = 2 << 20;
 /// How many batches share a storage transaction.
 const BATCHES: usize = 4;
+/// How many free pages are given back at once.
+const FREE_PAGES: u32 = 4_096;
 
 /// Builds a store from an export, and closes it. `into` is an absolute path that must not exist yet. The store is
 /// built under a temporary name and appears at the path when it is complete. `opening` makes the options for
@@ -79,7 +83,38 @@ fn build<R: Read>(opening: Opening, mut reader: LogReader<R>, awaited: &Awaited)
             found.seq, head.seq
         )));
     }
+    erase_named(&mut sqlite)?;
     sqlite.end_load()
+}
+
+/// Erases what the log names as erased: the export may have been made before all of it was gone.
+fn erase_named(sqlite: &mut Sqlite) -> Result<()> {
+    let named = sqlite.with_snapshot(|snapshot| erasures(snapshot?))?;
+    let (mut named, mut erased) = (Named::new(named.into_named()), false);
+    while let Some(slice) = sqlite.with_snapshot(|snapshot| named.next(snapshot?))? {
+        if !slice.seqs.is_empty() {
+            let mut transaction = sqlite.begin()?;
+            transaction.erase(&slice.seqs)?;
+            transaction.commit().map_err(failure)?;
+            sqlite.checkpoint(Checkpoint::Passive)?;
+            erased = true;
+        }
+    }
+    let mut left = u64::MAX;
+    while erased
+        && let now = sqlite.give_back(FREE_PAGES)?
+        && now > 0
+        && now < left
+    {
+        left = now;
+    }
+    Ok(())
+}
+
+fn failure(error: CommitError) -> StateError {
+    match error {
+        CommitError::NotRecorded(error) | CommitError::Unknown(error) => error,
+    }
 }
 
 /// Changes on the way from the export to the store. Those of the base have the chain before them.
@@ -161,9 +196,7 @@ fn write_batches(sqlite: &mut Sqlite, floor: &Floor, taken: &mut Taken<Batch>) -
                 break;
             }
         }
-        transaction.commit().map_err(|error| match error {
-            CommitError::NotRecorded(error) | CommitError::Unknown(error) => error,
-        })?;
+        transaction.commit().map_err(failure)?;
         sqlite.checkpoint(Checkpoint::Passive)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::audit::{Earlier, LogReader, LoggedChange, Start, contradicts};
 use crate::backend::{Linked, Memory};
 use crate::error::{Result, StateError};
 use crate::failpoint::failpoint;
-use crate::key::COMPACTION_KEY;
+use crate::key::{COMPACTION_KEY, ERASURES_PREFIX};
 use crate::log::Change;
 use crate::seq::Seq;
 use crate::state::{Floor, KeyVersion};
@@ -80,10 +80,12 @@ pub(super) fn check_needed(recorded: &LoggedChange, at: Seq) -> Result<()> {
         LoggedChange::Withheld(_) => Err(withheld(&format!("change {at}"))),
         LoggedChange::WithheldBase { .. } => Err(withheld(&format!("a change at or before its floor {at}"))),
         LoggedChange::Base { change, .. } | LoggedChange::Change(change)
-            if &*change.key == COMPACTION_KEY && change.is_erased() =>
+            if change.is_erased()
+                && (&*change.key == COMPACTION_KEY || change.key.starts_with(ERASURES_PREFIX)) =>
         {
             Err(StateError::Erased(format!(
-                "the export leaves out the value of {COMPACTION_KEY}: it can be read, but a store that can be written needs it"
+                "the export leaves out the value of {}: it can be read, but a store that can be written needs it",
+                change.key
             )))
         }
         LoggedChange::Base { .. } | LoggedChange::Change(_) => Ok(()),
