@@ -19,6 +19,9 @@ pub(crate) const CLOCK_KEY: &str = "/.univrs/clock";
 /// The key whose value says to which floor the log was compacted, and what was forgotten.
 pub(crate) const COMPACTION_KEY: &str = "/.univrs/compaction";
 
+/// The key of the policy that says what leaves the log.
+pub(crate) const RETENTION_KEY: &str = "/.univrs/retention";
+
 /// The prefix of the keys that say which values were thinned.
 pub(crate) const THINNED_PREFIX: &str = "/.univrs/thinned/";
 

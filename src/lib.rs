@@ -215,7 +215,11 @@ pub mod options {
 /// What leaves the log, and what stays.
 pub mod retain {
     pub use crate::audit::Progress;
-    pub use crate::store::{Compact, Compacted, CompactionPlan, Retention, Thin, Thinned, ThinningPlan};
+    pub use crate::state::{Policy, ValueRule};
+    pub use crate::store::{
+        Compact, Compacted, CompactionPlan, HoldBack, Retained, Retention, RetentionPlan, Scheduled, Thin,
+        Thinned, ThinningPlan,
+    };
 }
 
 /// What a store has been doing, and how far its watches are.

@@ -45,6 +45,7 @@ mod read_only;
 mod readme;
 mod rehearse;
 mod resident;
+mod retention;
 mod scan;
 mod schema;
 mod second_name;

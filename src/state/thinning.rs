@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, StateError};
 use crate::key::{RESERVED_PREFIX, THINNED_PREFIX};
-use crate::log::{Change, Head, cause};
+use crate::log::{Change, ChangeKind, Head, cause};
 use crate::pattern::Pattern;
 use crate::seq::Seq;
 
@@ -56,28 +56,32 @@ impl Thinning {
         Ok(serde_json::to_vec(&Record { v: FORMAT, seq: self.at, hash: at.hash, pattern, keep, lost })?)
     }
 
-    /// The thinning that a change begins; `None` if it begins none.
+    /// The thinning that a change begins; `None` if it begins none. A later thinning of the same keys deletes the record.
     ///
     /// # Errors
     /// The change says that it does, but its value is no record.
     pub(crate) fn begun_by(change: &Change) -> Result<Option<Self>> {
-        if !change.key.starts_with(THINNED_PREFIX) || !change.has_cause(cause::THINNED) {
+        let is_record = change.key.starts_with(THINNED_PREFIX) && change.has_cause(cause::THINNED);
+        if !is_record || change.kind == ChangeKind::Deleted {
             return Ok(None);
         }
-        let corrupt =
-            || StateError::Corrupted(format!("the value of {} is no record of a thinning", change.key));
-        let value = change.value.as_deref().ok_or_else(corrupt)?;
+        Self::decode(&change.key, change.value.as_deref().unwrap_or_default(), change.seq).map(Some)
+    }
+
+    /// The thinning of a record, with the key and the position of its change.
+    pub(crate) fn decode(key: &str, value: &[u8], seq: Seq) -> Result<Self> {
+        let corrupt = || StateError::Corrupted(format!("the value of {key} is no record of a thinning"));
         let record: Record = serde_json::from_slice(value).map_err(|_| corrupt())?;
         if record.v != FORMAT {
             return Err(StateError::UpgradeNeeded(format!(
-                "{} has the format {}, and this version reads the format {FORMAT}",
-                change.key, record.v
+                "{key} has the format {}, and this version reads the format {FORMAT}",
+                record.v
             )));
         }
-        if record.seq >= change.seq {
+        if record.seq >= seq {
             return Err(corrupt());
         }
         let pattern = record.pattern.parse().map_err(|_| corrupt())?;
-        Ok(Some(Self { at: record.seq, pattern, keep: record.keep }))
+        Ok(Self { at: record.seq, pattern, keep: record.keep })
     }
 }

@@ -84,10 +84,11 @@ impl MemoryStore {
         Self { open: OpenStore::new(membership, limits, (read_only, whole)), memory }
     }
 
-    /// Sets how many bytes the watches may hold.
-    fn watches_hold(self, bytes: usize) -> Self {
-        self.open.shared.registry().budget().limit(bytes);
-        self
+    /// Sets how many bytes the watches may hold, and starts the schedule if there is one.
+    fn with_options(self, options: &Options) -> Result<Self> {
+        self.open.shared.registry().budget().limit(options.of_watches());
+        options.scheduled(&self.open)?;
+        Ok(self)
     }
 
     pub(super) fn open(&self) -> &Arc<OpenStore> {
@@ -183,10 +184,10 @@ impl Options {
     /// or the last commit is cut off.
     pub fn replay(self, log: impl IntoIterator<Item = Change>) -> Result<MemoryStore> {
         self.check_in_memory()?;
+        self.check_schedule()?;
         let store = self.new_store_id()?;
-        let watch_bytes = self.of_watches();
-        let (limits, sources) = self.limits_and_sources()?;
-        MemoryStore::with(limits, sources, store, log).map(|made| made.watches_hold(watch_bytes))
+        let (limits, sources) = self.clone().limits_and_sources()?;
+        MemoryStore::with(limits, sources, store, log)?.with_options(&self)
     }
 
     /// A store in memory with the log of an export, which it goes on from. Values that were
@@ -198,12 +199,12 @@ impl Options {
     /// [`StateError::Erased`] if the export withholds changes or begins later than the log.
     pub fn import_memory(self, export: impl io::Read) -> Result<MemoryStore> {
         self.check_in_memory()?;
+        self.check_schedule()?;
         let mut reader = LogReader::new(Foreign::reader(export))?;
         self.check_imported(reader.start().store)?;
-        let watch_bytes = self.of_watches();
-        let (limits, sources) = self.limits_and_sources()?;
+        let (limits, sources) = self.clone().limits_and_sources()?;
         let memory = transfer::load(&mut reader, true)?;
-        Ok(MemoryStore::from_memory(limits, sources, memory, false).watches_hold(watch_bytes))
+        MemoryStore::from_memory(limits, sources, memory, false).with_options(&self)
     }
 }
 

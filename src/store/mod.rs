@@ -17,6 +17,7 @@
 //! | `consumer/` | readers whose position the store keeps |
 //! | `transfer/` | exports and imports |
 //! | `retain/` | what leaves the log |
+//! | `policy/` | when, by its age |
 //! | `verify/` | verifications |
 //! | the rest | the traits, and their implementation by an open store; the stores; their options |
 
@@ -38,6 +39,7 @@ mod open_store;
 #[cfg(feature = "sqlite")]
 mod openings;
 mod options;
+mod policy;
 mod read;
 mod receipt;
 mod resident;
@@ -82,6 +84,7 @@ pub use history::{Diff, DiffPage, Difference, Mark, Past, Point, Restore};
 pub use local_store::LocalStore;
 pub use memory_store::MemoryStore;
 pub use options::Options;
+pub use policy::{HoldBack, Retained, RetentionPlan, Scheduled};
 pub use read::{DeletedKey, Page, Scan};
 pub use receipt::Receipt;
 pub use retain::{Compact, Compacted, CompactionPlan, Thin, Thinned, ThinningPlan};

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-#[cfg(feature = "sqlite")]
 use std::time::Duration;
 
 use super::clock::{self, Clock};
@@ -10,6 +9,8 @@ use super::commit::Sources;
 use super::entropy::{self, Entropy};
 use super::feed::WATCH_BYTES;
 use super::foreign::fill;
+use super::open_store::OpenStore;
+use super::policy::schedule;
 #[cfg(feature = "sqlite")]
 use super::verify::judge;
 #[cfg(feature = "sqlite")]
@@ -35,6 +36,7 @@ mod sharing;
 /// | `clock` | [`SystemClock`](crate::options::SystemClock) | the source of commit times |
 /// | `entropy` | [`OsEntropy`](crate::options::OsEntropy) | the source of salts and store ids |
 /// | `store_id` | random | the id of a store that is created; that of an existing one must be the same |
+/// | `retain_every` | never | how often the store applies its policy of what leaves the log |
 /// | `watch_bytes` | 64 MiB | memory for what all watches of the store have read and not yet delivered |
 /// | `durability` | that of the file; `Synced` when it is created | when a commit is acknowledged |
 /// | `create` | yes | make the folder and the file if they are missing |
@@ -97,6 +99,7 @@ pub struct Options {
     entropy: Option<Arc<dyn Entropy>>,
     store_id: Option<StoreId>,
     watch_bytes: Option<usize>,
+    retain_every: Option<Duration>,
     #[cfg(feature = "sqlite")]
     durability: Option<Durability>,
     #[cfg(feature = "sqlite")]
@@ -134,6 +137,7 @@ impl Default for Options {
             entropy: None,
             store_id: None,
             watch_bytes: None,
+            retain_every: None,
             #[cfg(feature = "sqlite")]
             durability: None,
             #[cfg(feature = "sqlite")]
@@ -164,7 +168,8 @@ impl fmt::Debug for Options {
         shown
             .field("limits", &self.limits)
             .field("store_id", &self.store_id)
-            .field("watch_bytes", &self.watch_bytes);
+            .field("watch_bytes", &self.watch_bytes)
+            .field("retain_every", &self.retain_every);
         #[cfg(feature = "sqlite")]
         shown
             .field("durability", &self.durability)
@@ -334,6 +339,33 @@ impl Options {
     pub fn opening_progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.opening_progress = Some(Arc::new(progress));
         self
+    }
+
+    /// Sets how often this opening applies the policy of the store, as
+    /// [`Retention::retain`](crate::retain::Retention::retain) does. The first time comes after a minute at most.
+    ///
+    /// A clock may be wrong by years, so a run on a schedule is more careful than one that somebody asks for. It waits until
+    /// somebody has asked for the first run of the policy. It drops no more of the log than a day and twice the time for which
+    /// the opening has lasted, counted in the times of the commits. It drops nothing if the clock was more than a day ahead of
+    /// the newest commit at the opening, until somebody asks for a run, accepts the clock or sets the policy. And once it has
+    /// dropped something, it waits for a sixteenth of the age before it drops more.
+    /// [`Retention::last_retention`](crate::retain::Retention::last_retention) tells what a run did, and what held it back.
+    ///
+    /// It is an option of the opening, which does not share it with others of the same file. With `read_only` it is refused.
+    #[must_use]
+    pub fn retain_every(mut self, interval: Duration) -> Self {
+        self.retain_every = Some(interval);
+        self
+    }
+
+    /// Refuses a schedule without a pause.
+    pub(super) fn check_schedule(&self) -> Result<()> {
+        schedule::check(self.retain_every)
+    }
+
+    /// Starts the schedule of an opening, if it has one.
+    pub(super) fn scheduled(&self, open: &Arc<OpenStore>) -> Result<()> {
+        self.retain_every.map_or(Ok(()), |every| schedule::start(open, every))
     }
 
     /// Opens the file as another process would: the opening shares nothing with other openings of this process.

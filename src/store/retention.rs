@@ -3,9 +3,11 @@
 use async_trait::async_trait;
 
 use super::local_store::LocalStore;
+use super::policy::schedule::Schedule;
+use super::policy::{Retained, RetentionPlan, Scheduled};
 use super::retain::{Compact, Compacted, CompactionPlan, Thin, Thinned, ThinningPlan};
 use crate::error::Result;
-use crate::state::Batch;
+use crate::state::{Batch, Policy};
 
 /// What leaves the log of a store that this process has open: compactions and thinnings. Every [`LocalStore`] has these
 /// methods.
@@ -47,7 +49,9 @@ pub trait Retention: LocalStore {
     /// [`StateStore::commit`](crate::StateStore::commit).
     async fn compact(&self, compact: Compact) -> Result<Compacted> {
         let batch = self.stamped(Batch::new());
-        self.opened().0.compact(compact, batch).await
+        let store = self.opened().0;
+        let _turn = store.turn().await;
+        store.compact(compact, batch).await
     }
 
     /// Says what [`compact`](Self::compact) would do, and who would be in its way: nothing is written. It reads and checks
@@ -92,7 +96,9 @@ pub trait Retention: LocalStore {
     /// Those of [`compact`](Self::compact), but those of the point.
     async fn resume_compaction(&self) -> Result<Option<Compacted>> {
         let batch = self.stamped(Batch::new());
-        self.opened().0.go_on(None, batch).await
+        let store = self.opened().0;
+        let _turn = store.turn().await;
+        store.go_on(None, batch).await
     }
 
     /// Drops values that were superseded at a point from the log; [`Thin`] says which. The changes stay, and the hashes of
@@ -112,7 +118,9 @@ pub trait Retention: LocalStore {
     /// [`StateStore::commit`](crate::StateStore::commit).
     async fn thin(&self, thin: Thin) -> Result<Thinned> {
         let batch = self.stamped(Batch::new());
-        self.opened().0.thin(thin, batch).await
+        let store = self.opened().0;
+        let _turn = store.turn().await;
+        store.thin(thin, batch).await
     }
 
     /// Says what [`thin`](Self::thin) would do, and who would be in its way: nothing is written. It reads everything up to the
@@ -153,7 +161,74 @@ pub trait Retention: LocalStore {
     /// # Errors
     /// Those of [`thin`](Self::thin), but those of the point and the pattern.
     async fn resume_thinning(&self) -> Result<Option<Thinned>> {
-        self.opened().0.go_on_thinning(None).await
+        let store = self.opened().0;
+        let _turn = store.turn().await;
+        store.go_on_thinning(None).await
+    }
+
+    /// The policy of the store; `None` if there is none, so everything is kept.
+    ///
+    /// # Errors
+    /// [`StateError::UpgradeNeeded`](crate::StateError::UpgradeNeeded) if a newer version of this crate has set it.
+    async fn policy(&self) -> Result<Option<Policy>> {
+        self.opened().0.policy().await
+    }
+
+    /// Sets the policy, or removes it. Nothing leaves the log by that: [`retain`](Self::retain) applies it. Who, when and why
+    /// is in the log, under the key `/.univrs/retention`.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) names what nobody can mean: an age below ten
+    /// minutes, a pattern of keys of the store itself, or what to keep without an age; those of
+    /// [`StateStore::commit`](crate::StateStore::commit).
+    async fn set_policy(&self, policy: Option<Policy>) -> Result<()> {
+        let batch = self.stamped(Batch::new());
+        self.opened().0.set_policy(policy, batch).await
+    }
+
+    /// Says what [`retain`](Self::retain) would do, and what would hold it back: nothing is written. It reads and checks what
+    /// would leave. What others do meanwhile may change the answer.
+    ///
+    /// # Errors
+    /// Those of [`plan_compaction`](Self::plan_compaction) and [`plan_thinning`](Self::plan_thinning), and of
+    /// [`policy`](Self::policy).
+    async fn plan_retention(&self) -> Result<RetentionPlan> {
+        self.opened().0.plan_retention().await
+    }
+
+    /// Drops what the policy says is due: compacts the log up to the newest commit of the policy's age, and thins values by
+    /// its rules. What was cut off before is finished first. If nothing is due, nothing is written.
+    ///
+    /// Consumers that [hold](crate::consumer::ConsumerRequest::hold) what they are not done with, watches of this process, and
+    /// marks if the policy spares them are not passed by: less leaves then, and the report names them. The first call after a
+    /// policy was set confirms it, so that [schedules](crate::Options::retain_every) follow it from then on: look at
+    /// [`plan_retention`](Self::plan_retention) before.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use univrs_state::retain::{Policy, Retention};
+    /// use univrs_state::{MemoryStore, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// store.set("/a", b"1".to_vec()).await?;
+    /// store.set_policy(Some(Policy::new().age(Duration::from_secs(3_600)))).await?;
+    /// assert_eq!(store.plan_retention().await?.compaction, None); // nothing is an hour old
+    /// let retained = store.retain().await?;
+    /// assert!(retained.compacted.is_none() && retained.held_back.is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`compact`](Self::compact), [`thin`](Self::thin) and [`policy`](Self::policy).
+    async fn retain(&self) -> Result<Retained> {
+        let batch = self.stamped(Batch::new());
+        self.opened().0.retain(batch).await
+    }
+
+    /// The last run of the schedule that this opening has by [`Options::retain_every`](crate::Options::retain_every); `None`
+    /// if it has none, or did not run yet.
+    fn last_retention(&self) -> Option<Scheduled> {
+        self.opened().0.kept::<Schedule>()?.last()
     }
 }
 

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 
 use super::engine::{Closed, Engine};
 use super::resident::Shared;
@@ -25,6 +25,8 @@ pub(crate) struct Running {
     /// How many openings there are. Once there are none, there never are any again.
     openings: AtomicUsize,
     closing: Mutex<Closing>,
+    /// Held by whoever drops something from the log, so that they take turns.
+    dropping: Arc<AsyncMutex<()>>,
     /// What lives as long as the store.
     kept: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -66,7 +68,8 @@ impl Running {
     pub(crate) fn start(shared: Arc<Shared>, engine: Arc<dyn Engine>) -> Membership {
         let queue = Arc::new(Semaphore::new(QUEUE_BYTES / QUEUE_UNIT));
         let (openings, closing) = (AtomicUsize::new(1), Mutex::default());
-        let running = Self { shared, engine, queue, openings, closing, kept: OnceLock::new() };
+        let (dropping, kept) = (Arc::default(), OnceLock::new());
+        let running = Self { shared, engine, queue, openings, closing, dropping, kept };
         Membership::of(Arc::new(running))
     }
 
@@ -174,6 +177,11 @@ impl Membership {
     pub(crate) fn queue(&self, bytes: usize) -> (&Arc<Semaphore>, u32) {
         let share = (bytes / QUEUE_UNIT + 1).min(QUEUE_BYTES / QUEUE_UNIT);
         (&self.running.queue, u32::try_from(share).unwrap_or(u32::MAX))
+    }
+
+    /// Waits until nobody else in this process drops something from the log. The turn ends with what is returned.
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.running.dropping.clone().lock_owned().await
     }
 
     /// The store, for other openings to join it.

@@ -189,17 +189,21 @@ impl Options {
 
     async fn open_at(self, location: Location) -> Result<SqliteStore> {
         let opening = self.opening(location)?;
+        self.check_schedule()?;
         let (limits, sources) = self.clone().limits_and_sources()?;
         let watch_bytes = self.of_watches();
         let store = match opening.is_file() {
             true if self.is_unshared() => SqliteStore::start(opening, limits, sources, self.budget()).await?,
             true => {
                 let read_only = opening.read_only;
-                return Ok(SqliteStore::of(openings::open(self, opening).await?, limits, read_only));
+                let store = SqliteStore::of(openings::open(self.clone(), opening).await?, limits, read_only);
+                self.scheduled(&store.open)?;
+                return Ok(store);
             }
             false => SqliteStore::start(opening, limits, sources, usize::MAX).await?,
         };
         store.open.shared.registry().budget().limit(watch_bytes);
+        self.scheduled(&store.open)?;
         Ok(store)
     }
 

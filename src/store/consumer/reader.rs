@@ -104,7 +104,8 @@ enum Turn {
 impl Consumer {
     pub(super) fn new(name: String, claim: Claim, pattern: Pattern) -> Result<Self> {
         let (store, cursor, opened) = (&claim.store, claim.record.cursor, Instant::now());
-        let commits = WatchStream::after(store.weak(), store.shared.clone(), pattern, cursor).commits();
+        let stream = WatchStream::after(store.weak(), store.shared.clone(), pattern, cursor);
+        let commits = stream.commits().of_consumer();
         store.attend();
         let progress = Progress::new(cursor, claim.record.hold, moment(&claim, opened)?);
         Ok(Self { name, claim, commits, progress, pending: None, looked: cursor.seq(), timer: None, opened })

@@ -130,9 +130,18 @@ impl Registry {
 
     /// The statistics of the watches, the one that lags most first.
     pub(crate) fn stats(&self, published: impl FnOnce() -> Head) -> Vec<WatcherStats> {
+        self.stats_of(published, |_| true)
+    }
+
+    /// The same of the watches whose position nothing records.
+    pub(crate) fn stats_of_unrecorded(&self, published: impl FnOnce() -> Head) -> Vec<WatcherStats> {
+        self.stats_of(published, |watcher| !watcher.is_recorded())
+    }
+
+    fn stats_of(&self, published: impl FnOnce() -> Head, of: impl Fn(&Watcher) -> bool) -> Vec<WatcherStats> {
         let joined = self.lock();
         let head = published().seq;
-        let stats = joined.watchers.values().map(|watcher| {
+        let stats = joined.watchers.values().filter(|watcher| of(watcher)).map(|watcher| {
             let position = watcher.position(head);
             let lag = head.as_u64().saturating_sub(position.as_u64());
             WatcherStats { pattern: watcher.pattern().to_string(), position, lag }

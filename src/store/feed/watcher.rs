@@ -6,12 +6,15 @@ use crate::failpoint::failpoint;
 use crate::log::Head;
 use crate::pattern::Pattern;
 use crate::seq::Seq;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
 /// A watch that has joined a store.
 pub(crate) struct Watcher {
     id: u64,
     pattern: Pattern,
+    /// Whether a consumer reads by it, whose position is recorded.
+    recorded: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -28,7 +31,17 @@ struct State {
 impl Watcher {
     /// A watch that starts after this head.
     pub(crate) fn new(id: u64, pattern: Pattern, passed: Head) -> Self {
-        Self { id, pattern, state: Mutex::new(State { waker: None, behind: false, passed, delivered: None }) }
+        let state = State { waker: None, behind: false, passed, delivered: None };
+        Self { id, pattern, recorded: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    /// Notes that a consumer reads by it.
+    pub(crate) fn set_recorded(&self) {
+        self.recorded.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recorded.load(Ordering::Relaxed)
     }
 
     pub(crate) fn id(&self) -> u64 {

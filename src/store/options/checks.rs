@@ -47,6 +47,11 @@ impl Options {
                     .into(),
             ));
         }
+        if self.read_only && self.retain_every.is_some() {
+            return Err(StateError::InvalidArgument(
+                "option retain_every writes, which option read_only forbids: leave one of them out".into(),
+            ));
+        }
         let meta = self.loss_meta.encoded_len();
         Exceeded::check_limit(meta, self.limits.meta_bytes, "bytes", || "the option loss_meta".into())?;
         match self.wal_cap {

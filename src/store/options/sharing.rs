@@ -12,6 +12,7 @@ impl Options {
         // A new option must be named here, so that it is decided whether it is of the whole store.
         let Self {
             limits: _,
+            retain_every: _,
             store_id: _,
             durability: _,
             create: _,

@@ -109,6 +109,11 @@ impl Shared {
         self.registry.stats(|| self.head())
     }
 
+    /// The same of the watches whose position nothing records.
+    pub(crate) fn unrecorded_watchers(&self) -> Vec<WatcherStats> {
+        self.registry.stats_of_unrecorded(|| self.head())
+    }
+
     /// The watches.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry

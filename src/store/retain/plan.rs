@@ -1,7 +1,6 @@
 //! What a compaction records.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::check::Check;
 use super::compact::Compact;
@@ -10,10 +9,7 @@ use crate::error::{Result, StateError};
 use crate::key::COMPACTION_KEY;
 use crate::log::{Head, Timestamp};
 use crate::seq::Seq;
-use crate::state::{BaseSeal, Batch, Compaction, Floor, Forgotten};
-
-/// A floor that is younger is refused unless it is forced: open scans, and retries by commit id, may go back so far.
-const YOUNG: Duration = Duration::from_secs(600);
+use crate::state::{BaseSeal, Batch, Compaction, Floor, Forgotten, YOUNG};
 
 /// What the log says of its last compaction, and the version of the key that says it.
 pub(crate) struct Record {

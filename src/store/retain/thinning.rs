@@ -2,6 +2,8 @@
 //!
 //! The slices depend on the log up to the point alone. So whoever goes on after a crash drops the same, in whichever process.
 
+use std::ops::ControlFlow;
+
 use super::compact::Told;
 use super::holds::Holds;
 use super::thin::{Thin, Thinned, ThinningPlan};
@@ -61,17 +63,19 @@ impl OpenStore {
         let (at, thinning) = self.thinning(thin).await?;
         loop {
             let now = self.engine.clock().shown()?;
+            let of = thinning.clone();
             let read = move |snapshot: &dyn Snapshot| {
-                Ok((Holds::read(snapshot, at.seq, now)?, snapshot.thinning()?))
+                Ok((Holds::read(snapshot, at.seq, now)?, snapshot.thinning()?, older(snapshot, &of)?))
             };
-            let (holds, going) = self.read_snapshot(read).await?;
+            let (holds, going, older) = self.read_snapshot(read).await?;
             if let Some(going) = going {
                 return Err(unfinished(&going));
             }
             holds.check("thinned up to", at.seq, thin.force, false)?;
             // Who comes meanwhile, or moves below the point, is judged anew.
             let batch = batch.clone().expect_none_behind(at.seq, holds.head, holds.lost_anyway(thin.force));
-            let batch = batch.set(thinning.key(), thinning.encode(at, holds.lost())?);
+            let older = older.iter().fold(batch, |batch, key| batch.delete(key.as_str()));
+            let batch = older.set(thinning.key(), thinning.encode(at, holds.lost())?);
             match self.order(batch.may_write(THINNED_PREFIX).caused(cause::THINNED)).await {
                 Err(StateError::Rejected(_)) if self.newest().await?.seq > holds.head => {}
                 ordered => return ordered.map(drop),
@@ -126,6 +130,19 @@ impl OpenStore {
 fn values(snapshot: &dyn Snapshot, thinning: &Thinning) -> Result<Values> {
     let (gone, of) = (superseded(snapshot, thinning.at, thinning.keep)?, thinning.clone());
     Ok(Values::new(thinning.at, move |seq, key| gone.has(seq) && of.takes(key)))
+}
+
+/// The records of earlier thinnings of the same keys that keep as many versions: the new one says all that they say.
+fn older(snapshot: &dyn Snapshot, thinning: &Thinning) -> Result<Vec<String>> {
+    let mut older = Vec::new();
+    snapshot.entries(THINNED_PREFIX, &mut |entry| {
+        let known = Thinning::decode(&entry.key, &entry.value, entry.seq)?;
+        if known.pattern == thinning.pattern && known.keep == thinning.keep && known.at < thinning.at {
+            older.push(entry.key);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(older)
 }
 
 /// The error of a thinning beside another one.

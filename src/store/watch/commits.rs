@@ -30,6 +30,12 @@ impl WatchStream {
 }
 
 impl Commits {
+    /// This stream as that of a consumer, whose position is recorded.
+    pub(crate) fn of_consumer(self) -> Self {
+        self.0.pages.watcher.set_recorded();
+        self
+    }
+
     /// Waits for the events of the next commit; `None` after the end, which only [`error`](Self::error) explains.
     /// [`try_next`](Self::try_next) returns the cause instead.
     pub async fn next(&mut self) -> Option<Vec<WatchEvent>> {

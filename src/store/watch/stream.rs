@@ -114,7 +114,7 @@ use crate::store::session::Session;
 /// # Ok(()) }
 /// ```
 pub struct WatchStream {
-    pages: Pages,
+    pub(super) pages: Pages,
     cursor: Cursor,
     /// The head after the last change that was delivered. It may be within the commit after the cursor.
     delivered: Head,
