@@ -20,6 +20,7 @@ mod disk_full;
 mod doubt;
 mod dropped;
 mod earlier;
+mod erasure;
 mod examples;
 mod foreign;
 mod fork;

@@ -44,8 +44,8 @@ pub enum StateError {
     /// if it should be this one.
     Fenced(String),
 
-    /// What would be dropped is still needed: by a consumer that is not done with it, or for a mark. The message names
-    /// them. Nothing was dropped.
+    /// What would be dropped is still needed: by a consumer that is not done with it, for a mark, or as the value of a key
+    /// that exists. The message names them. Nothing was dropped.
     Held(String),
 
     /// A limit of the store is exceeded. If [`of_input`](Exceeded::of_input) is true, the input is too large.

@@ -14,7 +14,6 @@ pub(crate) mod cause {
     /// A thinning begins: values that were superseded at a point go.
     pub(crate) const THINNED: &str = "thinned";
     /// An erasure: values that were superseded, or whose keys were deleted, go.
-    #[expect(dead_code, reason = "what records erasures comes next")]
     pub(crate) const ERASED: &str = "erased";
     /// A change that an older store without a log had recorded, with its version and the time of its creation.
     pub(crate) const MIGRATED: &str = "migrated";

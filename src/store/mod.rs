@@ -15,9 +15,9 @@
 //! | `open_store` | one opening: state, start, read, close |
 //! | `history/` `watch/` | past states and restoring them; watches |
 //! | `consumer/` | readers whose position the store keeps |
-//! | `transfer/` | exports and imports |
 //! | `retain/` | what leaves the log |
 //! | `policy/` | when, by its age |
+//! | `transfer/` | exports and imports |
 //! | `verify/` | verifications |
 //! | the rest | the traits, and their implementation by an open store; the stores; their options |
 
@@ -87,7 +87,9 @@ pub use options::Options;
 pub use policy::{HoldBack, Retained, RetentionPlan, Scheduled};
 pub use read::{DeletedKey, Page, Scan};
 pub use receipt::Receipt;
-pub use retain::{Compact, Compacted, CompactionPlan, Thin, Thinned, ThinningPlan};
+pub use retain::{
+    Compact, Compacted, CompactionPlan, Erase, Erasure, ErasurePlan, Thin, Thinned, ThinningPlan,
+};
 pub use retention::Retention;
 #[cfg(feature = "sqlite")]
 pub use sqlite_store::SqliteStore;

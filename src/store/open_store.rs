@@ -233,6 +233,7 @@ impl OpenStore {
         self.shared.check_open()?;
         if let Some(Pinned { published, by }) = &scan.pinned
             && *by == self.shared.instance
+            && !self.shared.registry().erased().is_after(published.head.seq)
         {
             if !self.shared.has_looked() {
                 self.engine.stale();

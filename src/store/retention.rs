@@ -5,11 +5,13 @@ use async_trait::async_trait;
 use super::local_store::LocalStore;
 use super::policy::schedule::Schedule;
 use super::policy::{Retained, RetentionPlan, Scheduled};
-use super::retain::{Compact, Compacted, CompactionPlan, Thin, Thinned, ThinningPlan};
+use super::retain::{
+    Compact, Compacted, CompactionPlan, Erase, Erasure, ErasurePlan, Thin, Thinned, ThinningPlan,
+};
 use crate::error::Result;
 use crate::state::{Batch, Policy};
 
-/// What leaves the log of a store that this process has open: compactions and thinnings. Every [`LocalStore`] has these
+/// What leaves the log of a store that this process has open: compactions, thinnings and erasures. Every [`LocalStore`] has these
 /// methods.
 ///
 /// ```
@@ -164,6 +166,81 @@ pub trait Retention: LocalStore {
         let store = self.opened().0;
         let _turn = store.turn().await;
         store.go_on_thinning(None).await
+    }
+
+    /// Erases values that nothing refers to any more; [`Erase`] says which, and what it cannot reach. The changes stay, and the
+    /// hashes of their values.
+    ///
+    /// It is judged which values go in one state, the newest. Then commits say so, under keys below `/.univrs/erasures/`, by
+    /// the positions of the changes alone, so who, why and when stays in the log, and not of which keys. The values are
+    /// overwritten and dropped in slices of some milliseconds, behind the batches that wait; nobody is waited for, no consumer
+    /// either. In the end the free pages are given back to the file system, and the file of the write-ahead log is emptied,
+    /// because it has them, too. Reads, writes and watches go on meanwhile, and see a value until its slice; so does an export.
+    ///
+    /// Values that are written while it runs are left: stop whoever writes them first, or erase again.
+    ///
+    /// If it is cut off after a commit of it, or its future is dropped, what is erased is erased:
+    /// [`resume_erasure`](Self::resume_erasure) goes on, in whichever process. If no such commit was made, nothing was erased.
+    ///
+    /// # Errors
+    /// [`StateError::InvalidArgument`](crate::StateError::InvalidArgument) for a pattern of keys of the store itself;
+    /// [`StateError::Held`](crate::StateError::Held) if a key exists and its value is not to be left, and nothing is written
+    /// then; [`StateError::Busy`](crate::StateError::Busy) if all values are erased, and a reader of this or another process
+    /// keeps them in the file of the write-ahead log: call [`resume_erasure`](Self::resume_erasure) when it is gone;
+    /// [`StateError::Corrupted`](crate::StateError::Corrupted) if the log contradicts itself: verify it; those of
+    /// [`StateStore::commit`](crate::StateStore::commit).
+    async fn erase(&self, erase: Erase) -> Result<Erasure> {
+        let batch = self.stamped(Batch::new());
+        let store = self.opened().0;
+        let _turn = store.turn().await;
+        store.erase(erase, batch).await
+    }
+
+    /// Says what [`erase`](Self::erase) would do, and which keys would be in its way: nothing is written. It refuses what an
+    /// erasure would refuse, but for keys that exist: these are listed. What others do meanwhile may change the answer.
+    ///
+    /// ```
+    /// use univrs_state::retain::{Erase, Retention};
+    /// use univrs_state::{LocalStore, MemoryStore, Seq, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// for value in ["1", "2", "3"] {
+    ///     store.set("/a", value.into()).await?;
+    /// }
+    /// let plan = store.plan_erasure(Erase::of("/*".parse()?)).await?;
+    /// assert_eq!((plan.values, plan.bytes), (2, 2)); // the values of 1 and 2 would go
+    /// assert_eq!((plan.live, plan.live_keys), (1, vec!["/a".to_owned()])); // that of 3 is in the way
+    /// assert_eq!(store.head().await?.seq, Seq::new(3));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`erase`](Self::erase) before it writes, but for keys that exist;
+    /// [`StateError::Unsupported`](crate::StateError::Unsupported) for an export that withholds changes or begins after the
+    /// first change of its log without its base.
+    async fn plan_erasure(&self, erase: Erase) -> Result<ErasurePlan> {
+        self.opened().0.plan_erasure(erase).await
+    }
+
+    /// Goes on with erasures that were cut off, and ends them as they would have ended; `None` if there is nothing to do. It
+    /// goes over all records of erasures, erases the values that are still there, gives back free pages, and empties the
+    /// write-ahead log if it has anything.
+    ///
+    /// ```
+    /// use univrs_state::MemoryStore;
+    /// use univrs_state::retain::Retention;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// let store = MemoryStore::new();
+    /// assert_eq!(store.resume_erasure().await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`erase`](Self::erase), but those of the pattern and of keys that exist.
+    async fn resume_erasure(&self) -> Result<Option<Erasure>> {
+        let store = self.opened().0;
+        let _turn = store.turn().await;
+        store.go_on_erasing().await
     }
 
     /// The policy of the store; `None` if there is none, so everything is kept.

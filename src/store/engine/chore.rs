@@ -16,6 +16,10 @@ pub(crate) enum Work {
     Thin(Thinning, Vec<Seq>),
     /// Ends this thinning, if it goes on.
     EndThinning(Thinning),
+    /// Erases the values at these positions, which were recorded as erased.
+    Erase(Vec<Seq>),
+    /// Empties the file of the write-ahead log.
+    EmptyLog,
     /// Gives back so many free pages to the file system.
     GiveBack(u32),
 }
@@ -29,6 +33,8 @@ pub(crate) enum Done {
     Overtaken,
     /// Nothing was done, because the write-ahead log is above its cap: it is to be asked for again.
     NotNow,
+    /// It was not done, because a reader is in the way.
+    Held,
     /// So many free pages are left.
     Left(u64),
 }
@@ -62,7 +68,13 @@ impl Work {
                 }
                 goes_on
             }
-            Self::GiveBack(_) => return Ok(Done::Left(0)), // Memory has no pages.
+            Self::Erase(seqs) => {
+                transaction.erase(seqs).map_err(not_recorded)?;
+                true
+            }
+            // Memory has neither.
+            Self::EmptyLog => return Ok(Done::Whole),
+            Self::GiveBack(_) => return Ok(Done::Left(0)),
         };
         if !done {
             return Ok(Done::Overtaken);

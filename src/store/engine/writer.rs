@@ -13,7 +13,7 @@ use super::readings::Readings;
 use super::replies::{Replier, Replies};
 use super::sqlite::{Beside, SqliteEngine};
 use super::{Chore, Closed, CommitRequest, Done, Work};
-use crate::backend::sqlite::{ACCEPTED_LOSS, Checkpoint, Loss, Opening, Sqlite};
+use crate::backend::sqlite::{ACCEPTED_LOSS, Checkpoint, Loss, Moved, Opening, Sqlite};
 use crate::backend::{CommitError, FoldedState};
 use crate::error::{Result, StateError};
 use crate::log::{Head, Meta, Timestamp, cause};
@@ -28,6 +28,9 @@ use crate::store::watched_clock::WatchedClock;
 
 /// How long the writer waits for readers before it empties the log of a full disk.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a try to empty the log waits for readers. Commits wait meanwhile.
+const LOG_WAIT: Duration = Duration::from_millis(5);
 
 /// The writer of a store. It runs on a thread of its own.
 pub(crate) struct Writer {
@@ -186,10 +189,13 @@ impl Writer {
         }
         let above_cap = self.shared.log_pages().is_some_and(|log| self.checkpoints.are_above_cap(&log));
         let done = match work {
-            Work::Drop(_) | Work::Thin(..) | Work::GiveBack(_) if above_cap => return Ok(Done::NotNow),
-            Work::Drop(_) | Work::Finish(_) | Work::Thin(..) | Work::EndThinning(_) => {
+            Work::Drop(_) | Work::Thin(..) | Work::Erase(_) | Work::GiveBack(_) if above_cap => {
+                return Ok(Done::NotNow);
+            }
+            Work::Drop(_) | Work::Finish(_) | Work::Thin(..) | Work::EndThinning(_) | Work::Erase(_) => {
                 work.run(&mut self.sqlite)
             }
+            Work::EmptyLog => return self.empty_log(),
             Work::GiveBack(pages) => return self.sqlite.give_back(*pages).map(Done::Left),
         };
         done.map_err(|error| {
@@ -199,6 +205,16 @@ impl Writer {
             }
             failure(error)
         })
+    }
+
+    fn empty_log(&self) -> Result<Done> {
+        if !self.sqlite.opening().is_file() {
+            return Ok(Done::Whole);
+        }
+        // What readers allow is moved first, so that no commit waits for a try that is in vain.
+        self.sqlite.checkpoint(Checkpoint::Passive)?;
+        let moved = self.sqlite.checkpoint(Checkpoint::Empty(LOG_WAIT))?;
+        Ok(if moved == Moved::All { Done::Whole } else { Done::Held })
     }
 
     /// Publishes recorded changes. If another process has committed in between, the follower publishes them.

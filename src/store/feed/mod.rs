@@ -2,6 +2,7 @@
 //! that finds the watches whose pattern matches a key; and the memory that they hold.
 
 mod budget;
+mod erased;
 mod matching;
 mod pattern_index;
 mod recent_commits;
@@ -10,6 +11,7 @@ mod wakers;
 mod watcher;
 
 pub(crate) use budget::{Budget, Denied, Lease, Loan, Standing};
+pub(crate) use erased::Erased;
 pub(crate) use matching::{Before, Matching, Old};
 pub(crate) use recent_commits::RecentCommit;
 pub(crate) use registry::{Registry, WATCH_BYTES};

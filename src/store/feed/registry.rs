@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::budget::Budget;
+use super::erased::Erased;
 use super::pattern_index::PatternIndex;
 use super::recent_commits::{RecentCommit, RecentCommits, commits};
 use super::wakers::Wakers;
@@ -31,6 +32,8 @@ pub(crate) struct Registry {
     watching: AtomicUsize,
     /// The memory that the watches hold together.
     budget: Arc<Budget>,
+    /// What is not delivered any more.
+    erased: Arc<Erased>,
 }
 
 /// The watches, while they are locked.
@@ -50,12 +53,23 @@ impl Registry {
             alarms: AtomicU64::new(0),
             watching: AtomicUsize::new(0),
             budget: Arc::new(Budget::new(WATCH_BYTES)),
+            erased: Arc::default(),
         }
     }
 
     /// The memory that the watches hold together.
     pub(crate) fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// What erasures named that were published.
+    pub(crate) fn erased(&self) -> &Arc<Erased> {
+        &self.erased
+    }
+
+    /// Takes changes that are published: they may name values that are not delivered any more.
+    pub(crate) fn note_erased(&self, changes: &[Change]) {
+        self.erased.take(changes);
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Watches> {

@@ -180,6 +180,7 @@ impl Shared {
         if news.before != known.head {
             return None;
         }
+        self.registry.note_erased(&news.changes);
         let mut wakers = Wakers::default();
         if watches.is_empty() {
             watches.forget(news.head);

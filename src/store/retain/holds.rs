@@ -12,7 +12,7 @@ use crate::store::consumer::ConsumerInfo;
 use crate::store::history::Mark;
 
 /// The most names that an error or a record has.
-const NAMED: usize = 20;
+pub(super) const NAMED: usize = 20;
 
 /// Who still needs what lies before a floor, in one state.
 #[derive(Debug, Default)]
@@ -50,14 +50,17 @@ impl Holds {
     pub(super) fn check(&self, what: &str, floor: Seq, force: bool, spare_marks: bool) -> Result<()> {
         let held: Vec<&str> = self.named(true).collect();
         if !held.is_empty() && !force {
-            let names = list(&held);
+            let names = list(&held, held.len() as u64);
             return Err(StateError::Held(format!(
                 "the log cannot be {what} {floor}, because consumers are not done with what lies before it: {names}; \
                  name an earlier position, wait for them, remove those that nobody needs, or force it"
             )));
         }
         if spare_marks && !self.marks.is_empty() {
-            let names = list(&self.marks.iter().map(|mark| mark.name.as_str()).collect::<Vec<_>>());
+            let names = list(
+                &self.marks.iter().map(|mark| mark.name.as_str()).collect::<Vec<_>>(),
+                self.marks.len() as u64,
+            );
             return Err(StateError::Held(format!(
                 "the log cannot be {what} {floor}, because marks name points before it: {names}; name an earlier \
                  position, or remove them"
@@ -85,8 +88,9 @@ impl Holds {
     }
 }
 
-fn list(names: &[&str]) -> String {
-    let more = names.len().saturating_sub(NAMED);
-    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+/// Some names of so many, and how many more there are.
+pub(super) fn list(names: &[&str], count: u64) -> String {
+    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>();
+    let (shown, more) = (shown.join(", "), count.saturating_sub(shown.len() as u64));
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }

@@ -2,7 +2,10 @@
 
 mod check;
 mod compact;
+mod erase;
+mod erasing;
 mod holds;
+mod judgement;
 mod named;
 mod plan;
 mod planning;
@@ -15,6 +18,7 @@ mod values;
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use check::Check;
 pub use compact::{Compact, Compacted, CompactionPlan};
+pub use erase::{Erase, Erasure, ErasurePlan};
 #[cfg(feature = "sqlite")]
 pub(crate) use named::Named;
 #[cfg(all(test, feature = "sqlite"))]

@@ -30,6 +30,11 @@ impl Named {
         Self { ranges, place: 0, reached: Seq::ZERO }
     }
 
+    /// The position up to where slices were made.
+    pub(super) fn reached(&self) -> Seq {
+        self.reached
+    }
+
     /// The next slice, which may be empty; `None` at the end.
     pub(crate) fn next(&mut self, snapshot: &dyn Snapshot) -> Result<Option<ValueSlice>> {
         let (mut slice, mut looked) = (ValueSlice::default(), 0);

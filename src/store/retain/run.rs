@@ -213,7 +213,7 @@ impl OpenStore {
     }
 
     /// Asks the writer for some work.
-    fn ask(&self, work: Work) -> Result<Asked> {
+    pub(super) fn ask(&self, work: Work) -> Result<Asked> {
         self.shared.check_open()?;
         let (reply, receiver) = oneshot::channel();
         let again = work.clone();
@@ -222,7 +222,7 @@ impl OpenStore {
     }
 
     /// Waits for work that was asked for. What cannot be done now is asked for again.
-    async fn done(&self, mut asked: Asked) -> Result<Done> {
+    pub(super) async fn done(&self, mut asked: Asked) -> Result<Done> {
         loop {
             let ended = || Err(self.shared.check_open().err().unwrap_or_else(broken));
             match asked.receiver.await.unwrap_or_else(|_| ended())? {
@@ -243,7 +243,7 @@ impl OpenStore {
 }
 
 /// Work that the writer was asked for.
-struct Asked {
+pub(super) struct Asked {
     again: Work,
     receiver: oneshot::Receiver<Result<Done>>,
 }

@@ -70,10 +70,11 @@ impl Pages {
             return Poll::Ready(None);
         };
         let commits = matching(&commits, read, self.watcher.pattern(), self.whole, most);
-        let page = Deliveries::new(match commits {
+        let page = match commits {
             Matched::All(commits) => WatchPage { commits, start: read, end, whole: true },
             Matched::Upto(commits, end) => WatchPage { commits, start: read, end, whole: false },
-        });
+        };
+        let page = Deliveries::new(page, self.shared.registry().erased());
         if page.end != end {
             self.watcher.falls_back(page.end);
         }
@@ -117,11 +118,11 @@ impl Pages {
         let (watcher, known) = (self.watcher.clone(), self.shared.head().seq);
         let core = self.core.upgrade()?;
         let read = if self.few { page::watch_few } else { page::watch };
-        let (held, need) = (page.clone(), self.claim.need);
+        let (held, need, erased) = (page.clone(), self.claim.need, self.shared.registry().erased().clone());
         let wanted = Wanted { after, bytes, whole: self.whole };
         let read = core.start(move |snapshot| {
             let page = read(snapshot, watcher.pattern(), wanted);
-            held.fill(need, page.map(Deliveries::new), Deliveries::bytes)
+            held.fill(need, page.map(|page| Deliveries::new(page, &erased)), Deliveries::bytes)
         });
         Some(Reading { read, page, after: after.seq(), known })
     }

@@ -1,12 +1,13 @@
 //! Commits that a watch has read and not yet delivered in full.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::event::WatchEvent;
 use super::page::WatchPage;
 use crate::failpoint::failpoint;
 use crate::log::{Change, Head};
-use crate::store::feed::{Before, Matching, Old};
+use crate::store::feed::{Before, Erased, Matching, Old};
 
 /// The commits of a page that are still to be delivered.
 pub(super) struct Deliveries {
@@ -18,6 +19,8 @@ pub(super) struct Deliveries {
     pub(super) whole: bool,
     /// About how many bytes they take in memory.
     bytes: usize,
+    /// What is not delivered, although it was read.
+    erased: Arc<Erased>,
 }
 
 /// The changes of a commit that are still to be delivered.
@@ -49,7 +52,7 @@ pub(super) struct Delivery<T> {
 }
 
 impl Deliveries {
-    pub(super) fn new(page: WatchPage) -> Self {
+    pub(super) fn new(page: WatchPage, erased: &Arc<Erased>) -> Self {
         let bytes = page.bytes();
         let pending = |(mut changes, head): (Vec<Matching>, Option<Head>)| {
             if failpoint("dropped_event") {
@@ -64,7 +67,8 @@ impl Deliveries {
             Pending { changes: changes.into(), head }
         };
         let WatchPage { commits, start, end, whole } = page;
-        Self { commits: commits.into_iter().map(pending).collect(), start, end, whole, bytes }
+        let (commits, erased) = (commits.into_iter().map(pending).collect(), erased.clone());
+        Self { commits, start, end, whole, bytes, erased }
     }
 
     /// About how many bytes they take in memory.
@@ -103,7 +107,7 @@ impl Deliveries {
         self.bytes -= first.size().min(self.bytes);
         let commit = if whole { head } else { None };
         let (head, last) = (first.change.head(), self.commits.is_empty());
-        Next::Item(Delivery { item: event(first), head, commit, last })
+        Next::Item(Delivery { item: event(self.erased.without(first)), head, commit, last })
     }
 
     /// The changes of the next commit, with the states that they replaced.
@@ -115,7 +119,7 @@ impl Deliveries {
         let Some(Pending { changes, head: commit }) = self.commits.pop_front() else { return Next::Nothing };
         self.bytes -= changes.iter().map(Matching::size).sum::<usize>().min(self.bytes);
         let head = changes.back().map_or(self.end, |matching| matching.change.head());
-        let item = changes.into_iter().map(event).collect();
+        let item = changes.into_iter().map(|matching| event(self.erased.without(matching))).collect();
         Next::Item(Delivery { item, head, commit, last: self.commits.is_empty() })
     }
 
@@ -185,12 +189,13 @@ mod tests {
         let commit =
             |first, kind| (vec![change(first, kind), change(first + 1, kind)], Some(head(first + 1)));
         let (known, due) = (ChangeKind::Created, ChangeKind::Updated);
-        Deliveries::new(WatchPage {
+        let page = WatchPage {
             commits: vec![commit(1, known), commit(3, due), commit(5, known)],
             start: head(0),
             end: head(9),
             whole: true,
-        })
+        };
+        Deliveries::new(page, &Arc::default())
     }
 
     /// How many changes are left. Their bytes are those that are counted.
@@ -257,7 +262,8 @@ mod tests {
     fn one_event_is_a_single_change_of_which_all_is_known() {
         let is_one = |commits: Vec<Vec<Matching>>| {
             let commits = commits.into_iter().map(|changes| (changes, Some(head(2)))).collect();
-            Deliveries::new(WatchPage { commits, start: head(0), end: head(9), whole: true }).is_one_event()
+            Deliveries::new(WatchPage { commits, start: head(0), end: head(9), whole: true }, &Arc::default())
+                .is_one_event()
         };
         let (known, due) = (|n| change(n, ChangeKind::Created), change(1, ChangeKind::Updated));
         assert!(is_one(vec![vec![known(1)]]));
