@@ -27,7 +27,7 @@ fn of(text: &str) -> Erase {
 }
 
 /// The log as an erasure leaves it: a value goes if a later change is of the same key.
-fn erased(log: &[Change], pattern: &Pattern) -> Vec<Change> {
+pub(crate) fn erased(log: &[Change], pattern: &Pattern) -> Vec<Change> {
     let mut left = log.to_vec();
     let last: BTreeMap<&str, Seq> = log.iter().map(|change| (&*change.key, change.seq)).collect();
     for change in &mut left {
@@ -44,7 +44,7 @@ fn positions(log: &[Change]) -> Vec<u64> {
 }
 
 /// Checks that the store has this log after its floor, and every state that the log has.
-async fn check(local: &Local, log: &[Change]) {
+pub(crate) async fn check(local: &Local, log: &[Change]) {
     let (store, floor) = (local.shared(), local.floor().await.unwrap().seq);
     let rest: Vec<Change> = log.iter().filter(|change| change.seq > floor).cloned().collect();
     assert_eq!(log_after(&store, floor).await, rest);

@@ -21,6 +21,7 @@ mod doubt;
 mod dropped;
 mod earlier;
 mod erasure;
+mod erasure_others;
 mod examples;
 mod foreign;
 mod fork;

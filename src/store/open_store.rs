@@ -8,6 +8,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use crate::backend::{FoldedState, Snapshot};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::limits::Limits;
 use crate::log::{Anchor, Head, Timestamp};
 use crate::pattern::Pattern;
@@ -233,7 +234,8 @@ impl OpenStore {
         self.shared.check_open()?;
         if let Some(Pinned { published, by }) = &scan.pinned
             && *by == self.shared.instance
-            && !self.shared.registry().erased().is_after(published.head.seq)
+            && (!self.shared.registry().erased().is_after(published.head.seq)
+                || failpoint("erased_kept_for_scan"))
         {
             if !self.shared.has_looked() {
                 self.engine.stale();

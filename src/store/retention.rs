@@ -177,7 +177,9 @@ pub trait Retention: LocalStore {
     /// either. In the end the free pages are given back to the file system, and the file of the write-ahead log is emptied,
     /// because it has them, too. Reads, writes and watches go on meanwhile, and see a value until its slice; so does an export.
     ///
-    /// Values that are written while it runs are left: stop whoever writes them first, or erase again.
+    /// Values that are written while it runs are left: stop whoever writes them first, or erase again. A watch of another
+    /// process may deliver for some 50 ms what it had read before. While a reader keeps the write-ahead log above its cap, an
+    /// erasure waits, as all work does that is no batch.
     ///
     /// If it is cut off after a commit of it, or its future is dropped, what is erased is erased:
     /// [`resume_erasure`](Self::resume_erasure) goes on, in whichever process. If no such commit was made, nothing was erased.

@@ -231,6 +231,38 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             *store = Some(options().import(export, into).await.map_err(|error| told(&error))?);
         }
         ["warning"] => return Ok(open().warning().unwrap_or_default().to_owned()),
+        // Which changes of a key have a value, and whether it can be read as of a position.
+        ["values", key, at] => {
+            let history = open().history(key, None, 1_000).await.map_err(|error| told(&error))?;
+            let valued = history.iter().filter(|change| change.value.is_some()).count();
+            let past = open().at(Seq::new(at.parse().unwrap()).into()).await.map_err(|error| told(&error))?;
+            let read = past.get(key).await.map(|entry| entry.is_some()).map_err(|error| error.code());
+            return Ok(format!("{valued} {read:?}"));
+        }
+        // Says when it has shown one event, and when it knows of the change at a position, how many of the others before
+        // that one have a value.
+        ["watch the values before", seq] => {
+            let (mut watch, end) =
+                (open().watch_after("/*", Seq::ZERO.into()).unwrap(), seq.parse().unwrap());
+            watch.try_next().await.map_err(|error| told(&error))?;
+            say("@ok it watches");
+            while open().stats().await.map_err(|error| told(&error))?.head.seq < Seq::new(end) {
+                tokio::task::yield_now().await;
+            }
+            let (mut events, mut valued) = (0, 0);
+            while let Some(event) = watch.try_next().await.map_err(|error| told(&error))?
+                && event.seq < Seq::new(end)
+            {
+                events += 1;
+                valued += u32::from(event.new_value.is_some() || event.old_value.is_some());
+            }
+            return Ok(format!("{valued} of {events}"));
+        }
+        ["erase", pattern] => {
+            let erase = univrs_state::retain::Erase::of(pattern.parse().unwrap());
+            let erased = univrs_state::retain::Retention::erase(&open(), erase).await;
+            return erased.map(|done| done.values.to_string()).map_err(|error| told(&error));
+        }
         ["get", key] => drop(open().get(key).await.map_err(|error| told(&error))?),
         // Says that it watches, and then what ended the watch.
         ["watch to the end"] => {

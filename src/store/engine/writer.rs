@@ -16,6 +16,7 @@ use super::{Chore, Closed, CommitRequest, Done, Work};
 use crate::backend::sqlite::{ACCEPTED_LOSS, Checkpoint, Loss, Moved, Opening, Sqlite};
 use crate::backend::{CommitError, FoldedState};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Head, Meta, Timestamp, cause};
 use crate::state::Batch;
 use crate::store::commit::{Outcome, Recorded, Sources, commit_group};
@@ -208,7 +209,7 @@ impl Writer {
     }
 
     fn empty_log(&self) -> Result<Done> {
-        if !self.sqlite.opening().is_file() {
+        if !self.sqlite.opening().is_file() || failpoint("erased_kept_in_log") {
             return Ok(Done::Whole);
         }
         // What readers allow is moved first, so that no commit waits for a try that is in vain.

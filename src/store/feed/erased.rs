@@ -1,6 +1,7 @@
 //! Values that were read before they were erased, and are not delivered after that.
 
 use super::matching::{Before, Matching, Old};
+use crate::failpoint::failpoint;
 use crate::key::ERASURES_PREFIX;
 use crate::log::Change;
 use crate::seq::Seq;
@@ -11,7 +12,7 @@ use crate::sync::{Mutex, lock};
 /// What the erasures named that were published while the store was open. What watches hold may have been read before.
 #[derive(Default)]
 pub(crate) struct Erased {
-    /// The position of the newest of their records, or 0. It is stored after what they name.
+    /// The position up to which there may be records of erasures, or 0. It is stored after what they name.
     newest: AtomicU64,
     named: Mutex<Erasures>,
 }
@@ -22,12 +23,17 @@ impl Erased {
         for change in changes.iter().filter(|change| change.key.starts_with(ERASURES_PREFIX)) {
             // A record that cannot be read is reported by whoever goes over all of them.
             if lock(&self.named).take(change) == Ok(true) {
-                self.newest.store(change.seq.as_u64(), Ordering::SeqCst);
+                self.newest.fetch_max(change.seq.as_u64(), Ordering::SeqCst);
             }
         }
     }
 
-    /// Whether an erasure was published after a position. What was read before it may be erased by now.
+    /// Notes that changes up to a position were published, and not read: an erasure may be among them.
+    pub(crate) fn pass_over(&self, to: Seq) {
+        self.newest.fetch_max(to.as_u64(), Ordering::SeqCst);
+    }
+
+    /// Whether an erasure may have been published after a position. What was read before it may be erased by now.
     pub(crate) fn is_after(&self, seq: Seq) -> bool {
         self.newest.load(Ordering::SeqCst) > seq.as_u64()
     }
@@ -35,7 +41,7 @@ impl Erased {
     /// The same change without the values that were erased.
     pub(crate) fn without(&self, mut matching: Matching) -> Matching {
         let change = &mut matching.change;
-        if !self.is_after(change.seq) {
+        if !self.is_after(change.seq) || failpoint("erased_delivered") {
             return matching;
         }
         let named = lock(&self.named);
@@ -77,5 +83,8 @@ mod tests {
         let all: Vec<_> = (2..7).map(|seq| shown(&erased, seq)).collect();
         assert_eq!(all, [(true, true), (false, true), (false, false), (true, false), (true, true)]);
         assert!(erased.is_after(Seq::new(9)) && !erased.is_after(Seq::new(10)));
+        erased.pass_over(Seq::new(20));
+        erased.pass_over(Seq::new(12));
+        assert!(erased.is_after(Seq::new(19)) && !erased.is_after(Seq::new(20)));
     }
 }

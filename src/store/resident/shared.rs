@@ -218,6 +218,7 @@ impl Shared {
         if before != known.head || known.in_memory.all().is_some() || !watches.is_empty() {
             return false;
         }
+        self.registry.erased().pass_over(head.seq);
         watches.forget(head);
         let in_memory = InMemory::Some(EntryCache::new(self.budget));
         self.published.store(Arc::new(Published { head, token, in_memory }));
@@ -238,6 +239,7 @@ impl Shared {
             return None;
         }
         let wakers = watches.mark_all(before);
+        self.registry.erased().pass_over(head.seq);
         watches.forget(head);
         *lock(&self.standby) = None;
         let in_memory = InMemory::Some(EntryCache::new(self.budget));

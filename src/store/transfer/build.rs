@@ -9,6 +9,7 @@ use crate::audit::{Earlier, LogReader, LoggedChange};
 use crate::backend::sqlite::{Checkpoint, Location, Opening, SideFile, Sqlite};
 use crate::backend::{Backend, CommitError, Linked, Transaction};
 use crate::error::{Result, StateError};
+use crate::failpoint::failpoint;
 use crate::log::{Change, StoreId};
 use crate::seq::Seq;
 use crate::state::{Floor, KeyVersion};
@@ -91,7 +92,9 @@ fn build<R: Read>(opening: Opening, mut reader: LogReader<R>, awaited: &Awaited)
 fn erase_named(sqlite: &mut Sqlite) -> Result<()> {
     let named = sqlite.with_snapshot(|snapshot| erasures(snapshot?))?;
     let (mut named, mut erased) = (Named::new(named.into_named()), false);
-    while let Some(slice) = sqlite.with_snapshot(|snapshot| named.next(snapshot?))? {
+    while let Some(slice) = sqlite.with_snapshot(|snapshot| named.next(snapshot?))?
+        && !failpoint("erased_imported")
+    {
         if !slice.seqs.is_empty() {
             let mut transaction = sqlite.begin()?;
             transaction.erase(&slice.seqs)?;
