@@ -1,10 +1,9 @@
 //! An open store: its state, and how reads and writes of it are started.
 
-use std::any::Any;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::oneshot;
 
 use crate::backend::{FoldedState, Snapshot};
 use crate::error::{Result, StateError};
@@ -36,8 +35,6 @@ pub(crate) struct OpenStore {
     /// Whether the log is complete.
     whole: bool,
     membership: Membership,
-    /// What lives as long as the opening.
-    kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl OpenStore {
@@ -51,7 +48,6 @@ impl OpenStore {
             read_only,
             whole,
             membership,
-            kept: OnceLock::new(),
         })
     }
 
@@ -70,22 +66,6 @@ impl OpenStore {
     /// A weak pointer to itself, for watches and past states.
     pub(crate) fn weak(&self) -> Weak<Self> {
         self.this.clone()
-    }
-
-    /// Waits until nobody else in this process drops something from the log: two would do each other's work. The turn ends
-    /// with what is returned.
-    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
-        self.membership.turn().await
-    }
-
-    /// Keeps something for as long as the opening lasts. Only the first one is kept.
-    pub(crate) fn keep(&self, kept: impl Any + Send + Sync) {
-        let _ = self.kept.set(Box::new(kept));
-    }
-
-    /// What was kept.
-    pub(crate) fn kept<T: Any>(&self) -> Option<&T> {
-        self.kept.get()?.downcast_ref()
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -52,7 +52,7 @@ pub trait Retention: LocalStore {
     async fn compact(&self, compact: Compact) -> Result<Compacted> {
         let batch = self.stamped(Batch::new());
         let store = self.opened().0;
-        let _turn = store.turn().await;
+        let _turn = store.shared.turn().await;
         store.compact(compact, batch).await
     }
 
@@ -99,7 +99,7 @@ pub trait Retention: LocalStore {
     async fn resume_compaction(&self) -> Result<Option<Compacted>> {
         let batch = self.stamped(Batch::new());
         let store = self.opened().0;
-        let _turn = store.turn().await;
+        let _turn = store.shared.turn().await;
         store.go_on(None, batch).await
     }
 
@@ -121,7 +121,7 @@ pub trait Retention: LocalStore {
     async fn thin(&self, thin: Thin) -> Result<Thinned> {
         let batch = self.stamped(Batch::new());
         let store = self.opened().0;
-        let _turn = store.turn().await;
+        let _turn = store.shared.turn().await;
         store.thin(thin, batch).await
     }
 
@@ -164,7 +164,7 @@ pub trait Retention: LocalStore {
     /// Those of [`thin`](Self::thin), but those of the point and the pattern.
     async fn resume_thinning(&self) -> Result<Option<Thinned>> {
         let store = self.opened().0;
-        let _turn = store.turn().await;
+        let _turn = store.shared.turn().await;
         store.go_on_thinning(None).await
     }
 
@@ -194,7 +194,7 @@ pub trait Retention: LocalStore {
     async fn erase(&self, erase: Erase) -> Result<Erasure> {
         let batch = self.stamped(Batch::new());
         let store = self.opened().0;
-        let _turn = store.turn().await;
+        let _turn = store.shared.turn().await;
         store.erase(erase, batch).await
     }
 
@@ -241,7 +241,7 @@ pub trait Retention: LocalStore {
     /// Those of [`erase`](Self::erase), but those of the pattern and of keys that exist.
     async fn resume_erasure(&self) -> Result<Option<Erasure>> {
         let store = self.opened().0;
-        let _turn = store.turn().await;
+        let _turn = store.shared.turn().await;
         store.go_on_erasing().await
     }
 
@@ -307,7 +307,7 @@ pub trait Retention: LocalStore {
     /// The last run of the schedule that this opening has by [`Options::retain_every`](crate::Options::retain_every); `None`
     /// if it has none, or did not run yet.
     fn last_retention(&self) -> Option<Scheduled> {
-        self.opened().0.kept::<Schedule>()?.last()
+        self.opened().0.shared.kept::<Schedule>()?.last()
     }
 }
 

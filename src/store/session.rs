@@ -4,7 +4,7 @@ use std::any::Any;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard, Semaphore};
 
 use super::engine::{Closed, Engine};
 use super::resident::Shared;
@@ -121,6 +121,9 @@ impl Running {
 pub(crate) struct Session {
     shared: Arc<Shared>,
     closed: AtomicBool,
+    dropping: Arc<AsyncMutex<()>>,
+    /// What lives as long as the opening.
+    kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 /// IMPORTANT: `is_closed`, `check_open` and `unanswered` of a session hide those of the store.
@@ -149,6 +152,22 @@ impl Session {
         self.check_open().err().unwrap_or_else(|| self.shared.unanswered())
     }
 
+    /// Waits until nobody else in this process drops something from the log: two would do each other's work. The turn ends
+    /// with what is returned.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.dropping.lock().await
+    }
+
+    /// Keeps something for as long as the opening lasts. Only the first one is kept.
+    pub(crate) fn keep(&self, kept: impl Any + Send + Sync) {
+        let _ = self.kept.set(Box::new(kept));
+    }
+
+    /// What was kept.
+    pub(crate) fn kept<T: Any>(&self) -> Option<&T> {
+        self.kept.get()?.downcast_ref()
+    }
+
     /// Closes this opening and ends its watches. All watches are woken; those of other openings wait again.
     fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
@@ -165,7 +184,12 @@ pub(crate) struct Membership {
 
 impl Membership {
     fn of(running: Arc<Running>) -> Self {
-        let session = Session { shared: running.shared.clone(), closed: AtomicBool::new(false) };
+        let session = Session {
+            shared: running.shared.clone(),
+            closed: AtomicBool::new(false),
+            dropping: running.dropping.clone(),
+            kept: OnceLock::new(),
+        };
         Self { running, session: Arc::new(session), left: AtomicBool::new(false) }
     }
 
@@ -177,11 +201,6 @@ impl Membership {
     pub(crate) fn queue(&self, bytes: usize) -> (&Arc<Semaphore>, u32) {
         let share = (bytes / QUEUE_UNIT + 1).min(QUEUE_BYTES / QUEUE_UNIT);
         (&self.running.queue, u32::try_from(share).unwrap_or(u32::MAX))
-    }
-
-    /// Waits until nobody else in this process drops something from the log. The turn ends with what is returned.
-    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
-        self.running.dropping.clone().lock_owned().await
     }
 
     /// The store, for other openings to join it.

@@ -90,7 +90,7 @@ impl OpenStore {
     /// Drops what the policy says is due. Somebody asks for it, unless there is the pacing of a schedule.
     async fn apply(&self, pacing: Option<(&mut Pacing, Duration)>, batch: Batch) -> Result<Retained> {
         self.check_writable()?;
-        let _turn = self.turn().await;
+        let _turn = self.shared.turn().await;
         let Some(known) = self.known_policy().await? else { return Ok(Retained::default()) };
         let policy = known.record.policy.clone();
         let mut done = Retained { policy: Some(policy.clone()), ..Retained::default() };

@@ -62,7 +62,7 @@ pub(crate) fn start(open: &Arc<OpenStore>, every: Duration) -> Result<()> {
         last: last.clone(),
     };
     spawn("univrs-state retention", move || runs.go_on(&stopped))?;
-    open.keep(Schedule { last, _stop: stop });
+    open.shared.keep(Schedule { last, _stop: stop });
     Ok(())
 }
 
