@@ -94,8 +94,10 @@ impl OpenStore {
 
     pub(crate) async fn stats(&self) -> Result<Stats> {
         // A log whose end cannot be read has no newest time, but it has statistics.
-        let (tip, floor) =
-            self.read_snapshot(|snapshot| Ok((snapshot.tip().ok(), snapshot.floor().ok()))).await?;
+        let read = |snapshot: &dyn Snapshot| {
+            Ok((snapshot.tip().ok(), snapshot.floor().ok(), snapshot.thinning().ok().flatten()))
+        };
+        let (tip, floor, thinning) = self.read_snapshot(read).await?;
         let wal = self.engine.wal();
         let newest = tip.map_or(Timestamp::EPOCH, |tip| tip.at);
         let ahead_of_clock = self.engine.clock().ahead(newest).unwrap_or_default();
@@ -113,6 +115,7 @@ impl OpenStore {
             wal_readers: wal.readers,
             ahead_of_clock,
             unfinished_compaction: floor.filter(|floor| floor.unfinished.is_some()).map(|floor| floor.seq()),
+            unfinished_thinning: thinning.map(|thinning| thinning.at),
             warnings,
             checkpoints: counters.checkpoints,
             failed_checkpoints: counters.failed_checkpoints,

@@ -62,6 +62,9 @@ pub struct Stats {
     /// The floor of a compaction that has not yet dropped everything before it; `None` if there is none. If nobody is at it,
     /// [`resume_compaction`](crate::retain::Retention::resume_compaction) finishes it.
     pub unfinished_compaction: Option<Seq>,
+    /// The point of a thinning that was begun and is not finished: somebody is at it, or
+    /// [`resume_thinning`](crate::retain::Retention::resume_thinning) finishes it.
+    pub unfinished_thinning: Option<Seq>,
     /// What an operator should see to: a write-ahead log that is above its cap and who holds it, a newest commit that
     /// is ahead of the clock, a clock that leapt. Empty if all is well.
     pub warnings: Vec<Warning>,

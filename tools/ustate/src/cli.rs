@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::commands::{
-    anchor, bisect, blame, compact, completions, consumers, delete, diff, doctor, export, get, history,
-    import, init, list, load, log, mark, replay, restore, set, show, stats, tree, verify, watch,
+    anchor, bisect, blame, compact, completions, consumers, delete, diff, doctor, erase, export, get,
+    history, import, init, list, load, log, mark, replay, restore, retain, set, show, stats, thin, tree,
+    verify, watch,
 };
 use crate::output::Format;
 use crate::time::{parse_duration, parse_zone};
@@ -124,6 +125,9 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     Load(load::Load),
     Compact(compact::Compact),
+    Thin(thin::Thin),
+    Erase(erase::Erase),
+    Retain(retain::Retain),
     Consumers(consumers::Consumers),
     Doctor(doctor::Doctor),
     Init(init::Init),

@@ -18,6 +18,7 @@ mod folder;
 mod following;
 mod health;
 mod input;
+mod interrupt;
 mod json;
 mod leaves;
 mod moment;

@@ -35,12 +35,13 @@ impl Planned {
         !self.forced && self.plan.consumers.iter().any(|consumer| consumer.holds)
     }
 
-    /// The error of a compaction that somebody is in the way of.
-    pub(crate) fn refusal(&self, context: &Context) -> Failure {
+    /// The error of a compaction that somebody is in the way of. Whoever was `named` already is not named again.
+    pub(crate) fn refusal(&self, context: &Context, named: bool) -> Failure {
         let floor = self.plan.floor.seq;
         let failure =
             Failure::of(&StateError::Held(format!("the log cannot be compacted to {floor} as it is")));
-        let failure = self.in_the_way(usize::MAX).into_iter().fold(failure, Failure::fact);
+        let facts = self.in_the_way(usize::MAX).into_iter().filter(|_| !named);
+        let failure = facts.fold(failure, Failure::fact);
         let command = if self.is_held() { "consumers" } else { "mark list" };
         failure.hint(context.hint(command))
     }
@@ -62,11 +63,11 @@ impl Planned {
 
     /// Who loses something, a line each.
     fn in_the_way(&self, most: usize) -> Vec<String> {
-        let consumers = self.plan.consumers.iter().map(|consumer| self.consumer(consumer));
+        let consumers = self.plan.consumers.iter().map(|consumer| consumer_in_the_way(consumer, self.forced));
         let mut lines: Vec<String> = consumers.take(most).collect();
         let marks = self.plan.marks.iter().map(|mark| {
-            let way = if self.spares_marks { ": in the way" } else { ", which would be gone" };
-            format!("the mark {} names {}{way}", mark.name, mark.head.seq)
+            let way = if self.spares_marks { "in the way" } else { "gone then" };
+            format!("the mark {}, of {}: {way}", mark.name, mark.head.seq)
         });
         lines.extend(marks.take(most));
         let more = [(self.plan.consumers.len(), "consumer"), (self.plan.marks.len(), "mark")];
@@ -77,16 +78,6 @@ impl Planned {
             ));
         }
         lines
-    }
-
-    fn consumer(&self, consumer: &ConsumerInfo) -> String {
-        let (name, at, hold) = (&consumer.name, consumer.cursor.seq(), span(consumer.hold));
-        let what = match (consumer.holds, self.forced) {
-            (true, false) => format!("holds what follows for {hold}: in the way without --force"),
-            (true, true) => "would lose its place, as it is forced".to_owned(),
-            (false, _) => format!("would lose its place: it was not heard of for {hold}"),
-        };
-        format!("the consumer {name} is at {at}, and {what}")
     }
 
     pub(crate) fn report(&self, context: &mut Context) -> Done {
@@ -168,6 +159,17 @@ impl Planned {
             .list("anchors", self.anchors.iter().map(Seq::to_string))
             .finish()
     }
+}
+
+/// A consumer that is not done with what would go.
+pub(crate) fn consumer_in_the_way(consumer: &ConsumerInfo, forced: bool) -> String {
+    let (name, at, hold) = (&consumer.name, consumer.cursor.seq(), span(consumer.hold));
+    let what = match (consumer.holds, forced) {
+        (true, false) => format!("in the way for {hold}; --force passes it by"),
+        (true, true) => "loses its place, as it is forced".to_owned(),
+        (false, _) => format!("loses its place; not heard of for {hold}"),
+    };
+    format!("the consumer {name}, at {at}: {what}")
 }
 
 /// A consumer, for machines.

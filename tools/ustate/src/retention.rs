@@ -14,6 +14,10 @@ pub(crate) async fn retention(context: &Context, store: &SqliteStore) -> Done<Ve
         let advice = format!("unless somebody is at it, {} finishes it", context.hint("compact --resume"));
         checks.push(Check::warning("compaction", format!("the one to {floor} is not finished"), advice));
     }
+    if let Some(at) = store.stats().await?.unfinished_thinning {
+        let advice = format!("unless somebody is at it, {} finishes it", context.hint("thin --resume"));
+        checks.push(Check::warning("thinning", format!("the one up to {at} is not finished"), advice));
+    }
     let (consumers, floor) = (store.consumers().await?, LocalStore::floor(store).await?.seq);
     for lost in consumers.iter().filter(|consumer| consumer.cursor.seq() < floor) {
         let what = format!("{} is at {}, before the log begins", lost.name, lost.cursor.seq());

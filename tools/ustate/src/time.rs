@@ -123,6 +123,17 @@ pub(crate) fn span(duration: Duration) -> String {
     format!("{} {name}", seconds / unit)
 }
 
+/// An age like `90d`, `2w`, `1y` of 365 days, or whatever else is a duration.
+pub(crate) fn parse_age(text: &str) -> Result<Duration, String> {
+    let days = [("d", 1), ("w", 7), ("y", 365)];
+    let of_days =
+        days.iter().find_map(|(unit, days)| Some((text.strip_suffix(unit)?.parse::<u32>().ok()?, days)));
+    if let Some((number, days)) = of_days {
+        return Ok(Duration::from_secs(u64::from(number) * days * 86_400));
+    }
+    parse_duration(text).map_err(|_| "an age looks like 90d, 12h or 1y".to_owned())
+}
+
 /// A duration like `5s`, `500ms`, `2m`, or a number of seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u32>() {

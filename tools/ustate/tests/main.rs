@@ -13,6 +13,7 @@ mod compacted;
 mod cursor_file;
 mod diff;
 mod doctor;
+mod drop;
 mod embedded;
 mod endless;
 mod ends;

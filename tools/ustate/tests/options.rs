@@ -37,6 +37,9 @@ Commands:
   restore      Bring back what was, as new changes in one commit
   load         Set a key for each file of a folder, all in one commit
   compact      Drop what was replaced before a point, for good
+  thin         Drop the values of what was replaced before a point, for good
+  erase        Erase replaced values and those of deleted keys
+  retain       Apply the store's policy of what leaves the log, show it, or set it
   consumers    List, move and remove the readers whose position the store keeps
   doctor       Look at the files of a store, and where they are
   init         Create an empty store

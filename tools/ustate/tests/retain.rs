@@ -75,33 +75,29 @@ async fn a_compaction_says_what_goes_and_who_is_in_the_way_before_it_drops_anyth
 $ ustate compact --before 7 --dry-run --anchor anchors.ndjson
 would drop 3 changes (15 B), and begin the log after 7
 would leave 4 changes (17 B) up to there
-  the consumer billing is at 4, and holds what follows for 36500 d: in the way without --force
-  the consumer mirror is at 4, and would lose its place: it was not heard of for 1 min
-  the mark early names 3, which would be gone
+  the consumer billing, at 4: in the way for 36500 d; --force passes it by
+  the consumer mirror, at 4: loses its place; not heard of for 1 min
+  the mark early, of 3: gone then
   2 anchors would stop being provable: 2 5
 ! error: held back: the log cannot be compacted to 7 as it is
-!   the consumer billing is at 4, and holds what follows for 36500 d: in the way without --force
-!   the consumer mirror is at 4, and would lose its place: it was not heard of for 1 min
-!   the mark early names 3, which would be gone
 !   hint: ustate consumers
 [exit 1]
 $ ustate compact --before 7 --dry-run --forget --keep /kept --force
 would drop 2 changes (9 B), and begin the log after 7
 would leave 5 changes (23 B) up to there
-  the consumer billing is at 4, and would lose its place, as it is forced
-  the consumer mirror is at 4, and would lose its place: it was not heard of for 1 min
-  the mark early names 3, which would be gone
+  the consumer billing, at 4: loses its place, as it is forced
+  the consumer mirror, at 4: loses its place; not heard of for 1 min
+  the mark early, of 3: gone then
 $ ustate compact --before 4 --dry-run --spare-marks
 would drop 1 change (3 B), and begin the log after 4
 would leave 3 changes (15 B) up to there
-  the mark early names 3: in the way
+  the mark early, of 3: in the way
 ! error: held back: the log cannot be compacted to 4 as it is
-!   the mark early names 3: in the way
 !   hint: ustate mark list
 [exit 1]
 $ ustate compact --before 7 --dry-run --json --anchor anchors.ndjson
 {"v":1,"type":"compaction","dry_run":true,"refused":true,"before":"0:[HASH]","floor":"7:[HASH]","dropped":3,"dropped_bytes":15,"left":4,"left_bytes":17,"forgotten":0,"consumers":[{"name":"billing","seq":4,"lag":7,"pattern":"/**","hold_seconds":3153600000,"holds":true,"recorded":"[EXACT]","generation":1,"cursor":"[STORE]:4:[HASH]"},{"name":"mirror","seq":4,"lag":7,"pattern":"/**","hold_seconds":60,"holds":false,"recorded":"[EXACT]","generation":1,"cursor":"[STORE]:4:[HASH]"}],"marks":[{"name":"early","seq":3}],"anchors":[2,5]}
-! {"v":1,"type":"error","code":"held","exit":1,"message":"held back: the log cannot be compacted to 7 as it is","facts":["the consumer billing is at 4, and holds what follows for 36500 d: in the way without --force","the consumer mirror is at 4, and would lose its place: it was not heard of for 1 min","the mark early names 3, which would be gone"],"hint":"ustate consumers"}
+! {"v":1,"type":"error","code":"held","exit":1,"message":"held back: the log cannot be compacted to 7 as it is","facts":["the consumer billing, at 4: in the way for 36500 d; --force passes it by","the consumer mirror, at 4: loses its place; not heard of for 1 min","the mark early, of 3: gone then"],"hint":"ustate consumers"}
 [exit 1]
 $ ustate compact --before 7 --dry-run --force -o tsv
 floor	7
@@ -115,9 +111,9 @@ consumer	mirror	4	passed
 mark	early	3
 $ ustate compact --before 7 --yes
 ! error: held back: the log cannot be compacted to 7 as it is
-!   the consumer billing is at 4, and holds what follows for 36500 d: in the way without --force
-!   the consumer mirror is at 4, and would lose its place: it was not heard of for 1 min
-!   the mark early names 3, which would be gone
+!   the consumer billing, at 4: in the way for 36500 d; --force passes it by
+!   the consumer mirror, at 4: loses its place; not heard of for 1 min
+!   the mark early, of 3: gone then
 !   hint: ustate consumers
 [exit 1]
 $ ustate compact --before 7 --force

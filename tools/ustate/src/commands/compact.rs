@@ -8,12 +8,13 @@ use univrs_state::history::Point as Place;
 use univrs_state::log::Anchor;
 use univrs_state::pattern::Pattern;
 use univrs_state::retain::{Compact as Request, Compacted, Retention};
-use univrs_state::{Batch, Head, LocalStore, SqliteStore, StateError, StateStore};
+use univrs_state::{Batch, Head, LocalStore, StateStore};
 
 use super::export::{refuse_existing, to_file};
 use super::verify::read_anchors;
 use crate::confirm::confirm;
 use crate::context::{Context, may_write};
+use crate::interrupt::interruptible;
 use crate::json::Object;
 use crate::origin::Origin;
 use crate::output::Format;
@@ -21,9 +22,8 @@ use crate::plan::{Planned, outcome};
 use crate::point::Point;
 use crate::progress::{Progress, Unit};
 use crate::selection::parse_pattern;
-use crate::signals::Signals;
 use crate::source::Source;
-use crate::stop::{Done, Exit, Failure, Stop, fail};
+use crate::stop::{Done, Exit, Failure, fail};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +31,9 @@ Examples:
   ustate compact --before 30d-ago --archive old.log --yes -m 'kept for 30 days'
   ustate compact --before mark:release-7 --keep '/config/**' --forget
   ustate compact --resume";
+
+/// The command that finishes a compaction.
+const RESUME: &str = "compact --resume";
 
 /// Drop what was replaced before a point, for good.
 ///
@@ -100,7 +103,7 @@ impl Compact {
             context.out.flush()?;
         }
         if planned.is_refused() {
-            return fail(planned.refusal(context));
+            return fail(planned.refusal(context, self.dry_run && context.format == Format::Human));
         }
         if self.dry_run {
             return Ok(());
@@ -120,7 +123,7 @@ impl Compact {
         let progress = Progress::of(context, "compacting", Unit::Changes);
         let request = self.request(floor, &keep).progress(move |at| progress.at(at.done, at.total));
         let handle = store.with_meta(self.origin.meta());
-        let compacted = interruptible(context, &store, handle.compact(request)).await?;
+        let compacted = interruptible(context, &store, RESUME, handle.compact(request)).await?;
         context.close(&store).await;
         self.report(context, &compacted)
     }
@@ -170,7 +173,7 @@ impl Compact {
         }
         let store = context.open_to_write(&self.origin.meta()).await?;
         let handle = store.with_meta(self.origin.meta());
-        let compacted = interruptible(context, &store, handle.resume_compaction()).await?;
+        let compacted = interruptible(context, &store, RESUME, handle.resume_compaction()).await?;
         context.close(&store).await;
         if let Some(compacted) = compacted {
             return self.report(context, &compacted);
@@ -221,24 +224,4 @@ async fn archive(context: &Context, source: &Source, floor: Head, file: &Path) -
     }
     context.note(&format!("everything up to {} is in {}", floor.seq, file.display()));
     Ok(())
-}
-
-/// Waits for a compaction; a signal ends the waiting, and says how to go on.
-async fn interruptible<T>(
-    context: &Context,
-    store: &SqliteStore,
-    compaction: impl Future<Output = Result<T, StateError>>,
-) -> Done<T> {
-    let mut signals = Signals::new()?;
-    let number = tokio::select! {
-        compacted = compaction => return Ok(compacted?),
-        number = signals.next() => number,
-    };
-    let unfinished = store.stats().await.ok().and_then(|stats| stats.unfinished_compaction);
-    drop(store.close().await);
-    if let Some(floor) = unfinished {
-        let resume = context.hint("compact --resume");
-        context.note(&format!("the compaction to {floor} is not finished; {resume} finishes it"));
-    }
-    Err(Stop::Signal(number))
 }

@@ -10,6 +10,7 @@ pub(crate) mod consumers;
 pub(crate) mod delete;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod erase;
 pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod history;
@@ -22,10 +23,12 @@ pub(crate) mod mark;
 pub(crate) mod replay;
 pub(crate) mod restore;
 mod restore_in_slices;
+pub(crate) mod retain;
 pub(crate) mod run;
 pub(crate) mod set;
 pub(crate) mod show;
 pub(crate) mod stats;
+pub(crate) mod thin;
 pub(crate) mod tree;
 pub(crate) mod verify;
 pub(crate) mod watch;
@@ -58,6 +61,9 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Done {
         Command::Restore(command) => command.run(context).await,
         Command::Load(command) => command.run(context).await,
         Command::Compact(command) => command.run(context).await,
+        Command::Thin(command) => command.run(context).await,
+        Command::Erase(command) => command.run(context).await,
+        Command::Retain(command) => command.run(context).await,
         Command::Consumers(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,
         Command::Init(command) => command.run(context).await,
