@@ -32,6 +32,7 @@ mod pipe;
 mod place;
 mod plan;
 mod point;
+mod policy;
 mod progress;
 mod retention;
 mod rows;
