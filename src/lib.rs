@@ -217,8 +217,8 @@ pub mod retain {
     pub use crate::audit::Progress;
     pub use crate::state::{Policy, ValueRule};
     pub use crate::store::{
-        Compact, Compacted, CompactionPlan, Erase, Erasure, ErasurePlan, HoldBack, Retained, Retention,
-        RetentionPlan, Scheduled, Thin, Thinned, ThinningPlan,
+        Compact, Compacted, CompactionPlan, Erase, Erasure, ErasurePlan, HoldBack, Purged, Retained,
+        Retention, RetentionPlan, Scheduled, Thin, Thinned, ThinningPlan,
     };
 }
 

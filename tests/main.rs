@@ -43,6 +43,7 @@ mod past;
 mod paths;
 mod predecessor;
 mod provided;
+mod purge;
 mod read_only;
 mod readme;
 mod rehearse;

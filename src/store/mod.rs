@@ -88,7 +88,7 @@ pub use policy::{HoldBack, Retained, RetentionPlan, Scheduled};
 pub use read::{DeletedKey, Page, Scan};
 pub use receipt::Receipt;
 pub use retain::{
-    Compact, Compacted, CompactionPlan, Erase, Erasure, ErasurePlan, Thin, Thinned, ThinningPlan,
+    Compact, Compacted, CompactionPlan, Erase, Erasure, ErasurePlan, Purged, Thin, Thinned, ThinningPlan,
 };
 pub use retention::Retention;
 #[cfg(feature = "sqlite")]

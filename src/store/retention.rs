@@ -6,7 +6,7 @@ use super::local_store::LocalStore;
 use super::policy::schedule::Schedule;
 use super::policy::{Retained, RetentionPlan, Scheduled};
 use super::retain::{
-    Compact, Compacted, CompactionPlan, Erase, Erasure, ErasurePlan, Thin, Thinned, ThinningPlan,
+    Compact, Compacted, CompactionPlan, Erase, Erasure, ErasurePlan, Purged, Thin, Thinned, ThinningPlan,
 };
 use crate::error::Result;
 use crate::state::{Batch, Policy};
@@ -243,6 +243,43 @@ pub trait Retention: LocalStore {
         let store = self.opened().0;
         let _turn = store.shared.turn().await;
         store.go_on_erasing().await
+    }
+
+    /// Rebuilds the file of the store, so that nothing is in it but what the store has: no value that was replaced, erased or
+    /// dropped, and no free page. SQLite leaves copies in the free space within pages when it moves rows, and a compaction, a
+    /// thinning and an erasure leave those.
+    ///
+    /// Commits wait while it runs, about five seconds for each gigabyte, and it needs free space of twice the file: SQLite
+    /// copies the file into a temporary one, which no other user can open and which has no name, in the folder that the
+    /// variable `SQLITE_TMPDIR` names, or that of the system; and the write-ahead log takes it once more. Reads go on. If it is
+    /// cut off, or there is no room, the file is as it was. A store in memory has nothing to rebuild.
+    ///
+    /// ```
+    /// use univrs_state::retain::{Erase, Retention};
+    /// use univrs_state::{LocalStore, SqliteStore, StateStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> univrs_state::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("state.db");
+    /// let store = SqliteStore::open(&path).await?;
+    /// store.set("/users/7/mail", "a@example.org".into()).await?;
+    /// store.delete("/users/7/mail").await?;
+    /// store.erase(Erase::of("/users/7/*".parse()?)).await?;
+    /// store.purge().await?;
+    /// store.close().await?;
+    /// let file = std::fs::read(&path)?;
+    /// assert!(!file.windows(13).any(|bytes| bytes == b"a@example.org"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StateError::Busy`](crate::StateError::Busy) if another process writes for as long as
+    /// [`busy_timeout`](crate::Options::busy_timeout), and nothing was done then; or if a reader keeps old pages in the
+    /// write-ahead log: the file is rebuilt then, and the error says so. [`StateError::StorageFull`](crate::StateError::StorageFull)
+    /// if there is no room.
+    async fn purge(&self) -> Result<Purged> {
+        let store = self.opened().0;
+        let _turn = store.shared.turn().await;
+        store.purge().await
     }
 
     /// The policy of the store; `None` if there is none, so everything is kept.

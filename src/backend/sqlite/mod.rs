@@ -25,6 +25,7 @@ mod path;
 mod patience;
 mod place;
 mod project;
+mod rebuild;
 mod renewal;
 mod retain;
 mod row;

@@ -20,6 +20,8 @@ pub(crate) enum Work {
     Erase(Vec<Seq>),
     /// Empties the file of the write-ahead log.
     EmptyLog,
+    /// Builds the file anew.
+    Rebuild,
     /// Gives back so many free pages to the file system.
     GiveBack(u32),
 }
@@ -35,6 +37,8 @@ pub(crate) enum Done {
     NotNow,
     /// It was not done, because a reader is in the way.
     Held,
+    /// The file was built anew: how many bytes it had, and has.
+    Rebuilt { before: u64, after: u64 },
     /// So many free pages are left.
     Left(u64),
 }
@@ -74,6 +78,7 @@ impl Work {
             }
             // Memory has neither.
             Self::EmptyLog => return Ok(Done::Whole),
+            Self::Rebuild => return Ok(Done::Rebuilt { before: 0, after: 0 }), // Nor has it a file.
             Self::GiveBack(_) => return Ok(Done::Left(0)),
         };
         if !done {

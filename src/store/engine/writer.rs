@@ -197,6 +197,9 @@ impl Writer {
                 work.run(&mut self.sqlite)
             }
             Work::EmptyLog => return self.empty_log(),
+            Work::Rebuild => {
+                return self.sqlite.rebuild().map(|(before, after)| Done::Rebuilt { before, after });
+            }
             Work::GiveBack(pages) => return self.sqlite.give_back(*pages).map(Done::Left),
         };
         done.map_err(|error| {

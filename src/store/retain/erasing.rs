@@ -47,7 +47,11 @@ impl OpenStore {
         self.give_back().await?;
         let swept = self.empty_log().await?;
         if !swept && !beside_readers {
-            return Err(self.held_in_log(&format!("{values} values are erased for every reader")));
+            return Err(self.held_in_log(
+                &format!("{values} values are erased for every reader"),
+                "them",
+                "resume_erasure",
+            ));
         }
         Ok(Erasure { at, values, bytes, swept })
     }
@@ -125,7 +129,7 @@ impl OpenStore {
     }
 
     /// Empties the write-ahead log; false if a reader needs it for long.
-    async fn empty_log(&self) -> Result<bool> {
+    pub(super) async fn empty_log(&self) -> Result<bool> {
         for _ in 0..TRIES {
             if self.tend(Work::EmptyLog).await? == Done::Whole {
                 return Ok(true);
@@ -136,12 +140,12 @@ impl OpenStore {
     }
 
     /// The error of a write-ahead log that could not be emptied.
-    fn held_in_log(&self, what: &str) -> StateError {
+    pub(super) fn held_in_log(&self, what: &str, them: &str, call: &str) -> StateError {
         let readers = self.engine.wal().readers;
         let reader = readers.first().map_or_else(|| "somebody".to_owned(), ToString::to_string);
         StateError::Busy(format!(
-            "{what}, but the file of the write-ahead log may have them until it is emptied, which cannot be done while {reader} \
-             reads an older state: end that, then call resume_erasure"
+            "{what}, but the file of the write-ahead log may have {them} until it is emptied, which cannot be done while {reader} \
+             reads an older state: end that, then call {call}"
         ))
     }
 
@@ -163,7 +167,11 @@ impl OpenStore {
         if self.empty_log().await? {
             return Ok(Some(Erasure { at, values, bytes, swept: true }));
         }
-        Err(self.held_in_log("all values that were to go are erased for every reader"))
+        Err(self.held_in_log(
+            "all values that were to go are erased for every reader",
+            "them",
+            "resume_erasure",
+        ))
     }
 }
 

@@ -9,6 +9,7 @@ mod judgement;
 mod named;
 mod plan;
 mod planning;
+mod purge;
 mod run;
 mod slices;
 mod thin;
@@ -23,6 +24,7 @@ pub use erase::{Erase, Erasure, ErasurePlan};
 pub(crate) use named::Named;
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use plan::{Record, recording};
+pub use purge::Purged;
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) use slices::{Made, Slices};
 pub use thin::{Thin, Thinned, ThinningPlan};
