@@ -1,6 +1,6 @@
 //! Thinning: how many values leave the log in a second, how long commits take meanwhile, and how large the file is after it,
-//! against one that is rebuilt. Then a compaction that forgets as many deleted keys as the store has changes: how long the
-//! slowest commit takes meanwhile, and how much memory that and the verification take.
+//! against one that is rebuilt. The same of erasures, but for the size. Then a compaction that forgets as many deleted keys as
+//! the store has changes: how long the slowest commit takes meanwhile, and how much memory that and the verification take.
 //!
 //! The last part has the size of years with `UNIVRS_BENCH_SCALE=50 UNIVRS_BENCH_ONLY=forget`: ten million changes.
 
@@ -16,7 +16,7 @@ use std::time::Instant;
 use measure::retain::{disturbed, fill, median, size_against_rebuilt};
 use measure::{Effort, peak};
 use tokio::runtime::Runtime;
-use univrs_state::retain::{Compact, Retention, Thin};
+use univrs_state::retain::{Compact, Erase, Retention, Thin};
 use univrs_state::{Batch, Head, LocalStore, SqliteStore, StateStore};
 
 /// Changes of a store at scale 1.
@@ -31,6 +31,9 @@ fn main() {
     println!("\n| | median of the rounds |\n|---|---|");
     if asked("thin") {
         thinning(effort, &runtime, folder.path());
+    }
+    if asked("erase") {
+        erasing(effort, &runtime, folder.path());
     }
     if asked("verify") {
         verifying(effort, &runtime, folder.path());
@@ -71,6 +74,39 @@ fn thinning(effort: Effort, runtime: &Runtime, folder: &Path) {
     println!("| ratio | {:.2} |", of(|wait| wait.0 / wait.1));
     println!("| slowest commit while the log is thinned | {:.1} ms |", of(|wait| wait.2));
     println!("| size of a rebuilt file, against the thinned one | {:.2} |", median(sizes));
+}
+
+/// Values that are erased a second, and what commits feel of it.
+fn erasing(effort: Effort, runtime: &Runtime, folder: &Path) {
+    let changes = effort.items(CHANGES);
+    let (mut rates, mut waits) = (Vec::new(), Vec::new());
+    for round in 0..effort.rounds {
+        let (path, busy) =
+            (folder.join(format!("erase-{round}.db")), folder.join(format!("busy-{round}.db")));
+        fill(runtime, &path, changes, round as u64);
+        std::fs::copy(&path, &busy).unwrap();
+        let erase = || Erase::of("/*".parse().unwrap()).leave_live();
+        rates.push(runtime.block_on(async {
+            let store = SqliteStore::open(&path).await.unwrap();
+            let start = Instant::now();
+            let erased = store.erase(erase()).await.unwrap();
+            let took = start.elapsed();
+            assert!(erased.swept && store.verify().await.unwrap().is_intact());
+            store.close().await.unwrap();
+            erased.values as f64 / took.as_secs_f64()
+        }));
+        waits.push(disturbed(runtime, &busy, changes, |store| {
+            runtime.block_on(store.erase(erase())).unwrap();
+        }));
+        std::fs::remove_file(path).unwrap();
+        std::fs::remove_file(busy).unwrap();
+    }
+    let of = |take: fn(&(f64, f64, f64)) -> f64| median(waits.iter().map(take).collect());
+    println!("| values erased a second | {:.0} |", median(rates));
+    println!("| slowest hundredth of commits, 16 tasks, undisturbed | {:.1} ms |", of(|wait| wait.0));
+    println!("| the same while values are erased | {:.1} ms |", of(|wait| wait.1));
+    println!("| ratio | {:.2} |", of(|wait| wait.0 / wait.1));
+    println!("| slowest commit while values are erased | {:.1} ms |", of(|wait| wait.2));
 }
 
 /// Changes that are verified a second in a log without base, and as many in one that is all base.

@@ -11,7 +11,7 @@ use univrs_state::archive::Export;
 use univrs_state::log::Change;
 use univrs_state::pattern::Pattern;
 use univrs_state::retain::{Compact, Erase, Retention, Thin};
-use univrs_state::{Batch, ErrorKind, LocalStore, Seq, SqliteStore, StateError, StateStore};
+use univrs_state::{Batch, ErrorKind, LocalStore, MemoryStore, Seq, SqliteStore, StateError, StateStore};
 
 use crate::erasure::{check, erased};
 use crate::support::audit::{log_after, log_of};
@@ -244,6 +244,51 @@ async fn writers_go_on_and_what_they_write_meanwhile_is_left() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_and_a_compaction_that_were_both_cut_off_end_in_either_order() {
+    for (erase_first, resume_first) in [(true, true), (true, false), (false, true), (false, false)] {
+        for subject in [Subject::memory(), Subject::disk().await] {
+            let (store, local) = (subject.shared(), subject.local.opened());
+            for _ in 0..3 {
+                let batch = (0..1_000).fold(Batch::new(), |batch, n| batch.set(format!("/k/{n}"), "1"));
+                store.commit(batch.set("/kept/a", "1")).await.unwrap();
+            }
+            let (before, to) = (log_of(&store).await, Seq::new(2 * 1_001));
+            // When it has looked through the log, which has one change more after the other was cut off.
+            let end = before.len() as u64 + 1;
+            let erase = of("/*").leave_live().progress(move |now| assert!(now.done <= end, "as planned"));
+            let compact = Compact::before(to)
+                .keep("/kept/*".parse().unwrap())
+                .force()
+                .progress(move |now| assert!(now.done <= to.as_u64(), "as planned"));
+            for erases in [erase_first, !erase_first] {
+                let cut = if erases {
+                    local.erase(erase.clone()).await.map(drop)
+                } else {
+                    local.compact(compact.clone()).await.map(drop)
+                };
+                assert!(matches!(cut, Err(StateError::Panicked(_))), "{cut:?}");
+            }
+            let subject = if subject.path.is_some() { subject.reopened().await } else { subject };
+            let local = subject.local.opened();
+            for resumes in [resume_first, !resume_first] {
+                if resumes {
+                    local.resume_erasure().await.unwrap();
+                } else {
+                    assert!(local.resume_compaction().await.unwrap().is_some());
+                }
+            }
+            let mut left = erased(&before, &"/*".parse().unwrap());
+            left.extend(log_after(&subject.shared(), Seq::new(before.len() as u64)).await);
+            check(&subject.local, &left).await;
+            assert_eq!(local.floor().await.unwrap().seq, to);
+            let kept = subject.shared().history("/kept/a", None, 9).await.unwrap();
+            assert_eq!(kept.iter().map(Change::is_erased).collect::<Vec<_>>(), [false, true, true]);
+            subject.audit().await;
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// Sets or deletes keys in one commit.
@@ -368,6 +413,9 @@ fn random_histories_are_erased_as_a_plain_model_says_on_every_backend() {
                 exports.push(subject.local.export(Export::new()).await.unwrap());
             }
             assert!(exports.iter().all(|export| *export == exports[0]), "backends export other bytes");
+            let imported = MemoryStore::import(io::Cursor::new(exports[0].clone())).unwrap();
+            let again = Local::Memory(imported).export(Export::new()).await.unwrap();
+            assert!(again == exports[0], "an import is another store");
         });
         Ok(())
     });

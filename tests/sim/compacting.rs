@@ -39,7 +39,7 @@ fn seal_of(snapshot: &dyn Snapshot, floor: &Floor) -> Result<BaseSeal> {
     Ok(BaseSeal { count, digest: follow.digest() })
 }
 
-fn outcome(error: CommitError) -> StateError {
+pub(super) fn outcome(error: CommitError) -> StateError {
     match error {
         CommitError::NotRecorded(error) | CommitError::Unknown(error) => error,
     }

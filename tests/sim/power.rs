@@ -22,6 +22,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub(super) mod compacting;
+mod erasing;
 mod lost_tail;
 mod threads;
 pub(super) mod world;
@@ -261,6 +262,10 @@ fn check(disk: &Disk, trace: &Trace, floor: Option<Head>, mut rng: Rng) -> Resul
         let sources = sources(rng.next());
         let finished = compacting::finish(&mut sqlite, &sources, &mut rng);
         finished.map_err(|error| format!("its compaction cannot be finished: {error}"))?;
+        audit(&sqlite)?;
+    }
+    if !read_only && rng.once_in(4) {
+        erasing::finish(&mut sqlite).map_err(|error| format!("its erasures cannot be ended: {error}"))?;
         audit(&sqlite)?;
     }
     if !read_only && rng.once_in(8) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::commit::{Sources, commit_group};
 use super::super::verify::judge;
 use super::super::{Clock, Entropy};
-use super::compacting;
+use super::{compacting, erasing};
 use crate::backend::LogView;
 use crate::backend::sqlite::sim::{Disk, Event, Files, Rng};
 use crate::backend::sqlite::{Checkpoint, Durability, Location, Opening, Sqlite, WAL_CAP};
@@ -254,6 +254,7 @@ impl Ledger {
             4 if !opener.read_only => opener.sqlite.checkpoint(Checkpoint::Empty(Duration::ZERO)).map(drop),
             5 if !opener.read_only => opener.sqlite.renewed().map(|other| opener.sqlite = other),
             12 | 13 if !opener.read_only => self.compact(&mut opener.sqlite, rng),
+            10 | 11 if !opener.read_only => self.erase(&mut opener.sqlite, rng),
             6 => opener.sqlite.another(true).map(|other| opener.reader = Some(other)),
             _ if !opener.read_only => self.commit(&mut opener.sqlite, rng),
             _ => self.serve(&opener.sqlite),
@@ -302,6 +303,14 @@ impl Ledger {
 
     fn compact(&self, sqlite: &mut Sqlite, rng: &mut Rng) -> Result<()> {
         if let Some(tip) = compacting::step(sqlite, &self.sources, rng)? {
+            lock(&self.heads).insert(tip);
+            self.note(tip);
+        }
+        Ok(())
+    }
+
+    fn erase(&self, sqlite: &mut Sqlite, rng: &mut Rng) -> Result<()> {
+        if let Some(tip) = erasing::step(sqlite, &self.sources, rng)? {
             lock(&self.heads).insert(tip);
             self.note(tip);
         }

@@ -12,7 +12,7 @@ use super::judgement::{Judgement, Live};
 use super::named::Named;
 use crate::backend::Snapshot;
 use crate::error::{Result, StateError};
-use crate::key::ERASURES_PREFIX;
+use crate::key::{ERASURES_PREFIX, KeyRange};
 use crate::limits::Limits;
 use crate::log::{Head, cause};
 use crate::seq::Seq;
@@ -90,11 +90,9 @@ impl OpenStore {
 
     /// Commits a record under the next number that is free.
     async fn record_erasure(&self, record: &ErasureRecord, batch: &Batch) -> Result<()> {
-        let value = record.encode()?;
         loop {
-            let key = ErasureRecord::key(self.read_snapshot(next_number).await?);
-            let batch = batch.clone().expect_absent(key.clone()).set(key, value.clone());
-            let batch = batch.may_write(ERASURES_PREFIX).caused(cause::ERASED);
+            let number = self.read_snapshot(next_number).await?;
+            let batch = recording(batch, record, number)?;
             match self.order_within(batch, &Limits::of_records(RECORD)).await {
                 Err(StateError::Rejected(_)) => {} // Another erasure took the number.
                 recorded => return recorded.map(drop),
@@ -175,10 +173,17 @@ impl OpenStore {
     }
 }
 
+/// The batch that records an erasure, if nobody else has taken its number.
+pub(crate) fn recording(batch: &Batch, record: &ErasureRecord, number: u64) -> Result<Batch> {
+    let key = ErasureRecord::key(number);
+    let batch = batch.clone().expect_absent(key.clone()).set(key, record.encode()?);
+    Ok(batch.may_write(ERASURES_PREFIX).caused(cause::ERASED))
+}
+
 /// The number of the next record.
-fn next_number(snapshot: &dyn Snapshot) -> Result<u64> {
+pub(crate) fn next_number(snapshot: &dyn Snapshot) -> Result<u64> {
     let mut last = 0;
-    snapshot.keys(&crate::key::KeyRange::prefix(ERASURES_PREFIX), &mut |key| {
+    snapshot.keys(&KeyRange::prefix(ERASURES_PREFIX), &mut |key| {
         last = last.max(ErasureRecord::number(key).unwrap_or(0));
         Ok(ControlFlow::Continue(()))
     })?;

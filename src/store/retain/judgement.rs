@@ -20,12 +20,12 @@ const POSITIONS: u64 = 65_536;
 /// IMPORTANT: what holds in that state holds in every later one, and so in the commit that records it. A change that was
 /// superseded stays superseded: its key may be set or deleted again, but at a later position. What is written meanwhile is
 /// beyond the end that was judged, and is left.
-pub(super) struct Judgement {
+pub(crate) struct Judgement {
     erase: Erase,
     at: Head,
     superseded: Superseded,
     reached: Seq,
-    pub(super) ranges: SeqRanges,
+    pub(crate) ranges: SeqRanges,
     pub(super) values: u64,
     pub(super) bytes: u64,
     pub(super) live: Live,
@@ -41,7 +41,7 @@ pub(super) struct Live {
 
 impl Judgement {
     /// Judges the state at the end of the log. Where the values are is looked for by [`go_on`](Self::go_on).
-    pub(super) fn of(snapshot: &dyn Snapshot, erase: Erase) -> Result<Self> {
+    pub(crate) fn of(snapshot: &dyn Snapshot, erase: Erase) -> Result<Self> {
         if !snapshot.is_whole() {
             return Err(StateError::Unsupported("from a part of a log nothing is erased".into()));
         }
@@ -90,7 +90,7 @@ impl Judgement {
     }
 
     /// Goes on; false once it is at the end.
-    pub(super) fn go_on(&mut self, snapshot: &dyn Snapshot) -> Result<bool> {
+    pub(crate) fn go_on(&mut self, snapshot: &dyn Snapshot) -> Result<bool> {
         let to = Seq::new(self.reached.as_u64() + POSITIONS).min(self.at.seq);
         let Self { erase, superseded, ranges, values, bytes, .. } = self;
         snapshot.valued(self.reached, to, &mut |Valued { seq, key, bytes: length }| {

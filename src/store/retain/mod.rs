@@ -20,6 +20,10 @@ mod values;
 pub(crate) use check::Check;
 pub use compact::{Compact, Compacted, CompactionPlan};
 pub use erase::{Erase, Erasure, ErasurePlan};
+#[cfg(all(test, feature = "sqlite"))]
+pub(crate) use erasing::{next_number, recording as recording_erasure};
+#[cfg(all(test, feature = "sqlite"))]
+pub(crate) use judgement::Judgement;
 #[cfg(feature = "sqlite")]
 pub(crate) use named::Named;
 #[cfg(all(test, feature = "sqlite"))]

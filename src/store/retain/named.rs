@@ -9,7 +9,9 @@ use crate::key::RESERVED_PREFIX;
 use crate::seq::Seq;
 use crate::state::{ErasureRecord, SeqRanges};
 
-/// The most values of a slice, and about the most bytes of them.
+/// The most values of a slice, and about the most bytes of them. The batches that wait behind a slice wait for its transaction.
+/// Measured with `benches/retention.rs`, 16 tasks on a busy machine: the slowest hundredth of commits took 12 ms with 200 and
+/// with 500 values a slice, and 75 ms with 2,000.
 const VALUES: usize = 500;
 const BYTES: u64 = 1 << 20;
 /// How many positions are looked at in one state.
@@ -22,12 +24,20 @@ pub(crate) struct Named {
     /// The index of the range that is looked at, and the position up to where all was.
     place: usize,
     reached: Seq,
+    /// The most values of a slice.
+    most: usize,
 }
 
 impl Named {
     /// Before the first of these positions.
     pub(crate) fn new(ranges: SeqRanges) -> Self {
-        Self { ranges, place: 0, reached: Seq::ZERO }
+        Self { ranges, place: 0, reached: Seq::ZERO, most: VALUES }
+    }
+
+    /// The same, with at most so many values in a slice.
+    #[cfg(all(test, feature = "sqlite"))]
+    pub(crate) fn of(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// The position up to where slices were made.
@@ -40,7 +50,7 @@ impl Named {
         let (mut slice, mut looked) = (ValueSlice::default(), 0);
         while let Some((first, last)) = self.ranges.as_slice().get(self.place).copied()
             && looked < POSITIONS
-            && slice.seqs.len() < VALUES
+            && slice.seqs.len() < self.most
             && slice.bytes < BYTES
         {
             let after = self.reached.max(first.previous());
@@ -49,7 +59,7 @@ impl Named {
                 check(snapshot, &valued)?;
                 slice.seqs.push(valued.seq);
                 slice.bytes += valued.bytes;
-                let full = slice.seqs.len() == VALUES || slice.bytes >= BYTES;
+                let full = slice.seqs.len() == self.most || slice.bytes >= BYTES;
                 if full {
                     to = valued.seq;
                 }
