@@ -105,6 +105,20 @@ async fn another_process_that_reads_one_state_keeps_the_values_in_the_log_file_u
     other.kill();
     let resumed = store.resume_erasure().await.unwrap().unwrap();
     assert_eq!((resumed.values, resumed.swept, bytes(&log)), (0, true, 0));
+    // From now on it is known that there is nothing to do, whoever reads what.
+    let mut reader = Child::start();
+    store.set("/other", value(1)).await.unwrap();
+    reader.ask(&format!("hold\t{}", subject.path.as_ref().unwrap().display())).unwrap();
+    store.set("/other", value(2)).await.unwrap();
+    assert_eq!(store.resume_erasure().await.unwrap(), None);
+    // A process that does not know it is careful.
+    let mut another = Child::start();
+    another.ask(&format!("open\t{}", subject.path.as_ref().unwrap().display())).unwrap();
+    let told = another.ask("resume erasure").unwrap_err();
+    assert!(told.starts_with("busy") && told.contains("resume_erasure"), "{told}");
+    reader.kill();
+    assert_eq!(another.ask("resume erasure").unwrap(), "Some(0)");
+    assert_eq!(another.ask("resume erasure").unwrap(), "None");
     subject.audit().await;
 }
 

@@ -226,7 +226,7 @@ pub trait Retention: LocalStore {
 
     /// Goes on with erasures that were cut off, and ends them as they would have ended; `None` if there is nothing to do. It
     /// goes over all records of erasures, erases the values that are still there, gives back free pages, and empties the
-    /// write-ahead log if it has anything.
+    /// write-ahead log if it has anything. A process that has done so once does it again only after another erasure.
     ///
     /// ```
     /// use univrs_state::MemoryStore;

@@ -263,6 +263,10 @@ async fn obey(store: &mut Option<SqliteStore>, words: &[&str]) -> Result<String,
             let erased = univrs_state::retain::Retention::erase(&open(), erase).await;
             return erased.map(|done| done.values.to_string()).map_err(|error| told(&error));
         }
+        ["resume erasure"] => {
+            let resumed = univrs_state::retain::Retention::resume_erasure(&open()).await;
+            return resumed.map(|done| format!("{:?}", done.map(|done| done.values))).map_err(|e| told(&e));
+        }
         ["get", key] => drop(open().get(key).await.map_err(|error| told(&error))?),
         // Says that it watches, and then what ended the watch.
         ["watch to the end"] => {

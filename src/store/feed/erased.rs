@@ -15,6 +15,8 @@ pub(crate) struct Erased {
     /// The position up to which there may be records of erasures, or 0. It is stored after what they name.
     newest: AtomicU64,
     named: Mutex<Erasures>,
+    /// The position up to which all that the records name was swept, as far as this process knows, or 0.
+    swept: AtomicU64,
 }
 
 impl Erased {
@@ -36,6 +38,17 @@ impl Erased {
     /// Whether an erasure may have been published after a position. What was read before it may be erased by now.
     pub(crate) fn is_after(&self, seq: Seq) -> bool {
         self.newest.load(Ordering::SeqCst) > seq.as_u64()
+    }
+
+    /// Notes that what the records up to a position name is gone from the storage, and that the file of its log was emptied
+    /// after that. It does not come back.
+    pub(crate) fn swept(&self, to: Seq) {
+        self.swept.fetch_max(to.as_u64(), Ordering::SeqCst);
+    }
+
+    /// Whether it is known that what the records up to a position name is gone.
+    pub(crate) fn is_swept(&self, to: Seq) -> bool {
+        self.swept.load(Ordering::SeqCst) >= to.as_u64()
     }
 
     /// The same change without the values that were erased.

@@ -20,7 +20,7 @@ use crate::state::{Batch, ErasureRecord, SeqRanges};
 use crate::store::engine::{Done, Work};
 use crate::store::foreign::tell;
 use crate::store::open_store::OpenStore;
-use crate::store::read::erasures::erasures;
+use crate::store::read::erasures::{erasures, newest};
 use crate::store::threads::pause;
 
 /// The most bytes of a record: the ranges of over two thousand values that lie alone.
@@ -150,26 +150,28 @@ impl OpenStore {
     /// Erases what the records name and is still there, and empties the write-ahead log; `None` if there was nothing to do.
     pub(crate) async fn go_on_erasing(&self) -> Result<Option<Erasure>> {
         self.check_writable()?;
+        let swept = self.shared.registry().erased().clone();
+        if swept.is_swept(self.read_snapshot(newest).await?) {
+            return Ok(None); // So it is where there is no record.
+        }
         let read = |snapshot: &dyn Snapshot| Ok((snapshot.head()?, erasures(snapshot)?.into_named()));
         let (at, named): (Head, SeqRanges) = self.read_alone("erasure", read).await?;
-        if named.is_empty() {
-            return Ok(None);
-        }
         let (values, bytes) = self.erase_named(named, at.seq, None).await?;
         // IMPORTANT: nothing says whether the log was emptied after an earlier erasure. Where it has something, that may be of
         // a value that was erased since.
-        if values == 0 && self.engine.wal().file == 0 {
-            return Ok(None);
+        let is_empty = self.engine.wal().file == 0;
+        if values > 0 || !is_empty {
+            self.give_back().await?;
+            if !self.empty_log().await? {
+                return Err(self.held_in_log(
+                    "all values that were to go are erased for every reader",
+                    "them",
+                    "resume_erasure",
+                ));
+            }
         }
-        self.give_back().await?;
-        if self.empty_log().await? {
-            return Ok(Some(Erasure { at, values, bytes, swept: true }));
-        }
-        Err(self.held_in_log(
-            "all values that were to go are erased for every reader",
-            "them",
-            "resume_erasure",
-        ))
+        swept.swept(at.seq);
+        Ok((values > 0 || !is_empty).then_some(Erasure { at, values, bytes, swept: true }))
     }
 }
 
