@@ -15,6 +15,7 @@ use univrs_state::{
     Batch, ErrorKind, LocalStore, MemoryStore, Meta, Scan, Seq, SqliteStore, StateError, StateStore, WithMeta,
 };
 
+use crate::import::written;
 use crate::support::audit::{log_after, log_of};
 use crate::support::{Local, Store, Subject, folder, on_every_backend, options, value};
 
@@ -339,4 +340,46 @@ async fn nothing_of_an_erased_value_is_in_the_log_file_and_none_in_a_row_of_the_
     assert_eq!(pages("PRAGMA freelist_count"), 0, "free pages are given back");
     drop(conn);
     subject.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_record_names_a_live_value_is_refused_and_one_that_still_has_what_it_names_loses_it() {
+    let subject = Subject::memory();
+    let store = subject.shared();
+    store.set("/a", b"1".to_vec()).await.unwrap();
+    store.set("/a", b"2".to_vec()).await.unwrap();
+    let before = log_of(&store).await;
+    subject.local.opened().erase(of("/a").leave_live()).await.unwrap();
+    let erased = log_of(&store).await;
+    let (id, folder) = (subject.local.store_id(), folder());
+    let path = folder.path().join("new.db");
+    // As it was exported between the record and the slice.
+    let mut log = erased.clone();
+    log[0] = before[0].clone();
+    let export = written(id, &mut log.clone());
+    let imported = MemoryStore::import(&*export).unwrap();
+    assert_eq!(log_of(&imported).await, erased);
+    assert_eq!(log_of(&Archive::read(&*export).unwrap()).await, erased);
+    let on_disk = SqliteStore::import(io::Cursor::new(export), &path).await.unwrap();
+    assert_eq!(log_of(&on_disk).await, erased);
+    crate::support::audit(&Local::Sqlite(on_disk)).await;
+
+    // The second change is of another key, so the first one is the state of its key.
+    let created = Change { kind: ChangeKind::Created, created_at: log[1].at, ..log[1].clone() };
+    log[1] = Change { key: "/b".into(), version: 1, prev: Seq::ZERO, ..created };
+    let export = written(id, &mut log);
+    let other = folder.path().join("other.db");
+    let refusals = [
+        ("into memory", MemoryStore::import(&*export).map(drop)),
+        ("as an archive", Archive::read(&*export).map(drop)),
+        ("by a replay", MemoryStore::replay(id, log).map(drop)),
+        ("into a file", SqliteStore::import(io::Cursor::new(export), &other).await.map(drop)),
+    ];
+    for (way, refusal) in refusals {
+        match refusal {
+            Err(StateError::Corrupted(why)) => assert!(why.contains("of change 1,"), "{way}: {why}"),
+            other => panic!("{way}: {other:?}"),
+        }
+    }
+    assert!(!other.exists());
 }

@@ -270,7 +270,7 @@ async fn an_import_onto_an_open_store_blames_the_store_and_not_the_files_beside_
 }
 
 /// An export of these changes, whose hashes follow whatever else they say.
-fn written(store: StoreId, changes: &mut [Change]) -> Vec<u8> {
+pub(crate) fn written(store: StoreId, changes: &mut [Change]) -> Vec<u8> {
     fn bytes(out: &mut Vec<u8>, major: u8, length: usize) {
         match u16::try_from(length).unwrap() {
             short @ 0..24 => out.push(major | u8::try_from(short).unwrap()),
