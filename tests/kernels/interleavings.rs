@@ -187,7 +187,7 @@ fn write(queue: Queue) -> usize {
                 group.answer(outcome.results);
             }
             Some(Task::Close(closed)) => break Some(closed),
-            Some(Task::Read(_) | Task::Settle(_)) => {}
+            Some(Task::Read(_) | Task::Tend(_) | Task::Settle(_)) => {}
             None => break None,
         }
     };
