@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use univrs_state::archive::{Archive, Export};
 use univrs_state::log::{Change, ChangeKind};
@@ -88,8 +88,15 @@ async fn values_that_nothing_refers_to_are_gone_and_all_else_stays<S: Store>(sto
     let plan = local.plan_erasure(of("/user/*")).await.unwrap();
     assert_eq!((plan.at, plan.live, plan.live_keys), (head, 1, vec!["/user/b".to_owned()]));
     assert_eq!(log_of(&store).await, log, "a plan changes nothing");
-    let done = local.erase(of("/user/*").leave_live()).await.unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let kept = told.clone();
+    let erase =
+        of("/user/*").leave_live().progress(move |now| kept.lock().unwrap().push((now.done, now.total)));
+    let done = local.erase(erase).await.unwrap();
     assert_eq!((done.at, done.values, done.bytes, done.swept), (head, 4, 36, true));
+    let (end, told) = (head.seq.as_u64(), told.lock().unwrap().clone());
+    assert!(told.iter().all(|(_, total)| *total == 2 * end) && told.is_sorted(), "{told:?}");
+    assert_eq!((told[0].0, told.last().unwrap().0), (end, 2 * end));
     assert_eq!((plan.values, plan.bytes), (done.values, done.bytes));
     let mut left = erased(&log, &pattern("/user/*"));
     assert_eq!(positions(&left), [1, 2, 4, 5]);

@@ -115,14 +115,17 @@ impl OpenStore {
             if let Some(going) = going.take() {
                 self.done(going).await?;
             }
-            let Some(slice) = slice else { return Ok(erased) };
+            self.shared.check_open()?;
+            let (end, told) = (end.as_u64(), progress.map(|told| &**told));
+            let Some(slice) = slice else {
+                tell(told, 2 * end, 2 * end)?;
+                return Ok(erased);
+            };
             if !slice.seqs.is_empty() {
                 erased = (erased.0 + slice.seqs.len() as u64, erased.1 + slice.bytes);
                 going = Some(self.ask(Work::Erase(slice.seqs))?);
             }
-            self.shared.check_open()?;
-            let end = end.as_u64();
-            tell(progress.map(|told| &**told), end + named.reached().as_u64().min(end), 2 * end)?;
+            tell(told, end + named.reached().as_u64().min(end), 2 * end)?;
         }
     }
 
